@@ -1,0 +1,93 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target is held to the same rules: Swift 6 language mode, no warning.
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "syncd",
+    products: [
+        .library(name: "IPC", targets: ["IPC", "IPCWire"]),
+        .executable(name: "syncd", targets: ["syncd"]),
+        .executable(name: "apiworker", targets: ["apiworker"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.3.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.9.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
+    ],
+    targets: [
+        // `pkgConfig` stays off CHiredis: its flags cause a warning on every build.
+        .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(name: "CMongoC", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
+
+        .target(name: "IPCWire", dependencies: [nioCore], path: "Sources/IPC/Wire", swiftSettings: strict),
+        .target(name: "Sieve", path: "Sources/IPC/Sieve", swiftSettings: strict),
+        .target(
+            name: "IPC",
+            dependencies: ["IPCWire", "Sieve", nioCore, nioPosix, logging, deque],
+            path: "Sources/IPC/Worker",
+            swiftSettings: strict
+        ),
+        .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque], swiftSettings: strict),
+        .target(
+            name: "ProcessSupport",
+            dependencies: [
+                logging, lifecycle, .product(name: "Configuration", package: "swift-configuration"),
+            ],
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "syncd",
+            dependencies: [
+                "SyncCore", "IPC", "CHiredis", "ProcessSupport", nioCore, nioPosix, logging, deque, lifecycle,
+                arguments,
+            ],
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "apiworker",
+            dependencies: [
+                "IPC", "CMongoC", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+            ],
+            swiftSettings: strict
+        ),
+
+        .target(
+            name: "TestSupport",
+            dependencies: ["IPCWire", nioCore, nioPosix],
+            path: "Tests/Support",
+            swiftSettings: strict
+        ),
+        .testTarget(name: "IPCWireTests", dependencies: ["IPCWire", "CHiredis", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "IPCTests", dependencies: ["IPC", "Sieve", "TestSupport", nioCore, nioPosix], swiftSettings: strict),
+        .testTarget(
+            name: "SyncCoreTests", dependencies: ["SyncCore", "TestSupport", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "SyncdTests", dependencies: ["syncd", "SyncCore", "TestSupport", nioCore, nioPosix],
+            swiftSettings: strict),
+        .testTarget(
+            name: "APIWorkerTests", dependencies: ["apiworker", "TestSupport", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: ["IPC", "TestSupport", "syncd", "apiworker", nioCore, nioPosix],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"], swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,234 @@
+import NIOCore
+
+/// Whether syncd vouches for the caches of its host (docs/consistency.md).
+public enum SyncState: UInt64, Sendable, Hashable {
+    /// Nobody may trust a cache: invalidations may be missing.
+    case isolated = 1
+    case attached = 2
+
+    public var label: String { self == .attached ? "attached" : "isolated" }
+}
+
+/// The first word of an error reply.
+public enum ErrorCode: String, Sendable, Hashable, CaseIterable {
+    case generic = "ERR"
+    case stale = "STALE"
+    case noLease = "NOLEASE"
+    case isolated = "ISOLATED"
+    case tooBig = "TOOBIG"
+    case busy = "BUSY"
+    case denied = "DENIED"
+    case noProtocol = "NOPROTO"
+}
+
+/// An error that a peer is told: a code and a message that names the thing and the remedy.
+public struct ReplyError: Error, Sendable, Hashable {
+    public var code: ErrorCode
+    public var message: String
+
+    public init(_ code: ErrorCode, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+}
+
+/// A cached value with everything its freshness is judged by.
+public struct Hit: Sendable, Hashable {
+    /// `nil`: a negative result.
+    public var value: ByteBuffer?
+    /// Log position that was applied before the value was read from the database.
+    public var asOf: UInt64
+    public var ttlMilliseconds: UInt64
+    /// The declared tags.
+    public var tags: [ByteBuffer]
+    /// Epoch of the table at the verdict.
+    public var epoch: UInt64
+
+    public init(value: ByteBuffer?, asOf: UInt64, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: UInt64) {
+        self.value = value
+        self.asOf = asOf
+        self.ttlMilliseconds = ttlMilliseconds
+        self.tags = tags
+        self.epoch = epoch
+    }
+}
+
+/// Permission to load a key and to fill it.
+public struct Lease: Sendable, Hashable {
+    public var id: LeaseID
+    /// Log position that is applied now, before the load begins: the `asOf` of what will be loaded.
+    public var asOf: UInt64
+    public var epoch: UInt64
+
+    public init(id: LeaseID, asOf: UInt64, epoch: UInt64) {
+        self.id = id
+        self.asOf = asOf
+        self.epoch = epoch
+    }
+}
+
+/// How a fetch ends.
+public enum FetchOutcome: Sendable, Hashable {
+    case hit(Hit)
+    case lease(Lease)
+    /// Read the database yourself and store nothing.
+    case miss
+}
+
+/// Where the log is kept.
+public enum LogMode: String, Sendable, Hashable {
+    /// In Redis, shared by all hosts.
+    case redis
+    /// In syncd itself: one host, no Redis.
+    case embedded
+}
+
+/// What `HELLO` tells a client.
+public struct Greeting: Sendable, Hashable {
+    public var version: String
+    public var proto: RESPVersion
+    public var clientID: UInt64
+    public var epoch: UInt64
+    public var incarnation: String
+    public var applied: UInt64
+    public var state: SyncState
+    /// Whether the log is shared through Redis or is syncd's own.
+    public var logMode: LogMode
+    /// Path of the tag table.
+    public var table: String
+    /// Path of the journal directory.
+    public var journal: String
+    public var trustWindowMilliseconds: UInt64
+
+    public init(
+        version: String, proto: RESPVersion, clientID: UInt64, epoch: UInt64, incarnation: String, applied: UInt64,
+        state: SyncState, logMode: LogMode, table: String, journal: String, trustWindowMilliseconds: UInt64
+    ) {
+        self.version = version
+        self.proto = proto
+        self.clientID = clientID
+        self.epoch = epoch
+        self.incarnation = incarnation
+        self.applied = applied
+        self.state = state
+        self.logMode = logMode
+        self.table = table
+        self.journal = journal
+        self.trustWindowMilliseconds = trustWindowMilliseconds
+    }
+}
+
+/// The kinds of confirmation that SUBSCRIBE and its relatives give, one per channel.
+public enum SubscriptionKind: String, Sendable, Hashable {
+    case subscribe
+    case unsubscribe
+    case patternSubscribe = "psubscribe"
+    case patternUnsubscribe = "punsubscribe"
+}
+
+/// One answer to one request.
+public enum Reply: Sendable, Hashable {
+    case ok
+    /// A fixed text: `PONG`, `RESET`, `DEFERRED`.
+    case simple(FixedText)
+    case integer(UInt64)
+    case bulk(ByteBuffer)
+    case null
+    case emptyArray
+    case emptyMap
+    case error(ReplyError)
+    case greeting(Greeting)
+    case fetched(FetchOutcome)
+    case wait(ticket: UInt64)
+    case fields([StatusField])
+    /// The confirmations of one SUBSCRIBE or UNSUBSCRIBE: channel and number of subscriptions after it.
+    case subscriptions(SubscriptionKind, [SubscriptionChange])
+
+    /// The texts that are sent as simple strings; data never is.
+    public enum FixedText: String, Sendable, Hashable {
+        case pong = "PONG"
+        case reset = "RESET"
+        case deferred = "DEFERRED"
+    }
+}
+
+/// One confirmation of SUBSCRIBE or UNSUBSCRIBE.
+public struct SubscriptionChange: Sendable, Hashable {
+    /// `nil`: unsubscribing from everything when there was nothing.
+    public var channel: ByteBuffer?
+    public var count: Int
+
+    public init(channel: ByteBuffer?, count: Int) {
+        self.channel = channel
+        self.count = count
+    }
+}
+
+/// A named value of STATUS or EXPLAIN.
+public struct StatusField: Sendable, Hashable {
+    public var name: String
+    public var value: StatusValue
+
+    public init(_ name: String, _ value: StatusValue) {
+        self.name = name
+        self.value = value
+    }
+}
+
+/// A value of STATUS or EXPLAIN.
+public indirect enum StatusValue: Sendable, Hashable {
+    case text(String)
+    case bytes(ByteBuffer)
+    case number(UInt64)
+    case flag(Bool)
+    case null
+    case fields([StatusField])
+    case list([StatusValue])
+}
+
+/// A frame that nobody asked for.
+public enum Push: Sendable, Hashable {
+    case invalidate(position: UInt64, tags: [ByteBuffer])
+    case epoch(UInt64, reason: EpochReason)
+    case beat(Beat)
+    case fetched(ticket: UInt64, FetchOutcome)
+    case message(Event)
+    case patternMessage(pattern: ByteBuffer, Event)
+}
+
+/// syncd's sign of life.
+public struct Beat: Sendable, Hashable {
+    public var epoch: UInt64
+    public var applied: UInt64
+    public var state: SyncState
+    /// CLOCK_BOOTTIME.
+    public var beatNanoseconds: UInt64
+    /// CLOCK_BOOTTIME at which the last covered probe was sent.
+    public var freshAsOfNanoseconds: UInt64
+
+    public init(
+        epoch: UInt64, applied: UInt64, state: SyncState, beatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
+    ) {
+        self.epoch = epoch
+        self.applied = applied
+        self.state = state
+        self.beatNanoseconds = beatNanoseconds
+        self.freshAsOfNanoseconds = freshAsOfNanoseconds
+    }
+}
+
+/// Why the epoch went up: why everything kept so far is worthless.
+public enum EpochReason: String, Sendable, Hashable, CaseIterable {
+    /// syncd started.
+    case started
+    /// `TRACK ON` was answered: only what is fetched afterwards may be kept.
+    case tracking
+    /// This client was too slow for its pushes.
+    case slow
+    /// The log was replaced, or another host replaced it.
+    case incarnation
+    /// Entries were trimmed before they were applied.
+    case trimmed
+    /// The log is not the one that was applied so far.
+    case discontinuous
+}

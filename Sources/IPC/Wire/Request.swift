@@ -1,0 +1,95 @@
+import NIOCore
+
+/// An event as applications know it: a payload on a channel, delivered at most once.
+public struct Event: Sendable, Hashable {
+    public var channel: ByteBuffer
+    public var payload: ByteBuffer
+
+    public init(channel: ByteBuffer, payload: ByteBuffer) {
+        self.channel = channel
+        self.payload = payload
+    }
+}
+
+/// The number of a lease: permission to fill one key. Never repeated, not even over restarts of syncd.
+public typealias LeaseID = UInt64
+
+/// A request on the socket, checked: every length, count and number in it is within ``WireLimits``.
+public enum Request: Sendable, Hashable {
+    case hello(version: RESPVersion?, name: ByteBuffer?)
+    case ping(ByteBuffer?)
+    case echo(ByteBuffer)
+    case quit
+    case reset
+    case select
+    case client(ClientSubcommand)
+    case command(CommandSubcommand)
+    case configGet
+    case fetch(key: ByteBuffer, waitMilliseconds: UInt64?)
+    case fill(Fill)
+    case abandon(key: ByteBuffer, lease: LeaseID)
+    case invalidate(tags: [ByteBuffer], event: Event?)
+    case publish(Event)
+    case subscribe([ByteBuffer])
+    case unsubscribe([ByteBuffer])
+    case patternSubscribe([ByteBuffer])
+    case patternUnsubscribe([ByteBuffer])
+    case track(Bool)
+    case explain(key: ByteBuffer)
+    case report([ReportField])
+    case status(section: String?)
+    case info(section: String?)
+    case shutdown
+}
+
+/// What `CLIENT` is asked for.
+public enum ClientSubcommand: Sendable, Hashable {
+    case id
+    case getName
+    case setName(ByteBuffer)
+    /// `SETINFO`, `NO-EVICT` and the like: accepted, without effect.
+    case accepted
+    case info
+    case list
+}
+
+/// What `COMMAND` is asked for.
+public enum CommandSubcommand: Sendable, Hashable {
+    case all
+    case count
+    case docs
+    case other
+}
+
+/// One figure that a worker reports about itself.
+public struct ReportField: Sendable, Hashable {
+    public var name: ByteBuffer
+    public var value: ByteBuffer
+
+    public init(name: ByteBuffer, value: ByteBuffer) {
+        self.name = name
+        self.value = value
+    }
+}
+
+/// A value on its way into the cache.
+public struct Fill: Sendable, Hashable {
+    public var key: ByteBuffer
+    public var lease: LeaseID
+    /// 1 ms … 24 h.
+    public var ttlMilliseconds: UInt64
+    /// The declared tags, at most 64.
+    public var tags: [ByteBuffer]
+    /// `nil` is a negative result: it is known that there is no such value.
+    public var value: ByteBuffer?
+
+    public init(
+        key: ByteBuffer, lease: LeaseID, ttlMilliseconds: UInt64, tags: [ByteBuffer], value: ByteBuffer?
+    ) {
+        self.key = key
+        self.lease = lease
+        self.ttlMilliseconds = ttlMilliseconds
+        self.tags = tags
+        self.value = value
+    }
+}

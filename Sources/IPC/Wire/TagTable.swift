@@ -1,0 +1,237 @@
+import NIOCore
+import Synchronization
+
+/// Where everything stands in the tag table's memory (docs/protocol.md, "The tag table byte by byte").
+/// All numbers are 64-bit, little endian and naturally aligned.
+public enum TagTableLayout {
+    /// The bytes `SYNCDTAG`, read as a little-endian number.
+    public static let magic: UInt64 = 0x4741_5444_434E_5953
+    /// Goes up with every incompatible change of this layout.
+    public static let version: UInt64 = 1
+    /// The slots begin here: one page after the header.
+    public static let headerBytes = 4096
+    public static let slotBitsRange = 16...24
+    public static let defaultSlotBits = 20
+
+    static let magicOffset = 0
+    static let versionOffset = 8
+    static let slotCountOffset = 16
+    // One cache line of what every beat writes and every L1 hit reads.
+    static let stateOffset = 64
+    static let epochOffset = 72
+    static let beatOffset = 80
+    static let freshAsOfOffset = 88
+    static let appliedOffset = 96
+    static let horizonOffset = 104
+    static let incarnationHighOffset = 112
+    static let incarnationLowOffset = 120
+
+    /// Size of a table with 2^`slotBits` slots, in bytes.
+    public static func byteCount(slotBits: Int) -> Int { headerBytes + 8 << slotBits }
+}
+
+/// The tag table in shared memory: the greatest position at which a tag of each slot was invalidated, and
+/// syncd's sign of life. One process writes it, any number read it; slots are only ever raised.
+///
+/// All access is by atomic load and store, so the type is safe to share between threads and processes.
+public final class TagTable: Sendable {
+    /// Number of slots, a power of two.
+    public let slotCount: Int
+    // Unchecked: the memory is only reached through atomics, and it lives until `deinit`.
+    private nonisolated(unsafe) let memory: UnsafeMutableRawPointer
+    private let mask: UInt64
+    private let release: @Sendable (UnsafeMutableRawPointer) -> Void
+
+    /// Takes over `memory` of ``TagTableLayout/byteCount(slotBits:)`` bytes, 8-byte aligned, whose header is
+    /// complete; `release` is called with it when nobody uses the table any more.
+    public init(
+        memory: UnsafeMutableRawPointer, slotBits: Int,
+        release: @escaping @Sendable (UnsafeMutableRawPointer) -> Void
+    ) {
+        precondition(TagTableLayout.slotBitsRange.contains(slotBits), "a tag table has 2^16 to 2^24 slots")
+        self.memory = memory
+        self.slotCount = 1 << slotBits
+        self.mask = UInt64(self.slotCount - 1)
+        self.release = release
+    }
+
+    deinit { release(memory) }
+
+    /// A table in this process's own memory: for embedding, tests and simulation.
+    public static func inMemory(slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: UInt64 = 1) -> TagTable {
+        let bytes = TagTableLayout.byteCount(slotBits: slotBits)
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+        memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+        initializeHeader(memory, slotBits: slotBits, epoch: epoch)
+        return TagTable(memory: memory, slotBits: slotBits, release: { $0.deallocate() })
+    }
+
+    /// Writes the header of a fresh table into zeroed memory: isolated, nothing applied.
+    public static func initializeHeader(_ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: UInt64) {
+        memory.storeBytes(of: TagTableLayout.magic.littleEndian, toByteOffset: TagTableLayout.magicOffset, as: UInt64.self)
+        memory.storeBytes(
+            of: TagTableLayout.version.littleEndian, toByteOffset: TagTableLayout.versionOffset, as: UInt64.self)
+        memory.storeBytes(
+            of: (UInt64(1) << slotBits).littleEndian, toByteOffset: TagTableLayout.slotCountOffset, as: UInt64.self)
+        memory.storeBytes(
+            of: SyncState.isolated.rawValue.littleEndian, toByteOffset: TagTableLayout.stateOffset, as: UInt64.self)
+        memory.storeBytes(of: epoch.littleEndian, toByteOffset: TagTableLayout.epochOffset, as: UInt64.self)
+    }
+
+    /// Checks the header of a mapped file of `fileBytes` bytes and returns the table's slot bits.
+    public static func validateHeader(
+        _ memory: UnsafeRawPointer, fileBytes: Int
+    ) throws(TagTableError) -> Int {
+        guard fileBytes >= TagTableLayout.headerBytes else { throw .tooShort(bytes: fileBytes) }
+        func number(_ offset: Int) -> UInt64 { memory.loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian }
+        guard number(TagTableLayout.magicOffset) == TagTableLayout.magic else { throw .notATable }
+        let version = number(TagTableLayout.versionOffset)
+        guard version == TagTableLayout.version else { throw .otherLayout(version: version) }
+        let slots = number(TagTableLayout.slotCountOffset)
+        guard let bits = TagTableLayout.slotBitsRange.first(where: { UInt64(1) << $0 == slots }) else {
+            throw .otherLayout(version: version)
+        }
+        guard fileBytes == TagTableLayout.byteCount(slotBits: bits) else { throw .tooShort(bytes: fileBytes) }
+        return bits
+    }
+
+    // MARK: Reading
+
+    /// The slot of a hash made by ``TagHash``.
+    public func slotIndex(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash & mask) }
+
+    /// Greatest position at which a tag of this slot was invalidated; 0: never.
+    public func slot(_ index: UInt32) -> UInt64 { load(TagTableLayout.headerBytes + Int(index) * 8) }
+
+    /// Greatest position of any slot.
+    public var greatestSlot: UInt64 { (0..<UInt32(slotCount)).reduce(0) { max($0, slot($1)) } }
+
+    public var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
+    public var epoch: UInt64 { load(TagTableLayout.epochOffset) }
+    /// CLOCK_BOOTTIME in ns of the last beat; 0: never.
+    public var beat: UInt64 { load(TagTableLayout.beatOffset) }
+    public var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
+    public var applied: UInt64 { load(TagTableLayout.appliedOffset) }
+    public var horizon: UInt64 { load(TagTableLayout.horizonOffset) }
+    public var incarnation: Incarnation {
+        Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
+    }
+
+    /// The one rule, for a worker: is an entry with these slots, `asOf` and epoch fresh, and may the table be
+    /// believed about it?
+    ///
+    /// State, beat and freshAsOf are loaded first, the slots and the epoch then, and `clock` (CLOCK_BOOTTIME in
+    /// ns) is called last. Loaded the other way round, a syncd that wakes up in between would make an old slot
+    /// look trustworthy.
+    @inline(__always)
+    public func isFresh(
+        slots: [UInt32], asOf: UInt64, epoch entryEpoch: UInt64, clock: () -> UInt64
+    ) -> Bool {
+        let state = load(TagTableLayout.stateOffset)
+        let beat = load(TagTableLayout.beatOffset)
+        let freshAsOf = load(TagTableLayout.freshAsOfOffset)
+        guard state == SyncState.attached.rawValue else { return false }
+        for index in slots where slot(index) > asOf { return false }
+        guard load(TagTableLayout.epochOffset) == entryEpoch else { return false }
+        let now = clock()
+        return TagTable.isWithin(now, of: beat, TrustTiming.trustWindowNanoseconds)
+            && TagTable.isWithin(now, of: freshAsOf, TrustTiming.upstreamTrustNanoseconds)
+    }
+
+    /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time
+    /// namespace, a damaged file) is not believed.
+    @inline(__always)
+    public static func isWithin(_ now: UInt64, of instant: UInt64, _ window: UInt64) -> Bool {
+        now >= instant && now - instant <= window
+    }
+
+    // MARK: Writing (syncd only)
+
+    /// Raises the slot of a hash to `position`; a greater value stays.
+    public func raise(_ hash: UInt64, to position: UInt64) {
+        let offset = TagTableLayout.headerBytes + Int(slotIndex(hash)) * 8
+        if load(offset) < position { store(position, offset) }
+    }
+
+    /// Raises the slots of everything that an invalidation of `tags` reaches. A tag is a declared tag, `=` and a
+    /// key, or `*`.
+    public func raise(tags: [ByteBuffer], to position: UInt64) {
+        for tag in tags { raise(TagHash.tag(tag), to: position) }
+    }
+
+    public func setState(_ state: SyncState) { store(state.rawValue, TagTableLayout.stateOffset) }
+    public func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
+    public func setBeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.beatOffset) }
+    public func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
+    public func setApplied(_ position: UInt64) { store(position, TagTableLayout.appliedOffset) }
+    public func setHorizon(_ position: UInt64) { store(position, TagTableLayout.horizonOffset) }
+    public func setIncarnation(_ incarnation: Incarnation) {
+        store(incarnation.high, TagTableLayout.incarnationHighOffset)
+        store(incarnation.low, TagTableLayout.incarnationLowOffset)
+    }
+
+    // MARK: Atomics
+
+    @inline(__always)
+    private func load(_ offset: Int) -> UInt64 {
+        UInt64(littleEndian: atomic(offset).pointee.load(ordering: .acquiring))
+    }
+
+    @inline(__always)
+    private func store(_ value: UInt64, _ offset: Int) {
+        atomic(offset).pointee.store(value.littleEndian, ordering: .releasing)
+    }
+
+    @inline(__always)
+    private func atomic(_ offset: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
+        memory.advanced(by: offset).assumingMemoryBound(to: Atomic<UInt64>.self)
+    }
+}
+
+/// Why a file is not a usable tag table.
+public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
+    case notATable
+    case otherLayout(version: UInt64)
+    case tooShort(bytes: Int)
+
+    public var description: String {
+        switch self {
+        case .notATable: "the file is not a syncd tag table"
+        case .otherLayout(let version):
+            "the tag table has layout \(version), this program knows \(TagTableLayout.version): use the same version of syncd and of its workers"
+        case .tooShort(let bytes): "the tag table has \(bytes) bytes, which is not the size that its header says"
+        }
+    }
+}
+
+/// The random id of a log. Another incarnation is another log, and positions of the two don't compare.
+public struct Incarnation: Sendable, Hashable {
+    public var high: UInt64
+    public var low: UInt64
+
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// No log yet.
+    public static let none = Incarnation(high: 0, low: 0)
+
+    /// From 32 hexadecimal digits.
+    public init?(_ text: String) {
+        let digits = Array(text.utf8)
+        guard digits.count == 32, digits.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }),
+            let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
+        else { return nil }
+        self.init(high: high, low: low)
+    }
+
+    /// 32 lower-case hexadecimal digits.
+    public var description: String {
+        func hex(_ number: UInt64) -> String {
+            let digits = String(number, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }
+        return hex(high) + hex(low)
+    }
+}

@@ -1,0 +1,164 @@
+import IPCWire
+import NIOCore
+
+// The seam between the brain and the server that holds the shared log (Redis): data in both directions, so that
+// the simulator can stand in for the server. Every command but the subscriptions has an id, and its answer
+// carries it. When the command connection breaks, the ids in flight are never answered: their outcome is unknown.
+
+/// Names one command until it is answered.
+public typealias UpstreamID = UInt64
+
+/// The process that holds the log. Another process, another history: nothing it says continues what was applied.
+public struct ServerIdentity: Sendable, Hashable {
+    /// `run_id` of INFO.
+    public var runID: String
+    /// `master_replid` of INFO.
+    public var replicationID: String
+
+    public init(runID: String, replicationID: String) {
+        self.runID = runID
+        self.replicationID = replicationID
+    }
+}
+
+/// What the brain wants the server to do.
+public enum UpstreamCommand: Sendable, Hashable {
+    /// Ask for everything by which continuity is proven.
+    case inspect(UpstreamID, lastApplied: UInt64)
+    case append(UpstreamID, AppendCommand)
+    /// Ask for incarnation and position.
+    case probe(UpstreamID)
+    /// Read at most `count` entries after a position.
+    case read(UpstreamID, after: UInt64, count: Int)
+    /// Replace the log, if its incarnation still is `expected` (`nil`: there is none, or it is unreadable).
+    case replace(UpstreamID, ReplaceCommand)
+    case publish(UpstreamID, Event)
+    case get(UpstreamID, key: ByteBuffer)
+    /// Keep an entry. Not answered: a failed write is no error.
+    case set(key: ByteBuffer, entry: ByteBuffer, ttlMilliseconds: UInt64)
+    case subscribe([ByteBuffer])
+    case unsubscribe([ByteBuffer])
+    case patternSubscribe([ByteBuffer])
+    case patternUnsubscribe([ByteBuffer])
+    /// Close the command connection and connect anew: it answers something that it must not.
+    case reconnect(reason: String)
+}
+
+/// One append: the log entry and, published directly after it, its event.
+public struct AppendCommand: Sendable, Hashable {
+    /// The log that the entry is meant for.
+    public var incarnation: Incarnation
+    /// The incarnation to create if there is no log.
+    public var fresh: Incarnation
+    public var body: LogEntryBody
+    /// Payload for `body.eventChannel`.
+    public var eventPayload: ByteBuffer?
+
+    public init(incarnation: Incarnation, fresh: Incarnation, body: LogEntryBody, eventPayload: ByteBuffer?) {
+        self.incarnation = incarnation
+        self.fresh = fresh
+        self.body = body
+        self.eventPayload = eventPayload
+    }
+}
+
+/// One compare-and-set of the incarnation. The first host wins.
+public struct ReplaceCommand: Sendable, Hashable {
+    /// The raw record that the server had at the inspection; `nil`: none. Compared byte for byte.
+    public var expected: ByteBuffer?
+    public var fresh: Incarnation
+    /// Positions go on from the greatest of this, the server's position and the last stream id.
+    public var floor: UInt64
+
+    public init(expected: ByteBuffer?, fresh: Incarnation, floor: UInt64) {
+        self.expected = expected
+        self.fresh = fresh
+        self.floor = floor
+    }
+}
+
+/// Why a command failed.
+public enum UpstreamFailure: Error, Sendable, Hashable {
+    /// The server refuses for now (LOADING, BUSY, OOM, MISCONF, NOREPLICAS …). Says which.
+    case refused(String)
+    /// The server is a replica or was demoted (READONLY): another one holds the log.
+    case wrongRole(String)
+    /// The keys of the log hold something else (WRONGTYPE, ids that go back): the log is damaged.
+    case damaged(String)
+    /// The configuration is wrong (NOAUTH, WRONGPASS, NOPERM): waiting doesn't help.
+    case denied(String)
+}
+
+/// What the server shows about itself and its log.
+public struct Inspection: Sendable, Hashable {
+    /// `nil`: the server doesn't show it; every reconnect counts as another process.
+    public var identity: ServerIdentity?
+    public var serverVersion: String
+    /// Whether the server says that it is a primary; `true` where it doesn't say.
+    public var isPrimary: Bool
+    /// The raw record, for ``ReplaceCommand/expected``; `nil`: there is no log.
+    public var rawRecord: ByteBuffer?
+    /// The record's incarnation; `nil` also if it is unreadable.
+    public var incarnation: Incarnation?
+    /// The process that the record names.
+    public var recordedIdentity: ServerIdentity?
+    public var position: UInt64
+    public var firstEntry: UInt64?
+    public var lastEntry: UInt64?
+    /// The entry at the `lastApplied` asked for.
+    public var entryAtLastApplied: LogEntry?
+    /// What is worrying about the server's settings (eviction of log keys), for the log and for STATUS.
+    public var warnings: [String]
+
+    public init(
+        identity: ServerIdentity?, serverVersion: String, isPrimary: Bool, rawRecord: ByteBuffer?,
+        incarnation: Incarnation?, recordedIdentity: ServerIdentity?, position: UInt64, firstEntry: UInt64?,
+        lastEntry: UInt64?, entryAtLastApplied: LogEntry?, warnings: [String]
+    ) {
+        self.identity = identity
+        self.serverVersion = serverVersion
+        self.isPrimary = isPrimary
+        self.rawRecord = rawRecord
+        self.incarnation = incarnation
+        self.recordedIdentity = recordedIdentity
+        self.position = position
+        self.firstEntry = firstEntry
+        self.lastEntry = lastEntry
+        self.entryAtLastApplied = entryAtLastApplied
+        self.warnings = warnings
+    }
+}
+
+/// What an answered command brings.
+public enum UpstreamReply: Sendable, Hashable {
+    case inspected(Inspection)
+    /// Appended at a position of this log: the one asked for, or the fresh one if there was none.
+    case appended(Incarnation, position: UInt64)
+    /// Not appended: the log has another incarnation.
+    case otherIncarnation(Incarnation?)
+    case probed(Incarnation?, position: UInt64)
+    case entries([LogEntry])
+    /// The log's incarnation and position after the attempt, whoever won.
+    case replaced(Incarnation, position: UInt64)
+    case published(receivers: UInt64)
+    case got(entry: ByteBuffer?, ttlMilliseconds: UInt64)
+    case failed(UpstreamFailure)
+}
+
+/// What the server, or the connections to it, make known.
+public enum UpstreamEvent: Sendable, Hashable {
+    /// Commands can be sent. Nothing is proven about the server.
+    case commandsConnected
+    case commandsDisconnected(reason: String)
+    /// The log channel is subscribed. The brain subscribes everything else again. The identity is that of the
+    /// process at the other end of this connection, where it shows one.
+    case subscriptionConnected(ServerIdentity?)
+    case subscriptionDisconnected(reason: String)
+    case reply(UpstreamID, UpstreamReply)
+    /// An entry on the log channel.
+    case published(Incarnation, LogEntry)
+    /// Something unreadable on the log channel.
+    case publishedUnreadable
+    case message(Event)
+    case patternMessage(pattern: ByteBuffer, Event)
+}
