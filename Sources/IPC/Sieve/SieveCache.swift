@@ -1,0 +1,163 @@
+/// A cache with a byte budget and SIEVE eviction (Zhang et al., NSDI '24, https://www.usenix.org/node/294818).
+///
+/// Entries stand in a queue in the order of their insertion, newest first, and each has a *visited* bit that a hit
+/// sets. To make room, a hand walks from the oldest to the newest and around again: it clears the bit of whoever
+/// has it and evicts the first that doesn't. A hit moves nothing, so it costs one lookup and one bit; and what is
+/// asked for only once is gone sooner than under LRU.
+///
+/// The queue is a doubly linked list of indices into one array, with a free list: no allocation per entry.
+public struct SieveCache<Key: Hashable, Value> {
+    private typealias Index = Int32
+    private static var none: Index { -1 }
+
+    private struct Node {
+        /// `nil`: the node is on the free list, linked by `older`.
+        var entry: (key: Key, value: Value)?
+        var bytes: Int
+        var newer: Index
+        var older: Index
+        var isVisited: Bool
+    }
+
+    private var nodes: [Node] = []
+    private var places: [Key: Index] = [:]
+    private var newest: Index = none
+    private var oldest: Index = none
+    private var hand: Index = none
+    private var free: Index = none
+
+    /// What all entries may cost together, in the unit of ``insert(_:_:bytes:)``.
+    public let byteBudget: Int
+    /// What all entries cost together.
+    public private(set) var bytes = 0
+    /// How many entries had to make room so far.
+    public private(set) var evictions: UInt64 = 0
+
+    /// An empty cache. A budget of 0 keeps nothing.
+    public init(byteBudget: Int) {
+        self.byteBudget = max(0, byteBudget)
+    }
+
+    /// Number of entries.
+    public var count: Int { places.count }
+
+    /// The value of `key`, which counts as a visit.
+    public mutating func value(for key: Key) -> Value? {
+        guard let place = places[key] else { return nil }
+        nodes[Int(place)].isVisited = true
+        return nodes[Int(place)].entry?.value
+    }
+
+    /// The value of `key`, unnoticed by the eviction.
+    public func peek(_ key: Key) -> Value? {
+        guard let place = places[key] else { return nil }
+        return nodes[Int(place)].entry?.value
+    }
+
+    /// Keeps a value that costs `bytes`, in place of any that `key` had, and evicts until it fits. One that is
+    /// larger than the whole budget is not kept.
+    ///
+    /// - Returns: how many entries were evicted for it.
+    @discardableResult
+    public mutating func insert(_ key: Key, _ value: Value, bytes cost: Int) -> Int {
+        let cost = max(0, cost)
+        remove(key)
+        guard cost <= byteBudget else { return 0 }
+        var evicted = 0
+        while bytes > byteBudget - cost, evictOne() { evicted += 1 }
+        let place = takeNode(Node(entry: (key, value), bytes: cost, newer: Self.none, older: newest, isVisited: false))
+        if newest == Self.none { oldest = place } else { nodes[Int(newest)].newer = place }
+        newest = place
+        places[key] = place
+        bytes += cost
+        return evicted
+    }
+
+    /// Takes a value out; `nil` if there is none.
+    @discardableResult
+    public mutating func remove(_ key: Key) -> Value? {
+        guard let place = places.removeValue(forKey: key) else { return nil }
+        return unlink(place)
+    }
+
+    /// Forgets everything and gives the memory back. The number of evictions stays.
+    public mutating func removeAll() {
+        nodes = []
+        places = [:]
+        newest = Self.none
+        oldest = Self.none
+        hand = Self.none
+        free = Self.none
+        bytes = 0
+    }
+
+    /// Takes out every entry that `isUnwanted`.
+    ///
+    /// - Returns: how many were taken out.
+    @discardableResult
+    public mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
+        let before = count
+        var place = 0
+        while let next = sweep(from: place, limit: .max, where: isUnwanted) { place = next }
+        return before - count
+    }
+
+    /// Looks at no more than `limit` places, beginning with number `start`, and takes out every entry that
+    /// `isUnwanted`: so that a large cache can be cleaned in steps, between which others may use it.
+    ///
+    /// - Returns: where to go on, `nil` at the end.
+    public mutating func sweep(from start: Int, limit: Int, where isUnwanted: (Key, Value) -> Bool) -> Int? {
+        guard start >= 0, start < nodes.count else { return nil }
+        let end = start + min(limit, nodes.count - start)
+        for place in start..<end {
+            guard let entry = nodes[place].entry, isUnwanted(entry.key, entry.value) else { continue }
+            places.removeValue(forKey: entry.key)
+            unlink(Index(place))
+        }
+        return end < nodes.count ? end : nil
+    }
+
+    /// Moves the hand to the next entry without a visit and takes it out. False if there is no entry.
+    private mutating func evictOne() -> Bool {
+        var place = hand == Self.none ? oldest : hand
+        guard place != Self.none else { return false }
+        // Ends after one round at the latest: by then the hand itself has cleared every bit.
+        while nodes[Int(place)].isVisited {
+            nodes[Int(place)].isVisited = false
+            let newer = nodes[Int(place)].newer
+            place = newer == Self.none ? oldest : newer
+        }
+        hand = place
+        if let key = nodes[Int(place)].entry?.key { places.removeValue(forKey: key) }
+        unlink(place)
+        evictions += 1
+        return true
+    }
+
+    /// Takes a node out of the queue, moving the hand on if it points there, and frees it.
+    @discardableResult
+    private mutating func unlink(_ place: Index) -> Value? {
+        let node = nodes[Int(place)]
+        if hand == place { hand = node.newer }
+        if node.newer == Self.none { newest = node.older } else { nodes[Int(node.newer)].older = node.older }
+        if node.older == Self.none { oldest = node.newer } else { nodes[Int(node.older)].newer = node.newer }
+        bytes -= node.bytes
+        nodes[Int(place)] = Node(entry: nil, bytes: 0, newer: Self.none, older: free, isVisited: false)
+        free = place
+        return node.entry?.value
+    }
+
+    private mutating func takeNode(_ node: Node) -> Index {
+        guard free != Self.none else {
+            nodes.append(node)
+            return Index(nodes.count - 1)
+        }
+        let place = free
+        free = nodes[Int(place)].older
+        nodes[Int(place)] = node
+        return place
+    }
+}
+
+extension SieveCache: Sendable where Key: Sendable, Value: Sendable {}
+extension SieveCache.Node: Sendable where Key: Sendable, Value: Sendable {}
