@@ -160,4 +160,3 @@ public struct SieveCache<Key: Hashable, Value> {
 }
 
 extension SieveCache: Sendable where Key: Sendable, Value: Sendable {}
-extension SieveCache.Node: Sendable where Key: Sendable, Value: Sendable {}
