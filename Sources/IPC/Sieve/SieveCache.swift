@@ -10,7 +10,7 @@ public struct SieveCache<Key: Hashable, Value> {
     private typealias Index = Int32
     private static var none: Index { -1 }
 
-    private struct Node {
+    fileprivate struct Node {
         /// `nil`: the node is on the free list, linked by `older`.
         var entry: (key: Key, value: Value)?
         var bytes: Int
@@ -160,3 +160,4 @@ public struct SieveCache<Key: Hashable, Value> {
 }
 
 extension SieveCache: Sendable where Key: Sendable, Value: Sendable {}
+extension SieveCache.Node: Sendable where Key: Sendable, Value: Sendable {}
