@@ -7,7 +7,7 @@
 ///
 /// The queue is a doubly linked list of indices into one array, with a free list: no allocation per entry.
 public struct SieveCache<Key: Hashable, Value> {
-    private typealias Index = Int32
+    fileprivate typealias Index = Int32
     private static var none: Index { -1 }
 
     fileprivate struct Node {
