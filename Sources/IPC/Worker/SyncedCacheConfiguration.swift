@@ -1,0 +1,34 @@
+import NIOCore
+
+/// How a worker uses syncd.
+public struct SyncedCacheConfiguration: Sendable {
+    /// Path of syncd's socket, at most 103 bytes. `nil`: no syncd, hence no cache and no waiting for it.
+    public var socketPath: String?
+    /// Bytes that the cache in this process's memory may take, keys, tags and overhead included.
+    public var l1Bytes: Int
+    /// The name by which syncd shows this client in STATUS.
+    public var clientName: String
+    /// Loads at once that go to the database without a lease. Further ones wait their turn.
+    public var maximumConcurrentLoads: Int
+    /// How long a read waits for somebody else's load of the same key, in milliseconds.
+    public var waitMilliseconds: UInt64
+    /// Channels whose events are wanted; subscribed anew at every connection.
+    public var subscribedChannels: [ByteBuffer]
+
+    /// Everything by default but the socket: without one there is no cache.
+    public init(
+        socketPath: String? = nil,
+        l1Bytes: Int = 64 << 20,
+        clientName: String = "worker",
+        maximumConcurrentLoads: Int = 64,
+        waitMilliseconds: UInt64 = 1000,
+        subscribedChannels: [ByteBuffer] = []
+    ) {
+        self.socketPath = socketPath
+        self.l1Bytes = l1Bytes
+        self.clientName = clientName
+        self.maximumConcurrentLoads = maximumConcurrentLoads
+        self.waitMilliseconds = waitMilliseconds
+        self.subscribedChannels = subscribedChannels
+    }
+}
