@@ -135,6 +135,7 @@ public enum Reply: Sendable, Hashable {
     case bulk(ByteBuffer)
     case null
     case emptyArray
+    case array([Reply])
     case emptyMap
     case error(ReplyError)
     case greeting(Greeting)

@@ -1,0 +1,32 @@
+import NIOCore
+
+extension ByteBuffer {
+    /// A copy of the readable bytes alone. A slice keeps the whole chunk alive that it was read from; what is kept
+    /// for long must not.
+    public var compacted: ByteBuffer { ByteBuffer(bytes: readableBytesView) }
+
+    /// The readable bytes for people and logs: printable ASCII as it is, a backslash doubled, all else `\xNN`.
+    public var escaped: String {
+        var text = ""
+        for byte in readableBytesView {
+            switch byte {
+            case UInt8(ascii: "\\"): text += "\\\\"
+            case 0x20...0x7e: text.unicodeScalars.append(UnicodeScalar(byte))
+            default: text += "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+            }
+        }
+        return text
+    }
+
+    /// Whether the bytes are this word, ignoring the case of ASCII letters. Allocates nothing.
+    func isWord(_ word: StaticString) -> Bool {
+        guard readableBytes == word.utf8CodeUnitCount else { return false }
+        return withUnsafeReadableBytes { bytes in
+            for (index, byte) in bytes.enumerated() {
+                let upper = byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") ? byte - 32 : byte
+                if upper != word.utf8Start[index] { return false }
+            }
+            return true
+        }
+    }
+}

@@ -1,0 +1,80 @@
+import NIOCore
+
+extension Push {
+    /// Writes the push; in RESP2 as the array that subscribers know.
+    public func encode(into writer: inout RESPWriter) {
+        switch self {
+        case .invalidate(let position, let tags):
+            writer.pushHeader(3)
+            writer.bulkString(.word("invalidate"))
+            writer.integer(position)
+            writer.arrayHeader(tags.count)
+            for tag in tags { writer.bulkString(tag) }
+        case .epoch(let epoch, let reason):
+            writer.pushHeader(3)
+            writer.bulkString(.word("epoch"))
+            writer.integer(epoch)
+            writer.bulkString(reason.rawValue)
+        case .beat(let beat):
+            writer.pushHeader(6)
+            writer.bulkString(.word("beat"))
+            writer.integer(beat.epoch)
+            writer.integer(beat.applied)
+            writer.bulkString(beat.state.label)
+            writer.integer(beat.beatNanoseconds)
+            writer.integer(beat.freshAsOfNanoseconds)
+        case .fetched(let ticket, let outcome):
+            writer.pushHeader(2 + outcome.elementCount)
+            writer.bulkString(.word("fetched"))
+            writer.integer(ticket)
+            outcome.encode(into: &writer)
+        case .message(let event):
+            writer.pushHeader(3)
+            writer.bulkString(.word("message"))
+            writer.bulkString(event.channel)
+            writer.bulkString(event.payload)
+        case .patternMessage(let pattern, let event):
+            writer.pushHeader(4)
+            writer.bulkString(.word("pmessage"))
+            writer.bulkString(pattern)
+            writer.bulkString(event.channel)
+            writer.bulkString(event.payload)
+        }
+    }
+
+    /// What a client has received as a push. `nil`: the confirmation of a subscription, which RESP3 sends as a push
+    /// as well.
+    public static func decode(_ value: RESPValue) throws(MalformedReply) -> Push? {
+        guard case .push(let parts) = value, let kind = parts.first?.bytes else { throw MalformedReply("a push") }
+        var reader = PartReader(parts.dropFirst())
+        if kind.isWord("fetched") {
+            let ticket = try reader.number("ticket")
+            return .fetched(ticket: ticket, try FetchOutcome(&reader))
+        }
+        if kind.isWord("invalidate") {
+            return .invalidate(position: try reader.number("position"), tags: try reader.list("tags"))
+        }
+        if kind.isWord("beat") {
+            return .beat(
+                Beat(
+                    epoch: try reader.number("epoch"), applied: try reader.number("applied"),
+                    state: try reader.state(), beatNanoseconds: try reader.number("beat"),
+                    freshAsOfNanoseconds: try reader.number("freshAsOf")))
+        }
+        if kind.isWord("epoch") {
+            let epoch = try reader.number("epoch")
+            // A reason that a later version knows means the same: drop everything.
+            return .epoch(epoch, reason: EpochReason(rawValue: try reader.text("reason")) ?? .discontinuous)
+        }
+        if kind.isWord("message") {
+            return .message(Event(channel: try reader.bytes("channel"), payload: try reader.bytes("payload")))
+        }
+        if kind.isWord("pmessage") {
+            let pattern = try reader.bytes("pattern")
+            return .patternMessage(
+                pattern: pattern, Event(channel: try reader.bytes("channel"), payload: try reader.bytes("payload")))
+        }
+        if SubscriptionKind(rawValue: String(buffer: kind)) != nil { return nil }
+        throw MalformedReply("a push of a known kind")
+    }
+}

@@ -1,0 +1,102 @@
+import NIOCore
+
+/// The bytes that both decoders read from: takes chunks, gives lines and blobs, and looks at no byte twice.
+///
+/// What is incomplete at the end of a chunk is copied out, into `line` or `blob`, so that a chunk is always used up:
+/// appending to a buffer of which slices are alive would copy it whole, time and again. A blob that lies wholly in
+/// one chunk is a slice of it. Nothing is ever reserved because a header announces it.
+struct RESPFeed {
+    private(set) var input = ByteBuffer()
+    private var line: [UInt8] = []
+    private var blob = ByteBuffer()
+    private var needsBlob = -1
+    /// Bytes taken of the present frame.
+    private(set) var frameBytes = 0
+    /// Bytes looked at since the beginning; a test holds it against the bytes fed.
+    private(set) var bytesExamined = 0
+
+    /// A simple string or error longer than this is an error, however it is split.
+    static let maximumLineBytes = 64 << 10
+    /// A header has a type, at most 16 digits, and CR LF.
+    static let maximumHeaderBytes = 32
+
+    mutating func feed(_ chunk: ByteBuffer) {
+        if input.readableBytes == 0 {
+            input = chunk
+        } else {
+            // Only when reading was paused in the middle of a chunk.
+            input.writeImmutableBuffer(chunk)
+        }
+    }
+
+    mutating func beginFrame() { frameBytes = 0 }
+
+    /// The bytes of a line without its CR LF; `nil`: it is not complete yet.
+    mutating func readLine(limit: Int = maximumLineBytes) throws(RESPError) -> [UInt8]? {
+        var failure: RESPError?
+        var isComplete = false
+        var taken = 0
+        let partial = line.count
+        input.withUnsafeReadableBytes { bytes in
+            var last = line.last
+            for byte in bytes {
+                taken += 1
+                if byte == 10 {
+                    if last == 13 { isComplete = true } else { failure = .invalidLineEnd }
+                    return
+                }
+                if last == 13 {
+                    failure = .invalidLineEnd
+                    return
+                }
+                if partial + taken > limit {
+                    failure = .lineTooLong
+                    return
+                }
+                last = byte
+                line.append(byte)
+            }
+        }
+        input.moveReaderIndex(forwardBy: taken)
+        bytesExamined += taken
+        frameBytes += taken
+        if let failure { throw failure }
+        guard isComplete else { return nil }
+        line.removeLast()
+        defer { line.removeAll(keepingCapacity: true) }
+        return line
+    }
+
+    /// `length` bytes and the CR LF after them; `nil`: they are not complete yet.
+    mutating func readBlob(_ length: Int) throws(RESPError) -> ByteBuffer? {
+        if needsBlob < 0 {
+            if input.readableBytes >= length + 2, let slice = input.readSlice(length: length) {
+                bytesExamined += length
+                frameBytes += length
+                try readBlobEnd()
+                return slice
+            }
+            needsBlob = length
+        }
+        let missing = needsBlob + 2 - blob.readableBytes
+        let available = min(missing, input.readableBytes)
+        if let part = input.readSlice(length: available) {
+            blob.writeImmutableBuffer(part)
+            bytesExamined += available
+            frameBytes += available
+        }
+        guard available == missing else { return nil }
+        let end = blob.getBytes(at: blob.readerIndex + needsBlob, length: 2)
+        guard end == [13, 10] else { throw .invalidLineEnd }
+        let whole = blob.getSlice(at: blob.readerIndex, length: needsBlob)
+        blob = ByteBuffer()
+        needsBlob = -1
+        return whole ?? ByteBuffer()
+    }
+
+    private mutating func readBlobEnd() throws(RESPError) {
+        guard let end = input.readInteger(as: UInt16.self), end == 0x0d0a else { throw .invalidLineEnd }
+        bytesExamined += 2
+        frameBytes += 2
+    }
+}

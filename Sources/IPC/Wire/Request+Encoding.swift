@@ -1,0 +1,78 @@
+import NIOCore
+
+extension Request {
+    /// Writes the request as a client sends it.
+    public func encode(into writer: inout RESPWriter) {
+        switch self {
+        case .fetch(let key, nil): writer.command("FETCH", [key])
+        case .fetch(let key, let wait?): writer.command("FETCH", [key, .word("WAIT"), .number(wait)])
+        case .fill(let fill):
+            let head = [fill.key, .number(fill.lease), .number(fill.ttlMilliseconds), .number(UInt64(fill.tags.count))]
+            writer.command("FILL", head + fill.tags + (fill.value.map { [$0] } ?? []))
+        case .abandon(let key, let lease): writer.command("ABANDON", [key, .number(lease)])
+        case .invalidate(let tags, nil): writer.command("INVALIDATE", [.word("TAGS")] + tags)
+        case .invalidate(let tags, let event?):
+            writer.command("INVALIDATE", [.word("EVENT"), event.channel, event.payload, .word("TAGS")] + tags)
+        case .publish(let event): writer.command("PUBLISH", [event.channel, event.payload])
+        case .subscribe(let channels): writer.command("SUBSCRIBE", channels)
+        case .unsubscribe(let channels): writer.command("UNSUBSCRIBE", channels)
+        case .patternSubscribe(let patterns): writer.command("PSUBSCRIBE", patterns)
+        case .patternUnsubscribe(let patterns): writer.command("PUNSUBSCRIBE", patterns)
+        case .track(let isOn): writer.command("TRACK", [.word(isOn ? "ON" : "OFF")])
+        case .explain(let key): writer.command("EXPLAIN", [key])
+        case .report(let fields): writer.command("REPORT", fields.flatMap { [$0.name, $0.value] })
+        case .status(let section): writer.command("STATUS", section.map { [ByteBuffer(string: $0)] } ?? [])
+        case .info(let section): writer.command("INFO", section.map { [ByteBuffer(string: $0)] } ?? [])
+        case .shutdown: writer.command("SHUTDOWN", [])
+        case .hello, .ping, .echo, .quit, .reset, .select, .client, .command, .configGet:
+            encodeConnectionCommand(into: &writer)
+        }
+    }
+
+    private func encodeConnectionCommand(into writer: inout RESPWriter) {
+        switch self {
+        case .hello(let version, let name):
+            var arguments: [ByteBuffer] = []
+            if let version { arguments.append(.number(UInt64(version.rawValue))) }
+            if let name { arguments += [.word("SETNAME"), name] }
+            writer.command("HELLO", arguments)
+        case .ping(let text): writer.command("PING", text.map { [$0] } ?? [])
+        case .echo(let text): writer.command("ECHO", [text])
+        case .quit: writer.command("QUIT", [])
+        case .reset: writer.command("RESET", [])
+        case .select: writer.command("SELECT", [.number(0)])
+        case .client(let subcommand):
+            switch subcommand {
+            case .id: writer.command("CLIENT", [.word("ID")])
+            case .getName: writer.command("CLIENT", [.word("GETNAME")])
+            case .setName(let name): writer.command("CLIENT", [.word("SETNAME"), name])
+            case .accepted: writer.command("CLIENT", [.word("NO-EVICT"), .word("ON")])
+            case .info: writer.command("CLIENT", [.word("INFO")])
+            case .list: writer.command("CLIENT", [.word("LIST")])
+            }
+        case .command(let subcommand):
+            switch subcommand {
+            case .all: writer.command("COMMAND", [])
+            case .count: writer.command("COMMAND", [.word("COUNT")])
+            case .docs: writer.command("COMMAND", [.word("DOCS")])
+            case .other: writer.command("COMMAND", [.word("LIST")])
+            }
+        case .configGet: writer.command("CONFIG", [.word("GET"), .word("*")])
+        default: break
+        }
+    }
+}
+
+extension RESPWriter {
+    /// An array of bulk strings: a command and its arguments.
+    public mutating func command(_ name: StaticString, _ arguments: [ByteBuffer]) {
+        arrayHeader(arguments.count + 1)
+        bulkString(.word(name))
+        for argument in arguments { bulkString(argument) }
+    }
+}
+
+extension ByteBuffer {
+    static func word(_ word: StaticString) -> ByteBuffer { ByteBuffer(staticString: word) }
+    static func number(_ number: UInt64) -> ByteBuffer { ByteBuffer(string: String(number)) }
+}

@@ -1,0 +1,272 @@
+import NIOCore
+
+// From the arguments of a command to a checked request. Every refusal names the argument and what is expected.
+extension Request {
+    /// Checks a command. `arguments` has at least the command's name.
+    public static func parse(_ arguments: [ByteBuffer], limits: WireLimits) throws(ReplyError) -> Request {
+        var reader = ArgumentReader(arguments, limits: limits)
+        let name = try reader.next("command")
+        // The commands of the hot path first.
+        if name.isWord("FETCH") { return try fetch(&reader) }
+        if name.isWord("FILL") { return try fill(&reader) }
+        if name.isWord("INVALIDATE") { return try invalidate(&reader) }
+        if name.isWord("ABANDON") {
+            let request = try Request.abandon(key: reader.key(), lease: reader.number("lease"))
+            return try reader.finish(request)
+        }
+        if name.isWord("PUBLISH") {
+            let request = try Request.publish(Event(channel: reader.channel(), payload: reader.next("payload")))
+            return try reader.finish(request)
+        }
+        if name.isWord("SUBSCRIBE") { return .subscribe(try reader.channels(atLeast: 1)) }
+        if name.isWord("UNSUBSCRIBE") { return .unsubscribe(try reader.channels(atLeast: 0)) }
+        if name.isWord("PSUBSCRIBE") { return .patternSubscribe(try reader.channels(atLeast: 1)) }
+        if name.isWord("PUNSUBSCRIBE") { return .patternUnsubscribe(try reader.channels(atLeast: 0)) }
+        if name.isWord("TRACK") { return try track(&reader) }
+        if name.isWord("EXPLAIN") { return try reader.finish(.explain(key: reader.key())) }
+        if name.isWord("REPORT") { return try report(&reader) }
+        if name.isWord("STATUS") { return try reader.finish(.status(section: reader.section())) }
+        if name.isWord("INFO") { return .info(section: reader.section()) }
+        if name.isWord("SHUTDOWN") { return .shutdown }
+        return try connectionCommand(name, &reader)
+    }
+
+    /// What every Redis client may say.
+    private static func connectionCommand(
+        _ name: ByteBuffer, _ reader: inout ArgumentReader
+    ) throws(ReplyError) -> Request {
+        if name.isWord("HELLO") { return try hello(&reader) }
+        if name.isWord("PING") { return try reader.finish(.ping(reader.optional())) }
+        if name.isWord("ECHO") { return try reader.finish(.echo(reader.next("message"))) }
+        if name.isWord("QUIT") { return .quit }
+        if name.isWord("RESET") { return try reader.finish(.reset) }
+        if name.isWord("SELECT") {
+            guard try reader.number("index") == 0 else {
+                throw ReplyError(.generic, "DB index is out of range: syncd has database 0 only")
+            }
+            return try reader.finish(.select)
+        }
+        if name.isWord("CLIENT") { return .client(try client(&reader)) }
+        if name.isWord("COMMAND") {
+            guard let subcommand = reader.optional() else { return .command(.all) }
+            if subcommand.isWord("COUNT") { return .command(.count) }
+            return .command(subcommand.isWord("DOCS") ? .docs : .other)
+        }
+        if name.isWord("CONFIG") {
+            let subcommand = try reader.next("subcommand")
+            guard subcommand.isWord("GET") else {
+                throw ReplyError(.generic, "CONFIG has GET only; syncd is configured by its environment")
+            }
+            return .configGet
+        }
+        throw ReplyError(.generic, "unknown command '\(name.shown)'\(reader.shownRest)")
+    }
+
+    private static func hello(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        var version: RESPVersion?
+        var name: ByteBuffer?
+        if let text = reader.optional() {
+            guard let number = PlainNumber.parse(text.readableBytesView),
+                let known = RESPVersion(rawValue: Int(number))
+            else { throw ReplyError(.noProtocol, "unsupported protocol version: 2 and 3 are known") }
+            version = known
+        }
+        while let option = reader.optional() {
+            if option.isWord("AUTH") {
+                _ = try reader.next("user")
+                _ = try reader.next("password")
+            } else if option.isWord("SETNAME") {
+                name = try reader.clientName()
+            } else {
+                throw ReplyError(.generic, "syntax error in HELLO option '\(option.shown)': AUTH or SETNAME is expected")
+            }
+        }
+        return .hello(version: version, name: name)
+    }
+
+    private static func client(_ reader: inout ArgumentReader) throws(ReplyError) -> ClientSubcommand {
+        let name = try reader.next("subcommand")
+        if name.isWord("ID") { return .id }
+        if name.isWord("GETNAME") { return .getName }
+        if name.isWord("SETNAME") { return .setName(try reader.clientName()) }
+        if name.isWord("INFO") { return .info }
+        if name.isWord("LIST") { return .list }
+        if name.isWord("SETINFO") || name.isWord("NO-EVICT") || name.isWord("NO-TOUCH") { return .accepted }
+        throw ReplyError(.generic, "unknown subcommand '\(name.shown)' of CLIENT")
+    }
+
+    private static func fetch(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        let key = try reader.key()
+        guard let option = reader.optional() else { return .fetch(key: key, waitMilliseconds: nil) }
+        guard option.isWord("WAIT") else {
+            throw ReplyError(.generic, "syntax error in FETCH at '\(option.shown)': WAIT is expected")
+        }
+        let wait = try reader.number("ms")
+        guard wait <= reader.limits.maximumWaitMilliseconds else {
+            throw ReplyError(.generic, "WAIT is at most \(reader.limits.maximumWaitMilliseconds) ms")
+        }
+        return try reader.finish(.fetch(key: key, waitMilliseconds: wait))
+    }
+
+    private static func fill(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        let key = try reader.key()
+        let lease = try reader.number("lease")
+        let ttl = try reader.number("ttl-ms")
+        guard ttl >= 1, ttl <= reader.limits.maximumTTLMilliseconds else {
+            throw ReplyError(.generic, "ttl-ms is 1 to \(reader.limits.maximumTTLMilliseconds)")
+        }
+        let count = try reader.number("tag-count")
+        guard count <= UInt64(reader.limits.tagsPerEntry) else {
+            throw ReplyError(.tooBig, "an entry has at most \(reader.limits.tagsPerEntry) tags")
+        }
+        var tags: [ByteBuffer] = []
+        tags.reserveCapacity(Int(count))
+        for _ in 0..<count { tags.append(try reader.tag()) }
+        let value = reader.optional()
+        if let value, value.readableBytes > reader.limits.valueBytes {
+            throw ReplyError(.tooBig, "a value has at most \(reader.limits.valueBytes) bytes")
+        }
+        return try reader.finish(
+            .fill(Fill(key: key, lease: lease, ttlMilliseconds: ttl, tags: tags, value: value)))
+    }
+
+    private static func invalidate(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        var event: Event?
+        var option = try reader.next("TAGS")
+        if option.isWord("EVENT") {
+            event = try Event(channel: reader.channel(), payload: reader.next("payload"))
+            option = try reader.next("TAGS")
+        }
+        guard option.isWord("TAGS") else {
+            throw ReplyError(.generic, "syntax error in INVALIDATE at '\(option.shown)': EVENT or TAGS is expected")
+        }
+        guard reader.remaining > 0 else { throw ReplyError(.generic, "INVALIDATE needs at least one tag") }
+        guard reader.remaining <= reader.limits.tagsPerInvalidation else {
+            throw ReplyError(.tooBig, "an invalidation has at most \(reader.limits.tagsPerInvalidation) tags")
+        }
+        var tags: [ByteBuffer] = []
+        tags.reserveCapacity(reader.remaining)
+        while reader.remaining > 0 { tags.append(try reader.invalidatedTag()) }
+        return .invalidate(tags: tags, event: event)
+    }
+
+    private static func track(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        let option = try reader.next("ON or OFF")
+        guard option.isWord("ON") || option.isWord("OFF") else {
+            throw ReplyError(.generic, "TRACK takes ON or OFF")
+        }
+        return try reader.finish(.track(option.isWord("ON")))
+    }
+
+    private static func report(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        guard reader.remaining > 0, reader.remaining % 2 == 0 else {
+            throw ReplyError(.generic, "REPORT takes pairs of field and value")
+        }
+        var fields: [ReportField] = []
+        while reader.remaining > 0 {
+            let field = try ReportField(name: reader.next("field"), value: reader.next("value"))
+            guard field.name.readableBytes <= reader.limits.tagBytes, field.value.readableBytes <= reader.limits.tagBytes
+            else { throw ReplyError(.tooBig, "a reported field has at most \(reader.limits.tagBytes) bytes") }
+            fields.append(field)
+        }
+        return .report(fields)
+    }
+}
+
+/// Takes the arguments of a command one by one.
+private struct ArgumentReader {
+    private let arguments: [ByteBuffer]
+    private var index = 0
+    let limits: WireLimits
+
+    init(_ arguments: [ByteBuffer], limits: WireLimits) {
+        self.arguments = arguments
+        self.limits = limits
+    }
+
+    var remaining: Int { arguments.count - index }
+
+    mutating func optional() -> ByteBuffer? {
+        guard index < arguments.count else { return nil }
+        index += 1
+        return arguments[index - 1]
+    }
+
+    mutating func next(_ what: String) throws(ReplyError) -> ByteBuffer {
+        guard let argument = optional() else {
+            let command = arguments.first?.shown ?? ""
+            throw ReplyError(.generic, "wrong number of arguments for '\(command)': \(what) is missing")
+        }
+        return argument
+    }
+
+    func finish(_ request: Request) throws(ReplyError) -> Request {
+        guard remaining == 0 else {
+            let command = arguments.first?.shown ?? ""
+            throw ReplyError(.generic, "wrong number of arguments for '\(command)': \(remaining) too many")
+        }
+        return request
+    }
+
+    mutating func number(_ what: String) throws(ReplyError) -> UInt64 {
+        guard let number = PlainNumber.parse(try next(what).readableBytesView) else {
+            throw ReplyError(.generic, "\(what) is not a number: plain decimal digits, at most 2^53, are expected")
+        }
+        return number
+    }
+
+    private mutating func bytes(_ what: String, limit: Int) throws(ReplyError) -> ByteBuffer {
+        let bytes = try next(what)
+        guard bytes.readableBytes > 0 else { throw ReplyError(.generic, "\(what) is empty") }
+        guard bytes.readableBytes <= limit else { throw ReplyError(.tooBig, "\(what) has at most \(limit) bytes") }
+        return bytes
+    }
+
+    mutating func key() throws(ReplyError) -> ByteBuffer { try bytes("key", limit: limits.keyBytes) }
+    mutating func tag() throws(ReplyError) -> ByteBuffer { try bytes("tag", limit: limits.tagBytes) }
+    mutating func channel() throws(ReplyError) -> ByteBuffer { try bytes("channel", limit: limits.channelBytes) }
+
+    /// A declared tag, or `=` and a key, which may be longer.
+    mutating func invalidatedTag() throws(ReplyError) -> ByteBuffer {
+        let tag = try bytes("tag", limit: max(limits.tagBytes, limits.keyBytes + 1))
+        let isKey = tag.getInteger(at: tag.readerIndex, as: UInt8.self) == UInt8(ascii: "=")
+        guard isKey || tag.readableBytes <= limits.tagBytes else {
+            throw ReplyError(.tooBig, "tag has at most \(limits.tagBytes) bytes")
+        }
+        return tag
+    }
+
+    mutating func channels(atLeast minimum: Int) throws(ReplyError) -> [ByteBuffer] {
+        var channels: [ByteBuffer] = []
+        repeat {
+            if remaining == 0, channels.count >= minimum { break }
+            channels.append(try channel())
+        } while remaining > 0
+        return channels
+    }
+
+    mutating func clientName() throws(ReplyError) -> ByteBuffer {
+        let name = try next("name")
+        guard name.readableBytes <= limits.tagBytes else {
+            throw ReplyError(.tooBig, "name has at most \(limits.tagBytes) bytes")
+        }
+        return name
+    }
+
+    mutating func section() -> String? { optional().map { String(buffer: $0) } }
+
+    /// The arguments after the first, shortened, as Redis shows them.
+    var shownRest: String {
+        let rest = arguments.dropFirst()
+        guard !rest.isEmpty else { return "" }
+        return ", with args beginning with: " + rest.prefix(4).map { "'\($0.shown)'" }.joined(separator: " ")
+    }
+}
+
+extension ByteBuffer {
+    /// Escaped and shortened, for an error message.
+    fileprivate var shown: String {
+        guard readableBytes > 64, let part = getSlice(at: readerIndex, length: 64) else { return escaped }
+        return part.escaped + "..."
+    }
+}

@@ -1,0 +1,181 @@
+import IPCWire
+import NIOCore
+
+/// One file of the journal directory that asks for something.
+public struct JournalItem: Sendable, Hashable {
+    public enum Kind: Sendable, Hashable {
+        /// An invalidation that nobody has committed.
+        case owed
+        /// A write that may still reach the database: renamed by its owner, or left behind by a dead one.
+        case orphan
+        /// Left behind by an owner that died while it wrote it: its database write had not begun.
+        case incomplete
+        /// "Replace the incarnation": stands for more owed invalidations than can be named.
+        case marker
+    }
+
+    public var name: String
+    public var kind: Kind
+    /// Empty where the file cannot be read: then everything is invalidated.
+    public var tags: [ByteBuffer]
+
+    public init(name: String, kind: Kind, tags: [ByteBuffer]) {
+        self.name = name
+        self.kind = kind
+        self.tags = tags
+    }
+}
+
+/// How far the journal is in the log. One pass at a time: the directory is read, everything that it owes is
+/// appended, and only then a beat is made, with the time from before the directory was read.
+struct JournalPass: Sendable {
+    struct Pass: Sendable {
+        var sampledAt: UInt64
+        /// The proof that it began after.
+        var generation: UInt64
+        /// Files whose append is not answered yet.
+        var waiting: Set<String> = []
+    }
+
+    private(set) var pass: Pass?
+    /// When each orphan was appended for the first time.
+    var orphans: [String: UInt64] = [:]
+    /// Files to delete once their append is answered.
+    var deleting: Set<String> = []
+    /// Invalidations of this syncd that are owed, about.
+    var owed = 0
+    /// A marker was seen, or an owed file could not be written: the log that was valid then must be replaced.
+    var replacing: Incarnation?
+    var isMarked = false
+
+    mutating func begin(_ pass: Pass) { self.pass = pass }
+
+    /// Something could not be appended: no beat comes of this pass.
+    mutating func abort() { pass = nil }
+
+    mutating func wait(for file: String) { pass?.waiting.insert(file) }
+
+    /// Returns the pass if this was the last file that it waited for.
+    mutating func committed(_ file: String) -> Pass? {
+        guard pass?.waiting.remove(file) != nil, let pass, pass.waiting.isEmpty else { return nil }
+        return pass
+    }
+}
+
+extension Brain {
+    /// Time for a beat: asks for the journal first.
+    public mutating func beatDue(now: UInt64, effects: inout [Effect]) { scanJournal(now: now, effects: &effects) }
+
+    mutating func scanJournal(now: UInt64, effects: inout [Effect]) {
+        guard journal.pass == nil else { return }
+        journal.begin(JournalPass.Pass(sampledAt: now, generation: log.generation))
+        effects.append(.scanJournal(sampledAt: now))
+    }
+
+    /// The journal directory could not be read: nobody may be told that nothing is owed.
+    public mutating func journalUnreadable() { journal.abort() }
+
+    /// An owed invalidation could not be written down: the whole log must be replaced instead.
+    public mutating func owedNotWritten() { journal.isMarked = true }
+
+    /// Goes through what the journal directory held at `sampledAt` or later.
+    public mutating func journalScanned(
+        _ items: [JournalItem], sampledAt: UInt64, now: UInt64, effects: inout [Effect]
+    ) {
+        guard let pass = journal.pass, pass.sampledAt == sampledAt else { return }
+        if log.state == .isolated, log.phase != .proven {
+            // The files stay: nobody trusts a cache now.
+            finishPass(pass, now: now, effects: &effects)
+            return
+        }
+        forgetOrphans(except: items)
+        if !replaceIfMarked(items, now: now, effects: &effects) {
+            journal.abort()
+            return
+        }
+        var due: [(String, [ByteBuffer])] = []
+        for item in items {
+            let tags = item.tags.isEmpty ? [ByteBuffer(string: "*")] : item.tags
+            switch item.kind {
+            case .owed:
+                journal.deleting.insert(item.name)
+                due.append((item.name, tags))
+            case .orphan:
+                if let first = journal.orphans[item.name] {
+                    guard now >= first + limits.orphanNanoseconds else { continue }
+                    journal.deleting.insert(item.name)
+                }
+                due.append((item.name, tags))
+            case .incomplete: effects.append(.removeJournalFile(item.name))
+            case .marker: continue
+            }
+        }
+        for (file, _) in due { journal.wait(for: file) }
+        if due.isEmpty {
+            finishPass(pass, now: now, effects: &effects)
+            return
+        }
+        for (file, tags) in due {
+            // An append that is refused aborts the pass and isolates: what is left would be refused too.
+            guard journal.pass != nil else { return }
+            withLog(now: now, effects: &effects) { log, logEffects in
+                log.append(tags: tags, event: nil, for: .journal(file: file), now: now, effects: &logEffects)
+            }
+        }
+    }
+
+    mutating func journalCommitted(_ file: String, now: UInt64, effects: inout [Effect]) {
+        if journal.deleting.remove(file) != nil {
+            journal.orphans[file] = nil
+            effects.append(.removeJournalFile(file))
+        } else {
+            journal.orphans[file] = now
+        }
+        if let pass = journal.committed(file) { finishPass(pass, now: now, effects: &effects) }
+    }
+
+    private mutating func finishPass(_ pass: JournalPass.Pass, now: UInt64, effects: inout [Effect]) {
+        journal.abort()
+        if log.phase == .proven { journal.owed = 0 }
+        lastBeat = max(lastBeat, pass.sampledAt)
+        withLog(now: now, effects: &effects) { log, logEffects in
+            log.beatCompleted(
+                sampledAt: pass.sampledAt, generation: pass.generation, now: now, effects: &logEffects)
+        }
+        pushTracking(.beat(beat), effects: &effects)
+    }
+
+    private mutating func forgetOrphans(except items: [JournalItem]) {
+        guard !journal.orphans.isEmpty else { return }
+        let names = Set(items.map(\.name))
+        journal.orphans = journal.orphans.filter { names.contains($0.key) }
+    }
+
+    /// Keeps an invalidation that the log has not taken.
+    mutating func owe(_ tags: [ByteBuffer], effects: inout [Effect]) {
+        journal.owed += 1
+        effects.append(journal.owed > limits.owed ? .writeMarker : .writeOwed(tags))
+    }
+
+    /// If more is owed than can be named, the log is replaced, and every cached value of every host is dead.
+    /// Returns whether the pass may go on.
+    private mutating func replaceIfMarked(
+        _ items: [JournalItem], now: UInt64, effects: inout [Effect]
+    ) -> Bool {
+        let markers = items.filter { $0.kind == .marker }
+        guard !markers.isEmpty || journal.isMarked else { return true }
+        let isReplaced = configuration.mode == .embedded || journal.replacing.map { $0 != log.incarnation } == true
+        if isReplaced {
+            for marker in markers { effects.append(.removeJournalFile(marker.name)) }
+            journal.isMarked = false
+            journal.replacing = nil
+            return true
+        }
+        guard log.phase == .proven else { return false }
+        journal.replacing = log.incarnation
+        withLog(now: now, effects: &effects) { log, logEffects in
+            log.replaceOwed(rawRecord: log.rawRecord, now: now, effects: &logEffects)
+        }
+        return false
+    }
+}

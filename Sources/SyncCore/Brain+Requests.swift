@@ -1,0 +1,240 @@
+import IPCWire
+import NIOCore
+
+extension Brain {
+    /// Answers one request, now or later, by exactly one ``Effect/reply(_:_:_:)``.
+    public mutating func request(
+        _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
+    ) {
+        clients[client]?.requests += 1
+        if let refusal = refusalWhileSubscribed(client, request) {
+            effects.append(.reply(client, id, .error(refusal)))
+            return
+        }
+        func reply(_ reply: Reply) { effects.append(.reply(client, id, reply)) }
+        switch request {
+        case .fetch(let key, let wait): fetch(client, id, key: key, wait: wait, now: now, effects: &effects)
+        case .fill(let fill): self.fill(client, id, fill, now: now, effects: &effects)
+        case .abandon(let key, let lease):
+            if loads.isValid(lease, key: key, client: client, epoch: log.epoch, now: now) != nil {
+                passOn(key, now: now, effects: &effects)
+            }
+            reply(.ok)
+        case .invalidate(let tags, let event):
+            figures.invalidationsIn += 1
+            withLog(now: now, effects: &effects) { log, logEffects in
+                log.append(tags: tags, event: event, for: .client(client, id), now: now, effects: &logEffects)
+            }
+            if configuration.mode == .embedded, let event { _ = relay(event, effects: &effects) }
+        case .publish(let event): publish(client, id, event, now: now, effects: &effects)
+        case .subscribe(let names): subscribe(client, id, names, .channel, effects: &effects)
+        case .patternSubscribe(let names): subscribe(client, id, names, .pattern, effects: &effects)
+        case .unsubscribe(let names): unsubscribe(client, id, names, .channel, effects: &effects)
+        case .patternUnsubscribe(let names): unsubscribe(client, id, names, .pattern, effects: &effects)
+        case .track(let isOn): track(client, id, isOn, effects: &effects)
+        case .explain(let key): explain(client, id, key, now: now, effects: &effects)
+        case .report(let fields):
+            report(client, fields)
+            reply(.ok)
+        case .status(let section): effects.append(.answerStatus(client, id, section: section, asText: false))
+        case .info(let section): effects.append(.answerStatus(client, id, section: section, asText: true))
+        case .shutdown: effects.append(.shutdownAsked(client, id))
+        case .hello, .ping, .echo, .quit, .reset, .select, .client, .command, .configGet:
+            connectionRequest(client, id, request, now: now, effects: &effects)
+        }
+    }
+
+    /// What every Redis client expects a server to answer.
+    private mutating func connectionRequest(
+        _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
+    ) {
+        func reply(_ reply: Reply) { effects.append(.reply(client, id, reply)) }
+        switch request {
+        case .hello(let version, let name):
+            if let version { clients[client]?.version = version }
+            if let name { clients[client]?.name = name.compacted }
+            reply(.greeting(greeting(client)))
+        case .ping(let text):
+            if isRestricted(client) {
+                reply(.array([.bulk(ByteBuffer(string: "pong")), .bulk(text ?? ByteBuffer())]))
+            } else {
+                reply(text.map { .bulk($0) } ?? .simple(.pong))
+            }
+        case .echo(let text): reply(.bulk(text))
+        case .quit:
+            reply(.ok)
+            effects.append(.close(client, reason: "QUIT"))
+        case .reset:
+            unsubscribeAll(client, effects: &effects)
+            trackers.removeAll { $0 == client }
+            clients[client]?.isTracking = false
+            clients[client]?.version = .v2
+            clients[client]?.name = nil
+            reply(.simple(.reset))
+        case .select: reply(.ok)
+        case .client(.id): reply(.integer(client))
+        case .client(.getName): reply(clients[client]?.name.map { .bulk($0) } ?? .null)
+        case .client(.setName(let name)):
+            clients[client]?.name = name.readableBytes == 0 ? nil : name.compacted
+            reply(.ok)
+        case .client(.accepted): reply(.ok)
+        case .client(.info): reply(.bulk(ByteBuffer(string: clientLine(client, now: now))))
+        case .client(.list):
+            let lines = clients.keys.sorted().map { clientLine($0, now: now) }
+            reply(.bulk(ByteBuffer(string: lines.joined())))
+        case .command(.count): reply(.integer(0))
+        case .command(.docs): reply(.emptyMap)
+        case .command: reply(.emptyArray)
+        case .configGet: reply(.emptyMap)
+        default: reply(.error(ReplyError(.generic, "unknown command")))
+        }
+    }
+
+    private func greeting(_ client: ClientID) -> Greeting {
+        Greeting(
+            version: configuration.version, proto: clients[client]?.version ?? .v2, clientID: client,
+            epoch: log.epoch, incarnation: log.incarnation.description, applied: log.applied, state: log.state,
+            logMode: configuration.mode, table: configuration.tablePath, journal: configuration.journalPath,
+            trustWindowMilliseconds: TrustTiming.trustWindowNanoseconds / 1_000_000)
+    }
+
+    /// RESP2 cannot tell a reply from a message, so that a subscribed client may ask for little else.
+    private func isRestricted(_ client: ClientID) -> Bool {
+        clients[client]?.version == .v2 && subscriptions.count(of: client) > 0
+    }
+
+    private func refusalWhileSubscribed(_ client: ClientID, _ request: Request) -> ReplyError? {
+        guard isRestricted(client) else { return nil }
+        switch request {
+        case .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe, .ping, .quit, .reset, .hello:
+            return nil
+        default:
+            return ReplyError(
+                .generic,
+                "only (P)SUBSCRIBE, (P)UNSUBSCRIBE, PING, QUIT and RESET are allowed while subscribed in RESP2; HELLO 3 lifts this"
+            )
+        }
+    }
+
+    private mutating func report(_ client: ClientID, _ fields: [ReportField]) {
+        guard var reported = clients[client]?.reported else { return }
+        for field in fields {
+            let kept = ReportField(name: field.name.compacted, value: field.value.compacted)
+            if let index = reported.firstIndex(where: { $0.name == field.name }) {
+                reported[index] = kept
+            } else if reported.count < limits.reportedFields {
+                reported.append(kept)
+            }
+        }
+        clients[client]?.reported = reported
+    }
+
+    private mutating func track(_ client: ClientID, _ id: RequestID, _ isOn: Bool, effects: inout [Effect]) {
+        guard clients[client]?.version == .v3 || !isOn else {
+            effects.append(.reply(client, id, .error(ReplyError(.generic, "TRACK ON needs RESP3: say HELLO 3 first"))))
+            return
+        }
+        trackers.removeAll { $0 == client }
+        clients[client]?.isTracking = isOn
+        effects.append(.reply(client, id, .ok))
+        guard isOn else { return }
+        trackers.append(client)
+        trackers.sort()
+        effects.append(.push(client, .epoch(log.epoch, reason: .tracking)))
+        effects.append(.push(client, .beat(beat)))
+    }
+
+    // MARK: Events
+
+    private mutating func publish(
+        _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
+    ) {
+        guard configuration.mode == .redis, log.state == .attached, isUpstreamConnected else {
+            effects.append(.reply(client, id, .integer(relay(event, effects: &effects))))
+            return
+        }
+        let command = log.makeID()
+        publishes[command] = PendingPublish(client: client, request: id, event: event)
+        deadlines.add(.publish(command), at: now + limits.appendNanoseconds)
+        effects.append(.upstream(.publish(command, event)))
+    }
+
+    /// Number of clients here that get an event.
+    func receivers(_ channel: ByteBuffer) -> UInt64 {
+        let byPattern = subscriptions.matches(channel).reduce(0) { $0 + $1.listeners.count }
+        return UInt64(subscriptions.listeners(channel).count + byPattern)
+    }
+
+    /// Gives an event to the clients of this host. Returns how many they are.
+    func relay(_ event: Event, effects: inout [Effect]) -> UInt64 {
+        var count: UInt64 = 0
+        for client in subscriptions.listeners(event.channel) {
+            effects.append(.push(client, .message(event)))
+            count += 1
+        }
+        for (pattern, listeners) in subscriptions.matches(event.channel) {
+            for client in listeners {
+                effects.append(.push(client, .patternMessage(pattern: pattern, event)))
+                count += 1
+            }
+        }
+        return count
+    }
+
+    private mutating func subscribe(
+        _ client: ClientID, _ id: RequestID, _ names: [ByteBuffer], _ kind: Subscriptions.Kind,
+        effects: inout [Effect]
+    ) {
+        guard subscriptions.count + names.count <= limits.subscriptions else {
+            let error = ReplyError(.busy, "no room for more subscriptions: the limit is \(limits.subscriptions)")
+            effects.append(.reply(client, id, .error(error)))
+            return
+        }
+        var changes: [SubscriptionChange] = []
+        var first: [ByteBuffer] = []
+        for name in names {
+            if subscriptions.add(name, kind, client: client) { first.append(name.compacted) }
+            changes.append(SubscriptionChange(channel: name, count: subscriptions.count(of: client)))
+        }
+        effects.append(
+            .reply(client, id, .subscriptions(kind == .channel ? .subscribe : .patternSubscribe, changes)))
+        if !first.isEmpty, configuration.mode == .redis {
+            effects.append(.upstream(kind == .channel ? .subscribe(first) : .patternSubscribe(first)))
+        }
+    }
+
+    private mutating func unsubscribe(
+        _ client: ClientID, _ id: RequestID, _ names: [ByteBuffer], _ kind: Subscriptions.Kind,
+        effects: inout [Effect]
+    ) {
+        let names = names.isEmpty ? subscriptions.names(of: client, kind) : names
+        var changes: [SubscriptionChange] = []
+        var last: [ByteBuffer] = []
+        for name in names {
+            if subscriptions.remove(name, kind, client: client) { last.append(name.compacted) }
+            changes.append(SubscriptionChange(channel: name, count: subscriptions.count(of: client)))
+        }
+        if changes.isEmpty {
+            changes.append(SubscriptionChange(channel: nil, count: subscriptions.count(of: client)))
+        }
+        effects.append(
+            .reply(client, id, .subscriptions(kind == .channel ? .unsubscribe : .patternUnsubscribe, changes)))
+        unsubscribeUpstream(last, kind, effects: &effects)
+    }
+
+    mutating func unsubscribeAll(_ client: ClientID, effects: inout [Effect]) {
+        for kind in [Subscriptions.Kind.channel, .pattern] {
+            let last = subscriptions.names(of: client, kind).filter {
+                subscriptions.remove($0, kind, client: client)
+            }
+            unsubscribeUpstream(last, kind, effects: &effects)
+        }
+    }
+
+    private func unsubscribeUpstream(
+        _ names: [ByteBuffer], _ kind: Subscriptions.Kind, effects: inout [Effect]
+    ) {
+        guard !names.isEmpty, configuration.mode == .redis else { return }
+        effects.append(.upstream(kind == .channel ? .unsubscribe(names) : .patternUnsubscribe(names)))
+    }
+}

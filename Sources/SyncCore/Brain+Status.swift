@@ -1,0 +1,112 @@
+import IPCWire
+import NIOCore
+
+/// What only the connection of a client knows about it.
+public struct Transport: Sendable, Hashable {
+    public var requestsInFlight: Int
+    public var unsentBytes: Int
+
+    public init(requestsInFlight: Int, unsentBytes: Int) {
+        self.requestsInFlight = requestsInFlight
+        self.unsentBytes = unsentBytes
+    }
+}
+
+extension Brain {
+    /// The sections of STATUS that the brain knows (docs/protocol.md, "STATUS"). `transport` tells of a client's
+    /// connection.
+    public func statusSections(now: UInt64, transport: (ClientID) -> Transport?) -> [StatusField] {
+        [
+            StatusField("log", .fields(logSection(now))),
+            StatusField("cache", .fields(cacheSection())),
+            StatusField("fanout", .fields(fanoutSection())),
+            StatusField("clients", .list(clientsSection(now, transport))),
+            StatusField("limits", .fields(limitsSection())),
+        ]
+    }
+
+    private func logSection(_ now: UInt64) -> [StatusField] {
+        [
+            StatusField("mode", .text(configuration.mode.rawValue)),
+            StatusField("state", .text(log.state.label)),
+            StatusField("since-ms", .number((now &- log.stateSince) / 1_000_000)),
+            StatusField("why", log.isolationReason.map { .text($0) } ?? .null),
+            StatusField("incarnation", .text(log.incarnation.description)),
+            StatusField("epoch", .number(log.epoch)),
+            StatusField("epoch-reason", .text(log.epochReason.rawValue)),
+            StatusField("applied", .number(log.applied)),
+            StatusField("horizon", .number(log.horizon)),
+            StatusField("owed", .number(UInt64(journal.owed))),
+        ]
+    }
+
+    private func cacheSection() -> [StatusField] {
+        let asked = figures.hits + figures.misses
+        let rate = asked == 0 ? 0 : Double(figures.hits) / Double(asked)
+        let percent = Int((rate * 1000).rounded())
+        return [
+            StatusField("hits", .number(figures.hits)),
+            StatusField("misses", .number(figures.misses)),
+            StatusField("hit-rate", .text("\(percent / 1000).\(String(percent % 1000 + 1000).dropFirst())")),
+            StatusField("fills", .number(figures.fills)),
+            StatusField("stale-fills-refused", .number(figures.staleFills)),
+            StatusField("leases", .number(UInt64(loads.leaseCount))),
+            StatusField("waiters", .number(UInt64(loads.waiterCount))),
+            StatusField("coalesced", .number(figures.coalesced)),
+            StatusField("entries", .number(UInt64(cache.count))),
+            StatusField("bytes", .number(UInt64(cache.bytes))),
+            StatusField("evictions", .number(cache.evictions)),
+        ]
+    }
+
+    private func fanoutSection() -> [StatusField] {
+        let latency = log.latency.microseconds([0.5, 0.99, 1])
+        return [
+            StatusField("invalidations-in", .number(figures.invalidationsIn)),
+            StatusField("invalidations-out", .number(figures.invalidationsOut)),
+            StatusField("deferred", .number(figures.deferred)),
+            StatusField("latency-p50-us", .number(latency[0])),
+            StatusField("latency-p99-us", .number(latency[1])),
+            StatusField("latency-max-us", .number(latency[2])),
+        ]
+    }
+
+    private func clientsSection(_ now: UInt64, _ transport: (ClientID) -> Transport?) -> [StatusValue] {
+        clients.keys.sorted().compactMap { id in
+            guard let client = clients[id] else { return nil }
+            let connection = transport(id)
+            return .fields([
+                StatusField("id", .number(id)),
+                StatusField("name", client.name.map { .bytes($0) } ?? .text("")),
+                StatusField("pid", .number(UInt64(max(0, client.peer.pid)))),
+                StatusField("uid", .number(UInt64(client.peer.uid))),
+                StatusField("since-ms", .number((now &- client.connectedAt) / 1_000_000)),
+                StatusField("requests", .number(client.requests)),
+                StatusField("in-flight", .number(UInt64(connection?.requestsInFlight ?? 0))),
+                StatusField("output-bytes", .number(UInt64(connection?.unsentBytes ?? 0))),
+                StatusField("tracking", .flag(client.isTracking)),
+                StatusField("subscriptions", .number(UInt64(subscriptions.count(of: id)))),
+                StatusField(
+                    "reported", .fields(client.reported.map { StatusField($0.name.escaped, .bytes($0.value)) })),
+            ])
+        }
+    }
+
+    private func limitsSection() -> [StatusField] {
+        Limits.adjustable.map { StatusField($0.name, .number(UInt64(limits[keyPath: $0.path]))) }
+            + [
+                StatusField("nesting-depth", .number(UInt64(limits.wire.nestingDepth))),
+                StatusField("lease-ms", .number(limits.leaseNanoseconds / 1_000_000)),
+                StatusField("table-slots", .number(UInt64(table.slotCount))),
+            ]
+    }
+
+    /// One line of CLIENT LIST.
+    func clientLine(_ id: ClientID, now: UInt64) -> String {
+        guard let client = clients[id] else { return "" }
+        let name = client.name?.escaped ?? ""
+        let age = (now &- client.connectedAt) / 1_000_000_000
+        return "id=\(id) addr=unix:pid=\(client.peer.pid) name=\(name) age=\(age) uid=\(client.peer.uid) "
+            + "sub=\(subscriptions.count(of: id)) resp=\(client.version.rawValue) tot-cmds=\(client.requests)\n"
+    }
+}

@@ -1,0 +1,87 @@
+import IPCWire
+
+extension Brain {
+    /// Something came from the server that holds the shared log, or from the connections to it.
+    public mutating func upstream(_ event: UpstreamEvent, now: UInt64, effects: inout [Effect]) {
+        switch event {
+        case .commandsConnected:
+            isUpstreamConnected = true
+            withLog(now: now, effects: &effects) { log, logEffects in log.commandsConnected(effects: &logEffects) }
+        case .commandsDisconnected:
+            isUpstreamConnected = false
+            log.commandsDisconnected()
+            endLookups(now: now, effects: &effects)
+            endPublishes(effects: &effects)
+        case .subscriptionConnected(let identity):
+            let channels = subscriptions.allChannels
+            let patterns = subscriptions.allPatterns
+            if !channels.isEmpty { effects.append(.upstream(.subscribe(channels))) }
+            if !patterns.isEmpty { effects.append(.upstream(.patternSubscribe(patterns))) }
+            withLog(now: now, effects: &effects) { log, logEffects in
+                log.subscriptionConnected(identity, now: now, effects: &logEffects)
+            }
+        case .subscriptionDisconnected: break  // What is missed meanwhile shows in the probes.
+        case .published(let incarnation, let entry):
+            withLog(now: now, effects: &effects) { log, logEffects in
+                log.published(incarnation, entry, now: now, effects: &logEffects)
+            }
+        case .publishedUnreadable:
+            withLog(now: now, effects: &effects) { log, logEffects in log.publishedUnreadable(effects: &logEffects) }
+        case .message(let event):
+            for client in subscriptions.listeners(event.channel) { effects.append(.push(client, .message(event))) }
+        case .patternMessage(let pattern, let event):
+            for client in subscriptions.listeners(pattern: pattern) {
+                effects.append(.push(client, .patternMessage(pattern: pattern, event)))
+            }
+        case .reply(let id, let reply): upstreamReply(id, reply, now: now, effects: &effects)
+        }
+    }
+
+    private mutating func upstreamReply(
+        _ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [Effect]
+    ) {
+        if lookups[id] != nil {
+            if case .got(let entry?, let ttl) = reply {
+                lookupEnded(id, found: (entry, ttl), now: now, effects: &effects)
+            } else {
+                lookupEnded(id, found: nil, now: now, effects: &effects)
+            }
+            return
+        }
+        if let publish = publishes.removeValue(forKey: id) {
+            if case .failed = reply {
+                effects.append(.reply(publish.client, publish.request, .integer(relay(publish.event, effects: &effects))))
+            } else {
+                let count = receivers(publish.event.channel)
+                effects.append(.reply(publish.client, publish.request, .integer(count)))
+            }
+            return
+        }
+        withLog(now: now, effects: &effects) { log, logEffects in
+            log.replied(id, reply, now: now, effects: &logEffects)
+        }
+    }
+
+    private mutating func endPublishes(effects: inout [Effect]) {
+        for id in publishes.keys.sorted() {
+            guard let publish = publishes.removeValue(forKey: id) else { continue }
+            effects.append(.reply(publish.client, publish.request, .integer(0)))
+        }
+    }
+}
+
+extension InvalidationLog {
+    /// Gives an answer to whatever asked for it; an answer that nobody waits for any more is dropped.
+    mutating func replied(_ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]) {
+        if appends[id] != nil {
+            appendAnswered(id, reply, now: now, effects: &effects)
+        } else if probe?.id == id {
+            probeAnswered(id, reply, now: now, effects: &effects)
+        } else if pageRead?.id == id {
+            pageAnswered(id, reply, now: now, effects: &effects)
+        } else {
+            inspectionAnswered(id, reply, now: now, effects: &effects)
+            replacementAnswered(id, reply, now: now, effects: &effects)
+        }
+    }
+}

@@ -1,0 +1,241 @@
+import IPCWire
+import NIOCore
+import Sieve
+
+/// What the brain is told at start.
+public struct BrainConfiguration: Sendable {
+    public var mode: LogMode
+    public var limits: Limits
+    public var version: String
+    /// Path of the tag table, told to clients.
+    public var tablePath: String
+    /// Path of the journal directory, told to clients.
+    public var journalPath: String
+    /// The table was made at this start: workers may still believe one that is gone, so no write is acknowledged
+    /// until one trust window has passed.
+    public var isTableNew: Bool
+
+    public init(
+        mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
+        isTableNew: Bool
+    ) {
+        self.mode = mode
+        self.limits = limits
+        self.version = version
+        self.tablePath = tablePath
+        self.journalPath = journalPath
+        self.isTableNew = isTableNew
+    }
+}
+
+/// All decisions of syncd: what is fresh, who loads, who is told what. A pure state machine: requests, the server's
+/// words, the journal and the time go in; effects come out. The tag table is plain memory to it.
+///
+/// It is made of smaller machines, each for one thing: ``InvalidationLog`` knows what has been invalidated and
+/// whether that can be relied on, ``LoadTable`` who loads and who waits, ``Subscriptions`` who listens,
+/// ``JournalPass`` what of the journal is in the log.
+public struct Brain: ~Copyable {
+    let configuration: BrainConfiguration
+    let limits: Limits
+    let table: TagTable
+    var log: InvalidationLog
+    var loads: LoadTable
+    var subscriptions = Subscriptions()
+    var journal = JournalPass()
+    /// L2 without Redis.
+    var cache: SieveCache<ByteBuffer, CachedEntry>
+    /// L2 in Redis: what is being looked up there.
+    var lookups: [UpstreamID: Lookup] = [:]
+    var lookupOfKey: [ByteBuffer: UpstreamID] = [:]
+    var publishes: [UpstreamID: PendingPublish] = [:]
+    var deadlines = Deadlines<Due>()
+    var clients: [ClientID: Client] = [:]
+    /// Clients with `TRACK ON`, ascending.
+    var trackers: [ClientID] = []
+    /// Answers to INVALIDATE that a new table holds back.
+    var held: [(ClientID, RequestID, Reply)] = []
+    /// When answers to INVALIDATE may be given.
+    let acknowledgeFrom: UInt64
+    var lastBeat: UInt64 = 0
+    var isUpstreamConnected = false
+    var figures = Figures()
+
+    struct CachedEntry: Sendable {
+        var entry: StoredEntry
+        var expiresAt: UInt64
+    }
+
+    struct PendingPublish: Sendable {
+        var client: ClientID
+        var request: RequestID
+        var event: Event
+    }
+
+    /// What the brain itself waits for, besides the machines' own deadlines.
+    enum Due: Sendable, Hashable {
+        case lookup(UpstreamID)
+        case publish(UpstreamID)
+        case acknowledge
+    }
+
+    /// Counters since the start, for STATUS.
+    struct Figures: Sendable {
+        var hits: UInt64 = 0
+        var misses: UInt64 = 0
+        var fills: UInt64 = 0
+        var staleFills: UInt64 = 0
+        var coalesced: UInt64 = 0
+        var invalidationsIn: UInt64 = 0
+        var invalidationsOut: UInt64 = 0
+        var deferred: UInt64 = 0
+    }
+
+    /// Takes the table over: from here on nobody believes what an earlier syncd vouched for.
+    public init(
+        configuration: BrainConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: UInt64
+    ) {
+        self.configuration = configuration
+        limits = configuration.limits
+        self.table = table
+        log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
+        loads = LoadTable(limits: limits, now: now)
+        cache = SieveCache(byteBudget: configuration.mode == .embedded ? limits.embeddedCacheBytes : 0)
+        acknowledgeFrom = configuration.isTableNew ? now + TrustTiming.trustWindowNanoseconds : 0
+        if acknowledgeFrom > now { deadlines.add(.acknowledge, at: acknowledgeFrom) }
+    }
+
+    private static let scanIntervalNanoseconds: UInt64 = 10_000_000
+
+    public var state: SyncState { log.state }
+    public var epoch: UInt64 { log.epoch }
+    public var applied: UInt64 { log.applied }
+
+    /// Whether an answer may come from cache: this host is attached, and syncd has beaten recently enough to know
+    /// that it has not slept (docs/consistency.md, "Fencing").
+    func mayAnswer(_ now: UInt64) -> Bool {
+        log.state == .attached
+            && TagTable.isWithin(now, of: lastBeat, TrustTiming.fenceNanoseconds)
+            && TagTable.isWithin(now, of: log.freshAsOf, TrustTiming.upstreamTrustNanoseconds)
+    }
+
+    // MARK: Clients
+
+    /// Whether one more client has a place.
+    public var hasRoomForClient: Bool { clients.count < limits.clients }
+
+    public mutating func clientConnected(_ id: ClientID, peer: Peer, now: UInt64) {
+        clients[id] = Client(id: id, peer: peer, connectedAt: now)
+    }
+
+    /// Forgets a client. Its leases go to those who wait, and what it left in the journal is collected now.
+    public mutating func clientClosed(_ id: ClientID, now: UInt64, effects: inout [Effect]) {
+        guard clients.removeValue(forKey: id) != nil else { return }
+        trackers.removeAll { $0 == id }
+        unsubscribeAll(id, effects: &effects)
+        for key in loads.removeClient(id) { passOn(key, now: now, effects: &effects) }
+        // Sooner than the next beat would; a storm of short connections does not make it a storm of directory reads.
+        if now > lastBeat + Self.scanIntervalNanoseconds { scanJournal(now: now, effects: &effects) }
+    }
+
+    /// The daemon is ending: from here on nobody on this host believes the table.
+    public mutating func stop() { table.setState(.isolated) }
+
+    // MARK: Time
+
+    /// When ``wake(now:effects:)`` has something to do next.
+    public var nextDeadline: UInt64? {
+        [log.nextDeadline, loads.nextDeadline, deadlines.next].compactMap { $0 }.min()
+    }
+
+    /// Does everything that is due at `now`.
+    public mutating func wake(now: UInt64, effects: inout [Effect]) {
+        withLog(now: now, effects: &effects) { log, logEffects in log.wake(now: now, effects: &logEffects) }
+        while let event = loads.takeDue(now) {
+            switch event {
+            case .lease(let key, let lease):
+                if loads.load(key)?.lease.id == lease { passOn(key, now: now, effects: &effects) }
+            case .waiter(let key, let ticket):
+                if let waiter = loads.removeWaiter(ticket, key: key) {
+                    effects.append(.push(waiter.client, .fetched(ticket: ticket, .miss)))
+                }
+            }
+        }
+        while let due = deadlines.takeDue(now) {
+            switch due {
+            case .lookup(let id): lookupEnded(id, found: nil, now: now, effects: &effects)
+            case .publish(let id):
+                // Its outcome is unknown, so it is not relayed here: an event comes at most once.
+                if let publish = publishes.removeValue(forKey: id) {
+                    effects.append(.reply(publish.client, publish.request, .integer(0)))
+                }
+            case .acknowledge:
+                for (client, request, reply) in held { effects.append(.reply(client, request, reply)) }
+                held.removeAll()
+            }
+        }
+    }
+
+    // MARK: The log's effects
+
+    /// Runs one event of the log and turns what it wants into effects.
+    mutating func withLog(
+        now: UInt64, effects: inout [Effect], _ body: (inout InvalidationLog, inout [LogEffect]) -> Void
+    ) {
+        var logEffects: [LogEffect] = []
+        body(&log, &logEffects)
+        for effect in logEffects { perform(effect, now: now, effects: &effects) }
+    }
+
+    private mutating func perform(_ effect: LogEffect, now: UInt64, effects: inout [Effect]) {
+        switch effect {
+        case .upstream(let command): effects.append(.upstream(command))
+        case .committed(.client(let client, let request), let position):
+            acknowledge(client, request, .integer(position), now: now, effects: &effects)
+        case .committed(.journal(let file), _): journalCommitted(file, now: now, effects: &effects)
+        case .deferred(.client(let client, let request), let tags, let event):
+            figures.deferred += 1
+            owe(tags, effects: &effects)
+            if let event { _ = relay(event, effects: &effects) }
+            acknowledge(client, request, .simple(.deferred), now: now, effects: &effects)
+        case .deferred(.journal, _, _): journal.abort()
+        case .applied(let entry):
+            figures.invalidationsOut += 1
+            pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), effects: &effects)
+        case .epochRaised(let reason):
+            effects.append(.notice(.epochRaised(log.epoch, reason)))
+            pushTracking(.epoch(log.epoch, reason: reason), effects: &effects)
+            endLoads(effects: &effects)
+        case .attached: effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
+        case .isolated(let reason):
+            effects.append(.notice(.isolated(reason: reason)))
+            endLoads(effects: &effects)
+            endLookups(now: now, effects: &effects)
+            pushTracking(.beat(beat), effects: &effects)
+        case .proven:
+            effects.append(.notice(.upstreamReady(version: log.serverVersion)))
+            scanJournal(now: now, effects: &effects)
+        case .warning(let text): effects.append(.notice(.upstreamWarning(text)))
+        }
+    }
+
+    /// Answers an INVALIDATE; a table that was made at this start holds the answers back.
+    private mutating func acknowledge(
+        _ client: ClientID, _ request: RequestID, _ reply: Reply, now: UInt64, effects: inout [Effect]
+    ) {
+        if now < acknowledgeFrom {
+            held.append((client, request, reply))
+        } else {
+            effects.append(.reply(client, request, reply))
+        }
+    }
+
+    var beat: Beat {
+        Beat(
+            epoch: log.epoch, applied: log.applied, state: log.state, beatNanoseconds: lastBeat,
+            freshAsOfNanoseconds: log.freshAsOf)
+    }
+
+    func pushTracking(_ push: Push, effects: inout [Effect]) {
+        if !trackers.isEmpty { effects.append(.pushTracking(trackers, push)) }
+    }
+}

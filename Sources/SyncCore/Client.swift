@@ -1,0 +1,32 @@
+import IPCWire
+import NIOCore
+
+/// One connected program, as the brain knows it.
+struct Client: Sendable {
+    let id: ClientID
+    let peer: Peer
+    let connectedAt: UInt64
+    var version = RESPVersion.v2
+    var name: ByteBuffer?
+    var isTracking = false
+    var requests: UInt64 = 0
+    /// Its own figures, in the order in which it first reported them.
+    var reported: [ReportField] = []
+
+    init(id: ClientID, peer: Peer, connectedAt: UInt64) {
+        self.id = id
+        self.peer = peer
+        self.connectedAt = connectedAt
+    }
+}
+
+/// Who is at the other end of a connection, as the kernel says.
+public struct Peer: Sendable, Hashable {
+    public var pid: Int32
+    public var uid: UInt32
+
+    public init(pid: Int32, uid: UInt32) {
+        self.pid = pid
+        self.uid = uid
+    }
+}

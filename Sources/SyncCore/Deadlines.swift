@@ -1,0 +1,47 @@
+/// What is due at some time. A binary heap; what was cancelled stays in it and is ignored when its time comes,
+/// which is cheaper than to find it.
+struct Deadlines<Item: Sendable>: Sendable {
+    private struct Entry: Sendable {
+        var time: UInt64
+        /// Keeps items of one time in the order in which they came: the simulator needs one seed to give one trace.
+        var order: UInt64
+        var item: Item
+
+        func precedes(_ other: Entry) -> Bool { (time, order) < (other.time, other.order) }
+    }
+
+    private var heap: [Entry] = []
+    private var added: UInt64 = 0
+
+    /// The earliest time, if anything is due at all.
+    var next: UInt64? { heap.first?.time }
+
+    mutating func add(_ item: Item, at time: UInt64) {
+        added += 1
+        heap.append(Entry(time: time, order: added, item: item))
+        var child = heap.count - 1
+        while child > 0, heap[child].precedes(heap[(child - 1) / 2]) {
+            heap.swapAt(child, (child - 1) / 2)
+            child = (child - 1) / 2
+        }
+    }
+
+    /// Takes the earliest item that is due at `now`.
+    mutating func takeDue(_ now: UInt64) -> Item? {
+        guard let first = heap.first, first.time <= now else { return nil }
+        let last = heap.removeLast()
+        if !heap.isEmpty {
+            heap[0] = last
+            var parent = 0
+            while true {
+                var least = parent
+                for child in [2 * parent + 1, 2 * parent + 2]
+                where child < heap.count && heap[child].precedes(heap[least]) { least = child }
+                if least == parent { break }
+                heap.swapAt(parent, least)
+                parent = least
+            }
+        }
+        return first.item
+    }
+}

@@ -1,0 +1,39 @@
+import IPCWire
+import NIOCore
+
+/// Names a client for as long as syncd runs.
+public typealias ClientID = UInt64
+/// Names a request of one client, in the order in which they came.
+public typealias RequestID = UInt64
+
+/// What the brain wants done, in this order, after it has returned.
+public enum Effect: Sendable, Hashable {
+    /// Answer a request. Answers may come in another order than the requests; the connection sorts them.
+    case reply(ClientID, RequestID, Reply)
+    case push(ClientID, Push)
+    /// To every client that said `TRACK ON`, in the order of `ClientID`.
+    case pushTracking([ClientID], Push)
+    case close(ClientID, reason: String)
+    case upstream(UpstreamCommand)
+    /// Read the journal directory now and hand the result to ``Brain/journalScanned(_:sampledAt:now:effects:)``.
+    case scanJournal(sampledAt: UInt64)
+    case removeJournalFile(String)
+    /// Keep an invalidation that is not in the log yet.
+    case writeOwed([ByteBuffer])
+    /// Replace all owed files of syncd by one marker: "replace the incarnation".
+    case writeMarker
+    case notice(Notice)
+    /// Answer STATUS, or INFO as text: the daemon adds its own sections to ``Brain/statusSections(now:transport:)``.
+    case answerStatus(ClientID, RequestID, section: String?, asText: Bool)
+    /// A client asked for the end; the daemon knows whether it may.
+    case shutdownAsked(ClientID, RequestID)
+}
+
+/// What an administrator should know; the daemon logs it.
+public enum Notice: Sendable, Hashable {
+    case attached(epoch: UInt64, applied: UInt64)
+    case isolated(reason: String)
+    case epochRaised(UInt64, EpochReason)
+    case upstreamWarning(String)
+    case upstreamReady(version: String)
+}

@@ -1,0 +1,183 @@
+import IPCWire
+import NIOCore
+
+// Entries and probes as they come in, and what is due when they don't.
+extension InvalidationLog {
+    // MARK: Entries
+
+    /// An entry that follows what is applied: slots first, then `applied`, so that nobody reads a position whose
+    /// invalidation is not in the table.
+    mutating func apply(_ entry: LogEntry, effects: inout [LogEffect]) {
+        table.raise(tags: entry.body.tags, to: entry.position)
+        applied = entry.position
+        known = max(known, applied)
+        if mode == .redis { lastEntry = entry }
+        table.setApplied(applied)
+        effects.append(.applied(entry))
+    }
+
+    /// An entry of this log, from a publication or from an append's answer.
+    mutating func arrived(_ entry: LogEntry, now: UInt64, effects: inout [LogEffect]) {
+        guard entry.position > applied else { return }
+        known = max(known, entry.position)
+        if entry.position == applied + 1 {
+            apply(entry, effects: &effects)
+            drainAhead(effects: &effects)
+            cover()
+            return
+        }
+        if ahead.count < limits.entriesAhead { ahead[entry.position] = entry.body }
+        // An append's answer may overtake the publications before it; a publication overtakes nothing.
+        if gapDeadline == nil { gapDeadline = now + limits.arrivalNanoseconds }
+    }
+
+    mutating func drainAhead(effects: inout [LogEffect]) {
+        guard !ahead.isEmpty else { return }
+        while let body = ahead.removeValue(forKey: applied + 1) {
+            apply(LogEntry(position: applied + 1, body: body), effects: &effects)
+        }
+        // What was read from the stream meanwhile need not be kept.
+        if !ahead.isEmpty, applied >= known { ahead.removeAll() }
+    }
+
+    mutating func published(
+        _ theirs: Incarnation, _ entry: LogEntry, now: UInt64, effects: inout [LogEffect]
+    ) {
+        guard theirs == incarnation else {
+            // A log that was replaced may still have messages on their way; every other one is news.
+            if theirs != former, isAdopted {
+                switch phase {
+                case .proven, .disconnected:
+                    suspect("Redis holds another log", .incarnation, now: now, effects: &effects)
+                case .inspecting, .replacing, .catchingUp, .retrying: break
+                }
+            }
+            return
+        }
+        guard isAdopted else { return }
+        let isGap = entry.position > applied + 1
+        arrived(entry, now: now, effects: &effects)
+        if isGap, phase == .proven { readPage(effects: &effects) }
+    }
+
+    /// Somebody replaced the log, or wrote nonsense on its channel.
+    mutating func publishedUnreadable(effects: inout [LogEffect]) {
+        if phase == .proven { inspect(effects: &effects) }
+    }
+
+    mutating func subscriptionConnected(
+        _ identity: ServerIdentity?, now: UInt64, effects: inout [LogEffect]
+    ) {
+        guard phase != .disconnected else { return }
+        if let identity, let serverIdentity, identity != serverIdentity {
+            effects.append(.upstream(.reconnect(reason: "both connections must lead to the same server")))
+            return
+        }
+        // What was published while nobody listened shows in the next probe.
+        nextProbe = now
+        wake(now: now, effects: &effects)
+    }
+
+    // MARK: Probes
+
+    mutating func probeAnswered(_ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]) {
+        guard let probe, probe.id == id else { return }
+        self.probe = nil
+        switch reply {
+        case .probed(let theirs, let position):
+            guard theirs == incarnation else {
+                let why = theirs == nil ? "the log vanished from Redis" : "Redis holds another log"
+                suspect(why, .incarnation, now: now, effects: &effects)
+                return
+            }
+            guard position >= probe.appliedThen else {
+                suspect("the log in Redis went back", .discontinuous, now: now, effects: &effects)
+                return
+            }
+            known = max(known, position)
+            uncovered.append((position, probe.sentAt))
+            cover()
+            if applied < known, gapDeadline == nil { gapDeadline = now + limits.arrivalNanoseconds }
+        case .failed(.damaged(let why)):
+            suspect(why, .discontinuous, now: now, effects: &effects)
+        case .failed(.wrongRole(let why)):
+            isolate(why, now: now, effects: &effects)
+            effects.append(.upstream(.reconnect(reason: why)))
+        default:
+            break  // Trust ends by itself when no probe is covered for 2 s.
+        }
+    }
+
+    /// What probes showed counts as soon as everything up to their position is applied.
+    mutating func cover() {
+        while let first = uncovered.first, first.position <= applied {
+            freshAsOf = max(freshAsOf, first.sentAt)
+            uncovered.removeFirst()
+        }
+        table.setFreshAsOf(freshAsOf)
+        if applied >= known { gapDeadline = nil }
+    }
+
+    // MARK: Time
+
+    /// When ``wake(now:effects:)`` has something to do next.
+    var nextDeadline: UInt64? {
+        guard mode == .redis else { return nil }
+        var times: [UInt64] = []
+        if case .retrying(let time) = phase { times.append(time) }
+        if phase == .proven, probe == nil { times.append(nextProbe) }
+        if state == .attached { times.append(freshAsOf + TrustTiming.upstreamTrustNanoseconds + 1) }
+        if let first = appendDeadlines.first { times.append(first.time) }
+        if phase == .proven, pageRead == nil, let gapDeadline { times.append(gapDeadline) }
+        return times.min()
+    }
+
+    /// Does everything that is due.
+    mutating func wake(now: UInt64, effects: inout [LogEffect]) {
+        guard mode == .redis else { return }
+        while let first = appendDeadlines.first, first.time <= now {
+            appendDeadlines.removeFirst()
+            if appends[first.id] != nil {
+                isolate("Redis has not taken an invalidation within 250 ms", now: now, effects: &effects)
+            }
+        }
+        if state == .attached, now > freshAsOf + TrustTiming.upstreamTrustNanoseconds {
+            isolate("Redis has not answered a probe for 2 s", now: now, effects: &effects)
+        }
+        if case .retrying(let time) = phase, time <= now { inspect(effects: &effects) }
+        guard phase == .proven else { return }
+        if let deadline = gapDeadline, deadline <= now {
+            gapDeadline = nil
+            if applied < known { readPage(effects: &effects) }
+        }
+        if probe == nil, nextProbe <= now {
+            let id = makeID()
+            probe = Probe(id: id, sentAt: now, appliedThen: applied)
+            nextProbe = now + limits.probeNanoseconds
+            effects.append(.upstream(.probe(id)))
+        }
+    }
+}
+
+/// The last latencies, for STATUS.
+struct LatencyRing: Sendable {
+    private var samples: [UInt64] = []
+    private var next = 0
+    private static let capacity = 1024
+
+    mutating func add(_ nanoseconds: UInt64) {
+        if samples.count < Self.capacity {
+            samples.append(nanoseconds)
+        } else {
+            samples[next] = nanoseconds
+            next = (next + 1) % Self.capacity
+        }
+    }
+
+    /// Percentiles in µs of the last 1024 samples; 0 without any.
+    func microseconds(_ percentiles: [Double]) -> [UInt64] {
+        guard !samples.isEmpty else { return percentiles.map { _ in 0 } }
+        let sorted = samples.sorted()
+        return percentiles.map { sorted[min(sorted.count - 1, Int(Double(sorted.count) * $0))] / 1000 }
+    }
+}

@@ -1,0 +1,238 @@
+import IPCWire
+import NIOCore
+
+// Proving continuity: is this server's log the one that was applied so far, and is nothing missing?
+extension InvalidationLog {
+    mutating func commandsConnected(effects: inout [LogEffect]) {
+        replacedHere = false
+        inspect(effects: &effects)
+    }
+
+    mutating func commandsDisconnected() {
+        phase = .disconnected
+        pageRead = nil
+        probe = nil
+        gapDeadline = nil
+        // Their outcome is unknown: they are sent again after the next proof, without their events, which are
+        // delivered at most once.
+        for id in appends.keys {
+            guard let append = appends[id], append.isSent else { continue }
+            appends[id]?.isSent = false
+            appends[id]?.event = nil
+        }
+    }
+
+    mutating func inspect(effects: inout [LogEffect]) {
+        let id = makeID()
+        phase = .inspecting(id)
+        pageRead = nil
+        probe = nil
+        gapDeadline = nil
+        effects.append(.upstream(.inspect(id, lastApplied: lastEntry?.position ?? applied)))
+    }
+
+    mutating func retry(now: UInt64) {
+        guard phase != .disconnected else { return }
+        phase = .retrying(at: now + limits.probeNanoseconds)
+        pageRead = nil
+        probe = nil
+        gapDeadline = nil
+    }
+
+    mutating func inspectionAnswered(
+        _ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]
+    ) {
+        guard phase == .inspecting(id) else { return }
+        guard case .inspected(let found) = reply else {
+            if case .failed(.wrongRole(let why)) = reply {
+                isolate(why, now: now, effects: &effects)
+                effects.append(.upstream(.reconnect(reason: why)))
+                return
+            }
+            if case .failed(let failure) = reply { isolationReason = Self.text(failure) }
+            retry(now: now)
+            return
+        }
+        serverIdentity = found.identity
+        serverVersion = found.serverVersion
+        rawRecord = found.rawRecord
+        for warning in found.warnings { effects.append(.warning(warning)) }
+        guard found.isPrimary else {
+            isolate("the server is a replica", now: now, effects: &effects)
+            isolationReason = "the server is a replica"
+            effects.append(.upstream(.reconnect(reason: "the server is a replica")))
+            return
+        }
+        switch verdict(on: found) {
+        case .replace(let why, let reason):
+            isolate(why, now: now, effects: &effects)
+            if !isSuspect { raiseEpoch(reason, effects: &effects) }
+            isSuspect = true
+            replace(found.rawRecord, effects: &effects)
+        case .adopt:
+            isolate("Redis holds another log", now: now, effects: &effects)
+            if !isSuspect { raiseEpoch(.incarnation, effects: &effects) }
+            adopt(found)
+            catchUp(to: found.position, now: now, effects: &effects)
+        case .proceed(let isContinuous):
+            if !isContinuous { missed(upTo: max(found.firstEntry ?? 0, applied + 1) - 1, effects: &effects) }
+            catchUp(to: found.position, now: now, effects: &effects)
+        }
+    }
+
+    private static func text(_ failure: UpstreamFailure) -> String {
+        switch failure {
+        case .refused(let why), .wrongRole(let why), .damaged(let why), .denied(let why): why
+        }
+    }
+
+    private enum Verdict {
+        /// It is the log that was applied so far; `isContinuous` says whether the last applied entry proves it.
+        case proceed(isContinuous: Bool)
+        /// It is a sound log, but another one: a host before us replaced it, or this process has just started.
+        case adopt
+        case replace(String, EpochReason)
+    }
+
+    private func verdict(on found: Inspection) -> Verdict {
+        guard let theirs = found.incarnation else { return .replace("there is no log in Redis", .incarnation) }
+        if found.identity == nil ? !replacedHere : found.identity != found.recordedIdentity {
+            return .replace("Redis is another process than the one that held the log", .incarnation)
+        }
+        // Positions never go back, whoever made the log: a slot that is ahead of it would be a miss for ever.
+        let greatest = theirs == incarnation ? applied : max(applied, table.greatestSlot)
+        if found.position < greatest || (found.lastEntry ?? 0) > found.position {
+            return .replace("the log in Redis went back", .discontinuous)
+        }
+        guard theirs == incarnation, isAdopted else { return .adopt }
+        // Nothing of this log has been applied yet: a hole would show in catching up.
+        guard let lastEntry else { return .proceed(isContinuous: true) }
+        if let entry = found.entryAtLastApplied {
+            return entry == lastEntry
+                ? .proceed(isContinuous: true) : .replace("the log in Redis changed", .discontinuous)
+        }
+        return .proceed(isContinuous: false)
+    }
+
+    /// Makes the server's log ours: everything that it still retains is applied anew.
+    private mutating func adopt(_ found: Inspection) {
+        if let theirs = found.incarnation, theirs != incarnation {
+            former = incarnation
+            incarnation = theirs
+        }
+        isAdopted = true
+        applied = (found.firstEntry ?? found.position + 1) - 1
+        horizon = applied
+        known = found.position
+        lastEntry = nil
+        ahead.removeAll()
+        uncovered.removeAll()
+        publishPosition()
+    }
+
+    private mutating func replace(_ expected: ByteBuffer?, effects: inout [LogEffect]) {
+        let id = makeID()
+        phase = .replacing(id)
+        let floor = max(applied, table.greatestSlot)
+        effects.append(
+            .upstream(.replace(id, ReplaceCommand(expected: expected, fresh: freshIncarnation(), floor: floor))))
+    }
+
+    /// Replaces the log because more is owed than can be named.
+    mutating func replaceOwed(rawRecord: ByteBuffer?, now: UInt64, effects: inout [LogEffect]) {
+        isolate("too much is owed to name it", now: now, effects: &effects)
+        if !isSuspect { raiseEpoch(.incarnation, effects: &effects) }
+        isSuspect = true
+        replace(rawRecord, effects: &effects)
+    }
+
+    mutating func replacementAnswered(
+        _ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]
+    ) {
+        guard phase == .replacing(id) else { return }
+        guard case .replaced = reply else {
+            if case .failed(let failure) = reply { isolationReason = Self.text(failure) }
+            retry(now: now)
+            return
+        }
+        replacedHere = true
+        inspect(effects: &effects)
+    }
+
+    // MARK: Catching up
+
+    private mutating func catchUp(to position: UInt64, now: UInt64, effects: inout [LogEffect]) {
+        known = max(known, position)
+        phase = .catchingUp(target: position)
+        proceed(now: now, effects: &effects)
+    }
+
+    /// Reads the next page, or is done.
+    private mutating func proceed(now: UInt64, effects: inout [LogEffect]) {
+        guard case .catchingUp(let target) = phase else { return }
+        drainAhead(effects: &effects)
+        if applied < target {
+            readPage(effects: &effects)
+            return
+        }
+        phase = .proven
+        generation += 1
+        nextProbe = now
+        sendWaiting(effects: &effects)
+        effects.append(.proven)
+        wake(now: now, effects: &effects)
+    }
+
+    mutating func readPage(effects: inout [LogEffect]) {
+        guard pageRead == nil else { return }
+        let id = makeID()
+        pageRead = PageRead(id: id, knownThen: known)
+        effects.append(.upstream(.read(id, after: applied, count: limits.entriesPerPage)))
+    }
+
+    mutating func pageAnswered(_ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]) {
+        guard let read = pageRead, read.id == id else { return }
+        pageRead = nil
+        guard case .entries(let entries) = reply else {
+            if case .failed(.damaged(let why)) = reply {
+                suspect(why, .discontinuous, now: now, effects: &effects)
+            } else {
+                retry(now: now)
+            }
+            return
+        }
+        for entry in entries where entry.position > applied {
+            if entry.position > applied + 1 {
+                guard case .catchingUp = phase else {
+                    suspect("entries are missing in Redis", .trimmed, now: now, effects: &effects)
+                    return
+                }
+                missed(upTo: entry.position - 1, effects: &effects)
+            }
+            apply(entry, effects: &effects)
+        }
+        if case .catchingUp(let target) = phase {
+            if entries.isEmpty && applied < target { missed(upTo: target, effects: &effects) }
+            proceed(now: now, effects: &effects)
+            return
+        }
+        guard !entries.isEmpty || applied >= read.knownThen else {
+            suspect("entries are missing in Redis", .trimmed, now: now, effects: &effects)
+            return
+        }
+        drainAhead(effects: &effects)
+        cover()
+        if applied < known { readPage(effects: &effects) }
+    }
+
+    /// Entries up to `position` are gone before they were applied: everything from before them is worthless.
+    private mutating func missed(upTo position: UInt64, effects: inout [LogEffect]) {
+        if !isSuspect { raiseEpoch(.trimmed, effects: &effects) }
+        if position > applied {
+            applied = position
+            lastEntry = nil
+        }
+        horizon = applied
+        publishPosition()
+    }
+}

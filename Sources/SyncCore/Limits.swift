@@ -1,0 +1,82 @@
+import IPCWire
+
+/// Every bound of the brain, each with its reason and what happens at it. Those of single frames are in
+/// ``WireLimits``.
+public struct Limits: Sendable, Equatable {
+    public var wire = WireLimits()
+    /// Clients at once. A further one is told `-ERR max number of clients reached`.
+    public var clients = 1024
+    /// Requests of one connection that are not answered yet. At it, reading from the connection pauses.
+    public var requestsInFlight = 1024
+    /// Bytes of pushes that wait for one connection. More collapse into one `epoch` push.
+    public var waitingPushBytes = 1 << 20
+    /// Bytes of any output that wait for one connection. At it, the connection is closed.
+    public var unsentBytes = 32 << 20
+    /// Leases at once; `-BUSY` beyond.
+    public var leases = 65_536
+    /// How long a lease is valid: longer than any sane load, short enough that a stuck holder is replaced.
+    public var leaseNanoseconds: UInt64 = 10_000_000_000
+    /// Who waits for one key's load; `-BUSY` beyond.
+    public var waitersPerKey = 4096
+    /// Who waits in all; `-BUSY` beyond.
+    public var waiters = 65_536
+    /// Subscriptions of all clients together; `-BUSY` beyond.
+    public var subscriptions = 65_536
+    /// Figures that one client may report; further ones are dropped.
+    public var reportedFields = 64
+    /// Bytes of the cache that syncd keeps in its own memory when there is no Redis.
+    public var embeddedCacheBytes = 256 << 20
+    /// The greatest value that is kept in Redis: a larger one would hold up everything behind it.
+    public var upstreamValueBytes = 1 << 20
+    /// How long an append may take before syncd isolates itself and owes it.
+    public var appendNanoseconds: UInt64 = 250_000_000
+    /// How long a lookup in Redis may take before the asker is sent to the database.
+    public var lookupNanoseconds: UInt64 = 200_000_000
+    /// How often Redis is probed.
+    public var probeNanoseconds: UInt64 = 250_000_000
+    /// How long a position that a probe showed may take to arrive by itself.
+    public var arrivalNanoseconds: UInt64 = 100_000_000
+    /// Entries read from the stream at once: small enough not to hold up the event loop.
+    public var entriesPerPage = 512
+    /// Entries that arrived before their predecessors; beyond, they are read from the stream instead.
+    public var entriesAhead = 65_536
+    /// Appends that wait for Redis; beyond, syncd isolates itself and owes them.
+    public var pendingAppends = 65_536
+    /// Owed invalidations; beyond, one marker stands for all.
+    public var owed = 100_000
+    /// How long after the first time an orphan is appended once more: a write that was on its way when its
+    /// worker died can reach the database until then.
+    public var orphanNanoseconds: UInt64 = 5_000_000_000
+
+    public init() {}
+
+    /// A limit that configuration may change, and that STATUS shows under the same name.
+    public struct Adjustable: Sendable {
+        /// Lower case with dashes, as in STATUS.
+        public let name: String
+        public let path: any WritableKeyPath<Limits, Int> & Sendable
+        public let range: ClosedRange<Int>
+    }
+
+    /// Every limit that configuration may change.
+    public static let adjustable: [Adjustable] = [
+        Adjustable(name: "clients", path: \.clients, range: 1...1_000_000),
+        Adjustable(name: "frame-bytes", path: \.wire.frameBytes, range: 65_536...(512 << 20)),
+        Adjustable(name: "frame-elements", path: \.wire.frameElements, range: 2048...1_000_000),
+        Adjustable(name: "key-bytes", path: \.wire.keyBytes, range: 16...65_535),
+        Adjustable(name: "tag-bytes", path: \.wire.tagBytes, range: 16...65_535),
+        Adjustable(name: "channel-bytes", path: \.wire.channelBytes, range: 16...65_535),
+        Adjustable(name: "value-bytes", path: \.wire.valueBytes, range: 1024...(256 << 20)),
+        Adjustable(name: "redis-value-bytes", path: \.upstreamValueBytes, range: 0...(256 << 20)),
+        Adjustable(name: "tags-per-entry", path: \.wire.tagsPerEntry, range: 1...255),
+        Adjustable(name: "tags-per-invalidation", path: \.wire.tagsPerInvalidation, range: 1...4096),
+        Adjustable(name: "requests-in-flight", path: \.requestsInFlight, range: 1...1_000_000),
+        Adjustable(name: "waiting-push-bytes", path: \.waitingPushBytes, range: 4096...(1 << 30)),
+        Adjustable(name: "unsent-bytes", path: \.unsentBytes, range: 65_536...(1 << 32)),
+        Adjustable(name: "leases", path: \.leases, range: 1...10_000_000),
+        Adjustable(name: "waiters-per-key", path: \.waitersPerKey, range: 1...1_000_000),
+        Adjustable(name: "waiters", path: \.waiters, range: 1...10_000_000),
+        Adjustable(name: "subscriptions", path: \.subscriptions, range: 1...10_000_000),
+        Adjustable(name: "embedded-cache-bytes", path: \.embeddedCacheBytes, range: 0...(1 << 40)),
+    ]
+}

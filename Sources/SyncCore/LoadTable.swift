@@ -1,0 +1,135 @@
+import DequeModule
+import IPCWire
+import NIOCore
+
+/// Somebody who waits for a key's load.
+struct Waiter: Sendable, Hashable {
+    var client: ClientID
+    var ticket: UInt64
+    var deadline: UInt64
+}
+
+/// The loads that are under way: who holds the lease of a key, and who waits for its value.
+///
+/// At most one lease per key. When it ends without a value, the next waiter gets one, with a new `asOf`. Keys and
+/// ids are looked up in dictionaries; everything that touches many keys at once goes in the order of lease ids,
+/// so that the same events have the same effects.
+struct LoadTable: Sendable {
+    struct Load: Sendable {
+        var holder: ClientID
+        var lease: Lease
+        var deadline: UInt64
+        var waiters: Deque<Waiter> = []
+    }
+
+    enum Event: Sendable, Hashable {
+        case lease(key: ByteBuffer, LeaseID)
+        case waiter(key: ByteBuffer, ticket: UInt64)
+    }
+
+    /// How a fetch goes on when its key is not in the cache.
+    enum Admission: Equatable {
+        case lease(Lease)
+        case wait(ticket: UInt64)
+        /// Being loaded, and the asker doesn't wait.
+        case loading
+        case full
+    }
+
+    private(set) var loads: [ByteBuffer: Load] = [:]
+    private(set) var waiterCount = 0
+    private(set) var deadlines = Deadlines<Event>()
+    private let limits: Limits
+    private var nextLease: LeaseID
+    private var nextTicket: UInt64 = 0
+
+    /// Lease ids begin at the time in µs: a later process begins above everything that an earlier one gave out,
+    /// which would have needed more than a million leases a second to get there.
+    init(limits: Limits, now: UInt64) {
+        self.limits = limits
+        nextLease = now / 1000
+    }
+
+    var leaseCount: Int { loads.count }
+    var nextDeadline: UInt64? { deadlines.next }
+
+    func isLoading(_ key: ByteBuffer) -> Bool { loads[key] != nil }
+    func load(_ key: ByteBuffer) -> Load? { loads[key] }
+
+    /// Gives the asker the lease, or a place among those who wait.
+    mutating func admit(
+        _ key: ByteBuffer, client: ClientID, wait: UInt64?, asOf: UInt64, epoch: UInt64, now: UInt64
+    ) -> Admission {
+        guard let load = loads[key] else {
+            guard loads.count < limits.leases else { return .full }
+            return .lease(grant(key.compacted, to: client, waiters: [], asOf: asOf, epoch: epoch, now: now))
+        }
+        guard let wait, wait > 0 else { return .loading }
+        guard load.waiters.count < limits.waitersPerKey, waiterCount < limits.waiters else { return .full }
+        nextTicket += 1
+        let waiter = Waiter(client: client, ticket: nextTicket, deadline: now + wait * 1_000_000)
+        loads[key]?.waiters.append(waiter)
+        waiterCount += 1
+        deadlines.add(.waiter(key: key.compacted, ticket: waiter.ticket), at: waiter.deadline)
+        return .wait(ticket: waiter.ticket)
+    }
+
+    private mutating func grant(
+        _ key: ByteBuffer, to client: ClientID, waiters: Deque<Waiter>, asOf: UInt64, epoch: UInt64, now: UInt64
+    ) -> Lease {
+        nextLease += 1
+        let lease = Lease(id: nextLease, asOf: asOf, epoch: epoch)
+        loads[key] = Load(
+            holder: client, lease: lease, deadline: now + limits.leaseNanoseconds, waiters: waiters)
+        deadlines.add(.lease(key: key, lease.id), at: now + limits.leaseNanoseconds)
+        return lease
+    }
+
+    /// Whether this lease may fill this key.
+    func isValid(_ lease: LeaseID, key: ByteBuffer, client: ClientID, epoch: UInt64, now: UInt64) -> Lease? {
+        guard let load = loads[key], load.lease.id == lease, load.holder == client, load.lease.epoch == epoch,
+            now < load.deadline
+        else { return nil }
+        return load.lease
+    }
+
+    /// Ends a load whose value everybody gets: those who waited, in order.
+    mutating func finish(_ key: ByteBuffer) -> Deque<Waiter> {
+        guard let load = loads.removeValue(forKey: key) else { return [] }
+        waiterCount -= load.waiters.count
+        return load.waiters
+    }
+
+    /// Ends a load without a value: the next waiter gets the lease.
+    mutating func passOn(
+        _ key: ByteBuffer, asOf: UInt64, epoch: UInt64, now: UInt64
+    ) -> (Waiter, Lease)? {
+        guard var load = loads.removeValue(forKey: key), let next = load.waiters.popFirst() else { return nil }
+        waiterCount -= 1
+        let lease = grant(key, to: next.client, waiters: load.waiters, asOf: asOf, epoch: epoch, now: now)
+        return (next, lease)
+    }
+
+    /// Takes a waiter whose time is over.
+    mutating func removeWaiter(_ ticket: UInt64, key: ByteBuffer) -> Waiter? {
+        guard let index = loads[key]?.waiters.firstIndex(where: { $0.ticket == ticket }) else { return nil }
+        waiterCount -= 1
+        return loads[key]?.waiters.remove(at: index)
+    }
+
+    /// Forgets a client: removes it from those who wait, and returns the keys whose lease it held.
+    mutating func removeClient(_ client: ClientID) -> [ByteBuffer] {
+        for (key, load) in loads where load.waiters.contains(where: { $0.client == client }) {
+            loads[key]?.waiters.removeAll { $0.client == client }
+            waiterCount -= load.waiters.count - (loads[key]?.waiters.count ?? 0)
+        }
+        return keys { $0.holder == client }
+    }
+
+    /// The keys of some loads, in the order of their leases.
+    func keys(where isIncluded: (Load) -> Bool = { _ in true }) -> [ByteBuffer] {
+        loads.filter { isIncluded($0.value) }.sorted { $0.value.lease.id < $1.value.lease.id }.map(\.key)
+    }
+
+    mutating func takeDue(_ now: UInt64) -> Event? { deadlines.takeDue(now) }
+}

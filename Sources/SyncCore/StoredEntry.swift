@@ -1,0 +1,78 @@
+import IPCWire
+import NIOCore
+
+/// A value as it is kept in L2, with all that its freshness is judged by.
+struct StoredEntry: Sendable, Hashable {
+    var incarnation: Incarnation
+    var asOf: UInt64
+    /// The declared tags.
+    var tags: [ByteBuffer]
+    /// `nil`: a negative result.
+    var value: ByteBuffer?
+
+    /// Fixed cost of keeping one entry in memory, in bytes: dictionary slot, list node, headers of the buffers.
+    static let overheadBytes = 256
+
+    /// What keeping it costs, in bytes.
+    func bytes(key: ByteBuffer) -> Int {
+        tags.reduce(Self.overheadBytes + key.readableBytes + (value?.readableBytes ?? 0)) {
+            $0 + $1.readableBytes + 32
+        }
+    }
+
+    /// A copy that keeps no larger buffer alive.
+    func compacted() -> StoredEntry {
+        var copy = self
+        copy.tags = tags.map { ByteBuffer(bytes: $0.readableBytesView) }
+        copy.value = value.map { ByteBuffer(bytes: $0.readableBytesView) }
+        return copy
+    }
+}
+
+// As it is kept in Redis (docs/protocol.md, "An entry in Redis"), all numbers big endian:
+// "S1" · incarnation (16 bytes) · asOf (8) · 1 if there is a value, else 0 (1) · number of tags (1) ·
+// per tag its length (2) and bytes · the value.
+extension StoredEntry {
+    private static let magic: [UInt8] = [0x53, 0x31]
+
+    /// The bytes that are kept in Redis.
+    func encoded() -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(32 + tags.reduce(value?.readableBytes ?? 0) { $0 + $1.readableBytes + 2 })
+        buffer.writeBytes(Self.magic)
+        buffer.writeInteger(incarnation.high)
+        buffer.writeInteger(incarnation.low)
+        buffer.writeInteger(asOf)
+        buffer.writeInteger(UInt8(value == nil ? 0 : 1))
+        buffer.writeInteger(UInt8(tags.count))
+        for tag in tags {
+            buffer.writeInteger(UInt16(tag.readableBytes))
+            buffer.writeImmutableBuffer(tag)
+        }
+        if let value { buffer.writeImmutableBuffer(value) }
+        return buffer
+    }
+
+    /// `nil` for anything that is not exactly what `encoded()` makes: a foreign value is no value.
+    init?(encoded buffer: ByteBuffer, limits: WireLimits) {
+        var input = buffer
+        guard input.readBytes(length: 2) == Self.magic,
+            let high: UInt64 = input.readInteger(), let low: UInt64 = input.readInteger(),
+            let asOf: UInt64 = input.readInteger(), asOf <= WireLimits.maximumNumber,
+            let hasValue: UInt8 = input.readInteger(), hasValue <= 1,
+            let tagCount: UInt8 = input.readInteger(), Int(tagCount) <= limits.tagsPerEntry
+        else { return nil }
+        var tags: [ByteBuffer] = []
+        tags.reserveCapacity(Int(tagCount))
+        for _ in 0..<tagCount {
+            guard let length: UInt16 = input.readInteger(), Int(length) <= limits.tagBytes,
+                let tag = input.readSlice(length: Int(length))
+            else { return nil }
+            tags.append(tag)
+        }
+        guard hasValue == 1 || input.readableBytes == 0, input.readableBytes <= limits.valueBytes else { return nil }
+        self.init(
+            incarnation: Incarnation(high: high, low: low), asOf: asOf, tags: tags,
+            value: hasValue == 1 ? input.slice() : nil)
+    }
+}

@@ -1,0 +1,146 @@
+import IPCWire
+import NIOCore
+
+/// Who listens to which channel and pattern, and what the server must therefore be asked for: a channel is
+/// subscribed upstream while it has at least one listener here.
+struct Subscriptions: Sendable {
+    /// Listeners in the order in which they came.
+    private var channels: [ByteBuffer: [ClientID]] = [:]
+    private var patterns: [ByteBuffer: [ClientID]] = [:]
+    private var ofClient: [ClientID: Own] = [:]
+    private(set) var count = 0
+
+    /// What one client listens to, in the order in which it asked.
+    private struct Own: Sendable {
+        var channels: [ByteBuffer] = []
+        var patterns: [ByteBuffer] = []
+        var count: Int { channels.count + patterns.count }
+    }
+
+    enum Kind: Sendable {
+        case channel
+        case pattern
+    }
+
+    /// Number of subscriptions of a client, both kinds.
+    func count(of client: ClientID) -> Int { ofClient[client]?.count ?? 0 }
+
+    var allChannels: [ByteBuffer] { channels.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) } }
+    var allPatterns: [ByteBuffer] { patterns.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) } }
+
+    /// Returns whether this is the first listener here.
+    mutating func add(_ name: ByteBuffer, _ kind: Kind, client: ClientID) -> Bool {
+        let listeners = kind == .channel ? channels[name] : patterns[name]
+        if listeners?.contains(client) == true { return false }
+        let name = name.compacted
+        count += 1
+        switch kind {
+        case .channel:
+            channels[name, default: []].append(client)
+            ofClient[client, default: Own()].channels.append(name)
+        case .pattern:
+            patterns[name, default: []].append(client)
+            ofClient[client, default: Own()].patterns.append(name)
+        }
+        return listeners == nil
+    }
+
+    /// Returns whether this was the last listener here.
+    mutating func remove(_ name: ByteBuffer, _ kind: Kind, client: ClientID) -> Bool {
+        guard var listeners = kind == .channel ? channels[name] : patterns[name],
+            let index = listeners.firstIndex(of: client)
+        else { return false }
+        listeners.remove(at: index)
+        count -= 1
+        let rest = listeners.isEmpty ? nil : listeners
+        switch kind {
+        case .channel:
+            channels[name] = rest
+            ofClient[client]?.channels.removeAll { $0 == name }
+        case .pattern:
+            patterns[name] = rest
+            ofClient[client]?.patterns.removeAll { $0 == name }
+        }
+        if ofClient[client]?.count == 0 { ofClient[client] = nil }
+        return rest == nil
+    }
+
+    func names(of client: ClientID, _ kind: Kind) -> [ByteBuffer] {
+        (kind == .channel ? ofClient[client]?.channels : ofClient[client]?.patterns) ?? []
+    }
+
+    /// Who listens to a channel by name.
+    func listeners(_ channel: ByteBuffer) -> [ClientID] { channels[channel] ?? [] }
+
+    /// Who listens by a pattern as the server names it.
+    func listeners(pattern: ByteBuffer) -> [ClientID] { patterns[pattern] ?? [] }
+
+    /// Who listens to a channel by patterns; in the order of the patterns' bytes.
+    func matches(_ channel: ByteBuffer) -> [(pattern: ByteBuffer, listeners: [ClientID])] {
+        guard !patterns.isEmpty else { return [] }
+        return allPatterns.compactMap { pattern in
+            guard globMatches(pattern, channel), let listeners = patterns[pattern] else { return nil }
+            return (pattern, listeners)
+        }
+    }
+}
+
+/// Redis' glob: `*`, `?`, `[a-c]`, `[^x]`, `\` before a literal. Matches bytes, in time proportional to the product
+/// of both lengths at worst: only the last `*` is ever tried again.
+func globMatches(_ pattern: ByteBuffer, _ text: ByteBuffer) -> Bool {
+    pattern.withUnsafeReadableBytes { p in
+        text.withUnsafeReadableBytes { t in
+            var i = 0
+            var j = 0
+            var star: (pattern: Int, text: Int)?
+            while j < t.count {
+                if i < p.count, p[i] == UInt8(ascii: "*") {
+                    star = (i + 1, j)
+                    i += 1
+                    continue
+                }
+                if i < p.count, let next = matchOne(p, i, t[j]) {
+                    i = next
+                    j += 1
+                    continue
+                }
+                guard let last = star else { return false }
+                star = (last.pattern, last.text + 1)
+                i = last.pattern
+                j = last.text + 1
+            }
+            while i < p.count, p[i] == UInt8(ascii: "*") { i += 1 }
+            return i == p.count
+        }
+    }
+}
+
+/// Matches one byte with the element of a pattern that begins at `start`; returns where the next one begins.
+private func matchOne(_ p: UnsafeRawBufferPointer, _ start: Int, _ byte: UInt8) -> Int? {
+    switch p[start] {
+    case UInt8(ascii: "?"): return start + 1
+    case UInt8(ascii: "\\") where start + 1 < p.count: return p[start + 1] == byte ? start + 2 : nil
+    case UInt8(ascii: "["):
+        var i = start + 1
+        let isNegated = i < p.count && p[i] == UInt8(ascii: "^")
+        if isNegated { i += 1 }
+        var isFound = false
+        while i < p.count, p[i] != UInt8(ascii: "]") {
+            if p[i] == UInt8(ascii: "\\"), i + 1 < p.count {
+                i += 1
+                if p[i] == byte { isFound = true }
+                i += 1
+            } else if i + 2 < p.count, p[i + 1] == UInt8(ascii: "-") {
+                let low = min(p[i], p[i + 2])
+                let high = max(p[i], p[i + 2])
+                if low <= byte, byte <= high { isFound = true }
+                i += 3
+            } else {
+                if p[i] == byte { isFound = true }
+                i += 1
+            }
+        }
+        return isFound != isNegated ? min(i + 1, p.count) : nil
+    default: return p[start] == byte ? start + 1 : nil
+    }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import IPC
+import ProcessSupport
+
+/// Exit statuses of the commands that ask a running daemon; scripts rely on them.
+extension ExitCode {
+    /// The host is cut off from the log.
+    static let isolated = ExitCode(1)
+    /// Nobody listens on the socket.
+    static let noDaemon = ExitCode(3)
+}
+
+/// A short conversation with a running daemon.
+enum ClientSession {
+    /// Connects, runs `body` and closes. Without a daemon: says so and ends with status 3.
+    static func with<Result>(
+        _ option: SocketOption, _ body: (SyncdClient) async throws -> Result
+    ) async throws -> Result {
+        let path = try option.resolved()
+        let client: SyncdClient
+        do {
+            client = try await SyncdClient.connect(path: path)
+        } catch {
+            StandardError.write("syncd: no daemon answers at \(path): \(error)\n")
+            throw ExitCode.noDaemon
+        }
+        do {
+            let result = try await body(client)
+            await client.close()
+            return result
+        } catch let code as ExitCode {
+            await client.close()
+            throw code
+        } catch {
+            await client.close()
+            StandardError.write("syncd: \(error)\n")
+            throw ExitCode.noDaemon
+        }
+    }
+
+    /// The answer, or the error that syncd gave, printed, as exit status 64.
+    static func answer(_ client: SyncdClient, _ request: Request) async throws -> RESPValue {
+        let value = try await client.request(request)
+        if case .error(let text) = value {
+            StandardError.write("syncd: \(text.escaped)\n")
+            throw ExitCode(64)
+        }
+        return value
+    }
+}

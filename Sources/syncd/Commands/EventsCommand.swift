@@ -1,0 +1,52 @@
+import ArgumentParser
+import Glibc
+import IPC
+
+/// `syncd events`: follows what happens, one line each.
+struct EventsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "events", abstract: "Follow events and invalidations.",
+        discussion: "Prints '<time> <channel|invalidate> <payload>' until interrupted. Bytes that are not printable are escaped.")
+
+    @OptionGroup var socket: SocketOption
+    @Option(help: "Pattern of the channels to follow.") var pattern = "*"
+
+    func run() async throws {
+        // Lines must reach a pipe as they come.
+        setvbuf(stdout, nil, _IOLBF, 0)
+        try await ClientSession.with(socket) { client in
+            _ = try await ClientSession.answer(client, .patternSubscribe([ByteBuffer(string: pattern)]))
+            _ = try await ClientSession.answer(client, .track(true))
+            for try await push in client.pushes {
+                switch push {
+                case .invalidate(let position, let tags):
+                    line("invalidate", "\(position) \(tags.map(\.escaped).joined(separator: " "))")
+                case .message(let event), .patternMessage(_, let event):
+                    line(event.channel.escaped, event.payload.escaped)
+                case .epoch(let epoch, let reason) where reason != .tracking:
+                    line("epoch", "\(epoch) \(reason.rawValue)")
+                case .epoch, .beat, .fetched: continue
+                }
+            }
+            StandardError.write("syncd: the daemon closed the connection\n")
+            throw ExitCode.noDaemon
+        }
+    }
+
+    private func line(_ name: String, _ payload: String) { print("\(Self.time()) \(name) \(payload)") }
+
+    /// Now, as ISO 8601 with milliseconds.
+    private static func time() -> String {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        var parts = tm()
+        gmtime_r(&now.tv_sec, &parts)
+        func digits(_ number: Int, _ count: Int) -> String {
+            let text = String(number)
+            return String(repeating: "0", count: max(0, count - text.count)) + text
+        }
+        let date = "\(digits(Int(parts.tm_year) + 1900, 4))-\(digits(Int(parts.tm_mon) + 1, 2))-\(digits(Int(parts.tm_mday), 2))"
+        let time = "\(digits(Int(parts.tm_hour), 2)):\(digits(Int(parts.tm_min), 2)):\(digits(Int(parts.tm_sec), 2))"
+        return "\(date)T\(time).\(digits(now.tv_nsec / 1_000_000, 3))Z"
+    }
+}

@@ -1,0 +1,61 @@
+import ArgumentParser
+import IPC
+
+/// `syncd invalidate TAG…`: makes cached values worthless by hand.
+struct InvalidateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "invalidate", abstract: "Invalidate everything that has one of the tags.",
+        discussion: "Prints the log position, or DEFERRED when this host is cut off from the log and owes it.")
+
+    @OptionGroup var socket: SocketOption
+    @Flag(help: "Invalidate everything.") var all = false
+    @Argument(help: "Tags, for example users or user:<id>; =<key> for one key.") var tags: [String] = []
+
+    func validate() throws {
+        if all == !tags.isEmpty { throw ValidationError("give tags, or --all") }
+    }
+
+    func run() async throws {
+        let tags = (all ? ["*"] : tags).map { ByteBuffer(string: $0) }
+        try await ClientSession.with(socket) { client in
+            switch try await ClientSession.answer(client, .invalidate(tags: tags, event: nil)) {
+            case .integer(let position): print(position)
+            case let other: print(other.escapedText)
+            }
+        }
+    }
+}
+
+/// `syncd explain KEY`: where a key is and why it is fresh or not.
+struct ExplainCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "explain", abstract: "Show where a key is, and why it is fresh or not.")
+
+    @OptionGroup var socket: SocketOption
+    @Argument(help: "The key, for example users:all.") var key: String
+
+    func run() async throws {
+        try await ClientSession.with(socket) { client in
+            let answer = try await ClientSession.answer(client, .explain(key: ByteBuffer(string: key)))
+            for field in try StatusField.decode(answer) {
+                guard case .list(let tags) = field.value else {
+                    print("\(field.name): \(field.value.plain)")
+                    continue
+                }
+                print("\(field.name):")
+                for tag in tags { print("  \(tag.plain)") }
+            }
+        }
+    }
+}
+
+extension RESPValue {
+    /// A simple or bulk string, readable.
+    var escapedText: String {
+        switch self {
+        case .simpleString(let text), .bulkString(let text), .error(let text): text.escaped
+        case .integer(let number): String(number)
+        default: "?"
+        }
+    }
+}

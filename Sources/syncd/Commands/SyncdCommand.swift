@@ -1,0 +1,29 @@
+import ArgumentParser
+import ProcessSupport
+
+/// The command line of syncd.
+@main
+struct SyncdCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "syncd",
+        abstract: "Keeps the caches of all API workers on this host right.",
+        discussion: """
+            One syncd per host owns the only Redis connections, relays invalidations and events to the workers over \
+            a Unix socket, and keeps the shared cache. 'syncd run' starts it; the other commands ask one that runs.
+            """,
+        version: Version.current,
+        subcommands: [
+            RunCommand.self, StatusCommand.self, InvalidateCommand.self, EventsCommand.self, ExplainCommand.self,
+        ])
+}
+
+/// Where the daemon that is asked listens.
+struct SocketOption: ParsableArguments {
+    @Option(name: .customLong("socket"), help: "Path of syncd's socket (SYNCD_SOCKET).")
+    var path: String?
+
+    /// The path given, else the environment's, else the default.
+    func resolved() throws -> String {
+        try SyncdConfiguration.socketPath(commandLine: path)
+    }
+}

@@ -1,0 +1,322 @@
+import Glibc
+import IPC
+import Logging
+import NIOCore
+import SyncCore
+
+/// The daemon around the brain: one event loop owns the brain, the listener, all worker connections and the
+/// connections to Redis. Everything here runs on that loop; nothing is locked.
+///
+/// A turn is: something comes in, the brain decides, its effects are performed in order, and at the turn's end every
+/// connection that has output is flushed once.
+final class Daemon {
+    let eventLoop: any EventLoop
+    private var brain: Brain
+    private let configuration: DaemonConfiguration
+    private let journal: JournalDirectory
+    private let logger: Logger
+    private let clock: () -> UInt64
+    private let startedAt: UInt64
+    private(set) var upstream: RedisUpstream?
+    private var connections: [ClientID: WorkerConnection] = [:]
+    private var nextClient: ClientID = 0
+    private var queue: [Effect] = []
+    private var isPerforming = false
+    private var dirty: [WorkerConnection] = []
+    private var dirtyIDs: Set<ClientID> = []
+    private var isEndingTurn = false
+    private var timer: (at: UInt64, scheduled: Scheduled<Void>)?
+    private var beatTask: RepeatedTask?
+    private var isStopping = false
+    private var journalProblem: String?
+    /// Called when a client that may has asked for the end.
+    var onShutdownAsked: () -> Void = {}
+
+    init(
+        configuration: DaemonConfiguration, table: TagTable, isTableNew: Bool, eventLoop: any EventLoop,
+        logger: Logger, clock: @escaping () -> UInt64 = { BootClock.now }
+    ) {
+        self.configuration = configuration
+        self.eventLoop = eventLoop
+        self.logger = logger
+        self.clock = clock
+        journal = JournalDirectory(path: configuration.paths.journal)
+        startedAt = clock()
+        brain = Brain(
+            configuration: BrainConfiguration(
+                mode: configuration.mode, limits: configuration.limits, version: Version.current,
+                tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
+                isTableNew: isTableNew),
+            table: table, random: SystemRandomNumberGenerator(), now: startedAt)
+    }
+
+    /// Goes through the journal, beats, and begins to talk to Redis. After it, the daemon may listen.
+    func start() {
+        eventLoop.assertInEventLoop()
+        beat()
+        beatTask = eventLoop.scheduleRepeatedTask(
+            initialDelay: .nanoseconds(Int64(TrustTiming.beatIntervalNanoseconds)),
+            delay: .nanoseconds(Int64(TrustTiming.beatIntervalNanoseconds))
+        ) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] _ in bound.value.beat() }
+        guard let endpoint = configuration.endpoint else { return }
+        let upstream = RedisUpstream(
+            endpoint: endpoint, keys: RedisKeys(namespace: configuration.namespace), eventLoop: eventLoop,
+            logger: logger
+        ) { [weak self] event in
+            self?.upstreamEvent(event)
+        }
+        self.upstream = upstream
+        upstream.start()
+    }
+
+    private func beat() {
+        perform { brain, now, effects in brain.beatDue(now: now, effects: &effects) }
+        turnEnded()
+    }
+
+    private func upstreamEvent(_ event: UpstreamEvent) {
+        switch event {
+        case .commandsDisconnected(let reason): logger.notice("Redis connection lost", metadata: ["reason": "\(reason)"])
+        default: break
+        }
+        perform { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
+        turnEnded()
+    }
+
+    // MARK: Connections
+
+    func makeConnection(peer: Peer) -> WorkerConnection {
+        nextClient += 1
+        return WorkerConnection(id: nextClient, peer: peer, daemon: self, limits: configuration.limits)
+    }
+
+    func connectionOpened(_ connection: WorkerConnection) {
+        guard !isStopping, brain.hasRoomForClient else {
+            connection.refuse(isStopping ? "syncd is stopping" : "max number of clients reached")
+            return
+        }
+        connections[connection.id] = connection
+        brain.clientConnected(connection.id, peer: connection.peer, now: clock())
+        logger.debug("client connected", metadata: ["client": "\(connection.id)", "pid": "\(connection.peer.pid)"])
+    }
+
+    func connectionClosed(_ connection: WorkerConnection) {
+        guard connections.removeValue(forKey: connection.id) != nil else { return }
+        logger.debug("client gone", metadata: ["client": "\(connection.id)", "pid": "\(connection.peer.pid)"])
+        perform { brain, now, effects in brain.clientClosed(connection.id, now: now, effects: &effects) }
+        turnEnded()
+    }
+
+    func request(_ connection: WorkerConnection, _ id: RequestID, _ request: Request) {
+        perform { brain, now, effects in
+            brain.request(connection.id, id, request, now: now, effects: &effects)
+        }
+    }
+
+    func protocolError(_ connection: WorkerConnection, _ error: RESPError) {
+        logger.notice(
+            "protocol error",
+            metadata: [
+                "client": "\(connection.id)", "pid": "\(connection.peer.pid)", "error": "\(error.description)",
+            ])
+    }
+
+    func pushesCollapsed(_ connection: WorkerConnection) {
+        logger.notice(
+            "client is slow: its pushes collapsed into one",
+            metadata: ["client": "\(connection.id)", "pid": "\(connection.peer.pid)"])
+    }
+
+    func pushEpoch(_ connection: WorkerConnection) {
+        connection.push(.epoch(brain.epoch, reason: .slow))
+    }
+
+    func closing(_ connection: WorkerConnection, reason: String) {
+        logger.notice(
+            "client closed",
+            metadata: ["client": "\(connection.id)", "pid": "\(connection.peer.pid)", "reason": "\(reason)"])
+    }
+
+    func needsFlush(_ connection: WorkerConnection) {
+        if dirtyIDs.insert(connection.id).inserted { dirty.append(connection) }
+    }
+
+    // MARK: A turn
+
+    private func perform(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
+        body(&brain, clock(), &queue)
+        guard !isPerforming else { return }
+        isPerforming = true
+        defer { isPerforming = false }
+        var index = 0
+        // Performing an effect may bring further ones, which come after all that were decided before.
+        while index < queue.count {
+            perform(queue[index])
+            index += 1
+        }
+        queue.removeAll(keepingCapacity: true)
+    }
+
+    private func perform(_ effect: Effect) {
+        switch effect {
+        case .reply(let client, let request, let reply): connections[client]?.reply(request, reply)
+        case .push(let client, let push): connections[client]?.push(push)
+        case .pushTracking(let clients, let push):
+            var writer = RESPWriter(version: .v3)
+            push.encode(into: &writer)
+            for client in clients { connections[client]?.push(encoded: writer.buffer) }
+        case .close(let client, _): connections[client]?.endAfterReplies()
+        case .upstream(let command): upstream?.send(command)
+        case .scanJournal(let sampledAt): scanJournal(sampledAt)
+        case .removeJournalFile(let name): journalAttempt("remove \(name)") { try journal.remove(name) }
+        case .writeOwed(let tags):
+            if !journalAttempt("write an owed invalidation", { try journal.writeOwed(tags) }) { brain.owedNotWritten() }
+        case .writeMarker:
+            if !journalAttempt("write the marker", { try journal.writeMarker() }) { brain.owedNotWritten() }
+        case .notice(let notice): log(notice)
+        case .answerStatus(let client, let request, let section, let asText):
+            answerStatus(client, request, section: section, asText: asText)
+        case .shutdownAsked(let client, let request): shutdownAsked(client, request)
+        }
+    }
+
+    /// Ends a turn: flushes every connection that has output, and Redis', once; sets the timer for what is due next.
+    func turnEnded() {
+        guard !isEndingTurn else { return }
+        isEndingTurn = true
+        defer { isEndingTurn = false }
+        while !dirty.isEmpty {
+            let connections = dirty
+            dirty.removeAll(keepingCapacity: true)
+            dirtyIDs.removeAll(keepingCapacity: true)
+            for connection in connections { connection.flush() }
+        }
+        upstream?.flush()
+        schedule()
+    }
+
+    private func schedule() {
+        guard let next = brain.nextDeadline, !isStopping else { return }
+        if let timer, timer.at <= next { return }
+        timer?.scheduled.cancel()
+        let now = clock()
+        let delay = next > now ? next - now : 0
+        let scheduled = eventLoop.scheduleTask(in: .nanoseconds(Int64(clamping: delay))) {
+            [bound = NIOLoopBound(self, eventLoop: eventLoop)] in bound.value.timerFired()
+        }
+        timer = (next, scheduled)
+    }
+
+    private func timerFired() {
+        timer = nil
+        perform { brain, now, effects in brain.wake(now: now, effects: &effects) }
+        turnEnded()
+    }
+
+    // MARK: Journal
+
+    private func scanJournal(_ sampledAt: UInt64) {
+        do {
+            let items = try journal.items()
+            report(journalProblem: nil)
+            brain.journalScanned(items, sampledAt: sampledAt, now: clock(), effects: &queue)
+        } catch {
+            report(journalProblem: "\(error)")
+            brain.journalUnreadable()
+        }
+    }
+
+    @discardableResult
+    private func journalAttempt(_ what: String, _ body: () throws -> Void) -> Bool {
+        do {
+            try body()
+            return true
+        } catch {
+            report(journalProblem: "cannot \(what): \(error)")
+            return false
+        }
+    }
+
+    /// Logs a problem with the journal once, and its end.
+    private func report(journalProblem problem: String?) {
+        guard problem != journalProblem else { return }
+        journalProblem = problem
+        if let problem {
+            logger.error(
+                "the journal cannot be used", metadata: ["path": "\(configuration.paths.journal)", "problem": "\(problem)"])
+        } else {
+            logger.notice("the journal can be used again")
+        }
+    }
+
+    // MARK: Status
+
+    private func answerStatus(_ client: ClientID, _ request: RequestID, section: String?, asText: Bool) {
+        var sections = [StatusField("server", .fields(serverSection()))]
+        sections += brain.statusSections(now: clock()) { connections[$0]?.transport }
+        if let upstream { sections.insert(StatusField("redis", .fields(upstream.statusFields)), at: 2) }
+        if let section, section != "all", section != "everything", section != "default" {
+            sections = sections.filter { $0.name == section.lowercased() }
+        }
+        let reply: Reply = asText ? .bulk(InfoText.render(sections)) : .fields(sections)
+        connections[client]?.reply(request, reply)
+    }
+
+    private func serverSection() -> [StatusField] {
+        [
+            StatusField("version", .text(Version.current)),
+            StatusField("pid", .number(UInt64(getpid()))),
+            StatusField("uptime-ms", .number((clock() &- startedAt) / 1_000_000)),
+            StatusField("config-source", .text(configuration.source)),
+            StatusField("socket", .text(configuration.paths.socket)),
+            StatusField("socket-activated", .flag(false)),
+        ]
+    }
+
+    // MARK: Notices
+
+    private func log(_ notice: Notice) {
+        switch notice {
+        case .attached(let epoch, let applied):
+            // The words that operators of the service before this one look for.
+            let text = configuration.mode == .redis ? "Redis is ready for state synchronization" : "attached"
+            logger.notice("\(text)", metadata: ["epoch": "\(epoch)", "applied": "\(applied)"])
+        case .isolated(let reason): logger.warning("isolated: nothing is answered from cache", metadata: ["why": "\(reason)"])
+        case .epochRaised(let epoch, let reason):
+            logger.notice("epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
+        case .upstreamWarning(let text): logger.warning("Redis may lose the log", metadata: ["setting": "\(text)"])
+        case .upstreamReady(let version): logger.info("Redis log proven", metadata: ["version": "\(version)"])
+        }
+    }
+
+    // MARK: Ending
+
+    private func shutdownAsked(_ client: ClientID, _ request: RequestID) {
+        guard let connection = connections[client] else { return }
+        guard connection.peer.uid == 0 || connection.peer.uid == getuid() else {
+            let error = ReplyError(.denied, "SHUTDOWN is for root and for the user that syncd runs as")
+            connection.reply(request, .error(error))
+            return
+        }
+        connection.reply(request, .ok)
+        onShutdownAsked()
+    }
+
+    /// Whether requests are still under way.
+    var isBusy: Bool { connections.values.contains { $0.transport != Transport(requestsInFlight: 0, unsentBytes: 0) } }
+
+    /// From here on nobody is told to believe a cache; what is under way may still be answered.
+    func beginStop() {
+        isStopping = true
+        beatTask?.cancel()
+        brain.stop()
+    }
+
+    /// Closes everything.
+    func stop() -> EventLoopFuture<Void> {
+        timer?.scheduled.cancel()
+        timer = nil
+        for id in connections.keys.sorted() { connections[id]?.close() }
+        return upstream?.shutdown() ?? eventLoop.makeSucceededVoidFuture()
+    }
+}

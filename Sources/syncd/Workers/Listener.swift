@@ -1,0 +1,144 @@
+import Glibc
+import NIOCore
+import NIOPosix
+import ProcessSupport
+import SyncCore
+
+/// Why the runtime directory cannot be used.
+struct RuntimeDirectoryError: Error, CustomStringConvertible {
+    var description: String
+    var status: ExitStatus
+}
+
+/// The socket and everything beside it: lock, tag table, journal. All are named after the socket, so that two
+/// daemons in one directory cannot share them by mistake.
+struct RuntimePaths: Sendable {
+    let socket: String
+
+    var lock: String { socket + ".lock" }
+    var table: String { socket + ".table" }
+    var journal: String { socket + ".journal" }
+    var directory: String {
+        let end = socket.lastIndex(of: "/") ?? socket.startIndex
+        return end == socket.startIndex ? "/" : String(socket[..<end])
+    }
+
+    /// The kernel's limit is 107 bytes and a terminator; 103 is portable.
+    static let maximumSocketPathBytes = 103
+
+    init(socket: String) throws(RuntimeDirectoryError) {
+        guard socket.hasPrefix("/") else {
+            throw RuntimeDirectoryError(
+                description: "SYNCD_SOCKET=\(socket): the path must be absolute and not an abstract socket",
+                status: .configuration)
+        }
+        guard socket.utf8.count <= Self.maximumSocketPathBytes else {
+            throw RuntimeDirectoryError(
+                description:
+                    "SYNCD_SOCKET=\(socket): a socket path has at most \(Self.maximumSocketPathBytes) bytes, this one has \(socket.utf8.count)",
+                status: .configuration)
+        }
+        self.socket = socket
+    }
+
+    /// Makes the directories that are missing.
+    func prepare() throws(RuntimeDirectoryError) {
+        try make(directory, mode: 0o750)
+        try make(journal, mode: 0o1770)
+        // mkdir's mode is cut by the umask; the journal must let every worker of the group write.
+        if getuid() == 0 || owns(journal) { chmod(journal, 0o1770) }
+    }
+
+    private func owns(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_uid == getuid()
+    }
+
+    private func make(_ path: String, mode: mode_t) throws(RuntimeDirectoryError) {
+        if mkdir(path, mode) == 0 { return }
+        let reason = errno
+        var status = stat()
+        if reason == EEXIST, stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return }
+        throw RuntimeDirectoryError(
+            description:
+                "\(path): cannot be used as a directory (\(String(cString: strerror(reason)))); make it, or set SYNCD_SOCKET to a path in another one",
+            status: .configuration)
+    }
+
+    /// Removes what an earlier daemon left at the socket's path. Only after the lock is held: the socket of a live
+    /// daemon is never touched.
+    func removeStaleSocket() throws(RuntimeDirectoryError) {
+        var status = stat()
+        guard lstat(socket, &status) == 0 else { return }
+        guard status.st_mode & S_IFMT == S_IFSOCK else {
+            throw RuntimeDirectoryError(
+                description: "\(socket): there is something that is not a socket; remove it or set SYNCD_SOCKET",
+                status: .configuration)
+        }
+        unlink(socket)
+    }
+}
+
+/// Exclusive use of one socket path and what lies beside it, for as long as the value lives.
+final class RuntimeLock {
+    private let descriptor: CInt
+
+    /// Takes the lock, or says who holds it.
+    init(_ path: String) throws(RuntimeDirectoryError) {
+        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o640)
+        guard descriptor >= 0 else {
+            throw RuntimeDirectoryError(
+                description: "\(path): \(String(cString: strerror(errno)))", status: .configuration)
+        }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            var text = [UInt8](repeating: 0, count: 32)
+            let count = read(descriptor, &text, text.count)
+            let holder = String(decoding: text.prefix(max(0, count)).prefix { $0 != 10 }, as: UTF8.self)
+            Glibc.close(descriptor)
+            throw RuntimeDirectoryError(
+                description:
+                    "another syncd (pid \(holder.isEmpty ? "unknown" : holder)) holds \(path); stop it or set SYNCD_SOCKET",
+                status: .temporaryFailure)
+        }
+        let pid = Array("\(getpid())\n".utf8)
+        ftruncate(descriptor, 0)
+        pwrite(descriptor, pid, pid.count, 0)
+    }
+
+    deinit { Glibc.close(descriptor) }
+}
+
+/// Listens on the Unix socket and makes a connection of each who comes.
+enum Listener {
+    /// Pending connects that the kernel keeps: a restart of all workers must not overflow it.
+    private static let backlog: CInt = 4096
+
+    static func listen(path: String, daemon: Daemon, group: MultiThreadedEventLoopGroup) throws -> any Channel {
+        let bound = NIOLoopBound(daemon, eventLoop: daemon.eventLoop)
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: backlog)
+            .childChannelOption(.maxMessagesPerRead, value: 4)
+            .childChannelOption(
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 65_536))
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let handler = bound.value.makeConnection(peer: Self.peer(of: channel))
+                    try channel.pipeline.syncOperations.addHandler(handler)
+                }
+            }
+        let old = umask(0o117)
+        defer { umask(old) }
+        return try bootstrap.bind(unixDomainSocketPath: path).wait()
+    }
+
+    /// Who connected, as the kernel says. A client's own claims are never asked for.
+    private static func peer(of channel: any Channel) -> Peer {
+        guard let provider = channel as? any SocketOptionProvider else { return Peer(pid: 0, uid: .max) }
+        let credentials: EventLoopFuture<ucred> = provider.unsafeGetSocketOption(
+            level: .socket, name: .init(rawValue: SO_PEERCRED))
+        var peer = Peer(pid: 0, uid: .max)
+        // The future is complete: this runs on the channel's own loop.
+        credentials.assumeIsolated().whenSuccess { peer = Peer(pid: $0.pid, uid: $0.uid) }
+        return peer
+    }
+}

@@ -1,0 +1,33 @@
+import DequeModule
+import IPCWire
+import SyncCore
+
+/// Puts replies back into the order of their requests: Redis' protocol knows no other way to tell whose they are.
+struct ReplyQueue {
+    private var slots: Deque<Reply?> = []
+    private var first: RequestID = 0
+
+    /// Requests that are not answered yet, or whose answer waits for an earlier one.
+    var count: Int { slots.count }
+
+    /// A new request's place.
+    mutating func open() -> RequestID {
+        slots.append(nil)
+        return first + RequestID(slots.count - 1)
+    }
+
+    /// Keeps the answer until it is its turn. A second answer to one request is dropped.
+    mutating func fill(_ id: RequestID, _ reply: Reply) {
+        guard id >= first, id - first < slots.count else { return }
+        let index = Int(id - first)
+        if slots[index] == nil { slots[index] = reply }
+    }
+
+    /// The next answer whose turn it is.
+    mutating func next() -> Reply? {
+        guard let head = slots.first, let reply = head else { return nil }
+        slots.removeFirst()
+        first += 1
+        return reply
+    }
+}

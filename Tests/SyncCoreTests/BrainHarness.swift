@@ -1,0 +1,209 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import SyncCore
+
+/// A brain with a manual clock, and optionally a ``ModelServer`` behind it. Effects that leave the brain are kept
+/// for the test to look at; commands for the server are executed at once unless the link is cut.
+final class BrainHarness {
+    private var brain: Brain
+    let table: TagTable
+    let server: ModelServer?
+    var now: UInt64
+    /// The journal directory: files that the next scan finds.
+    var journal: [JournalItem] = []
+    var isJournalReadable = true
+    /// Commands reach the server and answers come back.
+    var isLinked = false
+    /// What is published arrives.
+    var isListening = true
+    /// Effects since the last `take`.
+    private var effects: [Effect] = []
+    private var nextRequest: RequestID = 0
+    private var owedFiles = 0
+
+    init(
+        _ mode: LogMode, server: ModelServer? = nil, table: TagTable = .inMemory(), isTableNew: Bool = false,
+        limits: Limits = Limits(), now: UInt64 = 1_000_000_000_000, seed: UInt64 = 1
+    ) {
+        self.now = now
+        self.table = table
+        self.server = server
+        brain = Brain(
+            configuration: BrainConfiguration(
+                mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j",
+                isTableNew: isTableNew),
+            table: table, random: SeededRandom(seed: seed), now: now)
+        beat()
+    }
+
+    /// A harness that is attached to a fresh server.
+    static func attached(_ server: ModelServer, table: TagTable = .inMemory(), seed: UInt64 = 1) -> BrainHarness {
+        let harness = BrainHarness(.redis, server: server, table: table, seed: seed)
+        harness.connect()
+        harness.settle()
+        #expect(harness.state == .attached)
+        _ = harness.take()
+        return harness
+    }
+
+    var state: SyncState { brain.state }
+    var epoch: UInt64 { brain.epoch }
+    var applied: UInt64 { brain.applied }
+    var horizon: UInt64 { table.horizon }
+    var deadline: UInt64? { brain.nextDeadline }
+    func slot(_ tag: String) -> UInt64 { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
+
+    // MARK: Driving
+
+    func connect() {
+        isLinked = true
+        event(.commandsConnected)
+        event(.subscriptionConnected(server?.identity))
+    }
+
+    func disconnect() {
+        isLinked = false
+        event(.commandsDisconnected(reason: "cut"))
+    }
+
+    func event(_ event: UpstreamEvent) { run { brain, now, effects in brain.upstream(event, now: now, effects: &effects) } }
+
+    func beat() { run { brain, now, effects in brain.beatDue(now: now, effects: &effects) } }
+
+    /// Lets time pass in beats, as the daemon does.
+    func advance(milliseconds: UInt64, beats: Bool = true) {
+        let end = now + milliseconds * 1_000_000
+        var nextBeat = now + TrustTiming.beatIntervalNanoseconds
+        while now < end {
+            now = min(end, nextBeat, max(now, brain.nextDeadline ?? end))
+            run { brain, now, effects in brain.wake(now: now, effects: &effects) }
+            if beats, now >= nextBeat {
+                beat()
+                nextBeat = now + TrustTiming.beatIntervalNanoseconds
+            }
+            if !beats { nextBeat = end }
+        }
+        deliver()
+    }
+
+    /// Everything that is on its way arrives, and two beats pass.
+    func settle() {
+        deliver()
+        advance(milliseconds: 200)
+    }
+
+    /// Delivers what the server has published.
+    func deliver() {
+        guard let server else { return }
+        while !server.publications.isEmpty {
+            let publication = server.publications.removeFirst()
+            if isListening { event(publication) }
+        }
+    }
+
+    func client(_ id: ClientID, version: RESPVersion = .v3) {
+        run { brain, now, _ in brain.clientConnected(id, peer: Peer(pid: 1, uid: 0), now: now) }
+        _ = request(.hello(version: version, name: nil), from: id)
+    }
+
+    func close(_ id: ClientID) { run { brain, now, effects in brain.clientClosed(id, now: now, effects: &effects) } }
+
+    /// Sends a request and returns its answer, if it came at once. Other effects stay for `take`.
+    @discardableResult
+    func request(_ request: Request, from client: ClientID = 1) -> Reply? {
+        let id = nextRequest
+        nextRequest += 1
+        run { brain, now, effects in brain.request(client, id, request, now: now, effects: &effects) }
+        return answer(to: id)
+    }
+
+    /// Takes the answer to a request that was sent before.
+    func answer(to id: RequestID) -> Reply? {
+        for (index, effect) in effects.enumerated() {
+            if case .reply(_, id, let reply) = effect {
+                effects.remove(at: index)
+                return reply
+            }
+        }
+        return nil
+    }
+
+    var lastRequest: RequestID { nextRequest - 1 }
+
+    /// Effects since the last time, without notices and beats.
+    func take() -> [Effect] {
+        defer { effects = [] }
+        return effects.filter {
+            switch $0 {
+            case .notice, .pushTracking(_, .beat): false
+            default: true
+            }
+        }
+    }
+
+    /// Pushes since the last time.
+    func takePushes() -> [Push] {
+        take().compactMap { if case .push(_, let push) = $0 { push } else { nil } }
+    }
+
+    private func run(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
+        var queue: [Effect] = []
+        body(&brain, now, &queue)
+        var index = 0
+        while index < queue.count {
+            perform(queue[index], &queue)
+            index += 1
+        }
+    }
+
+    private func perform(_ effect: Effect, _ queue: inout [Effect]) {
+        switch effect {
+        case .scanJournal(let sampledAt):
+            if isJournalReadable {
+                brain.journalScanned(journal, sampledAt: sampledAt, now: now, effects: &queue)
+            } else {
+                brain.journalUnreadable()
+            }
+        case .writeOwed(let tags):
+            owedFiles += 1
+            journal.append(JournalItem(name: "own-\(owedFiles).owed", kind: .owed, tags: tags))
+            effects.append(effect)
+        case .writeMarker:
+            journal = [JournalItem(name: "all.marker", kind: .marker, tags: [])]
+            effects.append(effect)
+        case .removeJournalFile(let name):
+            journal.removeAll { $0.name == name }
+            effects.append(effect)
+        case .upstream(let command):
+            if isLinked, let server {
+                if let answer = server.execute(command) {
+                    brain.upstream(answer, now: now, effects: &queue)
+                }
+            } else {
+                effects.append(effect)
+            }
+        default: effects.append(effect)
+        }
+    }
+}
+
+/// SplitMix64: the same seed, the same numbers.
+struct SeededRandom: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
+
+extension ByteBuffer {
+    static func text(_ text: String) -> ByteBuffer { ByteBuffer(string: text) }
+}

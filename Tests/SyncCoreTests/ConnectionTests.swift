@@ -1,0 +1,115 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import SyncCore
+
+/// What a client says and hears that is not about values: greeting, events, pushes, other Redis commands.
+@Suite struct ConnectionTests {
+    let host = BrainHarness(.embedded)
+
+    @Test func trackingBeginsWithEpochAndBeatAndBringsEveryEntry() {
+        host.client(1)
+        host.client(2)
+        #expect(host.request(.track(true)) == .ok)
+        guard case .epoch(host.epoch, reason: .tracking) = host.takePushes().first else {
+            Issue.record("an epoch push first")
+            return
+        }
+        _ = host.request(.invalidate(tags: [.text("a"), .text("b")], event: nil), from: 2)
+        let push = Effect.pushTracking([1], .invalidate(position: 1, tags: [.text("a"), .text("b")]))
+        #expect(host.take().contains(push))
+        #expect(host.request(.track(false)) == .ok)
+        _ = host.request(.invalidate(tags: [.text("a")], event: nil), from: 2)
+        #expect(host.take().filter { if case .pushTracking = $0 { true } else { false } }.isEmpty)
+    }
+
+    @Test func trackingNeedsRESP3() {
+        host.client(1, version: .v2)
+        guard case .error = host.request(.track(true)) else {
+            Issue.record("refused")
+            return
+        }
+    }
+
+    @Test func theTableHasAnInvalidationBeforeItsPushAndReply() {
+        host.client(1)
+        host.client(2)
+        _ = host.request(.track(true), from: 2)
+        _ = host.take()
+        _ = host.request(.invalidate(tags: [.text("a")], event: nil))
+        #expect(host.slot("a") == 1)
+    }
+
+    @Test func eventsReachSubscribersByNameAndPattern() {
+        for id in 1...3 { host.client(ClientID(id)) }
+        #expect(
+            host.request(.subscribe([.text("a"), .text("b")]))
+                == .subscriptions(
+                    .subscribe,
+                    [SubscriptionChange(channel: .text("a"), count: 1), SubscriptionChange(channel: .text("b"), count: 2)]))
+        _ = host.request(.patternSubscribe([.text("[ab]*")]), from: 2)
+        _ = host.take()
+        let event = Event(channel: .text("a"), payload: .text("hello"))
+        #expect(host.request(.publish(event), from: 3) == .integer(2))
+        #expect(host.takePushes() == [.message(event), .patternMessage(pattern: .text("[ab]*"), event)])
+        _ = host.request(.unsubscribe([]))
+        #expect(host.request(.publish(event), from: 3) == .integer(1))
+        host.close(2)
+        #expect(host.request(.publish(event), from: 3) == .integer(0))
+    }
+
+    @Test func aSubscribedRESP2ClientMayDoLittleElse() {
+        host.client(1, version: .v2)
+        _ = host.request(.subscribe([.text("a")]))
+        guard case .error = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
+            Issue.record("refused")
+            return
+        }
+        #expect(host.request(.ping(nil)) == .array([.bulk(.text("pong")), .bulk(.text(""))]))
+        #expect(host.request(.reset) == .simple(.reset))
+        #expect(host.request(.ping(nil)) == .simple(.pong))
+    }
+
+    @Test func upstreamSubscriptionsAreCounted() {
+        let host = BrainHarness.attached(ModelServer())
+        host.client(1)
+        host.client(2)
+        host.isLinked = false
+        _ = host.request(.subscribe([.text("a")]), from: 1)
+        _ = host.request(.subscribe([.text("a")]), from: 2)
+        #expect(host.take().filter { $0 == .upstream(.subscribe([.text("a")])) }.count == 1)
+        _ = host.request(.unsubscribe([.text("a")]), from: 1)
+        #expect(!host.take().contains(.upstream(.unsubscribe([.text("a")]))))
+        host.event(.subscriptionConnected(nil))
+        #expect(host.take().contains(.upstream(.subscribe([.text("a")]))), "a new connection subscribes anew")
+        host.close(2)
+        #expect(host.take().contains(.upstream(.unsubscribe([.text("a")]))))
+    }
+
+    @Test func anEventOfADeferredInvalidationIsRelayedHere() {
+        let host = BrainHarness(.redis, server: ModelServer())
+        host.client(1)
+        host.client(2)
+        _ = host.request(.subscribe([.text("c")]), from: 2)
+        _ = host.take()
+        let event = Event(channel: .text("c"), payload: .text("p"))
+        #expect(host.request(.invalidate(tags: [.text("t")], event: event)) == .simple(.deferred))
+        #expect(host.takePushes() == [.message(event)])
+    }
+
+    @Test(arguments: [
+        ("*", "", true), ("*", "abc", true), ("a*c", "abbc", true), ("a*c", "abbd", false), ("a?c", "abc", true),
+        ("a?c", "ac", false), ("[a-c]x", "bx", true), ("[^a-c]x", "bx", false), ("\\*", "*", true),
+        ("\\*", "a", false), ("user:*", "user:created", true), ("**a**", "bab", true), ("[", "[", false),
+        ("a*b*c", "a1b2b3c", true),
+    ])
+    func globs(pattern: String, text: String, expected: Bool) {
+        #expect(globMatches(.text(pattern), .text(text)) == expected)
+    }
+
+    @Test func aPatternCannotTakeForEver() {
+        let pattern = ByteBuffer(string: String(repeating: "*a", count: 60) + "b")
+        #expect(!globMatches(pattern, ByteBuffer(repeating: UInt8(ascii: "a"), count: 256)))
+    }
+}

@@ -1,0 +1,125 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import SyncCore
+
+/// What the journal owes is in the log before the beat that makes anybody believe the table again.
+@Suite struct JournalTests {
+    private func item(_ kind: JournalItem.Kind, _ name: String = "w-1", tags: [String] = ["t"]) -> JournalItem {
+        JournalItem(name: name, kind: kind, tags: tags.map { .text($0) })
+    }
+
+    @Test func anOwedFileIsAppendedBeforeTheBeatAndThenRemoved() {
+        let host = BrainHarness(.embedded)
+        let before = host.table.beat
+        host.journal = [item(.owed)]
+        host.advance(milliseconds: 100)
+        #expect(host.slot("t") == 1)
+        #expect(host.journal.isEmpty)
+        #expect(host.table.beat > before)
+    }
+
+    @Test func anOrphanIsAppendedTwiceFiveSecondsApart() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.orphan)]
+        host.advance(milliseconds: 1000)
+        #expect(host.slot("t") == 1)
+        #expect(host.journal.count == 1)
+        host.advance(milliseconds: 3900)
+        #expect(host.slot("t") == 1)
+        host.advance(milliseconds: 400)
+        #expect(host.slot("t") == 2)
+        #expect(host.journal.isEmpty)
+    }
+
+    @Test func anUnreadableFileInvalidatesEverything() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.owed, tags: [])]
+        host.advance(milliseconds: 100)
+        #expect(host.slot("*") == 1)
+    }
+
+    @Test func anIncompleteIntentOfADeadOwnerIsOnlyRemoved() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.incomplete)]
+        host.advance(milliseconds: 100)
+        #expect(host.applied == 0)
+        #expect(host.journal.isEmpty)
+    }
+
+    @Test func noBeatWithoutTheJournal() {
+        let host = BrainHarness(.embedded)
+        let before = host.table.beat
+        host.isJournalReadable = false
+        host.advance(milliseconds: 1000)
+        #expect(host.table.beat == before)
+        host.isJournalReadable = true
+        host.advance(milliseconds: 100)
+        #expect(host.table.beat > before)
+    }
+
+    @Test func theJournalIsReadWhenAClientEnds() {
+        let host = BrainHarness(.embedded)
+        host.client(1)
+        host.now += 50_000_000
+        host.journal = [item(.owed)]
+        host.close(1)
+        #expect(host.slot("t") == 1)
+    }
+
+    @Test func theBeatCarriesTheTimeFromBeforeTheJournalWasRead() {
+        let host = BrainHarness.attached(ModelServer())
+        host.isLinked = false
+        host.journal = [item(.owed)]
+        host.now += 100_000_000
+        host.beat()
+        let sampled = host.now
+        let before = host.table.beat
+        #expect(before < sampled, "the append is on its way: no beat yet")
+        let command = host.take().compactMap { effect -> UpstreamCommand? in
+            if case .upstream(.append(let id, let append)) = effect { .append(id, append) } else { nil }
+        }
+        host.now += 30_000_000
+        host.isLinked = true
+        if let answer = command.first.flatMap({ host.server?.execute($0) }) { host.event(answer) }
+        #expect(host.table.beat == sampled)
+        #expect(host.slot("t") == 1)
+    }
+
+    @Test func whileIsolatedTheFilesStay() {
+        let host = BrainHarness(.redis, server: ModelServer())
+        host.journal = [item(.owed)]
+        host.advance(milliseconds: 500)
+        #expect(host.journal.count == 1)
+        #expect(host.state == .isolated)
+        host.connect()
+        host.settle()
+        #expect(host.journal.isEmpty)
+        #expect(host.slot("t") == 1)
+        #expect(host.state == .attached)
+    }
+
+    @Test func aNewTableAcknowledgesNoWriteForOneTrustWindow() {
+        let host = BrainHarness(.embedded, isTableNew: true)
+        host.client(1)
+        host.advance(milliseconds: 100)
+        #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == nil)
+        let request = host.lastRequest
+        #expect(host.slot("t") == 1, "the table has it at once")
+        host.advance(milliseconds: 800)
+        #expect(host.answer(to: request) == nil)
+        host.advance(milliseconds: 200)
+        #expect(host.answer(to: request) == .integer(1))
+    }
+
+    @Test func anEmbeddedLogGoesOnWhereTheTableEnds() {
+        let first = BrainHarness(.embedded)
+        first.client(1)
+        for _ in 0..<3 { _ = first.request(.invalidate(tags: [.text("t")], event: nil)) }
+        let second = BrainHarness(.embedded, table: first.table)
+        #expect(second.applied == 3)
+        #expect(second.epoch == first.epoch + 1)
+        #expect(second.table.incarnation == first.table.incarnation)
+    }
+}

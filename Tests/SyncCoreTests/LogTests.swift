@@ -1,0 +1,327 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import SyncCore
+
+/// The shared log as one host sees it: what costs an epoch, what costs nothing, and what is never believed.
+@Suite struct LogTests {
+    let server = ModelServer()
+
+    @Test func attachesToAFreshServerAfterOneBeat() {
+        let host = BrainHarness(.redis, server: server)
+        #expect(host.state == .isolated)
+        host.connect()
+        #expect(server.record != nil)
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.table.state == .attached)
+    }
+
+    @Test func aStartRaisesTheEpochAndRebuildsTheSlots() {
+        let first = BrainHarness.attached(server)
+        first.client(1)
+        #expect(first.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
+        server.appendElsewhere("b")
+        let second = BrainHarness.attached(server, seed: 2)
+        #expect(second.applied == 2)
+        #expect(second.slot("a") == 1)
+        #expect(second.slot("b") == 2)
+        #expect(second.horizon == 0)
+        let third = BrainHarness(.redis, server: server, table: second.table)
+        #expect(third.epoch == second.epoch + 1)
+        #expect(third.table.state == .isolated)
+    }
+
+    @Test func publishedEntriesAreAppliedInOrder() {
+        let host = BrainHarness.attached(server)
+        server.appendElsewhere("a")
+        server.appendElsewhere("b")
+        host.deliver()
+        #expect(host.applied == 2)
+        #expect(host.slot("b") == 2)
+    }
+
+    @Test func aGapIsReadFromTheStreamAtOnce() {
+        let host = BrainHarness.attached(server)
+        server.appendElsewhere("a", isPublished: false)
+        server.appendElsewhere("b")
+        host.deliver()
+        #expect(host.applied == 2)
+        #expect(host.slot("a") == 1)
+    }
+
+    @Test func aProbeShowsWhatWasNeverPublished() {
+        let host = BrainHarness.attached(server)
+        let epoch = host.epoch
+        server.appendElsewhere("a", isPublished: false)
+        host.advance(milliseconds: 400)
+        #expect(host.applied == 1)
+        #expect(host.slot("a") == 1)
+        #expect(host.epoch == epoch)
+        #expect(host.state == .attached)
+    }
+
+    @Test func aShortCutOfTheConnectionCostsNothing() {
+        let host = BrainHarness.attached(server)
+        server.appendElsewhere("a")
+        host.deliver()
+        let epoch = host.epoch
+        host.disconnect()
+        host.isListening = false
+        server.appendElsewhere("b")
+        host.advance(milliseconds: 500)
+        host.isListening = true
+        #expect(host.state == .attached)
+        host.connect()
+        host.settle()
+        #expect(host.applied == 2)
+        #expect(host.slot("b") == 2)
+        #expect(host.epoch == epoch)
+        #expect(host.state == .attached)
+    }
+
+    @Test func aShortCutOfAnEmptyLogCostsNothing() {
+        let host = BrainHarness.attached(server)
+        let epoch = host.epoch
+        host.disconnect()
+        host.connect()
+        host.settle()
+        #expect(host.epoch == epoch)
+        #expect(host.state == .attached)
+    }
+
+    @Test func twoSecondsWithoutAnAnswerIsolateAndAReturnAttachesWithoutAnEpoch() {
+        let host = BrainHarness.attached(server)
+        let epoch = host.epoch
+        host.disconnect()
+        host.advance(milliseconds: 2300)
+        #expect(host.state == .isolated)
+        #expect(host.table.state == .isolated)
+        host.connect()
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.epoch == epoch)
+    }
+
+    @Test func trimmedEntriesRaiseEpochAndHorizon() {
+        let host = BrainHarness.attached(server)
+        server.appendElsewhere("a")
+        host.deliver()
+        let epoch = host.epoch
+        host.disconnect()
+        for _ in 0..<5 { server.appendElsewhere("b", isPublished: false) }
+        server.entries.removeFirst(4)
+        host.connect()
+        host.settle()
+        #expect(host.epoch == epoch + 1)
+        #expect(host.applied == 6)
+        #expect(host.horizon == 4)
+        #expect(host.state == .attached)
+    }
+
+    @Test func aHoleInTheStreamRaisesTheEpoch() {
+        let host = BrainHarness.attached(server)
+        server.appendElsewhere("a")
+        host.deliver()
+        let epoch = host.epoch
+        server.appendElsewhere("b", isPublished: false)
+        server.appendElsewhere("c", isPublished: false)
+        server.entries.removeAll { $0.position == 2 }
+        host.advance(milliseconds: 600)
+        #expect(host.epoch == epoch + 1)
+        #expect(host.applied == 3)
+        #expect(host.horizon >= 2)
+        #expect(host.state == .attached)
+    }
+
+    @Test(arguments: [0, 1]) func anotherProcessReplacesTheIncarnation(lost: Int) throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
+        let epoch = host.epoch
+        let before = try #require(server.record?.incarnation)
+        host.disconnect()
+        server.restart(losing: lost)
+        host.connect()
+        host.settle()
+        #expect(server.record?.incarnation != before)
+        #expect(host.epoch == epoch + 1)
+        #expect(host.applied == 1, "positions never go back")
+        #expect(host.state == .attached)
+    }
+
+    @Test func flushAllIsSeenByTheNextProbe() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
+        let epoch = host.epoch
+        server.flushAll()
+        host.advance(milliseconds: 300, beats: true)
+        host.settle()
+        #expect(host.epoch == epoch + 1)
+        #expect(host.state == .attached)
+        #expect(host.applied >= 1)
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(host.applied))
+    }
+
+    @Test func anAppendAfterFlushAllIsOwedAndNotLost() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
+        let epoch = host.epoch
+        server.flushAll()
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .simple(.deferred))
+        #expect(host.epoch > epoch)
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.journal.isEmpty)
+        #expect(host.slot("a") == host.applied)
+    }
+
+    @Test func twoHostsOnARestartedServerEndWithOneLog() throws {
+        let one = BrainHarness.attached(server)
+        let two = BrainHarness.attached(server, seed: 2)
+        one.client(1)
+        #expect(one.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
+        two.event(.published(try #require(server.record?.incarnation), try #require(server.entries.last)))
+        one.disconnect()
+        two.disconnect()
+        server.restart()
+        one.connect()
+        let replaced = try #require(server.record?.incarnation)
+        two.connect()
+        #expect(server.record?.incarnation == replaced, "the first host wins")
+        one.settle()
+        two.settle()
+        #expect(one.state == .attached)
+        #expect(two.state == .attached)
+        #expect(one.table.incarnation == two.table.incarnation)
+    }
+
+    @Test func aHostThatIsAheadOfANewLogMovesItOn() throws {
+        let host = BrainHarness.attached(server)
+        for _ in 0..<9 { server.appendElsewhere("a") }
+        host.deliver()
+        host.disconnect()
+        server.flushAll()
+        let newcomer = BrainHarness.attached(server, seed: 3)
+        newcomer.client(1)
+        #expect(newcomer.request(.invalidate(tags: [.text("x")], event: nil)) == .integer(1))
+        host.connect()
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(server.position >= 9)
+        #expect(host.applied >= 9)
+        newcomer.event(.publishedUnreadable)
+        newcomer.settle()
+        #expect(newcomer.state == .attached)
+        #expect(newcomer.table.incarnation == host.table.incarnation)
+    }
+
+    @Test func aChangedEntryIsAnotherLog() {
+        let host = BrainHarness.attached(server)
+        server.appendElsewhere("a")
+        host.deliver()
+        let epoch = host.epoch
+        host.disconnect()
+        server.entries[0].body.nonce += 1
+        host.connect()
+        host.settle()
+        #expect(host.epoch == epoch + 1)
+        #expect(server.entries.isEmpty, "the stream was deleted")
+    }
+
+    @Test func anAppendThatIsNotTakenIsolatesAndIsAppendedLater() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.disconnect()
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == nil)
+        let request = host.lastRequest
+        host.advance(milliseconds: 249)
+        #expect(host.answer(to: request) == nil)
+        host.advance(milliseconds: 2)
+        #expect(host.answer(to: request) == .simple(.deferred))
+        #expect(host.state == .isolated)
+        #expect(host.journal.map(\.tags) == [[.text("a")]])
+        host.connect()
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.slot("a") == 1)
+        #expect(host.journal.isEmpty)
+    }
+
+    @Test func aCutWithinTheDeadlineOnlyDelaysAnAppend() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.disconnect()
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == nil)
+        let request = host.lastRequest
+        host.advance(milliseconds: 100)
+        host.connect()
+        #expect(host.answer(to: request) == .integer(1))
+        #expect(host.state == .attached)
+    }
+
+    @Test(arguments: [
+        UpstreamFailure.refused("OOM"), .refused("MISCONF"), .denied("NOPERM"),
+    ])
+    func aRefusedAppendIsOwed(failure: UpstreamFailure) {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        server.isRefusing = failure
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .simple(.deferred))
+        #expect(host.state == .isolated)
+        host.advance(milliseconds: 1000)
+        #expect(host.state == .isolated)
+        server.isRefusing = nil
+        host.advance(milliseconds: 1000)
+        #expect(host.state == .attached)
+        #expect(host.slot("a") == 1)
+    }
+
+    @Test func aReplicaIsNotBelieved() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.disconnect()
+        server.isPrimary = false
+        host.connect()
+        host.settle()
+        #expect(host.state == .isolated)
+        #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == .fetched(.miss))
+    }
+
+    @Test func messagesOfTheFormerLogAreIgnored() throws {
+        let host = BrainHarness.attached(server)
+        let former = try #require(server.record?.incarnation)
+        server.appendElsewhere("a")
+        host.deliver()
+        host.disconnect()
+        server.restart()
+        host.connect()
+        host.settle()
+        let epoch = host.epoch
+        host.event(.published(former, LogEntry(position: 2, body: LogEntryBody(origin: 1, nonce: 1, eventChannel: nil, tags: []))))
+        #expect(host.epoch == epoch)
+        #expect(host.state == .attached)
+    }
+
+    @Test func moreOwedThanCanBeNamedReplacesTheLog() throws {
+        var limits = Limits()
+        limits.owed = 3
+        let host = BrainHarness(.redis, server: server, limits: limits)
+        host.connect()
+        host.settle()
+        host.client(1)
+        let before = try #require(server.record?.incarnation)
+        host.disconnect()
+        host.advance(milliseconds: 2300)
+        for _ in 0..<5 { _ = host.request(.invalidate(tags: [.text("a")], event: nil)) }
+        #expect(host.journal.map(\.kind) == [.marker, .owed] || host.journal.map(\.kind) == [.marker])
+        host.connect()
+        host.advance(milliseconds: 1000)
+        #expect(server.record?.incarnation != before)
+        #expect(host.state == .attached)
+        #expect(host.journal.isEmpty)
+    }
+}

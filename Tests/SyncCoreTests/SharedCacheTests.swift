@@ -1,0 +1,141 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import SyncCore
+
+/// L2 in Redis: entries are judged by incarnation, `asOf`, horizon and slots at the moment of the answer.
+@Suite struct SharedCacheTests {
+    let server = ModelServer()
+
+    private func load(_ host: BrainHarness, tags: [ByteBuffer] = [.text("t")]) throws {
+        guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
+            throw TestFailure("no lease")
+        }
+        let fill = Fill(key: .text("k"), lease: lease.id, ttlMilliseconds: 60_000, tags: tags, value: .text("v"))
+        #expect(host.request(.fill(fill)) == .ok)
+    }
+
+    private func isHit(_ host: BrainHarness) -> Bool {
+        if case .fetched(.hit) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) { true } else { false }
+    }
+
+    @Test func aValueOfOneHostIsAHitOnAnother() throws {
+        let one = BrainHarness.attached(server)
+        let two = BrainHarness.attached(server, seed: 2)
+        one.client(1)
+        two.client(1)
+        try load(one)
+        #expect(isHit(two))
+        server.appendElsewhere("t")
+        two.deliver()
+        #expect(!isHit(two))
+    }
+
+    @Test func aValueFromBeforeTheHorizonIsAMiss() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        try load(host)
+        host.disconnect()
+        server.appendElsewhere("x", isPublished: false)
+        server.appendElsewhere("y", isPublished: false)
+        server.entries.removeFirst()
+        host.connect()
+        host.settle()
+        #expect(host.horizon == 1)
+        #expect(!isHit(host))
+    }
+
+    @Test func aValueOfAnotherLogIsAMiss() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        try load(host)
+        let kept = server.values
+        host.disconnect()
+        server.restart()
+        host.connect()
+        host.settle()
+        server.values = kept
+        #expect(!isHit(host))
+    }
+
+    @Test func aForeignOrDamagedValueIsAMiss() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        try load(host)
+        let entry = try #require(server.values[.text("k")]?.entry)
+        for length in 0..<min(entry.readableBytes, 28) {
+            let cut = try #require(entry.getSlice(at: entry.readerIndex, length: length))
+            #expect(StoredEntry(encoded: cut, limits: WireLimits()) == nil)
+        }
+        server.values[.text("k")] = (.text("something else"), 1000)
+        #expect(!isHit(host))
+    }
+
+    @Test func theVerdictIsMadeAtTheAnswerNotAtTheQuestion() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        try load(host)
+        // The question is on its way; an invalidation is applied before the answer comes.
+        host.isLinked = false
+        #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == nil)
+        let request = host.lastRequest
+        let question = host.take().compactMap { effect -> UpstreamCommand? in
+            if case .upstream(let command) = effect { command } else { nil }
+        }
+        host.isLinked = true
+        let answer = try #require(question.first.flatMap { server.execute($0) })
+        server.appendElsewhere("t")
+        host.deliver()
+        host.event(answer)
+        guard case .fetched(.lease) = host.answer(to: request) else {
+            Issue.record("an entry that died on its way is not a hit")
+            return
+        }
+    }
+
+    @Test func aSilentRedisSendsTheAskerToTheDatabaseWithALease() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.isLinked = false
+        #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == nil)
+        let request = host.lastRequest
+        host.advance(milliseconds: 200)
+        guard case .fetched(.lease) = host.answer(to: request) else {
+            Issue.record("a lease after 200 ms")
+            return
+        }
+    }
+
+    @Test func largeValuesAreNotKeptInRedis() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
+            throw TestFailure("no lease")
+        }
+        let value = ByteBuffer(repeating: 7, count: (1 << 20) + 1)
+        let fill = Fill(key: .text("k"), lease: lease.id, ttlMilliseconds: 60_000, tags: [], value: value)
+        #expect(host.request(.fill(fill)) == .ok)
+        #expect(server.values.isEmpty)
+    }
+
+    @Test func isolationEndsEveryLoad() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.client(2)
+        guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
+            throw TestFailure("no lease")
+        }
+        guard case .wait(let ticket) = host.request(.fetch(key: .text("k"), waitMilliseconds: 9000), from: 2) else {
+            throw TestFailure("no ticket")
+        }
+        _ = host.take()
+        host.disconnect()
+        host.advance(milliseconds: 2300)
+        #expect(host.takePushes().contains(.fetched(ticket: ticket, .miss)))
+        #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == .fetched(.miss))
+        let fill = Fill(key: .text("k"), lease: lease.id, ttlMilliseconds: 1000, tags: [], value: nil)
+        guard case .error(let error) = host.request(.fill(fill)) else { throw TestFailure("accepted") }
+        #expect(error.code == .isolated)
+    }
+}
