@@ -1,43 +1,84 @@
+import IPCWire
 import Logging
 import NIOCore
 
-/// stub
+/// A worker's cache, kept right by syncd (docs/consistency.md). With Redis down, syncd down or both, reads and
+/// writes go on without it.
+///
+/// Somebody has to run ``run()`` for it to be of use.
 public final class SyncedCache: Sendable {
+    /// Notifications that nobody has taken yet; beyond, the oldest are dropped. What is fresh doesn't depend on
+    /// them.
+    static let maximumNotifications = 16_384
+
     let configuration: SyncedCacheConfiguration
-    /// Notifications
+    let session: SyncdSession
+    let l1: L1Cache
+    let flights = Flights()
+    let directLoads: DirectLoads
+    let clock: WorkerClock
+    let limits = WireLimits()
+    private let eventLoop: any EventLoop
+    private let logger: Logger
+    private let notify: AsyncStream<CacheNotification>.Continuation
+
+    /// Every event of the subscribed channels and every invalidation, in syncd's order. For one consumer.
     public let notifications: AsyncStream<CacheNotification>
 
-    /// stub
-    public init(configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger) {
+    /// A cache that is not connected yet. `eventLoop` carries the connection.
+    public convenience init(configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger) {
+        self.init(configuration: configuration, eventLoop: eventLoop, logger: logger, clock: .boot)
+    }
+
+    init(configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger, clock: WorkerClock) {
         self.configuration = configuration
-        notifications = AsyncStream { _ in }
-    }
-
-    /// stub
-    public func run() async throws {}
-
-    /// stub
-    public func value(
-        for key: ByteBuffer, tags: [ByteBuffer], ttl: Duration,
-        load: @escaping @Sendable () async throws -> ByteBuffer?
-    ) async throws -> CachedValue {
-        CachedValue(value: try await load(), source: .bypass)
-    }
-
-    /// stub
-    public func invalidating<Value: Sendable>(
-        _ tags: [ByteBuffer], write: @Sendable () async throws -> WriteResult<Value>
-    ) async throws -> Value {
-        switch try await write() {
-        case .changed(let value, _), .unchanged(let value): value
+        self.eventLoop = eventLoop
+        self.logger = logger
+        self.clock = clock
+        (notifications, notify) = AsyncStream.makeStream(
+            bufferingPolicy: .bufferingNewest(Self.maximumNotifications))
+        l1 = L1Cache(byteBudget: configuration.l1Bytes, now: clock.now)
+        directLoads = DirectLoads(limit: configuration.maximumConcurrentLoads)
+        session = SyncdSession(l1: l1, eventLoop: eventLoop, clock: clock, logger: logger, notify: notify)
+        if let path = configuration.socketPath {
+            session.useJournal(at: RuntimeDirectory.journal(socketPath: path), isConfirmed: false)
         }
     }
 
-    /// stub
-    public func report(_ fields: [ReportField]) {}
-
-    /// stub
-    public var status: CacheStatus {
-        CacheStatus(sync: .detached, redis: .unavailable, epoch: 0, applied: 0, l1: L1Statistics())
+    /// Connects, and connects anew whenever the connection ends, until the task is cancelled. Then it closes the
+    /// connection, ends ``notifications`` and returns.
+    public func run() async throws {
+        defer { notify.finish() }
+        guard let path = configuration.socketPath else { return await untilCancelled() }
+        let settings = ConnectionSettings(
+            clientName: configuration.clientName, isTracking: true, channels: configuration.subscribedChannels)
+        var backoff = Backoff()
+        while !Task.isCancelled {
+            let generation = session.current.generation
+            do {
+                let channel = try await SyncdConnection.open(
+                    path: path, settings: settings, clock: clock, eventLoop: eventLoop, observer: session)
+                try await withTaskCancellationHandler {
+                    try await channel.closeFuture.get()
+                } onCancel: {
+                    channel.close(promise: nil)
+                }
+            } catch {
+                logger.trace("syncd can't be reached", metadata: ["socket": "\(path)", "error": "\(error)"])
+            }
+            if session.current.generation > generation { backoff.reset() }
+            try? await clock.sleep(clock.now() + backoff.next())
+        }
     }
+
+    private func untilCancelled() async {
+        while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+    }
+
+    /// How the cache is at this moment.
+    public var status: CacheStatus { session.status }
+
+    /// Figures of the application that syncd shows in STATUS for this client, in place of those given before. They
+    /// are sent once a second, together with those of L1.
+    public func report(_ fields: [ReportField]) { session.report(fields) }
 }

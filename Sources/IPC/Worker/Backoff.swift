@@ -1,0 +1,17 @@
+/// How long to wait before the next attempt to connect: from 50 ms, doubled each time, to 1 s; of that a random
+/// part, at least half, so that many workers don't come back at the same moment.
+struct Backoff: Sendable {
+    static let first: UInt64 = 50_000_000
+    static let longest: UInt64 = 1_000_000_000
+
+    private var ceiling = first
+
+    /// The last attempt succeeded.
+    mutating func reset() { ceiling = Self.first }
+
+    /// Nanoseconds until the next attempt.
+    mutating func next() -> UInt64 {
+        defer { ceiling = min(2 * ceiling, Self.longest) }
+        return UInt64.random(in: (ceiling / 2)...ceiling)
+    }
+}

@@ -1,0 +1,158 @@
+import IPCWire
+import NIOCore
+
+/// Who asked something of syncd.
+enum ReplyWaiter: Sendable {
+    case reply(CheckedContinuation<Result<RESPValue, RequestFailure>, Never>)
+    case fetch(CheckedContinuation<Result<FetchOutcome, RequestFailure>, Never>)
+    /// The answer doesn't matter.
+    case nobody
+
+    func fail(_ failure: RequestFailure) {
+        switch self {
+        case .reply(let continuation): continuation.resume(returning: .failure(failure))
+        case .fetch(let continuation): continuation.resume(returning: .failure(failure))
+        case .nobody: break
+        }
+    }
+}
+
+/// Who is told what happens on a connection, on its event loop.
+protocol ConnectionObserver: AnyObject, Sendable {
+    /// Requests may be made from now on.
+    func becameReady(_ connection: SyncdConnection, greeting: Greeting)
+    func received(_ push: Push)
+    /// Called once, after everybody who waited was told; also when the connection never became ready.
+    func closed(_ connection: SyncdConnection, reason: CloseReason)
+    /// The beat in the mapped table; `nil` if none is mapped.
+    var tableBeat: UInt64? { get }
+}
+
+/// Drives one ``ConnectionStateMachine``: decodes, asks it, does what it says, and writes once per turn of the
+/// event loop. Belongs to its event loop.
+final class ConnectionHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private var machine: ConnectionStateMachine<ReplyWaiter>
+    private var decoder = RESPDecoder(limits: WireLimits())
+    private var writer = RESPWriter(version: .v3)
+    private let clock: WorkerClock
+    private let observer: any ConnectionObserver
+    private var context: ChannelHandlerContext?
+    private var connection: SyncdConnection?
+    private var isFlushScheduled = false
+
+    init(settings: ConnectionSettings, clock: WorkerClock, observer: any ConnectionObserver) {
+        self.machine = ConnectionStateMachine(settings: settings)
+        self.clock = clock
+        self.observer = observer
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { open(context: context) }
+    }
+
+    func channelActive(context: ChannelHandlerContext) { open(context: context) }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        giveUp(.peer)
+        self.context = nil
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { giveUp(.peer) }
+
+    private func open(context: ChannelHandlerContext) {
+        guard connection == nil else { return }
+        connection = SyncdConnection(
+            eventLoop: context.eventLoop, handler: NIOLoopBound(self, eventLoop: context.eventLoop))
+        for request in machine.opened(now: clock.now()) { request.encode(into: &writer) }
+        scheduleFlush()
+        lookAtDeadlines()
+    }
+
+    /// Sends a request, unless there is no room for it or no connection.
+    func send(_ request: Request, as kind: ReplyKind, cost: RequestCost, waiter: ReplyWaiter) {
+        switch machine.requestMade(kind, cost: cost, waiter: waiter, now: clock.now()) {
+        case .send:
+            request.encode(into: &writer)
+            scheduleFlush()
+        case .refuse(let waiter, let failure): waiter.fail(failure)
+        }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        decoder.feed(unwrapInboundIn(data))
+        do {
+            while let value = try decoder.next() {
+                guard handle(value) else { return }
+            }
+        } catch {
+            giveUp(.malformed)
+        }
+    }
+
+    /// Returns whether to go on reading.
+    private func handle(_ value: RESPValue) -> Bool {
+        switch machine.received(value, now: clock.now()) {
+        case .nothing: break
+        case .becomeReady(let greeting):
+            guard let connection else { break }
+            observer.becameReady(connection, greeting: greeting)
+        case .resume(.reply(let continuation), let value): continuation.resume(returning: .success(value))
+        case .resumeConfirmed(.reply(let continuation)):
+            continuation.resume(returning: .success(.simpleString(ByteBuffer(string: "OK"))))
+        case .resumeFetch(.fetch(let continuation), let outcome): continuation.resume(returning: .success(outcome))
+        case .resume(let waiter, _), .resumeConfirmed(let waiter), .resumeFetch(let waiter, _):
+            // Only `nobody` is left: kind and waiter are chosen together.
+            waiter.fail(.unanswered)
+        case .deliver(let push): observer.received(push)
+        case .close(let reason):
+            giveUp(reason)
+            return false
+        }
+        return true
+    }
+
+    /// Ends the connection. Nobody waits any longer, and nothing that still arrives is looked at.
+    func giveUp(_ reason: CloseReason) {
+        guard let connection else { return }
+        self.connection = nil
+        for waiter in machine.closed() { waiter.fail(.unanswered) }
+        observer.closed(connection, reason: reason)
+        context?.close(promise: nil)
+    }
+
+    // MARK: Writing
+
+    private func scheduleFlush() {
+        guard !isFlushScheduled, let context else { return }
+        isFlushScheduled = true
+        let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.execute { handler.value.flush() }
+    }
+
+    private func flush() {
+        isFlushScheduled = false
+        guard let context, connection != nil, writer.buffer.readableBytes > 0 else { return }
+        let output = writer.buffer
+        writer = RESPWriter(version: .v3)
+        context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+    }
+
+    // MARK: Deadlines
+
+    /// One callback for everything, armed for at most the time that a reply may take: whatever is asked later is
+    /// due later.
+    private func lookAtDeadlines() {
+        switch machine.timePassed(now: clock.now(), tableBeat: observer.tableBeat) {
+        case .nothing: break
+        case .close(let reason): giveUp(reason)
+        case .wait(let deadline):
+            guard let context else { return }
+            let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
+            clock.schedule(context.eventLoop, deadline) { handler.value.lookAtDeadlines() }
+        }
+    }
+}

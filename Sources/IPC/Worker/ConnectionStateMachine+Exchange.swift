@@ -1,0 +1,175 @@
+import DequeModule
+import IPCWire
+import NIOCore
+
+extension ConnectionStateMachine {
+    /// What was asked on an open connection and is not answered.
+    struct Exchange {
+        /// Who is to get the next reply.
+        enum Asker {
+            case greeting
+            case tracking
+            case subscriptions(left: Int)
+            case caller(ReplyKind, Waiter)
+        }
+
+        private struct Question {
+            var asker: Asker
+            var bytes: Int
+            var deadline: UInt64
+        }
+
+        private struct Ticket {
+            var waiter: Waiter
+            var deadline: UInt64
+        }
+
+        private let settings: ConnectionSettings
+        private var questions: Deque<Question> = []
+        private var pendingBytes = 0
+        private var tickets: [UInt64: Ticket] = [:]
+        /// When syncd was last known to be alive: connected, or a beat.
+        private var lastSign: UInt64
+
+        init(settings: ConnectionSettings, now: UInt64) {
+            self.settings = settings
+            self.lastSign = now
+            append(.greeting, bytes: 0, now: now)
+            if settings.isTracking { append(.tracking, bytes: 0, now: now) }
+            if !settings.channels.isEmpty {
+                append(.subscriptions(left: settings.channels.count), bytes: 0, now: now)
+            }
+        }
+
+        /// Everybody who asked something, in order; then those with a ticket, in the order of their tickets.
+        var waiters: [Waiter] {
+            let asking = questions.compactMap { question -> Waiter? in
+                guard case .caller(_, let waiter) = question.asker else { return nil }
+                return waiter
+            }
+            return asking + tickets.sorted { $0.key < $1.key }.map(\.value.waiter)
+        }
+
+        func hasRoom(for kind: ReplyKind, cost: RequestCost) -> Bool {
+            let limit = cost.isUrgent ? settings.maximumPending : settings.maximumPendingReads
+            guard questions.count < limit else { return false }
+            if case .fetch = kind, tickets.count >= settings.maximumTickets { return false }
+            return cost.isUrgent || questions.isEmpty || pendingBytes + cost.bytes <= settings.maximumPendingBytes
+        }
+
+        mutating func append(_ asker: Asker, bytes: Int, now: UInt64) {
+            questions.append(Question(asker: asker, bytes: bytes, deadline: now + settings.replyNanoseconds))
+            pendingBytes += bytes
+        }
+
+        mutating func received(_ value: RESPValue, now: UInt64) -> ReceiveAction {
+            if case .push = value { return pushed(value, now: now) }
+            guard let question = questions.popFirst() else { return .close(.unexpectedReply) }
+            pendingBytes -= question.bytes
+            switch question.asker {
+            case .greeting:
+                if case .error = value { return .close(.refused) }
+                guard let greeting = try? Greeting(value) else { return .close(.malformed) }
+                lastSign = now
+                return .becomeReady(greeting)
+            case .tracking:
+                return value.isOK ? .nothing : .close(.refused)
+            case .subscriptions, .caller(.confirmations, _):
+                // Confirmations are pushes; the only reply is a refusal.
+                return .close(.refused)
+            case .caller(.reply, let waiter):
+                return .resume(waiter, value)
+            case .caller(.fetch(let wait), let waiter):
+                return fetched(value, waiter: waiter, wait: wait, now: now)
+            }
+        }
+
+        private mutating func fetched(
+            _ value: RESPValue, waiter: Waiter, wait: UInt64, now: UInt64
+        ) -> ReceiveAction {
+            guard let reply = try? FetchReply(value) else {
+                giveBack(waiter)
+                return .close(.malformed)
+            }
+            switch reply {
+            case .outcome(let outcome): return .resumeFetch(waiter, outcome)
+            // Whatever the reason: the database has the value.
+            case .error: return .resumeFetch(waiter, .miss)
+            case .wait(let ticket):
+                guard tickets[ticket] == nil else {
+                    giveBack(waiter)
+                    return .close(.malformed)
+                }
+                tickets[ticket] = Ticket(waiter: waiter, deadline: now + wait + settings.replyNanoseconds)
+                return .nothing
+            }
+        }
+
+        /// Puts somebody back whose answer can't be read, so that the closing of the connection reaches them, too.
+        private mutating func giveBack(_ waiter: Waiter) {
+            questions.prepend(Question(asker: .caller(.reply, waiter), bytes: 0, deadline: .max))
+        }
+
+        private mutating func pushed(_ value: RESPValue, now: UInt64) -> ReceiveAction {
+            let push: Push
+            do {
+                guard let decoded = try Push.decode(value) else { return confirmed() }
+                push = decoded
+            } catch {
+                return .close(.malformed)
+            }
+            switch push {
+            case .beat: lastSign = now
+            case .fetched(let ticket, let outcome):
+                guard let ticket = tickets.removeValue(forKey: ticket) else { return .close(.unexpectedReply) }
+                return .resumeFetch(ticket.waiter, outcome)
+            case .invalidate, .epoch, .message, .patternMessage: break
+            }
+            return .deliver(push)
+        }
+
+        private mutating func confirmed() -> ReceiveAction {
+            guard var question = questions.popFirst() else { return .close(.unexpectedReply) }
+            switch question.asker {
+            case .subscriptions(let left):
+                guard left > 1 else { return .nothing }
+                question.asker = .subscriptions(left: left - 1)
+            case .caller(.confirmations(let left), let waiter):
+                guard left > 1 else {
+                    pendingBytes -= question.bytes
+                    return .resumeConfirmed(waiter)
+                }
+                question.asker = .caller(.confirmations(left - 1), waiter)
+            case .greeting, .tracking, .caller:
+                questions.prepend(question)
+                return .close(.unexpectedReply)
+            }
+            questions.prepend(question)
+            return .nothing
+        }
+
+        /// Whether anything is overdue, and if not, when that could be.
+        func check(now: UInt64, tableBeat: UInt64?) -> DeadlineAction {
+            var next = UInt64.max
+            if let first = questions.first { next = first.deadline }
+            for ticket in tickets.values { next = min(next, ticket.deadline) }
+            if next <= now { return .close(.overdue) }
+            if settings.isTracking {
+                // A beat from the future is of another clock and no sign of anything.
+                let sign = max(lastSign, tableBeat.flatMap { $0 <= now ? $0 : nil } ?? 0)
+                let silence = sign + TrustTiming.silenceNanoseconds
+                if silence <= now { return .close(.silent) }
+                next = min(next, silence)
+            }
+            return .wait(until: min(next, now + settings.replyNanoseconds))
+        }
+    }
+}
+
+extension RESPValue {
+    /// Whether this is the reply `OK`.
+    var isOK: Bool {
+        guard case .simpleString(let text) = self else { return false }
+        return text.readableBytesView.elementsEqual("OK".utf8)
+    }
+}

@@ -1,0 +1,142 @@
+import DequeModule
+import IPCWire
+import NIOCore
+
+/// One connection to syncd, from the moment it is open until it is closed.
+///
+/// Replies come in the order of the requests, so a queue of what is asked tells what a reply answers; pushes may
+/// come between. A fetch that has to wait is answered with a ticket, leaves the queue, and ends with the push that
+/// names the ticket. Everything has a deadline. When one passes, or no beat has come for 500 ms, the connection is
+/// given up as a whole and all that waits with it: there is no way to let a single late reply go by, and a late
+/// reply must never pass for the answer to something else.
+enum ConnectionStateMachine<Waiter>: ~Copyable {
+    /// Nothing was sent. Can transition to `greeting` or `closed`.
+    case idle(ConnectionSettings)
+    /// The opening was sent, `HELLO` is not answered. Can transition to `ready` or `closed`.
+    case greeting(Exchange)
+    /// Requests are taken. Can transition to `closed`.
+    case ready(Exchange)
+    /// Nothing is taken and nothing that still arrives is looked at.
+    case closed
+
+    init(settings: ConnectionSettings) { self = .idle(settings) }
+
+    /// The connection is open. Returns what is to be sent.
+    mutating func opened(now: UInt64) -> [Request] {
+        switch consume self {
+        case .idle(let settings):
+            self = .greeting(Exchange(settings: settings, now: now))
+            return settings.opening
+        case .greeting(let exchange):
+            self = .greeting(exchange)
+            return []
+        case .ready(let exchange):
+            self = .ready(exchange)
+            return []
+        case .closed:
+            self = .closed
+            return []
+        }
+    }
+
+    enum RequestAction {
+        case send
+        case refuse(Waiter, RequestFailure)
+    }
+
+    /// Somebody wants to ask something.
+    mutating func requestMade(_ kind: ReplyKind, cost: RequestCost, waiter: Waiter, now: UInt64) -> RequestAction {
+        switch consume self {
+        case .idle(let settings):
+            self = .idle(settings)
+            return .refuse(waiter, .notConnected)
+        case .greeting(let exchange):
+            self = .greeting(exchange)
+            return .refuse(waiter, .notConnected)
+        case .ready(var exchange):
+            let hasRoom = exchange.hasRoom(for: kind, cost: cost)
+            if hasRoom { exchange.append(.caller(kind, waiter), bytes: cost.bytes, now: now) }
+            self = .ready(exchange)
+            return hasRoom ? .send : .refuse(waiter, .backlogFull)
+        case .closed:
+            self = .closed
+            return .refuse(waiter, .notConnected)
+        }
+    }
+
+    enum ReceiveAction {
+        case nothing
+        /// syncd has introduced itself: requests may be made.
+        case becomeReady(Greeting)
+        case resume(Waiter, RESPValue)
+        case resumeConfirmed(Waiter)
+        case resumeFetch(Waiter, FetchOutcome)
+        case deliver(Push)
+        case close(CloseReason)
+    }
+
+    /// A whole frame has arrived.
+    mutating func received(_ value: RESPValue, now: UInt64) -> ReceiveAction {
+        switch consume self {
+        case .idle(let settings):
+            self = .idle(settings)
+            return .close(.unexpectedReply)
+        case .greeting(var exchange):
+            let action = exchange.received(value, now: now)
+            if case .becomeReady = action { self = .ready(exchange) } else { self = .greeting(exchange) }
+            return action
+        case .ready(var exchange):
+            let action = exchange.received(value, now: now)
+            self = .ready(exchange)
+            return action
+        case .closed:
+            self = .closed
+            return .nothing
+        }
+    }
+
+    enum DeadlineAction: Equatable {
+        /// All is well until then, as far as is known now.
+        case wait(until: UInt64)
+        case close(CloseReason)
+        case nothing
+    }
+
+    /// Time has passed. `tableBeat` is the beat in the mapped table, `nil` if there is none.
+    mutating func timePassed(now: UInt64, tableBeat: UInt64?) -> DeadlineAction {
+        switch consume self {
+        case .idle(let settings):
+            self = .idle(settings)
+            return .nothing
+        case .greeting(let exchange):
+            let action = exchange.check(now: now, tableBeat: tableBeat)
+            self = .greeting(exchange)
+            return action
+        case .ready(let exchange):
+            let action = exchange.check(now: now, tableBeat: tableBeat)
+            self = .ready(exchange)
+            return action
+        case .closed:
+            self = .closed
+            return .nothing
+        }
+    }
+
+    /// The connection is gone, or is being given up. Returns everybody who waits: none will be answered.
+    mutating func closed() -> [Waiter] {
+        switch consume self {
+        case .idle:
+            self = .closed
+            return []
+        case .greeting(let exchange):
+            self = .closed
+            return exchange.waiters
+        case .ready(let exchange):
+            self = .closed
+            return exchange.waiters
+        case .closed:
+            self = .closed
+            return []
+        }
+    }
+}

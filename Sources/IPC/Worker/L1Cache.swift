@@ -1,0 +1,145 @@
+import IPCWire
+import NIOCore
+import Sieve
+import Synchronization
+
+/// A value in this process's memory, with what its freshness is judged by.
+struct L1Entry: Sendable {
+    /// `nil`: a negative result.
+    var value: ByteBuffer?
+    /// The slots of the declared tags, of `=` and the key, and of `*`.
+    var slots: [UInt32]
+    var asOf: UInt64
+    var epoch: UInt64
+    /// CLOCK_BOOTTIME in ns; from then on the entry is not used.
+    var deadline: UInt64
+}
+
+/// A hit in L1.
+struct L1Hit: Sendable {
+    /// `nil`: a negative result.
+    var value: ByteBuffer?
+}
+
+/// The cache in this process's memory (docs/consistency.md, "Reading", step 1).
+///
+/// It holds values as long as there is room, and believes none of them by itself: every hit is judged by the tag
+/// table at the moment it is asked for. So nothing has to be told to it in time, and without a table it is off.
+final class L1Cache: Sendable {
+    private struct State {
+        var table: TagTable?
+        var entries: SieveCache<ByteBuffer, L1Entry>
+        var hits = 0
+        var misses = 0
+    }
+
+    /// What an entry costs beside its bytes: its places in the dictionary and in the queue at their usual load, and
+    /// the headers of three allocations.
+    static let overheadBytes = 384
+    /// Entries that are looked at in one go when freeing what is no longer fresh: about 100 µs.
+    static let sweepStep = 1024
+
+    private let state: Mutex<State>
+    private let now: @Sendable () -> UInt64
+
+    init(byteBudget: Int, now: @escaping @Sendable () -> UInt64) {
+        self.state = Mutex(State(entries: SieveCache(byteBudget: byteBudget)))
+        self.now = now
+    }
+
+    /// The table by which entries are judged; `nil` when there is none to be had. What is kept was numbered by
+    /// another table's slots and goes.
+    func use(_ table: TagTable?) {
+        state.withLock { state in
+            state.table = table
+            state.entries.removeAll()
+        }
+    }
+
+    /// A value that is fresh at this moment.
+    func value(for key: ByteBuffer) -> L1Hit? {
+        state.withLock { state in
+            guard let table = state.table, let entry = state.entries.value(for: key), isFresh(entry, by: table) else {
+                state.misses &+= 1
+                return nil
+            }
+            state.hits &+= 1
+            return L1Hit(value: entry.value)
+        }
+    }
+
+    /// Keeps a value, and says whether there was a table to number its slots by.
+    func insert(_ hit: Hit, for key: ByteBuffer) {
+        let key = Self.compacted(key)
+        let value = hit.value.map(Self.compacted)
+        let ttl = hit.ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
+        let deadline = now().addingReportingOverflow(ttl.overflow ? .max : ttl.partialValue)
+        state.withLock { state in
+            guard let table = state.table else { return }
+            let entry = L1Entry(
+                value: value, slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf,
+                epoch: hit.epoch, deadline: deadline.overflow ? .max : deadline.partialValue)
+            let cost =
+                Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
+            state.entries.insert(key, entry, bytes: cost)
+        }
+    }
+
+    /// Whether something that was just learnt is fresh at this moment. Always false without a table.
+    func isFresh(_ hit: Hit, for key: ByteBuffer) -> Bool {
+        guard let table = state.withLock({ $0.table }) else { return false }
+        return table.isFresh(
+            slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf, epoch: hit.epoch, clock: now)
+    }
+
+    /// Whether there is a table to judge by.
+    var isUsable: Bool { state.withLock { $0.table != nil } }
+
+    /// Frees entries that nothing can make fresh again, looking at ``sweepStep`` places from `start` on.
+    ///
+    /// - Returns: where to go on, `nil` at the end.
+    func sweep(from start: Int) -> Int? {
+        state.withLock { state in
+            guard let table = state.table else { return nil }
+            let epoch = table.epoch
+            let now = now()
+            return state.entries.sweep(from: start, limit: Self.sweepStep) { _, entry in
+                entry.epoch != epoch || entry.deadline <= now
+                    || entry.slots.contains { table.slot($0) > entry.asOf }
+            }
+        }
+    }
+
+    var statistics: L1Statistics {
+        state.withLock { state in
+            L1Statistics(
+                hits: state.hits, misses: state.misses, entries: state.entries.count, bytes: state.entries.bytes)
+        }
+    }
+
+    @inline(__always)
+    private func isFresh(_ entry: L1Entry, by table: TagTable) -> Bool {
+        var time: UInt64 = 0
+        let isFresh = table.isFresh(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch) {
+            time = now()
+            return time
+        }
+        return isFresh && time < entry.deadline
+    }
+
+    private static func slots(key: ByteBuffer, tags: [ByteBuffer], in table: TagTable) -> [UInt32] {
+        var slots: [UInt32] = []
+        slots.reserveCapacity(tags.count + 2)
+        for tag in tags { slots.append(table.slotIndex(TagHash.tag(tag))) }
+        slots.append(table.slotIndex(TagHash.key(key)))
+        slots.append(table.slotIndex(TagHash.everything))
+        return slots
+    }
+
+    /// The same bytes in memory of their own, unless they nearly fill what they lie in: a small value must not keep
+    /// the whole chunk alive that was read from the socket.
+    private static func compacted(_ buffer: ByteBuffer) -> ByteBuffer {
+        guard buffer.storageCapacity > 2 * buffer.readableBytes + 64 else { return buffer }
+        return ByteBuffer(bytes: buffer.readableBytesView)
+    }
+}

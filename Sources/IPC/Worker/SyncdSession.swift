@@ -1,0 +1,238 @@
+import IPCWire
+import Logging
+import NIOCore
+import Synchronization
+
+/// What a worker knows of syncd at this moment: the connection, the mapped table and the journal. Connections come
+/// and go; table and journal stay until syncd shows others.
+final class SyncdSession: ConnectionObserver {
+    private struct State {
+        var connection: SyncdConnection?
+        /// How many connections have become ready so far.
+        var generation: UInt64 = 0
+        var logMode: LogMode?
+        /// The last beat that came as a push; `nil` on a fresh connection.
+        var beat: Beat?
+        var mapped: MappedTagTable?
+        var journal: Journal?
+        var isJournalConfirmed = false
+        var isSweepWanted = false
+        var reported: [ReportField] = []
+        var arrivals: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var nextArrivalID: UInt64 = 0
+    }
+
+    /// How often figures are reported and stale entries freed.
+    static let housekeepingNanoseconds: UInt64 = 1_000_000_000
+
+    let l1: L1Cache
+    let unrecorded = UnrecordedWrites()
+    private let state = Mutex(State())
+    private let notify: AsyncStream<CacheNotification>.Continuation
+    private let eventLoop: any EventLoop
+    private let clock: WorkerClock
+    private let logger: Logger
+
+    init(
+        l1: L1Cache, eventLoop: any EventLoop, clock: WorkerClock, logger: Logger,
+        notify: AsyncStream<CacheNotification>.Continuation
+    ) {
+        self.l1 = l1
+        self.eventLoop = eventLoop
+        self.clock = clock
+        self.logger = logger
+        self.notify = notify
+    }
+
+    // MARK: The connection
+
+    /// The connection, if one is ready, and its number.
+    var current: (connection: SyncdConnection?, generation: UInt64) {
+        state.withLock { ($0.connection, $0.generation) }
+    }
+
+    /// Waits for a connection that became ready after the one numbered `generation`. `nil` when the task is
+    /// cancelled first.
+    func connection(after generation: UInt64) async -> (connection: SyncdConnection, generation: UInt64)? {
+        while !Task.isCancelled {
+            let current = current
+            if let connection = current.connection, current.generation > generation {
+                return (connection, current.generation)
+            }
+            await arrival(after: generation)
+        }
+        return nil
+    }
+
+    private func arrival(after generation: UInt64) async {
+        let id = state.withLock { state in
+            state.nextArrivalID += 1
+            return state.nextArrivalID
+        }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isThere = state.withLock { state in
+                    if Task.isCancelled || (state.connection != nil && state.generation > generation) { return true }
+                    state.arrivals[id] = continuation
+                    return false
+                }
+                if isThere { continuation.resume() }
+            }
+        } onCancel: {
+            state.withLock { $0.arrivals.removeValue(forKey: id) }?.resume()
+        }
+    }
+
+    func becameReady(_ connection: SyncdConnection, greeting: Greeting) {
+        useTable(at: greeting.table)
+        useJournal(at: greeting.journal, isConfirmed: true)
+        let arrivals = state.withLock { state in
+            state.connection = connection
+            state.generation += 1
+            state.logMode = greeting.logMode
+            state.beat = nil
+            defer { state.arrivals = [:] }
+            return state.arrivals
+        }
+        notify.yield(.connected)
+        for arrival in arrivals.values { arrival.resume() }
+        unrecorded.send(over: connection)
+        scheduleHousekeeping(connection)
+        logger.debug("connected to syncd", metadata: ["version": "\(greeting.version)", "epoch": "\(greeting.epoch)"])
+    }
+
+    func closed(_ connection: SyncdConnection, reason: CloseReason) {
+        let wasReady = state.withLock { state in
+            guard connection.isSame(as: state.connection) else { return false }
+            state.connection = nil
+            state.beat = nil
+            return true
+        }
+        if wasReady { notify.yield(.disconnected) }
+        logger.debug("connection to syncd closed", metadata: ["reason": "\(reason.label)"])
+    }
+
+    func received(_ push: Push) {
+        switch push {
+        case .beat(let beat): state.withLock { $0.beat = beat }
+        case .epoch: state.withLock { $0.isSweepWanted = true }
+        case .invalidate(let position, let tags):
+            state.withLock { $0.isSweepWanted = true }
+            notify.yield(.invalidation(position: position, tags: tags))
+        case .message(let event), .patternMessage(_, let event): notify.yield(.event(event))
+        case .fetched: break
+        }
+    }
+
+    // MARK: The table
+
+    var tableBeat: UInt64? { state.withLock { $0.mapped?.table.beat } }
+
+    private func useTable(at path: String) {
+        let mapped = state.withLock { $0.mapped }
+        if let mapped, mapped.isFile(at: path) { return }
+        var replacement: MappedTagTable?
+        do {
+            replacement = try MappedTagTable(path: path)
+        } catch {
+            logger.debug("no L1: the tag table can't be mapped", metadata: ["error": "\(error)"])
+        }
+        // First the judge, then what is judged: nothing is kept that the other table numbered.
+        l1.use(replacement?.table)
+        state.withLock { $0.mapped = replacement }
+    }
+
+    // MARK: The journal
+
+    /// Takes part in the journal at `path`. `isConfirmed`: syncd named it.
+    func useJournal(at path: String, isConfirmed: Bool) {
+        let journal = state.withLock { $0.journal }
+        if let journal, journal.isDirectory(at: path) {
+            if isConfirmed { state.withLock { $0.isJournalConfirmed = true } }
+            return
+        }
+        var replacement: Journal?
+        do {
+            replacement = try Journal(path: path)
+        } catch {
+            logger.debug("the journal can't be used", metadata: ["error": "\(error)"])
+        }
+        state.withLock { state in
+            state.journal = replacement
+            state.isJournalConfirmed = isConfirmed && replacement != nil
+        }
+    }
+
+    /// Writes down what is about to be invalidated; `nil` if that can't be done: the write goes on all the same.
+    func begin(_ tags: [ByteBuffer]) -> Intent? {
+        guard let journal = state.withLock({ $0.journal }) else { return nil }
+        do {
+            return try journal.begin(tags)
+        } catch {
+            logger.debug("a write is not in the journal", metadata: ["error": "\(error)"])
+            return nil
+        }
+    }
+
+    /// Whether syncd reads the journal that intents are written to.
+    var isJournalConfirmed: Bool { state.withLock { $0.isJournalConfirmed } }
+
+    // MARK: Figures
+
+    /// Adds to what is reported to syncd every second.
+    func report(_ fields: [ReportField]) { state.withLock { $0.reported = fields } }
+
+    var status: CacheStatus {
+        let (isConnected, logMode, beat, table) = state.withLock {
+            ($0.connection != nil, $0.logMode, $0.beat, $0.mapped?.table)
+        }
+        let now = clock.now()
+        let beatTime = table?.beat ?? beat?.beatNanoseconds ?? 0
+        let freshAsOf = table?.freshAsOf ?? beat?.freshAsOfNanoseconds ?? 0
+        let isAttached =
+            (table?.state ?? beat?.state) == .attached
+            && TagTable.isWithin(now, of: beatTime, TrustTiming.trustWindowNanoseconds)
+            && TagTable.isWithin(now, of: freshAsOf, TrustTiming.upstreamTrustNanoseconds)
+        let sync: SyncMode = !isConnected ? .detached : isAttached ? .attached : .isolated
+        let redis: UpstreamMode =
+            logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
+        return CacheStatus(
+            sync: sync, redis: redis, epoch: table?.epoch ?? beat?.epoch ?? 0,
+            applied: table?.applied ?? beat?.applied ?? 0, l1: l1.statistics)
+    }
+
+    // MARK: Housekeeping
+
+    private func scheduleHousekeeping(_ connection: SyncdConnection) {
+        clock.schedule(eventLoop, clock.now() + Self.housekeepingNanoseconds) { [weak self] in
+            guard let self, connection.isSame(as: self.current.connection) else { return }
+            self.keepHouse(connection)
+            self.scheduleHousekeeping(connection)
+        }
+    }
+
+    private func keepHouse(_ connection: SyncdConnection) {
+        let (fields, isSweepWanted) = state.withLock { state in
+            defer { state.isSweepWanted = false }
+            return (state.reported, state.isSweepWanted)
+        }
+        connection.tell(.report(l1.statistics.fields + fields))
+        if unrecorded.count > 0 { unrecorded.send(over: connection) }
+        if isSweepWanted { sweep(from: 0) }
+    }
+
+    /// In steps, between which the event loop does other things.
+    private func sweep(from start: Int) {
+        guard let next = l1.sweep(from: start) else { return }
+        eventLoop.execute { [weak self] in self?.sweep(from: next) }
+    }
+}
+
+extension L1Statistics {
+    /// As they are reported to syncd.
+    var fields: [ReportField] {
+        [("l1-hits", hits), ("l1-misses", misses), ("l1-entries", entries), ("l1-bytes", bytes)].map {
+            ReportField(name: ByteBuffer(string: $0.0), value: ByteBuffer(string: String($0.1)))
+        }
+    }
+}

@@ -1,0 +1,76 @@
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// A system call that failed.
+public struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// `errno` after the call.
+    public var code: Int32
+
+    /// The error that the last call of this thread left behind.
+    static var last: SystemError { SystemError(code: errno) }
+
+    static let missing = SystemError(code: ENOENT)
+    static let exists = SystemError(code: EEXIST)
+
+    /// The text of strerror(3).
+    public var description: String {
+        guard let text = strerror(code) else { return "error \(code)" }
+        return String(cString: text)
+    }
+}
+
+/// A file descriptor that is closed when nobody holds it any more.
+final class FileDescriptor: Sendable {
+    let number: Int32
+
+    /// Opens a file for this process only, without following a link and without waiting for the other end of a pipe.
+    init(path: String, flags: Int32, mode: mode_t = 0) throws(SystemError) {
+        number = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode)
+        guard number >= 0 else { throw .last }
+    }
+
+    /// The same, with a name inside an open directory.
+    init(name: String, in directory: FileDescriptor, flags: Int32, mode: mode_t = 0) throws(SystemError) {
+        number = openat(directory.number, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode)
+        guard number >= 0 else { throw .last }
+    }
+
+    deinit { close(number) }
+
+    /// What fstat(2) says.
+    func status() throws(SystemError) -> FileStatus {
+        var status = stat()
+        guard fstat(number, &status) == 0 else { throw .last }
+        return FileStatus(status)
+    }
+}
+
+/// What matters here about a file.
+struct FileStatus: Sendable, Hashable {
+    var device: UInt64
+    var inode: UInt64
+    var bytes: Int
+    var isRegular: Bool
+    var isDirectory: Bool
+
+    init(_ status: stat) {
+        device = UInt64(status.st_dev)
+        inode = UInt64(status.st_ino)
+        bytes = Int(status.st_size)
+        isRegular = status.st_mode & S_IFMT == S_IFREG
+        isDirectory = status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// What stat(2) says about a path.
+    init(path: String) throws(SystemError) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw .last }
+        self.init(status)
+    }
+
+    /// Whether both are one file: neither renamed nor replaced, however often it was opened.
+    func isSameFile(as other: FileStatus) -> Bool { device == other.device && inode == other.inode }
+}

@@ -1,0 +1,56 @@
+import IPCWire
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+extension TagTableFile {
+    /// Makes a new file, complete before it gets its name, and maps it.
+    static func create(path: String, slotBits: Int) throws(TagTableFileError) -> TagTable {
+        let temporary = "\(path).new"
+        do {
+            // Left over from a start that was killed here; the lock says that nobody else is at it.
+            unlink(temporary)
+            // Workers read it through their group; only syncd writes.
+            let file = try FileDescriptor(path: temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o640)
+            let bytes = TagTableLayout.byteCount(slotBits: slotBits)
+            guard fchmod(file.number, 0o640) == 0, ftruncate(file.number, off_t(bytes)) == 0 else {
+                throw SystemError.last
+            }
+            // Memory that is only promised would kill its first user when the file system is full.
+            let reserved = posix_fallocate(file.number, 0, off_t(bytes))
+            guard reserved == 0 else { throw SystemError(code: reserved) }
+            let map = try Mapping(file, bytes: bytes, isWritable: true)
+            TagTable.initializeHeader(map.memory, slotBits: slotBits, epoch: randomEpoch())
+            guard rename(temporary, path) == 0 else { throw SystemError.last }
+            return TagTable(memory: map.memory, slotBits: slotBits, release: { _ in map.unmap() })
+        } catch {
+            unlink(temporary)
+            if let error = error as? SystemError { throw .system(path: path, error) }
+            throw .notAFile(path: path)
+        }
+    }
+
+    /// No epoch of an earlier file, in all likelihood, with room above it for every rise that may come.
+    private static func randomEpoch() -> UInt64 { UInt64.random(in: 1...(WireLimits.maximumNumber / 2)) }
+}
+
+/// A file mapped into memory, shared.
+struct Mapping: Sendable {
+    // Unchecked: a fixed address; what lies there is only reached through the atomics of TagTable.
+    nonisolated(unsafe) let memory: UnsafeMutableRawPointer
+    private let bytes: Int
+
+    init(_ file: FileDescriptor, bytes: Int, isWritable: Bool) throws(SystemError) {
+        let protection = isWritable ? PROT_READ | PROT_WRITE : PROT_READ
+        guard let memory = mmap(nil, bytes, protection, MAP_SHARED, file.number, 0), memory != MAP_FAILED else {
+            throw .last
+        }
+        self.memory = memory
+        self.bytes = bytes
+    }
+
+    func unmap() { munmap(memory, bytes) }
+}

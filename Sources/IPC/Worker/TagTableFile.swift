@@ -1,0 +1,103 @@
+import IPCWire
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// Why a tag table file can't be used.
+public enum TagTableFileError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The file can't be opened, made or mapped.
+    case system(path: String, SystemError)
+    /// It is no regular file.
+    case notAFile(path: String)
+    /// It is a file, but not such a table.
+    case unusable(path: String, TagTableError)
+
+    /// A short name for metrics.
+    public var label: String {
+        switch self {
+        case .system: "system"
+        case .notAFile: "not-a-file"
+        case .unusable: "unusable"
+        }
+    }
+
+    /// What is wrong with which file.
+    public var description: String {
+        switch self {
+        case .system(let path, let error): "the tag table \(path) can't be used: \(error)"
+        case .notAFile(let path): "the tag table \(path) is no regular file: remove it"
+        case .unusable(let path, let error): "the tag table \(path) can't be used: \(error)"
+        }
+    }
+}
+
+/// A tag table that a syncd of this host made, mapped for reading.
+struct MappedTagTable: Sendable {
+    let table: TagTable
+    private let file: FileStatus
+
+    /// Maps the file at `path`. Its size and header are checked before anything in it is believed.
+    init(path: String) throws(TagTableFileError) {
+        (table, file) = try TagTableFile.open(path: path, isWritable: false)
+    }
+
+    /// Whether `path` still names the mapped file. A mapping keeps a deleted file alive, and nobody writes to that.
+    func isFile(at path: String) -> Bool {
+        guard let current = try? FileStatus(path: path) else { return false }
+        return current.isSameFile(as: file)
+    }
+}
+
+/// The file in which a tag table outlives the syncd that writes it (docs/consistency.md, "The table file").
+public enum TagTableFile {
+    /// Opens the table at `path` for writing, or makes a new one if there is none with this many slots: with a
+    /// random epoch, and complete before it gets its name. A file is never truncated or written over: workers may
+    /// still have mapped it. Call it only while holding syncd's lock.
+    ///
+    /// - Returns: the table, and whether it is a new one.
+    public static func openOrCreate(
+        path: String, slotBits: Int = TagTableLayout.defaultSlotBits
+    ) throws(TagTableFileError) -> (TagTable, created: Bool) {
+        do {
+            let (table, _) = try open(path: path, isWritable: true)
+            if table.slotCount == 1 << slotBits { return (table, created: false) }
+        } catch .unusable {
+            // Another layout, or damaged: a new file takes its name.
+        } catch .system(_, .missing) {
+            // The first start, or a wiped directory.
+        }
+        return (try create(path: path, slotBits: slotBits), created: true)
+    }
+
+    /// Maps an existing file.
+    static func open(path: String, isWritable: Bool) throws(TagTableFileError) -> (TagTable, FileStatus) {
+        let status: FileStatus
+        let map: Mapping
+        do {
+            let file = try FileDescriptor(path: path, flags: isWritable ? O_RDWR : O_RDONLY)
+            status = try file.status()
+            guard status.isRegular else { throw TagTableFileError.notAFile(path: path) }
+            // A file shorter than its map would kill the reader: the size comes first.
+            guard status.bytes >= TagTableLayout.headerBytes,
+                status.bytes <= TagTableLayout.byteCount(slotBits: TagTableLayout.slotBitsRange.upperBound)
+            else { throw TagTableFileError.unusable(path: path, .tooShort(bytes: status.bytes)) }
+            map = try Mapping(file, bytes: status.bytes, isWritable: isWritable)
+        } catch let error as SystemError {
+            throw .system(path: path, error)
+        } catch let error as TagTableFileError {
+            throw error
+        } catch {
+            throw .notAFile(path: path)
+        }
+        do {
+            let bits = try TagTable.validateHeader(map.memory, fileBytes: status.bytes)
+            return (TagTable(memory: map.memory, slotBits: bits, release: { _ in map.unmap() }), status)
+        } catch {
+            map.unmap()
+            throw .unusable(path: path, error)
+        }
+    }
+}
