@@ -71,7 +71,7 @@ public final class SyncdClient: Sendable {
         } catch {
             throw .unreachable(path: path, reason: "\(error)")
         }
-        guard let outcome = try? await observer.greeted.value(), let (connection, greeting) = outcome else {
+        guard let (connection, greeting) = try? await observer.greeted.value() else {
             throw .notGreeted(path: path)
         }
         return SyncdClient(greeting: greeting, pushes: pushes, connection: connection)

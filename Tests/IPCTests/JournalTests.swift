@@ -1,0 +1,129 @@
+import Foundation
+import NIOCore
+import Testing
+
+@testable import IPC
+
+@Suite struct JournalTests {
+    private let directory: TemporaryDirectory
+    private let reader: JournalDirectory
+    private var path: String { directory.file("journal") }
+    private let tags = [ByteBuffer(string: "users"), ByteBuffer(bytes: [0, 13, 10, 255])]
+
+    init() throws {
+        directory = try TemporaryDirectory()
+        reader = try JournalDirectory(path: directory.file("journal"))
+    }
+
+    @Test func `a living owner's intent is left alone`() throws {
+        let journal = try Journal(path: path)
+        let intent = try journal.begin(tags)
+        let files = try reader.scan()
+        #expect(files.map(\.kind) == [.intent])
+        #expect(files.map(\.isOwnerAlive) == [true])
+        #expect(files.map(\.owner) == [journal.owner])
+        #expect(reader.isOwnerAlive(journal.owner))
+        intent.delete()
+        #expect(try reader.scan().isEmpty)
+    }
+
+    @Test func `a dead owner's intent can be read`() throws {
+        var journal: Journal? = try Journal(path: path)
+        let owner = try #require(journal?.owner)
+        var intent: Intent? = try journal?.begin(tags)
+        #expect(intent != nil)
+        // The kernel lets go of the lock when the last descriptor is closed, as it does for a dead process.
+        intent = nil
+        journal = nil
+        let files = try reader.scan()
+        #expect(files.map(\.kind) == [.intent])
+        #expect(files.map(\.isOwnerAlive) == [false])
+        #expect(files.map(\.tags) == [tags])
+        #expect(!reader.isOwnerAlive(owner))
+        for file in files { try reader.remove(file.name) }
+        #expect(try reader.scan().isEmpty)
+    }
+
+    @Test func `a killed owner leaves a free lock behind`() throws {
+        let owner = "0123456789abcdef-77"
+        #expect(FileManager.default.createFile(atPath: "\(path)/\(owner).lock", contents: nil))
+        #expect(
+            FileManager.default.createFile(atPath: "\(path)/\(owner)-1.intent", contents: Data("*1\r\n$3\r\nab".utf8)))
+        let file = try #require(try reader.scan().first)
+        #expect(file.kind == .intent && !file.isOwnerAlive)
+        #expect(file.tags == nil, "incomplete: its write had not begun")
+        try reader.removeFreeLocks()
+        #expect(directory.names(in: "journal").contains("\(owner).lock"), "it still has a file")
+        try reader.remove(file.name)
+        try reader.removeFreeLocks()
+        #expect(directory.names(in: "journal").isEmpty)
+    }
+
+    @Test func `renamed files are syncd's, whether the owner lives or not`() throws {
+        let journal = try Journal(path: path)
+        #expect(try journal.begin(tags).becomeOwed())
+        #expect(try journal.begin(tags).becomeOrphan())
+        let files = try reader.scan()
+        #expect(Set(files.map(\.kind)) == [.owed, .orphan])
+        #expect(files.allSatisfy { $0.tags == tags && !$0.isOwnerAlive })
+        #expect(Set(files.map(\.name)).count == 2, "numbers are never used twice")
+    }
+
+    @Test func `an intent that syncd took away can't be renamed`() throws {
+        let journal = try Journal(path: path)
+        let intent = try journal.begin(tags)
+        for file in try reader.scan() { try reader.remove(file.name) }
+        #expect(!intent.becomeOwed())
+        intent.delete()
+    }
+
+    @Test func `what syncd writes itself`() throws {
+        let name = try reader.writeOwed(tags)
+        try reader.writeMarker()
+        try reader.writeMarker()
+        let files = try reader.scan()
+        #expect(files.map(\.name) == [name, "syncd.marker"])
+        #expect(files.map(\.kind) == [.owed, .marker])
+        #expect(files.first?.tags == tags)
+        try reader.remove("gone already")
+    }
+
+    @Test(arguments: [
+        "notes.txt", "x-1.intent", "0123456789abcdef-1-01.owed", "0123456789ABCDEF-1-1.owed",
+        "0123456789abcdef-1-+1.owed",
+        "0123456789abcdef--1.owed", "0123456789abcdef-1-1.owed.bak", "0123456789abcdef-1-1.lock", "é-1-1.owed",
+    ]) func `foreign names are reported`(name: String) throws {
+        #expect(FileManager.default.createFile(atPath: "\(path)/\(name)", contents: Data("x".utf8)))
+        #expect(try reader.scan().map(\.kind) == [.foreign])
+    }
+
+    @Test func `what is no plain file is reported and nobody waits for it`() throws {
+        #expect(mkfifo("\(path)/0123456789abcdef-1-1.owed", 0o600) == 0)
+        #expect(symlink("/etc/hostname", "\(path)/0123456789abcdef-1-2.owed") == 0)
+        #expect(mkdir("\(path)/0123456789abcdef-1-3.owed", 0o700) == 0)
+        let files = try reader.scan()
+        #expect(files.map(\.kind) == [.foreign, .foreign, .foreign])
+    }
+
+    @Test func `an owed file that can't be decoded has no tags`() throws {
+        for (number, text) in ["", "*0\r\n", "*2\r\n$1\r\na\r\n", "hello", "*1\r\n$-1\r\n"].enumerated() {
+            let name = "0123456789abcdef-1-\(number).owed"
+            #expect(FileManager.default.createFile(atPath: "\(path)/\(name)", contents: Data(text.utf8)))
+        }
+        let files = try reader.scan()
+        #expect(files.count == 5)
+        #expect(files.allSatisfy { $0.kind == .owed && $0.tags == nil })
+    }
+
+    @Test func `no directory, no journal`() throws {
+        #expect(throws: JournalError(step: .open, path: "\(path)/none", cause: .missing)) {
+            try Journal(path: "\(path)/none")
+        }
+        let journal = try Journal(path: path)
+        try FileManager.default.removeItem(atPath: path)
+        #expect(throws: JournalError(step: .write, path: path, cause: .missing)) { try journal.begin(tags) }
+        #expect(!journal.isDirectory(at: path))
+        _ = try JournalDirectory(path: path)
+        #expect(!journal.isDirectory(at: path), "another directory of that name")
+    }
+}

@@ -1,0 +1,68 @@
+import NIOCore
+import Synchronization
+
+@testable import IPC
+
+/// A clock that is moved by hand. Sleepers and timers fire, in the order of their times, when it passes them.
+final class ManualClock: Sendable {
+    private struct Timer {
+        var deadline: UInt64
+        var id: UInt64
+        var fire: @Sendable () -> Void
+    }
+
+    private struct State {
+        var now: UInt64 = 1_000_000_000_000
+        var timers: [Timer] = []
+        var nextID: UInt64 = 0
+    }
+
+    private let state = Mutex(State())
+
+    var now: UInt64 { state.withLock { $0.now } }
+    var timerCount: Int { state.withLock { $0.timers.count } }
+
+    func advance(milliseconds: UInt64) {
+        let target = now + milliseconds * 1_000_000
+        while true {
+            let timer = state.withLock { state -> Timer? in
+                guard let next = state.timers.min(by: { ($0.deadline, $0.id) < ($1.deadline, $1.id) }),
+                    next.deadline <= target
+                else {
+                    state.now = target
+                    return nil
+                }
+                state.now = max(state.now, next.deadline)
+                state.timers.removeAll { $0.id == next.id }
+                return next
+            }
+            guard let timer else { return }
+            timer.fire()
+        }
+    }
+
+    @discardableResult
+    private func add(_ deadline: UInt64, _ fire: @escaping @Sendable () -> Void) -> UInt64 {
+        state.withLock { state in
+            state.nextID += 1
+            state.timers.append(Timer(deadline: deadline, id: state.nextID, fire: fire))
+            return state.nextID
+        }
+    }
+
+    private func sleep(until deadline: UInt64) async throws {
+        let done = Shared<Void>()
+        let id = add(deadline) { done.finish(()) }
+        defer { state.withLock { $0.timers.removeAll { $0.id == id } } }
+        try await done.value()
+    }
+
+    var workerClock: WorkerClock {
+        WorkerClock(
+            now: { self.now },
+            sleep: { try await self.sleep(until: $0) },
+            schedule: { eventLoop, deadline, work in
+                self.add(deadline) { eventLoop.execute(work) }
+            })
+    }
+}

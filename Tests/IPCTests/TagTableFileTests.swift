@@ -1,0 +1,71 @@
+import Foundation
+import Testing
+
+@testable import IPC
+
+@Suite struct TagTableFileTests {
+    private let directory: TemporaryDirectory
+    private var path: String { directory.file("tags.table") }
+
+    init() throws { directory = try TemporaryDirectory() }
+
+    @Test func `a new table is complete and isolated`() throws {
+        let (table, created) = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        #expect(created)
+        #expect(table.state == .isolated)
+        #expect(table.epoch > 0)
+        #expect(table.slotCount == 1 << 16)
+        #expect(directory.names() == ["tags.table"])
+        let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
+        #expect(size == TagTableLayout.byteCount(slotBits: 16))
+    }
+
+    @Test func `what is written is seen by who has mapped it, also through the next opening`() throws {
+        let (first, _) = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        let mapped = try MappedTagTable(path: path)
+        first.setEpoch(41)
+        #expect(mapped.table.epoch == 41)
+        let (second, created) = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        #expect(!created)
+        second.raise(TagHash.everything, to: 5)
+        #expect(mapped.table.slot(mapped.table.slotIndex(TagHash.everything)) == 5)
+        #expect(mapped.isFile(at: path))
+    }
+
+    @Test func `a damaged file is replaced, not written over`() throws {
+        let (old, _) = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        let mapped = try MappedTagTable(path: path)
+        let handle = try #require(FileHandle(forWritingAtPath: path))
+        handle.write(Data("NOTATABLE".utf8))
+        let (_, created) = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        #expect(created)
+        #expect(!mapped.isFile(at: path))
+        old.setApplied(3)
+        #expect(mapped.table.applied == 3, "who still maps the old file is not harmed")
+    }
+
+    @Test func `another size is another table`() throws {
+        _ = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        let (table, created) = try TagTableFile.openOrCreate(path: path, slotBits: 17)
+        #expect(created)
+        #expect(table.slotCount == 1 << 17)
+    }
+
+    @Test(arguments: [0, 100, 4096, 4097, 4096 + (8 << 16) - 1])
+    func `a short file is refused before it is believed`(bytes: Int) throws {
+        _ = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        let content = try Data(contentsOf: URL(fileURLWithPath: path)).prefix(bytes)
+        try content.write(to: URL(fileURLWithPath: directory.file("short")))
+        #expect(throws: TagTableFileError.unusable(path: directory.file("short"), .tooShort(bytes: bytes))) {
+            try MappedTagTable(path: directory.file("short"))
+        }
+    }
+
+    @Test func `what is no file is refused`() throws {
+        #expect(throws: TagTableFileError.notAFile(path: directory.path)) {
+            try MappedTagTable(path: directory.path)
+        }
+        #expect(throws: TagTableFileError.self) { try TagTableFile.openOrCreate(path: directory.path) }
+        #expect(throws: TagTableFileError.system(path: path, .missing)) { try MappedTagTable(path: path) }
+    }
+}
