@@ -16,7 +16,7 @@ import Testing
         table.setState(.attached)
         table.setBeat(clock.now)
         table.setFreshAsOf(clock.now)
-        cache = L1Cache(byteBudget: 1 << 20, now: clock.workerClock.now)
+        cache = L1Cache(byteBudget: 4 << 20, now: clock.workerClock.now)
         cache.use(table)
     }
 
@@ -119,7 +119,9 @@ import Testing
         var place: Int? = 0
         while let start = place { place = cache.sweep(from: start) }
         let entries = cache.statistics.entries
-        #expect(entries > 900 && entries <= 1000 && kept > 2400)
+        #expect(kept == 3000)
+        // A few keys may share the slot of the tag.
+        #expect((990...1000).contains(entries))
     }
 
     @Test func `a small value does not keep its chunk alive`() {

@@ -48,6 +48,15 @@ final class DirectLoads: Sendable {
     /// Loads that run at this moment.
     var runningCount: Int { state.withLock { $0.running } }
 
+    /// Callers that wait for a load, begun or not.
+    var waitingCount: Int {
+        state.withLock { state in
+            state.places.values.reduce(0) {
+                $0 + $1.current.shared.interestedCount + ($1.next?.shared.interestedCount ?? 0)
+            }
+        }
+    }
+
     private static func place(_ key: ByteBuffer, _ loader: @escaping Loader, in state: inout State) -> Load {
         guard var place = state.places[key] else {
             let load = Load(loader)

@@ -32,6 +32,9 @@ final class Shared<Success: Sendable>: Sendable {
     /// Whether everybody gave up before there was a result.
     var isAbandoned: Bool { state.withLock { $0.isAbandoned } }
 
+    /// Tasks that joined and neither got the result nor gave up.
+    var interestedCount: Int { state.withLock { $0.result == nil ? $0.interested : 0 } }
+
     /// Begins the work, apart from the caller's task.
     func begin(_ work: @escaping @Sendable () async -> Void) {
         let task = Task { await work() }
