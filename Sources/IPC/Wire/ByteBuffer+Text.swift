@@ -22,11 +22,12 @@ extension ByteBuffer {
     func isWord(_ word: StaticString) -> Bool {
         guard readableBytes == word.utf8CodeUnitCount else { return false }
         return withUnsafeReadableBytes { bytes in
-            for (index, byte) in bytes.enumerated() {
-                let upper = byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") ? byte - 32 : byte
-                if upper != word.utf8Start[index] { return false }
-            }
+            for (index, byte) in bytes.enumerated()
+            where Self.uppercased(byte) != Self.uppercased(word.utf8Start[index]) { return false }
             return true
         }
+    }
+    private static func uppercased(_ byte: UInt8) -> UInt8 {
+        byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") ? byte - 32 : byte
     }
 }
