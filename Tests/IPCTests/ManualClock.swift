@@ -8,6 +8,7 @@ final class ManualClock: Sendable {
     private struct Timer {
         var deadline: UInt64
         var id: UInt64
+        var isSleeper = false
         var fire: @Sendable () -> Void
     }
 
@@ -20,7 +21,8 @@ final class ManualClock: Sendable {
     private let state = Mutex(State())
 
     var now: UInt64 { state.withLock { $0.now } }
-    var timerCount: Int { state.withLock { $0.timers.count } }
+    /// Tasks that sleep until some time: those that wait to connect anew, and writes that wait for distrust.
+    var sleeperCount: Int { state.withLock { $0.timers.count { $0.isSleeper } } }
 
     func advance(milliseconds: UInt64) {
         let target = now + milliseconds * 1_000_000
@@ -42,17 +44,17 @@ final class ManualClock: Sendable {
     }
 
     @discardableResult
-    private func add(_ deadline: UInt64, _ fire: @escaping @Sendable () -> Void) -> UInt64 {
+    private func add(_ deadline: UInt64, isSleeper: Bool = false, _ fire: @escaping @Sendable () -> Void) -> UInt64 {
         state.withLock { state in
             state.nextID += 1
-            state.timers.append(Timer(deadline: deadline, id: state.nextID, fire: fire))
+            state.timers.append(Timer(deadline: deadline, id: state.nextID, isSleeper: isSleeper, fire: fire))
             return state.nextID
         }
     }
 
     private func sleep(until deadline: UInt64) async throws {
         let done = Shared<Void>()
-        let id = add(deadline) { done.finish(()) }
+        let id = add(deadline, isSleeper: true) { done.finish(()) }
         defer { state.withLock { $0.timers.removeAll { $0.id == id } } }
         try await done.value()
     }

@@ -66,6 +66,9 @@ final class Flights: Sendable {
         }
     }
 
+    /// Callers that wait for a flight.
+    var waitingCount: Int { entries.withLock { $0.values.reduce(0) { $0 + $1.flight.shared.interestedCount } } }
+
     /// The flight goes into its next phase.
     func advance(_ flight: Flight, of key: ByteBuffer, to phase: Phase) {
         entries.withLock { entries in

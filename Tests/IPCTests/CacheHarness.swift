@@ -1,0 +1,101 @@
+import Logging
+import NIOCore
+import NIOPosix
+import Testing
+
+@testable import IPC
+
+/// A worker's cache, connected to a fake syncd, on a clock that is moved by hand.
+final class CacheHarness: Sendable {
+    let syncd: FakeSyncd
+    let cache: SyncedCache
+    let loads = Loads()
+    let key = ByteBuffer(string: "users:all")
+    let tag = ByteBuffer(string: "users")
+    private let runner: Task<Void, any Error>
+
+    private init(syncd: FakeSyncd, hasSocket: Bool) {
+        self.syncd = syncd
+        let configuration = SyncedCacheConfiguration(
+            socketPath: hasSocket ? syncd.socketPath : nil, clientName: "test",
+            subscribedChannels: [ByteBuffer(string: "user:created")])
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        let cache = SyncedCache(
+            configuration: configuration, eventLoop: MultiThreadedEventLoopGroup.singleton.next(), logger: logger,
+            clock: syncd.clock.workerClock)
+        self.cache = cache
+        runner = Task { try await cache.run() }
+    }
+
+    deinit { runner.cancel() }
+
+    /// Runs a test with a cache that is connected.
+    static func connected(
+        hasTable: Bool = true, _ body: (CacheHarness) async throws -> Void
+    ) async throws {
+        try await run(hasTable: hasTable) { (harness: CacheHarness) async throws in
+            try await harness.syncd.start()
+            await harness.connectAgain()
+            try await body(harness)
+        }
+    }
+
+    /// Runs a test with a cache whose syncd is not there yet.
+    static func run(
+        hasTable: Bool = true, hasSocket: Bool = true, _ body: (CacheHarness) async throws -> Void
+    ) async throws {
+        let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock(), hasTable: hasTable)
+        let harness = CacheHarness(syncd: syncd, hasSocket: hasSocket)
+        do {
+            try await body(harness)
+        } catch {
+            await harness.end()
+            throw error
+        }
+        await harness.end()
+    }
+
+    private func end() async {
+        runner.cancel()
+        _ = await runner.result
+        try? await syncd.stop()
+    }
+
+    /// Lets the time pass that the worker waits between attempts, and no more, until it is connected.
+    func connectAgain(otherSleepers: Int = 0) async {
+        let before = cache.session.current.generation
+        await eventually("it connects") {
+            if syncd.clock.sleeperCount > otherSleepers { syncd.advance(milliseconds: 50) }
+            let current = cache.session.current
+            return current.connection != nil && current.generation > before
+        }
+    }
+
+    /// Begins a read whose load is answered by hand.
+    func read(_ key: ByteBuffer? = nil) -> Task<CachedValue, any Error> {
+        Task { [cache, loads, tag, key = key ?? self.key] in
+            try await cache.value(for: key, tags: [tag], ttl: .seconds(60)) { try await loads.load() }
+        }
+    }
+
+    /// A read whose load brings this text at once.
+    func read(loading text: String) async throws -> CachedValue {
+        try await cache.value(for: key, tags: [tag], ttl: .seconds(60)) { ByteBuffer(string: text) }
+    }
+
+    /// Begins a write that changes something.
+    func write(event: Event? = nil) -> Task<String, any Error> {
+        Task { [cache, tag] in try await cache.invalidating([tag]) { .changed("done", event: event) } }
+    }
+
+    /// Kinds of the files in the journal.
+    var journal: [String] {
+        syncd.directory.names(in: "journal").compactMap { $0.split(separator: ".").last.map(String.init) }
+            .filter { $0 != "lock" }.sorted()
+    }
+}
+
+extension CachedValue {
+    init(_ text: String, _ source: CacheSource) { self.init(value: ByteBuffer(string: text), source: source) }
+}

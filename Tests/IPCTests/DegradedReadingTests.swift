@@ -1,0 +1,136 @@
+import NIOCore
+import Testing
+
+@testable import IPC
+
+@Suite(.timeLimit(.minutes(1))) struct DegradedReadingTests {
+    @Test func `without syncd the database is read and nothing is stored`() async throws {
+        try await CacheHarness.run { (harness: CacheHarness) async throws in
+            #expect(try await harness.read(loading: "a") == CachedValue("a", .bypass))
+            #expect(try await harness.read(loading: "b") == CachedValue("b", .bypass))
+            #expect(harness.cache.status.sync == .detached)
+        }
+    }
+
+    @Test func `with none configured it is the same`() async throws {
+        try await CacheHarness.run(hasSocket: false) { (harness: CacheHarness) async throws in
+            #expect(try await harness.read(loading: "a") == CachedValue("a", .bypass))
+            #expect(try await harness.write().value == "done")
+            #expect(harness.cache.status.redis == .unavailable)
+        }
+    }
+
+    @Test func `a miss is read from the database and not stored`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            harness.syncd.table.setState(.isolated)
+            harness.syncd.script { if case .fetch = $0 { [.reply(.fetched(.miss))] } else { nil } }
+            #expect(try await harness.read(loading: "a") == CachedValue("a", .bypass))
+            #expect(harness.cache.status.sync == .isolated)
+            #expect(harness.cache.status.redis == .unavailable)
+            #expect(harness.syncd.fills == 0)
+        }
+    }
+
+    @Test func `a silent syncd is given up after 500 ms, and a late reply is nobody's`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let (syncd, late) = (harness.syncd, harness.syncd.hit("late"))
+            syncd.script { if case .fetch = $0 { [] } else { nil } }
+            let read = harness.read()
+            await eventually("it asks") { syncd.fetches == 1 }
+            syncd.advance(milliseconds: 499)
+            #expect(harness.loads.begun == 0)
+            syncd.advance(milliseconds: 1)
+            await harness.loads.answer(1, "v")
+            #expect(try await read.value == CachedValue("v", .bypass))
+            syncd.send(.fetched(late))
+            await harness.connectAgain()
+            syncd.script(nil)
+            #expect(try await harness.read(loading: "w") == CachedValue("w", .miss))
+        }
+    }
+
+    @Test func `no beat for 500 ms frees who waits with a ticket`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            syncd.script { if case .fetch = $0 { [.reply(.wait(ticket: 1))] } else { nil } }
+            let read = harness.read()
+            await eventually("it asks") { syncd.fetches == 1 }
+            syncd.clock.advance(milliseconds: 500)
+            await harness.loads.answer(1, "v")
+            #expect(try await read.value == CachedValue("v", .bypass))
+        }
+    }
+
+    @Test func `something unreadable ends the connection`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            syncd.script { if case .fetch = $0 { [.reply(.ok)] } else { nil } }
+            #expect(try await harness.read(loading: "v") == CachedValue("v", .bypass))
+            syncd.script(nil)
+            await harness.connectAgain()
+            #expect(syncd.accepted == 2)
+            #expect(try await harness.read(loading: "w") == CachedValue("w", .miss))
+        }
+    }
+
+    @Test func `a lease doesn't outlive its connection`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let read = harness.read()
+            await eventually("it loads") { harness.loads.begun == 1 }
+            try await harness.syncd.stop()
+            try await harness.syncd.start()
+            await harness.connectAgain()
+            await harness.loads.answer(1, "v")
+            #expect(try await read.value == CachedValue("v", .miss))
+            #expect(harness.syncd.fills == 0)
+            #expect(harness.cache.l1.statistics.entries == 0)
+        }
+    }
+
+    @Test func `the same table keeps L1 over a new connection, another empties it`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            _ = try await harness.read(loading: "a")
+            try await syncd.stop()
+            #expect(try await harness.read(loading: "b") == CachedValue("a", .l1), "believed for one trust window")
+            try await syncd.start()
+            await harness.connectAgain()
+            #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
+
+            try await syncd.stop()
+            let (other, created) = try TagTableFile.openOrCreate(path: syncd.tablePath, slotBits: 17)
+            #expect(created)
+            other.setState(.attached)
+            other.setBeat(syncd.clock.now)
+            other.setFreshAsOf(syncd.clock.now)
+            try await syncd.start()
+            await harness.connectAgain()
+            #expect(harness.cache.l1.statistics.entries == 0)
+            #expect(harness.cache.status.epoch == other.epoch)
+        }
+    }
+
+    @Test func `events and invalidations come in order`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let event = Event(channel: ByteBuffer(string: "user:created"), payload: ByteBuffer(string: "{}"))
+            harness.syncd.send(.invalidate(position: 4, tags: [harness.tag]))
+            harness.syncd.send(.message(event))
+            var heard: [CacheNotification] = []
+            for await notification in harness.cache.notifications {
+                heard.append(notification)
+                if heard.count == 3 { break }
+            }
+            #expect(heard == [.connected, .invalidation(position: 4, tags: [harness.tag]), .event(event)])
+        }
+    }
+
+    @Test func `figures are reported once a second`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            harness.cache.report([ReportField(name: ByteBuffer(string: "requests"), value: ByteBuffer(string: "3"))])
+            await eventually("it reports") {
+                harness.syncd.advance(milliseconds: 100)
+                return harness.syncd.count { if case .report(let fields) = $0 { fields.count == 5 } else { false } } > 0
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import NIOCore
+import Testing
+
+@testable import IPC
+
+@Suite(.timeLimit(.minutes(1))) struct WritingTests {
+    private let event = Event(channel: ByteBuffer(string: "user:created"), payload: ByteBuffer(string: "{}"))
+
+    @Test func `the intent is there while the write runs, and gone when it is answered`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let value = try await harness.cache.invalidating([harness.tag]) { [event] in
+                #expect(harness.journal == ["intent"])
+                #expect(harness.syncd.invalidations.isEmpty)
+                return .changed("v", event: event)
+            }
+            #expect(value == "v")
+            #expect(harness.journal.isEmpty)
+            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
+            #expect(harness.syncd.invalidations.map(\.1) == [event])
+        }
+    }
+
+    @Test func `a write that changed nothing says nothing`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            #expect(try await harness.cache.invalidating([harness.tag]) { .unchanged(3) } == 3)
+            #expect(harness.journal.isEmpty)
+            #expect(harness.syncd.invalidations.isEmpty)
+        }
+    }
+
+    @Test func `a write that throws is invalidated and left as an orphan`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            await #expect(throws: LoadFailed.self) {
+                try await harness.cache.invalidating([harness.tag]) { () async throws -> WriteResult<Int> in
+                    throw LoadFailed()
+                }
+            }
+            #expect(harness.journal == ["orphan"])
+            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
+        }
+    }
+
+    @Test func `deferred is taken`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            harness.syncd.script { if case .invalidate = $0 { [.reply(.simple(.deferred))] } else { nil } }
+            #expect(try await harness.write().value == "done")
+            #expect(harness.journal.isEmpty)
+        }
+    }
+
+    @Test func `no reply for 500 ms: owed, and answered when syncd takes it over a new connection`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            syncd.script { if case .invalidate = $0 { [] } else { nil } }
+            let write = harness.write(event: event)
+            await eventually("it is sent") { syncd.invalidations.count == 1 }
+            #expect(harness.journal == ["intent"])
+            syncd.advance(milliseconds: 500)
+            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            syncd.script(nil)
+            let time = syncd.clock.now
+            await harness.connectAgain(otherSleepers: 1)
+            #expect(try await write.value == "done")
+            #expect(syncd.clock.now - time < TrustTiming.trustWindowNanoseconds)
+            #expect(syncd.invalidations.count == 2)
+            #expect(syncd.invalidations.last?.1 == nil, "syncd may have published the event already")
+            #expect(harness.journal == ["owed"], "only syncd deletes it")
+            #expect(harness.cache.session.unrecorded.count == 0)
+        }
+    }
+
+    @Test func `nobody takes it: one trust window after the rename, and not before`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            try await syncd.stop()
+            await eventually("it notices") { harness.cache.status.sync == .detached }
+            let done = Shared<Void>()
+            let write = Task {
+                defer { done.finish(()) }
+                return try await harness.write(event: event).value
+            }
+            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            syncd.clock.advance(milliseconds: 1000)
+            for _ in 0..<100 { await Task.yield() }
+            #expect(done.interestedCount == 1, "a beat that missed it may be a trust window old")
+            syncd.clock.advance(milliseconds: 2)
+            #expect(try await write.value == "done")
+        }
+    }
+
+    @Test func `a client that hangs up is not a reason to acknowledge early`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            try await syncd.stop()
+            await eventually("it notices") { harness.cache.status.sync == .detached }
+            let write = harness.write()
+            let done = Shared<Void>()
+            Task {
+                _ = await write.result
+                done.finish(())
+            }
+            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            write.cancel()
+            syncd.clock.advance(milliseconds: 1000)
+            for _ in 0..<100 { await Task.yield() }
+            #expect(done.interestedCount == 1)
+            syncd.clock.advance(milliseconds: 2)
+            #expect(try await write.value == "done")
+        }
+    }
+
+    @Test func `an event that was never sent goes with the retry`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            try await syncd.stop()
+            await eventually("it notices") { harness.cache.status.sync == .detached }
+            let write = harness.write(event: event)
+            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            try await syncd.start()
+            await harness.connectAgain(otherSleepers: 1)
+            #expect(try await write.value == "done")
+            #expect(syncd.invalidations.map(\.1) == [event])
+        }
+    }
+
+    @Test func `without a journal the write goes on, and syncd learns of it when it is there`() async throws {
+        try await CacheHarness.run { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            await eventually("it tries to connect") { syncd.clock.sleeperCount == 1 }
+            let write = harness.write()
+            await eventually("it waits") { syncd.clock.sleeperCount == 2 }
+            syncd.clock.advance(milliseconds: 1002)
+            #expect(try await write.value == "done")
+            #expect(harness.journal == ["owed"], "written where syncd is expected to look")
+            #expect(harness.cache.session.unrecorded.count == 1)
+            try await syncd.start()
+            await harness.connectAgain()
+            await eventually("syncd is told") { syncd.invalidations.map(\.0) == [[harness.tag]] }
+        }
+    }
+
+    @Test func `a refusal is not taken`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            syncd.script {
+                if case .invalidate = $0 { [.reply(.error(ReplyError(.busy, "no room")))] } else { nil }
+            }
+            let write = harness.write()
+            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 1 }
+            syncd.advance(milliseconds: 1002)
+            #expect(try await write.value == "done")
+            #expect(harness.cache.status.sync == .attached, "the connection is good")
+        }
+    }
+
+    @Test func `tags that syncd would refuse stand for everything`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let many = (0..<1025).map { ByteBuffer(string: "\($0)") }
+            for tags in [many, [ByteBuffer(repeating: 1, count: 257)], [ByteBuffer()]] {
+                _ = try await harness.cache.invalidating(tags) { .changed(1, event: nil) }
+            }
+            #expect(harness.syncd.invalidations.map(\.0) == Array(repeating: [ByteBuffer(string: "*")], count: 3))
+            _ = try await harness.cache.invalidating([]) { .changed(1, event: nil) }
+            #expect(harness.syncd.invalidations.count == 3)
+        }
+    }
+}
