@@ -1,3 +1,37 @@
 // Only hiredis' reader and formatter are used; the bytes travel on SwiftNIO channels.
 #include <hiredis/read.h>
 #include <hiredis/hiredis.h>
+
+#ifndef SYNCD_CHIREDIS_SHIM_H
+#define SYNCD_CHIREDIS_SHIM_H
+
+// hiredis reserves memory for as many elements as an array's header announces: 16 GB for `*2147483647`. These
+// wrap its own function with a limit. Its type differs between hiredis 0.14 and 1.x.
+#if HIREDIS_MAJOR >= 1
+typedef size_t syncd_element_count;
+#else
+typedef int syncd_element_count;
+#endif
+
+#define SYNCD_MAX_ELEMENTS 65536
+
+static void *(*syncd_default_create_array)(const redisReadTask *, syncd_element_count);
+static redisReplyObjectFunctions syncd_reply_functions;
+
+static void *syncd_create_array(const redisReadTask *task, syncd_element_count elements) {
+    if (elements > SYNCD_MAX_ELEMENTS) return NULL;
+    return syncd_default_create_array(task, elements);
+}
+
+// A reader that refuses arrays of more than SYNCD_MAX_ELEMENTS elements. NULL: out of memory.
+static inline redisReader *syncd_reader_create(void) {
+    redisReader *reader = redisReaderCreate();
+    if (reader == NULL) return NULL;
+    syncd_default_create_array = reader->fn->createArray;
+    syncd_reply_functions = *reader->fn;
+    syncd_reply_functions.createArray = syncd_create_array;
+    reader->fn = &syncd_reply_functions;
+    return reader;
+}
+
+#endif

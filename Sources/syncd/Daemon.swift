@@ -33,14 +33,14 @@ final class Daemon {
     var onShutdownAsked: () -> Void = {}
 
     init(
-        configuration: DaemonConfiguration, table: TagTable, isTableNew: Bool, eventLoop: any EventLoop,
-        logger: Logger, clock: @escaping () -> UInt64 = { BootClock.now }
+        configuration: DaemonConfiguration, table: TagTable, isTableNew: Bool, journal: JournalDirectory,
+        eventLoop: any EventLoop, logger: Logger, clock: @escaping () -> UInt64 = { BootClock.now }
     ) {
         self.configuration = configuration
         self.eventLoop = eventLoop
         self.logger = logger
         self.clock = clock
-        journal = JournalDirectory(path: configuration.paths.journal)
+        self.journal = journal
         startedAt = clock()
         brain = Brain(
             configuration: BrainConfiguration(

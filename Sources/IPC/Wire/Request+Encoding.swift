@@ -73,6 +73,8 @@ extension RESPWriter {
 }
 
 extension ByteBuffer {
-    static func word(_ word: StaticString) -> ByteBuffer { ByteBuffer(staticString: word) }
-    static func number(_ number: UInt64) -> ByteBuffer { ByteBuffer(string: String(number)) }
+    /// A fixed word of the protocol.
+    public static func word(_ word: StaticString) -> ByteBuffer { ByteBuffer(staticString: word) }
+    /// A number as plain decimal digits.
+    public static func number(_ number: UInt64) -> ByteBuffer { ByteBuffer(string: String(number)) }
 }

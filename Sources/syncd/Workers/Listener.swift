@@ -1,4 +1,5 @@
 import Glibc
+import IPC
 import NIOCore
 import NIOPosix
 import ProcessSupport
@@ -16,8 +17,8 @@ struct RuntimePaths: Sendable {
     let socket: String
 
     var lock: String { socket + ".lock" }
-    var table: String { socket + ".table" }
-    var journal: String { socket + ".journal" }
+    var table: String { RuntimeDirectory.tagTable(socketPath: socket) }
+    var journal: String { RuntimeDirectory.journal(socketPath: socket) }
     var directory: String {
         let end = socket.lastIndex(of: "/") ?? socket.startIndex
         return end == socket.startIndex ? "/" : String(socket[..<end])
@@ -41,27 +42,15 @@ struct RuntimePaths: Sendable {
         self.socket = socket
     }
 
-    /// Makes the directories that are missing.
+    /// Makes the directory if it is missing.
     func prepare() throws(RuntimeDirectoryError) {
-        try make(directory, mode: 0o750)
-        try make(journal, mode: 0o1770)
-        // mkdir's mode is cut by the umask; the journal must let every worker of the group write.
-        if getuid() == 0 || owns(journal) { chmod(journal, 0o1770) }
-    }
-
-    private func owns(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_uid == getuid()
-    }
-
-    private func make(_ path: String, mode: mode_t) throws(RuntimeDirectoryError) {
-        if mkdir(path, mode) == 0 { return }
+        if mkdir(directory, 0o750) == 0 { return }
         let reason = errno
         var status = stat()
-        if reason == EEXIST, stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return }
+        if reason == EEXIST, stat(directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return }
         throw RuntimeDirectoryError(
             description:
-                "\(path): cannot be used as a directory (\(String(cString: strerror(reason)))); make it, or set SYNCD_SOCKET to a path in another one",
+                "\(directory): cannot be used as a directory (\(String(cString: strerror(reason)))); make it, or set SYNCD_SOCKET to a path in another one",
             status: .configuration)
     }
 

@@ -1,0 +1,141 @@
+/// Why a REDIS_URL cannot be used. The message names the part, and never the password.
+struct RedisURLError: Error, Equatable, CustomStringConvertible {
+    var description: String
+    init(_ problem: String) { description = "REDIS_URL: \(problem)" }
+}
+
+/// Where Redis is and how to log in:
+/// `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path[?db=n]`.
+struct RedisEndpoint: Sendable, Equatable {
+    enum Address: Sendable, Equatable {
+        case tcp(host: String, port: Int)
+        case unix(path: String)
+    }
+
+    var address: Address
+    var isTLS = false
+    var user: String?
+    var password: String?
+    var database = 0
+
+    /// The address without user and password, for logs and STATUS.
+    var redacted: String {
+        let suffix = database == 0 ? "" : "/\(database)"
+        switch address {
+        case .tcp(let host, let port):
+            let shown = host.contains(":") ? "[\(host)]" : host
+            return "\(isTLS ? "rediss" : "redis")://\(shown):\(port)\(suffix)"
+        case .unix(let path): return "unix://\(path)\(suffix)"
+        }
+    }
+
+    static func parse(_ url: String) throws(RedisURLError) -> RedisEndpoint {
+        guard let separator = url.firstRange(of: "://") else {
+            throw RedisURLError("expected redis://host:port, rediss://host:port or unix:///path")
+        }
+        let rest = url[separator.upperBound...]
+        switch url[..<separator.lowerBound].lowercased() {
+        case "redis": return try tcp(rest, isTLS: false)
+        case "rediss": return try tcp(rest, isTLS: true)
+        case "unix": return try unix(rest)
+        default: throw RedisURLError("unknown scheme; redis, rediss and unix are known")
+        }
+    }
+
+    private static func tcp(_ text: Substring, isTLS: Bool) throws(RedisURLError) -> RedisEndpoint {
+        guard !text.contains("?"), !text.contains("#") else { throw RedisURLError("no ? and no # are expected; escape them as %3F and %23") }
+        let slash = text.firstIndex(of: "/") ?? text.endIndex
+        let authority = text[..<slash]
+        var endpoint = RedisEndpoint(address: .tcp(host: "", port: 6379), isTLS: isTLS)
+        if slash < text.endIndex { endpoint.database = try database(text[text.index(after: slash)...]) }
+        var host = authority
+        if let at = authority.lastIndex(of: "@") {
+            try endpoint.setLogin(authority[..<at])
+            host = authority[authority.index(after: at)...]
+        }
+        endpoint.address = try hostAndPort(host)
+        return endpoint
+    }
+
+    private static func unix(_ text: Substring) throws(RedisURLError) -> RedisEndpoint {
+        let parts = text.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        var rest = parts[0]
+        var endpoint = RedisEndpoint(address: .unix(path: ""))
+        if let at = rest.firstIndex(of: "@"), !rest[..<at].contains("/") {
+            try endpoint.setLogin(rest[..<at])
+            rest = rest[rest.index(after: at)...]
+        }
+        let path = try decoded(rest, "path")
+        guard path.hasPrefix("/") else { throw RedisURLError("a socket needs an absolute path: unix:///path") }
+        guard path.utf8.count <= 107 else { throw RedisURLError("a socket path has at most 107 bytes") }
+        endpoint.address = .unix(path: path)
+        if parts.count == 2 {
+            guard parts[1].hasPrefix("db=") else { throw RedisURLError("after ? only db=<number> is known") }
+            endpoint.database = try database(parts[1].dropFirst(3))
+        }
+        return endpoint
+    }
+
+    private mutating func setLogin(_ text: Substring) throws(RedisURLError) {
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let user = try Self.decoded(parts[0], "user")
+        if !user.isEmpty { self.user = user }
+        if parts.count == 2 { password = try Self.decoded(parts[1], "password") }
+        if self.user != nil, password == nil { throw RedisURLError("a user needs a password: redis://user:password@host") }
+        if self.user == nil, password?.isEmpty == true { password = nil }
+    }
+
+    private static func hostAndPort(_ text: Substring) throws(RedisURLError) -> Address {
+        var host = text
+        var portText: Substring?
+        if text.hasPrefix("[") {
+            guard let end = text.firstIndex(of: "]") else { throw RedisURLError("an IPv6 address ends with ]") }
+            host = text[text.index(after: text.startIndex)..<end]
+            let rest = text[text.index(after: end)...]
+            guard rest.isEmpty || rest.hasPrefix(":") else { throw RedisURLError("after ] a port is expected: [::1]:6379") }
+            portText = rest.isEmpty ? nil : rest.dropFirst()
+        } else if let colon = text.firstIndex(of: ":") {
+            host = text[..<colon]
+            portText = text[text.index(after: colon)...]
+        }
+        var port = 6379
+        if let portText {
+            guard portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(portText),
+                (1...65_535).contains(number)
+            else { throw RedisURLError("the port is a number of 1 to 65535") }
+            port = number
+        }
+        let decodedHost = try decoded(host, "host")
+        guard !decodedHost.isEmpty else { throw RedisURLError("the host is missing") }
+        return .tcp(host: decodedHost, port: port)
+    }
+
+    private static func database(_ text: Substring) throws(RedisURLError) -> Int {
+        if text.isEmpty { return 0 }
+        guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(text), number <= 65_535 else {
+            throw RedisURLError("the database is a number, as in redis://host:6379/2")
+        }
+        return number
+    }
+
+    /// Percent-decodes; the result must be UTF-8 without NUL.
+    private static func decoded(_ text: Substring, _ part: String) throws(RedisURLError) -> String {
+        var bytes: [UInt8] = []
+        var input = Array(text.utf8)[...]
+        while let byte = input.popFirst() {
+            guard byte == UInt8(ascii: "%") else {
+                bytes.append(byte)
+                continue
+            }
+            guard input.count >= 2, let value = UInt8(String(decoding: input.prefix(2), as: UTF8.self), radix: 16),
+                input.prefix(2).allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "-") })
+            else { throw RedisURLError("in the \(part): after % two hexadecimal digits are expected") }
+            input = input.dropFirst(2)
+            bytes.append(value)
+        }
+        guard !bytes.contains(0), let result = String(validating: bytes, as: UTF8.self) else {
+            throw RedisURLError("the \(part) is not UTF-8 text")
+        }
+        return result
+    }
+}

@@ -1,0 +1,38 @@
+import IPCWire
+import NIOCore
+import SyncCore
+
+extension UpstreamFailure {
+    /// What an error reply of Redis means for the log. Every code that is known to occur has its own line; an
+    /// unknown one means "not now", which isolates and tries again.
+    init(redisError text: ByteBuffer) {
+        let message = String(buffer: text)
+        // Before Redis 7, an error inside a script comes wrapped: "ERR Error running script …: WRONGTYPE …".
+        if message.contains("DAMAGED") || message.contains("WRONGTYPE") {
+            self = .damaged("the keys of the log hold something else: \(message)")
+            return
+        }
+        if message.contains("READONLY") {
+            self = .wrongRole("Redis is a replica (READONLY)")
+            return
+        }
+        switch message.prefix(while: { $0 != " " }) {
+        case "LOADING": self = .refused("Redis is loading its data (LOADING)")
+        case "BUSY": self = .refused("Redis is busy with a script (BUSY)")
+        case "OOM": self = .refused("Redis has no memory left (OOM): raise maxmemory or set volatile-lru")
+        case "MISCONF": self = .refused("Redis cannot write to its disk (MISCONF)")
+        case "NOREPLICAS": self = .refused("Redis has too few replicas (NOREPLICAS)")
+        case "MASTERDOWN": self = .wrongRole("Redis is a replica without a primary (MASTERDOWN)")
+        case "CLUSTERDOWN": self = .refused("the Redis cluster is down (CLUSTERDOWN)")
+        case "TRYAGAIN": self = .refused("the Redis cluster is moving keys (TRYAGAIN)")
+        case "UNBLOCKED": self = .wrongRole("Redis changed its role (UNBLOCKED)")
+        case "MOVED", "ASK": self = .wrongRole("another node of the cluster holds the log (\(message))")
+        case "NOAUTH": self = .denied("Redis wants a password (NOAUTH): set it in REDIS_URL")
+        case "WRONGPASS": self = .denied("Redis refuses user or password (WRONGPASS): check REDIS_URL")
+        case "NOPERM": self = .denied("the Redis user may not do this (NOPERM): \(message)")
+        case "EXECABORT": self = .refused(message)
+        default:
+            self = message.contains("max number of clients") ? .refused("Redis has no room for clients") : .refused(message)
+        }
+    }
+}

@@ -1,0 +1,109 @@
+import CHiredis
+import NIOCore
+
+/// A Lua script and the name by which Redis knows it.
+struct RedisScript: Sendable {
+    let source: ByteBuffer
+    /// SHA-1 of the source, as Redis computes it; learnt by SCRIPT LOAD.
+    init(_ source: String) { self.source = ByteBuffer(string: source) }
+}
+
+extension RedisScript {
+    /// KEYS: incarnation, position, stream. ARGV: believed incarnation, fresh incarnation, run id, replication id,
+    /// body, log channel, MAXLEN, and optionally event channel and payload.
+    /// Returns {1, incarnation, position}, or {0, other incarnation}.
+    ///
+    /// XADD comes first and PUBLISH last: Lua keeps earlier writes when a later call fails, and a superfluous
+    /// invalidation is harmless. Positions stay text: Lua writes numbers above 1e14 as 1e+14.
+    static let append = RedisScript(
+        """
+        local function kind(key) return redis.call('TYPE', key).ok end
+        local k1, k2, k3 = kind(KEYS[1]), kind(KEYS[2]), kind(KEYS[3])
+        if k1 ~= 'string' and k1 ~= 'none' then return redis.error_reply('DAMAGED incarnation is a ' .. k1) end
+        if k2 ~= 'string' and k2 ~= 'none' then return redis.error_reply('DAMAGED position is a ' .. k2) end
+        if k3 ~= 'stream' and k3 ~= 'none' then return redis.error_reply('DAMAGED stream is a ' .. k3) end
+        local position = redis.call('GET', KEYS[2]) or '0'
+        if not string.match(position, '^%d+$') then return redis.error_reply('DAMAGED position is no number') end
+        local record = redis.call('GET', KEYS[1])
+        local incarnation
+        if record then
+          incarnation = string.match(record, '^(%x+) ')
+          if incarnation ~= ARGV[1] then return {0, incarnation or ''} end
+        else
+          incarnation = ARGV[2]
+          if k3 == 'stream' then
+            local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
+            if last[1] then
+              local id = string.match(last[1][1], '^%d+')
+              if tonumber(id) > tonumber(position) then position = id end
+            end
+          end
+        end
+        position = string.format('%.0f', tonumber(position) + 1)
+        local added = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[7], position .. '-0', 'b', ARGV[5])
+        if type(added) == 'table' and added.err then
+          if string.find(added.err, 'equal or smaller', 1, true) then
+            return redis.error_reply('DAMAGED the stream is ahead of the position')
+          end
+          return added
+        end
+        redis.call('SET', KEYS[2], position)
+        if not record then
+          redis.call('SET', KEYS[1], incarnation .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
+        end
+        redis.call('PUBLISH', ARGV[6], incarnation .. ' ' .. position .. ' ' .. ARGV[5])
+        if ARGV[8] then redis.call('PUBLISH', ARGV[8], ARGV[9]) end
+        return {1, incarnation, position}
+        """)
+
+    /// KEYS: as above. ARGV: last applied position.
+    /// Returns {record or false, position or false, first id or false, last id or false, body or false}; keys of
+    /// another type are as if they were not there.
+    static let inspect = RedisScript(
+        """
+        local function text(key)
+          if redis.call('TYPE', key).ok ~= 'string' then return false end
+          return redis.call('GET', key)
+        end
+        local first, last, body = false, false, false
+        if redis.call('TYPE', KEYS[3]).ok == 'stream' then
+          local found = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)
+          if found[1] then first = found[1][1] end
+          found = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
+          if found[1] then last = found[1][1] end
+          found = redis.call('XRANGE', KEYS[3], ARGV[1] .. '-0', ARGV[1] .. '-0')
+          if found[1] then body = found[1][2][2] or '' end
+        end
+        return {text(KEYS[1]), text(KEYS[2]), first, last, body}
+        """)
+
+    /// KEYS: as above. ARGV: 1 if a record is expected, the record, fresh incarnation, run id, replication id, floor,
+    /// log channel. Returns {incarnation, position} after the attempt, whoever won.
+    ///
+    /// A short message on the log channel makes the other hosts look; it is no entry.
+    static let replace = RedisScript(
+        """
+        local function text(key)
+          if redis.call('TYPE', key).ok ~= 'string' then return false end
+          return redis.call('GET', key)
+        end
+        local record = text(KEYS[1])
+        local position = text(KEYS[2]) or '0'
+        if not string.match(position, '^%d+$') or tonumber(position) > 9007199254740992 then position = '0' end
+        local isExpected = (ARGV[1] == '1' and record == ARGV[2]) or (ARGV[1] == '0' and not record)
+        if not isExpected then return {string.match(record or '', '^(%x+) ') or '', position} end
+        if redis.call('TYPE', KEYS[3]).ok == 'stream' then
+          local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
+          if last[1] then
+            local id = string.match(last[1][1], '^%d+')
+            if tonumber(id) <= 9007199254740992 and tonumber(id) > tonumber(position) then position = id end
+          end
+        end
+        if tonumber(ARGV[6]) > tonumber(position) then position = ARGV[6] end
+        redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+        redis.call('SET', KEYS[2], position)
+        redis.call('SET', KEYS[1], ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5])
+        redis.call('PUBLISH', ARGV[7], ARGV[3] .. ' ' .. position)
+        return {ARGV[3], position}
+        """)
+}

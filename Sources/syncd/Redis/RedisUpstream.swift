@@ -1,0 +1,329 @@
+import IPCWire
+import Logging
+import NIOCore
+import SyncCore
+
+/// The server that holds the shared log, on a real Redis or Valkey: two connections, one for commands and one for
+/// subscriptions, each kept up by itself. Takes the brain's commands, delivers its events, decides nothing.
+final class RedisUpstream {
+    private let keys: RedisKeys
+    private let endpoint: RedisEndpoint
+    private let eventLoop: any EventLoop
+    private let deliver: (UpstreamEvent) -> Void
+    private let commands: RedisLink
+    private let subscription: RedisLink
+    private var scriptHashes: [ByteBuffer: ByteBuffer] = [:]
+    private var roundTrips = LatencyRing()
+    private var isDirty = false
+
+    /// Entries kept in the stream, about.
+    private static let retainedEntries = "100000"
+
+    init(
+        endpoint: RedisEndpoint, keys: RedisKeys, eventLoop: any EventLoop, logger: Logger,
+        deliver: @escaping (UpstreamEvent) -> Void
+    ) {
+        self.endpoint = endpoint
+        self.keys = keys
+        self.eventLoop = eventLoop
+        self.deliver = deliver
+        commands = RedisLink(endpoint: endpoint, eventLoop: eventLoop, clientName: "syncd")
+        subscription = RedisLink(endpoint: endpoint, eventLoop: eventLoop, clientName: "syncd-subscriptions")
+        commands.onReady = { [weak self] _, _ in self?.commandsReady() }
+        commands.onLost = { [weak self] reason in self?.deliver(.commandsDisconnected(reason: reason)) }
+        subscription.onReady = { [weak self] connection, _ in self?.subscribeToLog(connection) }
+        subscription.onLost = { [weak self] reason in self?.deliver(.subscriptionDisconnected(reason: reason)) }
+        subscription.onMessage = { [weak self] parts in self?.message(parts) }
+    }
+
+    func start() {
+        commands.start()
+        subscription.start()
+    }
+
+    /// Sends what this turn of the event loop has brought.
+    func flush() {
+        commands.connection?.flush()
+        subscription.connection?.flush()
+    }
+
+    func shutdown() -> EventLoopFuture<Void> {
+        commands.stop()
+        subscription.stop()
+        return eventLoop.makeSucceededVoidFuture()
+    }
+
+    /// The section `redis` of STATUS.
+    var statusFields: [StatusField] {
+        let latency = roundTrips.microseconds([0.5, 0.99])
+        let connects = max(0, commands.connects - 1) + max(0, subscription.connects - 1)
+        return [
+            StatusField("endpoint", .text(endpoint.redacted)),
+            StatusField("server-version", .text(commands.info?.version ?? "")),
+            StatusField("round-trip-p50-us", .number(latency[0])),
+            StatusField("round-trip-p99-us", .number(latency[1])),
+            StatusField("reconnects", .number(UInt64(connects))),
+            StatusField("last-error", (commands.lastError ?? subscription.lastError).map { .text($0) } ?? .null),
+            StatusField("connections", .number(UInt64([commands, subscription].filter(\.isReady).count))),
+        ]
+    }
+
+    // MARK: Commands
+
+    private func commandsReady() { deliver(.commandsConnected) }
+
+    func send(_ command: UpstreamCommand) {
+        switch command {
+        case .inspect(let id, let last): inspect(id, lastApplied: last)
+        case .append(let id, let append): self.append(id, append)
+        case .probe(let id): probe(id)
+        case .read(let id, let after, let count): read(id, after: after, count: count)
+        case .replace(let id, let replace): self.replace(id, replace)
+        case .publish(let id, let event):
+            ask(id, [.word("PUBLISH"), event.channel, event.payload]) { reply in
+                guard case .integer(let count) = reply else { return nil }
+                return .published(receivers: UInt64(clamping: count))
+            }
+        case .get(let id, let key): get(id, key)
+        case .set(let key, let entry, let ttl):
+            guard commands.isReady else { return }
+            commands.connection?.send(
+                [.word("SET"), keys.value(key), entry, .word("PX"), .number(ttl)], handler: { _ in })
+        case .subscribe(let channels): changeSubscription("SUBSCRIBE", channels)
+        case .unsubscribe(let channels): changeSubscription("UNSUBSCRIBE", channels)
+        case .patternSubscribe(let patterns): changeSubscription("PSUBSCRIBE", patterns)
+        case .patternUnsubscribe(let patterns): changeSubscription("PUNSUBSCRIBE", patterns)
+        case .reconnect(let reason):
+            commands.reconnect(reason: reason)
+            subscription.reconnect(reason: reason)
+        }
+    }
+
+    /// Sends a command and delivers what `read` makes of its reply; `nil` from it means that the reply is not what
+    /// Redis' documentation says, and ends the connection.
+    private func ask(
+        _ id: UpstreamID, _ arguments: [ByteBuffer], _ read: @escaping (RESPValue) -> UpstreamReply?
+    ) {
+        guard commands.isReady, let connection = commands.connection else { return }
+        let isTaken = connection.send(arguments) { [weak self] reply in
+            guard let self else { return }
+            if case .error(let text) = reply {
+                self.deliver(.reply(id, .failed(UpstreamFailure(redisError: text))))
+            } else if let answer = read(reply) {
+                self.deliver(.reply(id, answer))
+            } else {
+                connection.close(reason: "an unexpected reply to \(arguments[0].escaped)")
+            }
+        }
+        if !isTaken { refuse(id, "too many commands wait for Redis") }
+    }
+
+    /// Answers later, as Redis would: the brain is in the middle of performing its effects.
+    private func refuse(_ id: UpstreamID, _ why: String) {
+        eventLoop.assumeIsolated().execute { [weak self] in self?.deliver(.reply(id, .failed(.refused(why)))) }
+    }
+
+    /// Runs a script by its hash; Redis forgets scripts at a restart and on SCRIPT FLUSH, and is told again then.
+    private func run(
+        _ id: UpstreamID, _ script: RedisScript, _ arguments: [ByteBuffer],
+        _ read: @escaping (RESPValue) -> UpstreamReply?
+    ) {
+        let tail = [.number(3), keys.incarnation, keys.position, keys.stream] + arguments
+        guard let hash = scriptHashes[script.source] else {
+            return load(id, script, tail, read)
+        }
+        guard commands.isReady, let connection = commands.connection else { return }
+        let isTaken = connection.send([.word("EVALSHA"), hash] + tail) { [weak self] reply in
+            guard let self else { return }
+            if case .error(let text) = reply {
+                if String(buffer: text).hasPrefix("NOSCRIPT") {
+                    self.scriptHashes[script.source] = nil
+                    self.load(id, script, tail, read)
+                    connection.flush()
+                } else {
+                    self.deliver(.reply(id, .failed(UpstreamFailure(redisError: text))))
+                }
+            } else if let answer = read(reply) {
+                self.deliver(.reply(id, answer))
+            } else {
+                connection.close(reason: "an unexpected reply of a script")
+            }
+        }
+        if !isTaken { refuse(id, "too many commands wait for Redis") }
+    }
+
+    /// Tells Redis the script and runs it, in one go.
+    private func load(
+        _ id: UpstreamID, _ script: RedisScript, _ tail: [ByteBuffer],
+        _ read: @escaping (RESPValue) -> UpstreamReply?
+    ) {
+        commands.connection?.send([.word("SCRIPT"), .word("LOAD"), script.source]) { [weak self] reply in
+            if case .bulkString(let hash) = reply { self?.scriptHashes[script.source] = hash }
+        }
+        ask(id, [.word("EVAL"), script.source] + tail, read)
+    }
+
+    private var identityArguments: [ByteBuffer] {
+        let identity = commands.info?.identity
+        return [ByteBuffer(string: identity?.runID ?? "-"), ByteBuffer(string: identity?.replicationID ?? "-")]
+    }
+
+    private func append(_ id: UpstreamID, _ append: AppendCommand) {
+        var arguments = [ByteBuffer(string: append.incarnation.description), ByteBuffer(string: append.fresh.description)]
+        arguments += identityArguments
+        arguments += [append.body.encoded(), keys.logChannel, ByteBuffer(string: Self.retainedEntries)]
+        if let channel = append.body.eventChannel, let payload = append.eventPayload { arguments += [channel, payload] }
+        run(id, .append, arguments) { reply in
+            guard case .array(let parts) = reply, parts.count >= 2, case .integer(let isAppended) = parts[0],
+                case .bulkString(let text) = parts[1]
+            else { return nil }
+            let incarnation = Incarnation(String(buffer: text))
+            guard isAppended == 1 else { return .otherIncarnation(incarnation) }
+            guard let incarnation, parts.count == 3, case .bulkString(let digits) = parts[2],
+                let position = RedisNumber.position(digits)
+            else { return nil }
+            return .appended(incarnation, position: position)
+        }
+    }
+
+    private func probe(_ id: UpstreamID) {
+        let sentAt = NIODeadline.now()
+        ask(id, [.word("MGET"), keys.incarnation, keys.position]) { [weak self] reply in
+            guard case .array(let parts) = reply, parts.count == 2 else { return nil }
+            self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
+            return .probed(Record(parts[0])?.incarnation, position: Self.position(parts[1]) ?? 0)
+        }
+    }
+
+    private func read(_ id: UpstreamID, after: UInt64, count: Int) {
+        let from = ByteBuffer(string: "\(after + 1)-0")
+        ask(id, [.word("XRANGE"), keys.stream, from, .word("+"), .word("COUNT"), .number(UInt64(count))]) { reply in
+            guard case .array(let items) = reply else { return nil }
+            var entries: [LogEntry] = []
+            entries.reserveCapacity(items.count)
+            for item in items {
+                guard case .array(let parts) = item, parts.count == 2, case .bulkString(let idText) = parts[0],
+                    let position = RedisNumber.streamID(idText), case .array(let fields) = parts[1],
+                    fields.count >= 2, case .bulkString(let bytes) = fields[1],
+                    let body = LogEntryBody(encoded: bytes)
+                else { return .failed(.damaged("an entry of the stream is unreadable")) }
+                entries.append(LogEntry(position: position, body: body))
+            }
+            return .entries(entries)
+        }
+    }
+
+    private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
+        guard commands.isReady, let connection = commands.connection else { return }
+        // INFO anew: the role may have changed since the connection was made.
+        var info = commands.info
+        connection.send([.word("INFO")]) { reply in
+            if case .bulkString(let text) = reply { info = ServerInfo(String(buffer: text)) }
+        }
+        run(id, .inspect, [.number(lastApplied)]) { reply in
+            guard case .array(let parts) = reply, parts.count == 5 else { return nil }
+            let record = Record(parts[0])
+            let raw: ByteBuffer? = if case .bulkString(let bytes) = parts[0] { bytes } else { nil }
+            var entry: LogEntry?
+            if case .bulkString(let bytes) = parts[4], let body = LogEntryBody(encoded: bytes) {
+                entry = LogEntry(position: lastApplied, body: body)
+            }
+            // A stream with ids of another form holds no log.
+            let first = Self.bulk(parts[2]), last = Self.bulk(parts[3])
+            let isReadable = [first, last].allSatisfy { $0 == nil || $0.flatMap(RedisNumber.streamID) != nil }
+            return .inspected(
+                Inspection(
+                    identity: info?.identity, serverVersion: info?.version ?? "", isPrimary: info?.isPrimary ?? true,
+                    rawRecord: raw, incarnation: isReadable ? record?.incarnation : nil,
+                    recordedIdentity: record?.identity, position: Self.position(parts[1]) ?? 0,
+                    firstEntry: first.flatMap(RedisNumber.streamID), lastEntry: last.flatMap(RedisNumber.streamID),
+                    entryAtLastApplied: entry, warnings: info?.warnings ?? []))
+        }
+    }
+
+    private static func bulk(_ value: RESPValue) -> ByteBuffer? {
+        if case .bulkString(let bytes) = value { bytes } else { nil }
+    }
+
+    private static func position(_ value: RESPValue) -> UInt64? { bulk(value).flatMap(RedisNumber.position) }
+
+    /// The record of the log: incarnation and the process that it lives in.
+    private struct Record {
+        var incarnation: Incarnation
+        var identity: ServerIdentity?
+
+        init?(_ value: RESPValue) {
+            guard case .bulkString(let bytes) = value else { return nil }
+            let words = String(buffer: bytes).split(separator: " ", omittingEmptySubsequences: false)
+            guard words.count == 3, let incarnation = Incarnation(String(words[0])) else { return nil }
+            self.incarnation = incarnation
+            if words[1] != "-", words[2] != "-" {
+                identity = ServerIdentity(runID: String(words[1]), replicationID: String(words[2]))
+            }
+        }
+    }
+
+    private func replace(_ id: UpstreamID, _ replace: ReplaceCommand) {
+        var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
+        arguments.append(ByteBuffer(string: replace.fresh.description))
+        arguments += identityArguments
+        arguments += [.number(replace.floor), keys.logChannel]
+        run(id, .replace, arguments) { reply in
+            guard case .array(let parts) = reply, parts.count == 2, case .bulkString(let text) = parts[0] else {
+                return nil
+            }
+            return .replaced(
+                Incarnation(String(buffer: text)) ?? .none, position: Self.position(parts[1]) ?? 0)
+        }
+    }
+
+    private func get(_ id: UpstreamID, _ key: ByteBuffer) {
+        guard commands.isReady, let connection = commands.connection else { return }
+        let name = keys.value(key)
+        var value: ByteBuffer?
+        connection.send([.word("GET"), name]) { reply in value = Self.bulk(reply) }
+        ask(id, [.word("PTTL"), name]) { reply in
+            guard case .integer(let ttl) = reply else { return nil }
+            return .got(entry: ttl > 0 ? value : nil, ttlMilliseconds: UInt64(clamping: ttl))
+        }
+    }
+
+    // MARK: Subscriptions
+
+    private func subscribeToLog(_ connection: RedisConnection) {
+        connection.becomeSubscriber()
+        connection.sendSubscription([.word("SUBSCRIBE"), keys.logChannel])
+    }
+
+    private func changeSubscription(_ command: StaticString, _ names: [ByteBuffer]) {
+        guard subscription.isReady else { return }
+        subscription.connection?.sendSubscription([.word(command)] + names)
+    }
+
+    private func message(_ parts: [RESPValue]) {
+        let words = parts.map(Self.bulk)
+        guard let kind = words.first ?? nil else { return }
+        switch String(buffer: kind) {
+        case "message":
+            guard words.count == 3, let channel = words[1], let payload = words[2] else { return }
+            guard channel == keys.logChannel else {
+                return deliver(.message(Event(channel: channel, payload: payload)))
+            }
+            if let (incarnation, entry) = LogEntry.decode(published: payload) {
+                deliver(.published(incarnation, entry))
+            } else {
+                deliver(.publishedUnreadable)
+            }
+        case "pmessage":
+            guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3] else { return }
+            // A pattern that matches everything matches the log's channel, which is nobody else's business.
+            if channel == keys.logChannel { return }
+            deliver(.patternMessage(pattern: pattern, Event(channel: channel, payload: payload)))
+        case "subscribe":
+            if words.count == 3, words[1] == keys.logChannel {
+                deliver(.subscriptionConnected(subscription.info?.identity))
+            }
+        default: break  // Confirmations, and the answers to PING.
+        }
+    }
+}
