@@ -1,0 +1,28 @@
+/// A setting that can't be used. The process ends with ``ExitStatus/configuration``.
+public struct ConfigurationError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// The key, or `nil` if a whole file can't be read.
+    public let key: String?
+    /// What is wrong, with the key and the remedy; never a secret's value.
+    public let description: String
+
+    /// A file or a key by itself is at fault.
+    public init(key: String?, _ description: String) {
+        self.key = key
+        self.description = description
+    }
+
+    /// A value can't be used. `problem` goes on where the value ends: "is no port".
+    public init(_ key: ConfigurationKey, value: String, problem: String, remedy: String) {
+        let shown = key.isSecret ? "its value (not shown)" : "\"\(LogText.escaped(value))\""
+        self.init(key: key.name, "\(key.name): \(shown) \(problem); \(remedy)")
+    }
+
+    /// A value that has to be there is not.
+    public init(missing key: ConfigurationKey) {
+        let file = key.isSecret ? ", or the path of a file with it as \(key.name)_FILE" : ""
+        self.init(
+            key: key.name,
+            "\(key.name) is missing: set it in the environment, in a .env or --config file, or with \(key.option)\(file)"
+        )
+    }
+}

@@ -1,0 +1,119 @@
+import Configuration
+import Synchronization
+
+/// The settings of a process, in layers: command line, environment, `--config FILE`, `.env` in the working directory.
+/// The first layer that gives a key counts.
+///
+/// Secrets may also come as a file: in each layer `KEY` is looked for first, then `KEY_FILE`; after all layers comes
+/// the file `KEY` in `$CREDENTIALS_DIRECTORY`, which is how systemd hands over credentials.
+public struct Settings: Sendable {
+    /// Where values come from, in order of precedence.
+    private struct Layer: Sendable {
+        var name: String
+        var reader: ConfigReader
+
+        init(_ name: String, _ values: [String: String]) {
+            self.name = name
+            reader = ConfigReader(provider: EnvironmentVariablesProvider(environmentVariables: values))
+        }
+    }
+
+    /// More than a connection string ever has.
+    static let maximumSecretBytes = 64 << 10
+
+    private let layers: [Layer]
+    private let credentialsDirectory: String?
+    private let usage = Usage()
+
+    /// - Parameters:
+    ///   - commandLine: key (not option) and value of what was given there.
+    ///   - configFile: a file that has to be readable; `nil` if none was named.
+    ///   - environment: the process's own by default.
+    ///   - workingDirectory: where a `.env` may be.
+    /// - Throws: a file can't be read or understood.
+    public init(
+        commandLine: [String: String], configFile: String?,
+        environment: [String: String] = ProcessEnvironment.current, workingDirectory: String = "."
+    ) throws(ConfigurationError) {
+        var layers = [Layer("command line", commandLine), Layer("environment", environment)]
+        if let configFile {
+            layers.append(Layer(configFile, try Self.values(ofFile: configFile, isOptional: false)))
+        }
+        layers.append(Layer(".env", try Self.values(ofFile: "\(workingDirectory)/.env", isOptional: true)))
+        self.layers = layers
+        credentialsDirectory = environment["CREDENTIALS_DIRECTORY"]
+    }
+
+    private static func values(ofFile path: String, isOptional: Bool) throws(ConfigurationError) -> [String: String] {
+        let text: String
+        do {
+            text = try TextFile.read(path, maximumBytes: EnvironmentFile.maximumBytes)
+        } catch .missing where isOptional {
+            return [:]
+        } catch {
+            throw ConfigurationError(key: nil, "the configuration file \(path) can't be read: \(error)")
+        }
+        return try EnvironmentFile.parse(text, path: path)
+    }
+
+    /// The value as it was given, also when it is empty; else the default.
+    ///
+    /// - Throws: a secret's file can't be read.
+    public func string(_ key: ConfigurationKey) throws(ConfigurationError) -> String? {
+        for layer in layers {
+            if let value = value(of: key.components, isSecret: key.isSecret, in: layer) { return value }
+            guard key.isSecret, let path = value(of: key.components + ["file"], isSecret: false, in: layer) else {
+                continue
+            }
+            do {
+                return try secret(path)
+            } catch {
+                throw ConfigurationError(key: key.name, "\(key.name)_FILE: \(path) can't be read: \(error)")
+            }
+        }
+        if key.isSecret, let credential = try credential(key) { return credential }
+        return key.defaultText
+    }
+
+    private func value(of components: [String], isSecret: Bool, in layer: Layer) -> String? {
+        guard let value = layer.reader.string(forKey: ConfigKey(components), isSecret: isSecret) else { return nil }
+        usage.add(layer.name)
+        return value
+    }
+
+    private func credential(_ key: ConfigurationKey) throws(ConfigurationError) -> String? {
+        guard let credentialsDirectory, !credentialsDirectory.isEmpty else { return nil }
+        do {
+            let value = try secret("\(credentialsDirectory)/\(key.name)")
+            usage.add("credentials")
+            return value
+        } catch .missing {
+            return nil
+        } catch {
+            throw ConfigurationError(key: key.name, "\(key.name): the credential can't be read: \(error)")
+        }
+    }
+
+    /// A secret's file, without the newline that editors put at the end.
+    private func secret(_ path: String) throws(TextFile.Problem) -> String {
+        let text = try TextFile.read(path, maximumBytes: Self.maximumSecretBytes)
+        guard let last = text.last, last == "\n" || last == "\r\n" else { return text }
+        return String(text.dropLast())
+    }
+
+    /// Which layers have given something so far: "environment, .env". "defaults" if none has.
+    public var source: String {
+        let used = usage.names
+        let names = (layers.map(\.name) + ["credentials"]).filter { used.contains($0) }
+        return names.isEmpty ? "defaults" : names.joined(separator: ", ")
+    }
+
+    /// Names of the layers that gave something.
+    private final class Usage: Sendable {
+        private let used = Mutex<Set<String>>([])
+
+        func add(_ name: String) { used.withLock { _ = $0.insert(name) } }
+
+        var names: Set<String> { used.withLock { $0 } }
+    }
+}
