@@ -1,3 +1,4 @@
+import Foundation
 import NIOCore
 import Testing
 
@@ -136,6 +137,44 @@ import Testing
             try await syncd.start()
             await harness.connectAgain()
             await eventually("syncd is told") { syncd.invalidations.map(\.0) == [[harness.tag]] }
+        }
+    }
+
+    @Test func `a journal that was wiped away is taken up again`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            try FileManager.default.removeItem(atPath: syncd.journalPath)
+            #expect(try await harness.write().value == "done", "the write goes on")
+            #expect(!harness.cache.session.isJournalUsable)
+            _ = try JournalDirectory(path: syncd.journalPath)
+            await eventually("it is taken up") {
+                syncd.advance(milliseconds: 100)
+                return harness.cache.session.isJournalUsable
+            }
+            _ = try await harness.cache.invalidating([harness.tag]) {
+                #expect(harness.journal == ["intent"])
+                return .changed(1, event: nil)
+            }
+        }
+    }
+
+    @Test func `without a journal an unanswered write waits and is made up for`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            try FileManager.default.removeItem(atPath: syncd.journalPath)
+            syncd.script { if case .invalidate = $0 { [] } else { nil } }
+            let write = harness.write()
+            await eventually("it is sent") { syncd.invalidations.count == 1 }
+            syncd.clock.advance(milliseconds: 500)
+            await eventually("it waits") { syncd.clock.sleeperCount == 2 }
+            syncd.clock.advance(milliseconds: 1002)
+            #expect(try await write.value == "done")
+            #expect(harness.cache.session.unrecorded.count == 1)
+            syncd.script(nil)
+            syncd.beat()
+            await harness.connectAgain()
+            await eventually("syncd is told") { syncd.invalidations.count > 1 }
+            #expect(harness.cache.session.unrecorded.count == 0)
         }
     }
 

@@ -6,52 +6,73 @@
 /// asked for only once is gone sooner than under LRU.
 ///
 /// The queue is a doubly linked list of indices into one array, with a free list: no allocation per entry.
+///
+/// Everything is inlinable: a generic type of another module is otherwise called through witness tables, which makes
+/// a lookup more than twice as slow.
 public struct SieveCache<Key: Hashable, Value> {
-    fileprivate typealias Index = Int32
-    private static var none: Index { -1 }
+    @usableFromInline typealias Index = Int32
+    @inlinable static var none: Index { -1 }
 
-    fileprivate struct Node {
-        /// `nil`: the node is on the free list, linked by `older`.
-        var entry: (key: Key, value: Value)?
-        var bytes: Int
-        var newer: Index
-        var older: Index
-        var isVisited: Bool
+    @usableFromInline
+    struct Node {
+        // Both `nil`: the node is on the free list, linked by `older`. Apart from each other, so that a hit copies
+        // the value alone.
+        @usableFromInline var key: Key?
+        @usableFromInline var value: Value?
+        @usableFromInline var bytes: Int
+        @usableFromInline var newer: Index
+        @usableFromInline var older: Index
+        @usableFromInline var isVisited: Bool
+
+        @inlinable
+        init(key: Key?, value: Value?, bytes: Int, newer: Index, older: Index, isVisited: Bool) {
+            self.key = key
+            self.value = value
+            self.bytes = bytes
+            self.newer = newer
+            self.older = older
+            self.isVisited = isVisited
+        }
     }
 
-    private var nodes: [Node] = []
-    private var places: [Key: Index] = [:]
-    private var newest: Index = none
-    private var oldest: Index = none
-    private var hand: Index = none
-    private var free: Index = none
+    @usableFromInline var nodes: [Node] = []
+    @usableFromInline var places: [Key: Index] = [:]
+    @usableFromInline var newest: Index = none
+    @usableFromInline var oldest: Index = none
+    @usableFromInline var hand: Index = none
+    @usableFromInline var free: Index = none
+    @usableFromInline var totalBytes = 0
+    @usableFromInline var evictionCount: UInt64 = 0
 
     /// What all entries may cost together, in the unit of ``insert(_:_:bytes:)``.
     public let byteBudget: Int
     /// What all entries cost together.
-    public private(set) var bytes = 0
+    @inlinable public var bytes: Int { totalBytes }
     /// How many entries had to make room so far.
-    public private(set) var evictions: UInt64 = 0
+    @inlinable public var evictions: UInt64 { evictionCount }
 
     /// An empty cache. A budget of 0 keeps nothing.
+    @inlinable
     public init(byteBudget: Int) {
         self.byteBudget = max(0, byteBudget)
     }
 
     /// Number of entries.
-    public var count: Int { places.count }
+    @inlinable public var count: Int { places.count }
 
     /// The value of `key`, which counts as a visit.
+    @inlinable
     public mutating func value(for key: Key) -> Value? {
         guard let place = places[key] else { return nil }
         nodes[Int(place)].isVisited = true
-        return nodes[Int(place)].entry?.value
+        return nodes[Int(place)].value
     }
 
     /// The value of `key`, unnoticed by the eviction.
+    @inlinable
     public func peek(_ key: Key) -> Value? {
         guard let place = places[key] else { return nil }
-        return nodes[Int(place)].entry?.value
+        return nodes[Int(place)].value
     }
 
     /// Keeps a value that costs `bytes`, in place of any that `key` had, and evicts until it fits. One that is
@@ -59,28 +80,32 @@ public struct SieveCache<Key: Hashable, Value> {
     ///
     /// - Returns: how many entries were evicted for it.
     @discardableResult
+    @inlinable
     public mutating func insert(_ key: Key, _ value: Value, bytes cost: Int) -> Int {
         let cost = max(0, cost)
         remove(key)
         guard cost <= byteBudget else { return 0 }
         var evicted = 0
         while bytes > byteBudget - cost, evictOne() { evicted += 1 }
-        let place = takeNode(Node(entry: (key, value), bytes: cost, newer: Self.none, older: newest, isVisited: false))
+        let place = takeNode(
+            Node(key: key, value: value, bytes: cost, newer: Self.none, older: newest, isVisited: false))
         if newest == Self.none { oldest = place } else { nodes[Int(newest)].newer = place }
         newest = place
         places[key] = place
-        bytes += cost
+        totalBytes += cost
         return evicted
     }
 
     /// Takes a value out; `nil` if there is none.
     @discardableResult
+    @inlinable
     public mutating func remove(_ key: Key) -> Value? {
         guard let place = places.removeValue(forKey: key) else { return nil }
         return unlink(place)
     }
 
     /// Forgets everything and gives the memory back. The number of evictions stays.
+    @inlinable
     public mutating func removeAll() {
         nodes = []
         places = [:]
@@ -88,13 +113,14 @@ public struct SieveCache<Key: Hashable, Value> {
         oldest = Self.none
         hand = Self.none
         free = Self.none
-        bytes = 0
+        totalBytes = 0
     }
 
     /// Takes out every entry that `isUnwanted`.
     ///
     /// - Returns: how many were taken out.
     @discardableResult
+    @inlinable
     public mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
         let before = count
         var place = 0
@@ -106,19 +132,21 @@ public struct SieveCache<Key: Hashable, Value> {
     /// `isUnwanted`: so that a large cache can be cleaned in steps, between which others may use it.
     ///
     /// - Returns: where to go on, `nil` at the end.
+    @inlinable
     public mutating func sweep(from start: Int, limit: Int, where isUnwanted: (Key, Value) -> Bool) -> Int? {
         guard start >= 0, start < nodes.count else { return nil }
         let end = start + min(limit, nodes.count - start)
         for place in start..<end {
-            guard let entry = nodes[place].entry, isUnwanted(entry.key, entry.value) else { continue }
-            places.removeValue(forKey: entry.key)
+            guard let key = nodes[place].key, let value = nodes[place].value, isUnwanted(key, value) else { continue }
+            places.removeValue(forKey: key)
             unlink(Index(place))
         }
         return end < nodes.count ? end : nil
     }
 
     /// Moves the hand to the next entry without a visit and takes it out. False if there is no entry.
-    private mutating func evictOne() -> Bool {
+    @inlinable
+    mutating func evictOne() -> Bool {
         var place = hand == Self.none ? oldest : hand
         guard place != Self.none else { return false }
         // Ends after one round at the latest: by then the hand itself has cleared every bit.
@@ -128,26 +156,28 @@ public struct SieveCache<Key: Hashable, Value> {
             place = newer == Self.none ? oldest : newer
         }
         hand = place
-        if let key = nodes[Int(place)].entry?.key { places.removeValue(forKey: key) }
+        if let key = nodes[Int(place)].key { places.removeValue(forKey: key) }
         unlink(place)
-        evictions += 1
+        evictionCount += 1
         return true
     }
 
     /// Takes a node out of the queue, moving the hand on if it points there, and frees it.
     @discardableResult
-    private mutating func unlink(_ place: Index) -> Value? {
+    @inlinable
+    mutating func unlink(_ place: Index) -> Value? {
         let node = nodes[Int(place)]
         if hand == place { hand = node.newer }
         if node.newer == Self.none { newest = node.older } else { nodes[Int(node.newer)].older = node.older }
         if node.older == Self.none { oldest = node.newer } else { nodes[Int(node.older)].newer = node.newer }
-        bytes -= node.bytes
-        nodes[Int(place)] = Node(entry: nil, bytes: 0, newer: Self.none, older: free, isVisited: false)
+        totalBytes -= node.bytes
+        nodes[Int(place)] = Node(key: nil, value: nil, bytes: 0, newer: Self.none, older: free, isVisited: false)
         free = place
-        return node.entry?.value
+        return node.value
     }
 
-    private mutating func takeNode(_ node: Node) -> Index {
+    @inlinable
+    mutating func takeNode(_ node: Node) -> Index {
         guard free != Self.none else {
             nodes.append(node)
             return Index(nodes.count - 1)

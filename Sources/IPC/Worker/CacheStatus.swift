@@ -1,3 +1,4 @@
+import IPCWire
 import NIOCore
 
 /// Whether this worker's caches can be used.

@@ -1,3 +1,4 @@
+import IPCWire
 import NIOCore
 
 /// Where a value came from. The raw value is what `X-Cache` says.

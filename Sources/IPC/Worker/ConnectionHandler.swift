@@ -83,6 +83,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard connection != nil else { return }
         decoder.feed(unwrapInboundIn(data))
         do {
             while let value = try decoder.next() {

@@ -113,6 +113,9 @@ struct Intent: Sendable {
 
     /// The write may still reach the database: from now on it is syncd's. False if that could not be written down.
     func becomeOrphan() -> Bool { journal.rename(name, to: .orphan) }
+
+    /// Whether it is written down in this journal.
+    func isIn(_ journal: Journal?) -> Bool { journal === self.journal }
 }
 
 extension FileDescriptor {

@@ -15,7 +15,11 @@ final class SyncdSession: ConnectionObserver {
         var beat: Beat?
         var mapped: MappedTagTable?
         var journal: Journal?
+        /// Where syncd has it.
+        var journalPath: String?
         var isJournalConfirmed = false
+        /// Whether the last attempt to write into it succeeded.
+        var isJournalWritable = true
         var isSweepWanted = false
         var reported: [ReportField] = []
         var arrivals: [UInt64: CheckedContinuation<Void, Never>] = [:]
@@ -159,6 +163,8 @@ final class SyncdSession: ConnectionObserver {
         }
         state.withLock { state in
             state.journal = replacement
+            state.journalPath = path
+            state.isJournalWritable = true
             state.isJournalConfirmed = isConfirmed && replacement != nil
         }
     }
@@ -167,15 +173,23 @@ final class SyncdSession: ConnectionObserver {
     func begin(_ tags: [ByteBuffer]) -> Intent? {
         guard let journal = state.withLock({ $0.journal }) else { return nil }
         do {
-            return try journal.begin(tags)
+            let intent = try journal.begin(tags)
+            state.withLock { $0.isJournalWritable = true }
+            return intent
         } catch {
+            state.withLock { $0.isJournalWritable = false }
             logger.debug("a write is not in the journal", metadata: ["error": "\(error)"])
             return nil
         }
     }
 
-    /// Whether syncd reads the journal that intents are written to.
-    var isJournalConfirmed: Bool { state.withLock { $0.isJournalConfirmed } }
+    /// Whether the last write could be written down, or the next one might be. Shown in STATUS.
+    var isJournalUsable: Bool { state.withLock { $0.journal != nil && $0.isJournalWritable } }
+
+    /// Whether an intent is written down where syncd reads it: in the journal that it named last.
+    func isReadBySyncd(_ intent: Intent?) -> Bool {
+        state.withLock { $0.isJournalConfirmed && intent?.isIn($0.journal) ?? false }
+    }
 
     // MARK: Figures
 
@@ -212,11 +226,15 @@ final class SyncdSession: ConnectionObserver {
     }
 
     private func keepHouse(_ connection: SyncdConnection) {
-        let (fields, isSweepWanted) = state.withLock { state in
+        let (fields, isSweepWanted, path) = state.withLock { state in
             defer { state.isSweepWanted = false }
-            return (state.reported, state.isSweepWanted)
+            return (state.reported, state.isSweepWanted, state.journalPath)
         }
-        connection.tell(.report(l1.statistics.fields + fields))
+        // It was full, not ours or not there; whoever looks after it may have helped.
+        if !isJournalUsable, let path { useJournal(at: path, isConfirmed: true) }
+        let warning = ReportField(
+            name: ByteBuffer(string: "journal"), value: ByteBuffer(string: isJournalUsable ? "ok" : "unusable"))
+        connection.tell(.report(l1.statistics.fields + [warning] + fields))
         if unrecorded.count > 0 { unrecorded.send(over: connection) }
         if isSweepWanted { sweep(from: 0) }
     }

@@ -70,7 +70,7 @@ extension SyncedCache {
             isRecorded = commitment.intent?.becomeOwed() ?? false
             recordedAt = clock.now()
         }
-        if !isRecorded || !session.isJournalConfirmed { session.unrecorded.add(commitment.tags) }
+        if !isRecorded || !session.isReadBySyncd(commitment.intent) { session.unrecorded.add(commitment.tags) }
         // An event is published at most once: again only if syncd can't have seen it.
         let event = answer == .none(wasSent: false) ? commitment.event : nil
         await takenOrDistrusted(commitment.tags, event: event, after: generation, recordedAt: recordedAt)
