@@ -53,6 +53,15 @@ public struct CacheStatus: Sendable, Hashable {
     public var applied: UInt64
     /// The cache in this process's memory.
     public var l1: L1Statistics
+
+    /// All that there is to know.
+    public init(sync: SyncMode, redis: UpstreamMode, epoch: UInt64, applied: UInt64, l1: L1Statistics) {
+        self.sync = sync
+        self.redis = redis
+        self.epoch = epoch
+        self.applied = applied
+        self.l1 = l1
+    }
 }
 
 /// What syncd makes known to a worker, in its order.

@@ -49,6 +49,8 @@ public final class SyncdClient: Sendable {
         self.connection = connection
     }
 
+    deinit { connection.close() }
+
     /// Connects and greets.
     ///
     /// - Parameters:
