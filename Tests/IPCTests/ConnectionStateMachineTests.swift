@@ -43,6 +43,21 @@ import Testing
         #expect(trace.receive(.push(1, .miss)) == "close unexpected-reply")
     }
 
+    @Test func `an outcome may overtake its ticket`() {
+        var trace = Trace.ready()
+        #expect(trace.ask("a") == "send")
+        #expect(trace.ask("b", fetch: true) == "send")
+        #expect(trace.receive(.push(5, .hit(hit))) == "nothing")
+        #expect(trace.receive(.push(6, .miss)) == "close unexpected-reply", "there is one fetch only")
+        trace = Trace.ready()
+        #expect(trace.ask("a") == "send")
+        #expect(trace.ask("b", fetch: true) == "send")
+        #expect(trace.receive(.push(5, .hit(hit))) == "nothing")
+        #expect(trace.receive(.integer(1)) == "resume a 1")
+        #expect(trace.receive(.wait(5)) == "fetch b hit")
+        #expect(trace.receive(.push(5, .miss)) == "close unexpected-reply")
+    }
+
     @Test func `an error for a fetch is a miss, for others an answer`() {
         var trace = Trace.ready()
         #expect(trace.ask("a", fetch: true) == "send")

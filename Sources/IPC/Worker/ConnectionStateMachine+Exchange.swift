@@ -28,6 +28,9 @@ extension ConnectionStateMachine {
         private var questions: Deque<Question> = []
         private var pendingBytes = 0
         private var tickets: [UInt64: Ticket] = [:]
+        /// Outcomes whose tickets have not arrived: a ticket is a reply and waits for the replies before it, a push
+        /// waits for nothing.
+        private var early: [UInt64: FetchOutcome] = [:]
         /// When syncd was last known to be alive: connected, or a beat.
         private var lastSign: UInt64
 
@@ -48,6 +51,10 @@ extension ConnectionStateMachine {
                 return waiter
             }
             return asking + tickets.sorted { $0.key < $1.key }.map(\.value.waiter)
+        }
+
+        private var unansweredFetches: Int {
+            questions.count { if case .caller(.fetch, _) = $0.asker { true } else { false } }
         }
 
         func hasRoom(for kind: ReplyKind, cost: RequestCost) -> Bool {
@@ -96,6 +103,7 @@ extension ConnectionStateMachine {
             // Whatever the reason: the database has the value.
             case .error: return .resumeFetch(waiter, .miss)
             case .wait(let ticket):
+                if let outcome = early.removeValue(forKey: ticket) { return .resumeFetch(waiter, outcome) }
                 guard tickets[ticket] == nil else {
                     giveBack(waiter)
                     return .close(.malformed)
@@ -121,8 +129,10 @@ extension ConnectionStateMachine {
             switch push {
             case .beat: lastSign = now
             case .fetched(let ticket, let outcome):
-                guard let ticket = tickets.removeValue(forKey: ticket) else { return .close(.unexpectedReply) }
-                return .resumeFetch(ticket.waiter, outcome)
+                if let known = tickets.removeValue(forKey: ticket) { return .resumeFetch(known.waiter, outcome) }
+                guard early[ticket] == nil, early.count < unansweredFetches else { return .close(.unexpectedReply) }
+                early[ticket] = outcome
+                return .nothing
             case .invalidate, .epoch, .message, .patternMessage: break
             }
             return .deliver(push)
