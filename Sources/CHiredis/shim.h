@@ -15,22 +15,31 @@ typedef int syncd_element_count;
 
 #define SYNCD_MAX_ELEMENTS 65536
 
-static void *(*syncd_default_create_array)(const redisReadTask *, syncd_element_count);
-static redisReplyObjectFunctions syncd_reply_functions;
+// hiredis' own functions, and the same with the limit. Set once, to the same values, by every reader.
+typedef struct {
+    redisReplyObjectFunctions original;
+    redisReplyObjectFunctions limited;
+} syncd_functions;
 
-static void *syncd_create_array(const redisReadTask *task, syncd_element_count elements) {
+static inline syncd_functions *syncd_shared_functions(void) {
+    static syncd_functions functions;
+    return &functions;
+}
+
+static inline void *syncd_create_array(const redisReadTask *task, syncd_element_count elements) {
     if (elements > SYNCD_MAX_ELEMENTS) return NULL;
-    return syncd_default_create_array(task, elements);
+    return syncd_shared_functions()->original.createArray(task, elements);
 }
 
 // A reader that refuses arrays of more than SYNCD_MAX_ELEMENTS elements. NULL: out of memory.
 static inline redisReader *syncd_reader_create(void) {
     redisReader *reader = redisReaderCreate();
     if (reader == NULL) return NULL;
-    syncd_default_create_array = reader->fn->createArray;
-    syncd_reply_functions = *reader->fn;
-    syncd_reply_functions.createArray = syncd_create_array;
-    reader->fn = &syncd_reply_functions;
+    syncd_functions *functions = syncd_shared_functions();
+    functions->original = *reader->fn;
+    functions->limited = *reader->fn;
+    functions->limited.createArray = syncd_create_array;
+    reader->fn = &functions->limited;
     return reader;
 }
 

@@ -124,7 +124,8 @@ extension Brain {
             switch asker.purpose {
             case .explain:
                 let ttl = found?.ttlMilliseconds ?? 0
-                explained(asker.client, asker.request, lookup.key, entry, ttlMilliseconds: ttl, now: now, effects: &effects)
+                explained(
+                    asker.client, asker.request, lookup.key, entry, ttlMilliseconds: ttl, now: now, effects: &effects)
             case .fetch(let wait):
                 guard mayAnswer(now) else {
                     figures.misses += 1
@@ -273,7 +274,9 @@ extension Brain {
     private func reason(_ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64) -> String? {
         if !mayAnswer(now) { return "this host is \(log.state.label): nothing is answered from cache" }
         if entry.incarnation != log.incarnation { return "it belongs to another log" }
-        if entry.asOf < log.horizon { return "it is from before position \(log.horizon), where this host's knowledge begins" }
+        if entry.asOf < log.horizon {
+            return "it is from before position \(log.horizon), where this host's knowledge begins"
+        }
         if ttlMilliseconds == 0 { return "its time to live is over" }
         if !isUnchanged(since: entry.asOf, key: key, tags: entry.tags) { return "a tag was invalidated after as-of" }
         return nil

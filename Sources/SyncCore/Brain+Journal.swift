@@ -2,8 +2,8 @@ import IPCWire
 import NIOCore
 
 /// One file of the journal directory that asks for something.
-public struct JournalItem: Sendable, Hashable {
-    public enum Kind: Sendable, Hashable {
+package struct JournalItem: Sendable, Hashable {
+    package enum Kind: Sendable, Hashable {
         /// An invalidation that nobody has committed.
         case owed
         /// A write that may still reach the database: renamed by its owner, or left behind by a dead one.
@@ -14,12 +14,12 @@ public struct JournalItem: Sendable, Hashable {
         case marker
     }
 
-    public var name: String
-    public var kind: Kind
+    package var name: String
+    package var kind: Kind
     /// Empty where the file cannot be read: then everything is invalidated.
-    public var tags: [ByteBuffer]
+    package var tags: [ByteBuffer]
 
-    public init(name: String, kind: Kind, tags: [ByteBuffer]) {
+    package init(name: String, kind: Kind, tags: [ByteBuffer]) {
         self.name = name
         self.kind = kind
         self.tags = tags
@@ -64,7 +64,7 @@ struct JournalPass: Sendable {
 
 extension Brain {
     /// Time for a beat: asks for the journal first.
-    public mutating func beatDue(now: UInt64, effects: inout [Effect]) { scanJournal(now: now, effects: &effects) }
+    package mutating func beatDue(now: UInt64, effects: inout [Effect]) { scanJournal(now: now, effects: &effects) }
 
     mutating func scanJournal(now: UInt64, effects: inout [Effect]) {
         guard journal.pass == nil else { return }
@@ -73,13 +73,13 @@ extension Brain {
     }
 
     /// The journal directory could not be read: nobody may be told that nothing is owed.
-    public mutating func journalUnreadable() { journal.abort() }
+    package mutating func journalUnreadable() { journal.abort() }
 
     /// An owed invalidation could not be written down: the whole log must be replaced instead.
-    public mutating func owedNotWritten() { journal.isMarked = true }
+    package mutating func owedNotWritten() { journal.isMarked = true }
 
     /// Goes through what the journal directory held at `sampledAt` or later.
-    public mutating func journalScanned(
+    package mutating func journalScanned(
         _ items: [JournalItem], sampledAt: UInt64, now: UInt64, effects: inout [Effect]
     ) {
         guard let pass = journal.pass, pass.sampledAt == sampledAt else { return }

@@ -3,7 +3,7 @@ import NIOCore
 
 extension Brain {
     /// Answers one request, now or later, by exactly one ``Effect/reply(_:_:_:)``.
-    public mutating func request(
+    package mutating func request(
         _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
     ) {
         clients[client]?.requests += 1

@@ -2,11 +2,11 @@ import IPCWire
 import NIOCore
 
 /// What only the connection of a client knows about it.
-public struct Transport: Sendable, Hashable {
-    public var requestsInFlight: Int
-    public var unsentBytes: Int
+package struct Transport: Sendable, Hashable {
+    package var requestsInFlight: Int
+    package var unsentBytes: Int
 
-    public init(requestsInFlight: Int, unsentBytes: Int) {
+    package init(requestsInFlight: Int, unsentBytes: Int) {
         self.requestsInFlight = requestsInFlight
         self.unsentBytes = unsentBytes
     }
@@ -15,7 +15,7 @@ public struct Transport: Sendable, Hashable {
 extension Brain {
     /// The sections of STATUS that the brain knows (docs/protocol.md, "STATUS"). `transport` tells of a client's
     /// connection.
-    public func statusSections(now: UInt64, transport: (ClientID) -> Transport?) -> [StatusField] {
+    package func statusSections(now: UInt64, transport: (ClientID) -> Transport?) -> [StatusField] {
         [
             StatusField("log", .fields(logSection(now))),
             StatusField("cache", .fields(cacheSection())),

@@ -2,7 +2,7 @@ import IPCWire
 
 extension Brain {
     /// Something came from the server that holds the shared log, or from the connections to it.
-    public mutating func upstream(_ event: UpstreamEvent, now: UInt64, effects: inout [Effect]) {
+    package mutating func upstream(_ event: UpstreamEvent, now: UInt64, effects: inout [Effect]) {
         switch event {
         case .commandsConnected:
             isUpstreamConnected = true
@@ -50,7 +50,8 @@ extension Brain {
         }
         if let publish = publishes.removeValue(forKey: id) {
             if case .failed = reply {
-                effects.append(.reply(publish.client, publish.request, .integer(relay(publish.event, effects: &effects))))
+                effects.append(
+                    .reply(publish.client, publish.request, .integer(relay(publish.event, effects: &effects))))
             } else {
                 let count = receivers(publish.event.channel)
                 effects.append(.reply(publish.client, publish.request, .integer(count)))

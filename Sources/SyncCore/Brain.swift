@@ -3,19 +3,19 @@ import NIOCore
 import Sieve
 
 /// What the brain is told at start.
-public struct BrainConfiguration: Sendable {
-    public var mode: LogMode
-    public var limits: Limits
-    public var version: String
+package struct BrainConfiguration: Sendable {
+    package var mode: LogMode
+    package var limits: Limits
+    package var version: String
     /// Path of the tag table, told to clients.
-    public var tablePath: String
+    package var tablePath: String
     /// Path of the journal directory, told to clients.
-    public var journalPath: String
+    package var journalPath: String
     /// The table was made at this start: workers may still believe one that is gone, so no write is acknowledged
     /// until one trust window has passed.
-    public var isTableNew: Bool
+    package var isTableNew: Bool
 
-    public init(
+    package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
         isTableNew: Bool
     ) {
@@ -34,7 +34,7 @@ public struct BrainConfiguration: Sendable {
 /// It is made of smaller machines, each for one thing: ``InvalidationLog`` knows what has been invalidated and
 /// whether that can be relied on, ``LoadTable`` who loads and who waits, ``Subscriptions`` who listens,
 /// ``JournalPass`` what of the journal is in the log.
-public struct Brain: ~Copyable {
+package struct Brain: ~Copyable {
     let configuration: BrainConfiguration
     let limits: Limits
     let table: TagTable
@@ -91,7 +91,7 @@ public struct Brain: ~Copyable {
     }
 
     /// Takes the table over: from here on nobody believes what an earlier syncd vouched for.
-    public init(
+    package init(
         configuration: BrainConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: UInt64
     ) {
         self.configuration = configuration
@@ -106,9 +106,9 @@ public struct Brain: ~Copyable {
 
     private static let scanIntervalNanoseconds: UInt64 = 10_000_000
 
-    public var state: SyncState { log.state }
-    public var epoch: UInt64 { log.epoch }
-    public var applied: UInt64 { log.applied }
+    package var state: SyncState { log.state }
+    package var epoch: UInt64 { log.epoch }
+    package var applied: UInt64 { log.applied }
 
     /// Whether an answer may come from cache: this host is attached, and syncd has beaten recently enough to know
     /// that it has not slept (docs/consistency.md, "Fencing").
@@ -121,14 +121,14 @@ public struct Brain: ~Copyable {
     // MARK: Clients
 
     /// Whether one more client has a place.
-    public var hasRoomForClient: Bool { clients.count < limits.clients }
+    package var hasRoomForClient: Bool { clients.count < limits.clients }
 
-    public mutating func clientConnected(_ id: ClientID, peer: Peer, now: UInt64) {
+    package mutating func clientConnected(_ id: ClientID, peer: Peer, now: UInt64) {
         clients[id] = Client(id: id, peer: peer, connectedAt: now)
     }
 
     /// Forgets a client. Its leases go to those who wait, and what it left in the journal is collected now.
-    public mutating func clientClosed(_ id: ClientID, now: UInt64, effects: inout [Effect]) {
+    package mutating func clientClosed(_ id: ClientID, now: UInt64, effects: inout [Effect]) {
         guard clients.removeValue(forKey: id) != nil else { return }
         trackers.removeAll { $0 == id }
         unsubscribeAll(id, effects: &effects)
@@ -138,17 +138,17 @@ public struct Brain: ~Copyable {
     }
 
     /// The daemon is ending: from here on nobody on this host believes the table.
-    public mutating func stop() { table.setState(.isolated) }
+    package mutating func stop() { table.setState(.isolated) }
 
     // MARK: Time
 
     /// When ``wake(now:effects:)`` has something to do next.
-    public var nextDeadline: UInt64? {
+    package var nextDeadline: UInt64? {
         [log.nextDeadline, loads.nextDeadline, deadlines.next].compactMap { $0 }.min()
     }
 
     /// Does everything that is due at `now`.
-    public mutating func wake(now: UInt64, effects: inout [Effect]) {
+    package mutating func wake(now: UInt64, effects: inout [Effect]) {
         withLog(now: now, effects: &effects) { log, logEffects in log.wake(now: now, effects: &logEffects) }
         while let event = loads.takeDue(now) {
             switch event {

@@ -21,11 +21,11 @@ struct Client: Sendable {
 }
 
 /// Who is at the other end of a connection, as the kernel says.
-public struct Peer: Sendable, Hashable {
-    public var pid: Int32
-    public var uid: UInt32
+package struct Peer: Sendable, Hashable {
+    package var pid: Int32
+    package var uid: UInt32
 
-    public init(pid: Int32, uid: UInt32) {
+    package init(pid: Int32, uid: UInt32) {
         self.pid = pid
         self.uid = uid
     }

@@ -2,12 +2,12 @@ import IPCWire
 import NIOCore
 
 /// Names a client for as long as syncd runs.
-public typealias ClientID = UInt64
+package typealias ClientID = UInt64
 /// Names a request of one client, in the order in which they came.
-public typealias RequestID = UInt64
+package typealias RequestID = UInt64
 
 /// What the brain wants done, in this order, after it has returned.
-public enum Effect: Sendable, Hashable {
+package enum Effect: Sendable, Hashable {
     /// Answer a request. Answers may come in another order than the requests; the connection sorts them.
     case reply(ClientID, RequestID, Reply)
     case push(ClientID, Push)
@@ -30,7 +30,7 @@ public enum Effect: Sendable, Hashable {
 }
 
 /// What an administrator should know; the daemon logs it.
-public enum Notice: Sendable, Hashable {
+package enum Notice: Sendable, Hashable {
     case attached(epoch: UInt64, applied: UInt64)
     case isolated(reason: String)
     case epochRaised(UInt64, EpochReason)

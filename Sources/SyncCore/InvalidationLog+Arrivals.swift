@@ -8,7 +8,7 @@ extension InvalidationLog {
     /// An entry that follows what is applied: slots first, then `applied`, so that nobody reads a position whose
     /// invalidation is not in the table.
     mutating func apply(_ entry: LogEntry, effects: inout [LogEffect]) {
-        table.raise(tags: entry.body.tags, to: entry.position)
+        raise(entry.body.tags, to: entry.position)
         applied = entry.position
         known = max(known, applied)
         if mode == .redis { lastEntry = entry }

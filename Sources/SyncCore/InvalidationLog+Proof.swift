@@ -100,8 +100,7 @@ extension InvalidationLog {
             return .replace("Redis is another process than the one that held the log", .incarnation)
         }
         // Positions never go back, whoever made the log: a slot that is ahead of it would be a miss for ever.
-        let greatest = theirs == incarnation ? applied : max(applied, table.greatestSlot)
-        if found.position < greatest || (found.lastEntry ?? 0) > found.position {
+        if found.position < max(applied, greatest) || (found.lastEntry ?? 0) > found.position {
             return .replace("the log in Redis went back", .discontinuous)
         }
         guard theirs == incarnation, isAdopted else { return .adopt }
@@ -133,7 +132,7 @@ extension InvalidationLog {
     private mutating func replace(_ expected: ByteBuffer?, effects: inout [LogEffect]) {
         let id = makeID()
         phase = .replacing(id)
-        let floor = max(applied, table.greatestSlot)
+        let floor = max(applied, greatest)
         effects.append(
             .upstream(.replace(id, ReplaceCommand(expected: expected, fresh: freshIncarnation(), floor: floor))))
     }

@@ -92,6 +92,8 @@ struct InvalidationLog {
     /// CLOCK_BOOTTIME at which the present state began.
     var stateSince: UInt64
     var freshAsOf: UInt64 = 0
+    /// The greatest position in the table, whatever log it came from. Positions never go back.
+    var greatest: UInt64
 
     var phase = Phase.disconnected
     /// Goes up with every proof; a journal pass counts only for the proof that it began after.
@@ -140,7 +142,8 @@ struct InvalidationLog {
         table.setState(.isolated)
         epoch = table.epoch + 1
         table.setEpoch(epoch)
-        applied = max(table.applied, table.greatestSlot)
+        greatest = max(table.applied, table.greatestSlot)
+        applied = greatest
         incarnation = table.incarnation
         horizon = applied
         known = applied
@@ -167,6 +170,11 @@ struct InvalidationLog {
         table.setIncarnation(incarnation)
         table.setHorizon(horizon)
         table.setApplied(applied)
+    }
+
+    mutating func raise(_ tags: [ByteBuffer], to position: UInt64) {
+        table.raise(tags: tags, to: position)
+        greatest = max(greatest, position)
     }
 
     // MARK: Appending
@@ -227,7 +235,7 @@ struct InvalidationLog {
             let body = LogEntryBody(
                 origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags)
             // The table has it before anybody is told; `applied` follows when its predecessors have come.
-            table.raise(tags: append.tags, to: position)
+            raise(append.tags, to: position)
             arrived(LogEntry(position: position, body: body), now: now, effects: &effects)
             latency.add(now &- append.startedAt)
             effects.append(.committed(append.requester, position: position))

@@ -1,13 +1,13 @@
 /// The last latencies, for STATUS.
-public struct LatencyRing: Sendable {
+package struct LatencyRing: Sendable {
     private var samples: [UInt64] = []
     private var next = 0
     private static let capacity = 1024
 
-    public init() {}
+    package init() {}
 
     /// Adds a latency.
-    public mutating func add(_ nanoseconds: UInt64) {
+    package mutating func add(_ nanoseconds: UInt64) {
         if samples.count < Self.capacity {
             samples.append(nanoseconds)
         } else {
@@ -17,7 +17,7 @@ public struct LatencyRing: Sendable {
     }
 
     /// Percentiles in µs of the last 1024 samples; 0 without any.
-    public func microseconds(_ percentiles: [Double]) -> [UInt64] {
+    package func microseconds(_ percentiles: [Double]) -> [UInt64] {
         guard !samples.isEmpty else { return percentiles.map { _ in 0 } }
         let sorted = samples.sorted()
         return percentiles.map { sorted[min(sorted.count - 1, Int(Double(sorted.count) * $0))] / 1000 }

@@ -2,64 +2,64 @@ import IPCWire
 
 /// Every bound of the brain, each with its reason and what happens at it. Those of single frames are in
 /// ``WireLimits``.
-public struct Limits: Sendable, Equatable {
-    public var wire = WireLimits()
+package struct Limits: Sendable, Equatable {
+    package var wire = WireLimits()
     /// Clients at once. A further one is told `-ERR max number of clients reached`.
-    public var clients = 1024
+    package var clients = 1024
     /// Requests of one connection that are not answered yet. At it, reading from the connection pauses.
-    public var requestsInFlight = 1024
+    package var requestsInFlight = 1024
     /// Bytes of pushes that wait for one connection. More collapse into one `epoch` push.
-    public var waitingPushBytes = 1 << 20
+    package var waitingPushBytes = 1 << 20
     /// Bytes of any output that wait for one connection. At it, the connection is closed.
-    public var unsentBytes = 32 << 20
+    package var unsentBytes = 32 << 20
     /// Leases at once; `-BUSY` beyond.
-    public var leases = 65_536
+    package var leases = 65_536
     /// How long a lease is valid: longer than any sane load, short enough that a stuck holder is replaced.
-    public var leaseNanoseconds: UInt64 = 10_000_000_000
+    package var leaseNanoseconds: UInt64 = 10_000_000_000
     /// Who waits for one key's load; `-BUSY` beyond.
-    public var waitersPerKey = 4096
+    package var waitersPerKey = 4096
     /// Who waits in all; `-BUSY` beyond.
-    public var waiters = 65_536
+    package var waiters = 65_536
     /// Subscriptions of all clients together; `-BUSY` beyond.
-    public var subscriptions = 65_536
+    package var subscriptions = 65_536
     /// Figures that one client may report; further ones are dropped.
-    public var reportedFields = 64
+    package var reportedFields = 64
     /// Bytes of the cache that syncd keeps in its own memory when there is no Redis.
-    public var embeddedCacheBytes = 256 << 20
+    package var embeddedCacheBytes = 256 << 20
     /// The greatest value that is kept in Redis: a larger one would hold up everything behind it.
-    public var upstreamValueBytes = 1 << 20
+    package var upstreamValueBytes = 1 << 20
     /// How long an append may take before syncd isolates itself and owes it.
-    public var appendNanoseconds: UInt64 = 250_000_000
+    package var appendNanoseconds: UInt64 = 250_000_000
     /// How long a lookup in Redis may take before the asker is sent to the database.
-    public var lookupNanoseconds: UInt64 = 200_000_000
+    package var lookupNanoseconds: UInt64 = 200_000_000
     /// How often Redis is probed.
-    public var probeNanoseconds: UInt64 = 250_000_000
+    package var probeNanoseconds: UInt64 = 250_000_000
     /// How long a position that a probe showed may take to arrive by itself.
-    public var arrivalNanoseconds: UInt64 = 100_000_000
+    package var arrivalNanoseconds: UInt64 = 100_000_000
     /// Entries read from the stream at once: small enough not to hold up the event loop.
-    public var entriesPerPage = 512
+    package var entriesPerPage = 512
     /// Entries that arrived before their predecessors; beyond, they are read from the stream instead.
-    public var entriesAhead = 65_536
+    package var entriesAhead = 65_536
     /// Appends that wait for Redis; beyond, syncd isolates itself and owes them.
-    public var pendingAppends = 65_536
+    package var pendingAppends = 65_536
     /// Owed invalidations; beyond, one marker stands for all.
-    public var owed = 100_000
+    package var owed = 100_000
     /// How long after the first time an orphan is appended once more: a write that was on its way when its
     /// worker died can reach the database until then.
-    public var orphanNanoseconds: UInt64 = 5_000_000_000
+    package var orphanNanoseconds: UInt64 = 5_000_000_000
 
-    public init() {}
+    package init() {}
 
     /// A limit that configuration may change, and that STATUS shows under the same name.
-    public struct Adjustable: Sendable {
+    package struct Adjustable: Sendable {
         /// Lower case with dashes, as in STATUS.
-        public let name: String
-        public let path: any WritableKeyPath<Limits, Int> & Sendable
-        public let range: ClosedRange<Int>
+        package let name: String
+        package let path: any WritableKeyPath<Limits, Int> & Sendable
+        package let range: ClosedRange<Int>
     }
 
     /// Every limit that configuration may change.
-    public static let adjustable: [Adjustable] = [
+    package static let adjustable: [Adjustable] = [
         Adjustable(name: "clients", path: \.clients, range: 1...1_000_000),
         Adjustable(name: "frame-bytes", path: \.wire.frameBytes, range: 65_536...(512 << 20)),
         Adjustable(name: "frame-elements", path: \.wire.frameElements, range: 2048...1_000_000),

@@ -25,8 +25,12 @@ struct Subscriptions: Sendable {
     /// Number of subscriptions of a client, both kinds.
     func count(of client: ClientID) -> Int { ofClient[client]?.count ?? 0 }
 
-    var allChannels: [ByteBuffer] { channels.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) } }
-    var allPatterns: [ByteBuffer] { patterns.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) } }
+    var allChannels: [ByteBuffer] {
+        channels.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
+    }
+    var allPatterns: [ByteBuffer] {
+        patterns.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
+    }
 
     /// Returns whether this is the first listener here.
     mutating func add(_ name: ByteBuffer, _ kind: Kind, client: ClientID) -> Bool {

@@ -6,23 +6,23 @@ import NIOCore
 // carries it. When the command connection breaks, the ids in flight are never answered: their outcome is unknown.
 
 /// Names one command until it is answered.
-public typealias UpstreamID = UInt64
+package typealias UpstreamID = UInt64
 
 /// The process that holds the log. Another process, another history: nothing it says continues what was applied.
-public struct ServerIdentity: Sendable, Hashable {
+package struct ServerIdentity: Sendable, Hashable {
     /// `run_id` of INFO.
-    public var runID: String
+    package var runID: String
     /// `master_replid` of INFO.
-    public var replicationID: String
+    package var replicationID: String
 
-    public init(runID: String, replicationID: String) {
+    package init(runID: String, replicationID: String) {
         self.runID = runID
         self.replicationID = replicationID
     }
 }
 
 /// What the brain wants the server to do.
-public enum UpstreamCommand: Sendable, Hashable {
+package enum UpstreamCommand: Sendable, Hashable {
     /// Ask for everything by which continuity is proven.
     case inspect(UpstreamID, lastApplied: UInt64)
     case append(UpstreamID, AppendCommand)
@@ -45,16 +45,16 @@ public enum UpstreamCommand: Sendable, Hashable {
 }
 
 /// One append: the log entry and, published directly after it, its event.
-public struct AppendCommand: Sendable, Hashable {
+package struct AppendCommand: Sendable, Hashable {
     /// The log that the entry is meant for.
-    public var incarnation: Incarnation
+    package var incarnation: Incarnation
     /// The incarnation to create if there is no log.
-    public var fresh: Incarnation
-    public var body: LogEntryBody
+    package var fresh: Incarnation
+    package var body: LogEntryBody
     /// Payload for `body.eventChannel`.
-    public var eventPayload: ByteBuffer?
+    package var eventPayload: ByteBuffer?
 
-    public init(incarnation: Incarnation, fresh: Incarnation, body: LogEntryBody, eventPayload: ByteBuffer?) {
+    package init(incarnation: Incarnation, fresh: Incarnation, body: LogEntryBody, eventPayload: ByteBuffer?) {
         self.incarnation = incarnation
         self.fresh = fresh
         self.body = body
@@ -63,14 +63,14 @@ public struct AppendCommand: Sendable, Hashable {
 }
 
 /// One compare-and-set of the incarnation. The first host wins.
-public struct ReplaceCommand: Sendable, Hashable {
+package struct ReplaceCommand: Sendable, Hashable {
     /// The raw record that the server had at the inspection; `nil`: none. Compared byte for byte.
-    public var expected: ByteBuffer?
-    public var fresh: Incarnation
+    package var expected: ByteBuffer?
+    package var fresh: Incarnation
     /// Positions go on from the greatest of this, the server's position and the last stream id.
-    public var floor: UInt64
+    package var floor: UInt64
 
-    public init(expected: ByteBuffer?, fresh: Incarnation, floor: UInt64) {
+    package init(expected: ByteBuffer?, fresh: Incarnation, floor: UInt64) {
         self.expected = expected
         self.fresh = fresh
         self.floor = floor
@@ -78,7 +78,7 @@ public struct ReplaceCommand: Sendable, Hashable {
 }
 
 /// Why a command failed.
-public enum UpstreamFailure: Error, Sendable, Hashable {
+package enum UpstreamFailure: Error, Sendable, Hashable {
     /// The server refuses for now (LOADING, BUSY, OOM, MISCONF, NOREPLICAS …). Says which.
     case refused(String)
     /// The server is a replica or was demoted (READONLY): another one holds the log.
@@ -90,27 +90,27 @@ public enum UpstreamFailure: Error, Sendable, Hashable {
 }
 
 /// What the server shows about itself and its log.
-public struct Inspection: Sendable, Hashable {
+package struct Inspection: Sendable, Hashable {
     /// `nil`: the server doesn't show it; every reconnect counts as another process.
-    public var identity: ServerIdentity?
-    public var serverVersion: String
+    package var identity: ServerIdentity?
+    package var serverVersion: String
     /// Whether the server says that it is a primary; `true` where it doesn't say.
-    public var isPrimary: Bool
+    package var isPrimary: Bool
     /// The raw record, for ``ReplaceCommand/expected``; `nil`: there is no log.
-    public var rawRecord: ByteBuffer?
+    package var rawRecord: ByteBuffer?
     /// The record's incarnation; `nil` also if it is unreadable.
-    public var incarnation: Incarnation?
+    package var incarnation: Incarnation?
     /// The process that the record names.
-    public var recordedIdentity: ServerIdentity?
-    public var position: UInt64
-    public var firstEntry: UInt64?
-    public var lastEntry: UInt64?
+    package var recordedIdentity: ServerIdentity?
+    package var position: UInt64
+    package var firstEntry: UInt64?
+    package var lastEntry: UInt64?
     /// The entry at the `lastApplied` asked for.
-    public var entryAtLastApplied: LogEntry?
+    package var entryAtLastApplied: LogEntry?
     /// What is worrying about the server's settings (eviction of log keys), for the log and for STATUS.
-    public var warnings: [String]
+    package var warnings: [String]
 
-    public init(
+    package init(
         identity: ServerIdentity?, serverVersion: String, isPrimary: Bool, rawRecord: ByteBuffer?,
         incarnation: Incarnation?, recordedIdentity: ServerIdentity?, position: UInt64, firstEntry: UInt64?,
         lastEntry: UInt64?, entryAtLastApplied: LogEntry?, warnings: [String]
@@ -130,7 +130,7 @@ public struct Inspection: Sendable, Hashable {
 }
 
 /// What an answered command brings.
-public enum UpstreamReply: Sendable, Hashable {
+package enum UpstreamReply: Sendable, Hashable {
     case inspected(Inspection)
     /// Appended at a position of this log: the one asked for, or the fresh one if there was none.
     case appended(Incarnation, position: UInt64)
@@ -146,7 +146,7 @@ public enum UpstreamReply: Sendable, Hashable {
 }
 
 /// What the server, or the connections to it, make known.
-public enum UpstreamEvent: Sendable, Hashable {
+package enum UpstreamEvent: Sendable, Hashable {
     /// Commands can be sent. Nothing is proven about the server.
     case commandsConnected
     case commandsDisconnected(reason: String)

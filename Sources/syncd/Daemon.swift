@@ -76,7 +76,8 @@ final class Daemon {
 
     private func upstreamEvent(_ event: UpstreamEvent) {
         switch event {
-        case .commandsDisconnected(let reason): logger.notice("Redis connection lost", metadata: ["reason": "\(reason)"])
+        case .commandsDisconnected(let reason):
+            logger.notice("Redis connection lost", metadata: ["reason": "\(reason)"])
         default: break
         }
         perform { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
@@ -243,7 +244,8 @@ final class Daemon {
         journalProblem = problem
         if let problem {
             logger.error(
-                "the journal cannot be used", metadata: ["path": "\(configuration.paths.journal)", "problem": "\(problem)"])
+                "the journal cannot be used",
+                metadata: ["path": "\(configuration.paths.journal)", "problem": "\(problem)"])
         } else {
             logger.notice("the journal can be used again")
         }
@@ -281,9 +283,11 @@ final class Daemon {
             // The words that operators of the service before this one look for.
             let text = configuration.mode == .redis ? "Redis is ready for state synchronization" : "attached"
             logger.notice("\(text)", metadata: ["epoch": "\(epoch)", "applied": "\(applied)"])
-        case .isolated(let reason): logger.warning("isolated: nothing is answered from cache", metadata: ["why": "\(reason)"])
+        case .isolated(let reason):
+            logger.warning("isolated: nothing is answered from cache", metadata: ["why": "\(reason)"])
         case .epochRaised(let epoch, let reason):
-            logger.notice("epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
+            logger.notice(
+                "epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
         case .upstreamWarning(let text): logger.warning("Redis may lose the log", metadata: ["setting": "\(text)"])
         case .upstreamReady(let version): logger.info("Redis log proven", metadata: ["version": "\(version)"])
         }

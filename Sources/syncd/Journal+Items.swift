@@ -8,7 +8,8 @@ extension JournalDirectory {
         try scan().compactMap { file in
             switch file.kind {
             case .intent where file.isOwnerAlive: nil
-            case .intent: JournalItem(name: file.name, kind: file.tags == nil ? .incomplete : .orphan, tags: file.tags ?? [])
+            case .intent:
+                JournalItem(name: file.name, kind: file.tags == nil ? .incomplete : .orphan, tags: file.tags ?? [])
             case .orphan: JournalItem(name: file.name, kind: .orphan, tags: file.tags ?? [])
             case .owed: JournalItem(name: file.name, kind: .owed, tags: file.tags ?? [])
             case .marker: JournalItem(name: file.name, kind: .marker, tags: [])

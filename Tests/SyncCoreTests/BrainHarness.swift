@@ -68,7 +68,9 @@ final class BrainHarness {
         event(.commandsDisconnected(reason: "cut"))
     }
 
-    func event(_ event: UpstreamEvent) { run { brain, now, effects in brain.upstream(event, now: now, effects: &effects) } }
+    func event(_ event: UpstreamEvent) {
+        run { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
+    }
 
     func beat() { run { brain, now, effects in brain.beatDue(now: now, effects: &effects) } }
 

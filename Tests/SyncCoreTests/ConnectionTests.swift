@@ -47,7 +47,10 @@ import Testing
             host.request(.subscribe([.text("a"), .text("b")]))
                 == .subscriptions(
                     .subscribe,
-                    [SubscriptionChange(channel: .text("a"), count: 1), SubscriptionChange(channel: .text("b"), count: 2)]))
+                    [
+                        SubscriptionChange(channel: .text("a"), count: 1),
+                        SubscriptionChange(channel: .text("b"), count: 2),
+                    ]))
         _ = host.request(.patternSubscribe([.text("[ab]*")]), from: 2)
         _ = host.take()
         let event = Event(channel: .text("a"), payload: .text("hello"))

@@ -301,7 +301,9 @@ import Testing
         host.connect()
         host.settle()
         let epoch = host.epoch
-        host.event(.published(former, LogEntry(position: 2, body: LogEntryBody(origin: 1, nonce: 1, eventChannel: nil, tags: []))))
+        host.event(
+            .published(
+                former, LogEntry(position: 2, body: LogEntryBody(origin: 1, nonce: 1, eventChannel: nil, tags: []))))
         #expect(host.epoch == epoch)
         #expect(host.state == .attached)
     }

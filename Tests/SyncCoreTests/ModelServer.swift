@@ -37,7 +37,8 @@ final class ModelServer {
     /// Appends as another host does.
     func appendElsewhere(_ tags: String..., isPublished: Bool = true) {
         position += 1
-        let body = LogEntryBody(origin: 7, nonce: position, eventChannel: nil, tags: tags.map { ByteBuffer(string: $0) })
+        let body = LogEntryBody(
+            origin: 7, nonce: position, eventChannel: nil, tags: tags.map { ByteBuffer(string: $0) })
         let entry = LogEntry(position: position, body: body)
         entries.append(entry)
         if isPublished, let record { publications.append(.published(record.incarnation, entry)) }

@@ -79,14 +79,18 @@ extension Greeting {
             return String(buffer: bytes)
         }
         func number(_ name: String) throws(MalformedReply) -> UInt64 {
-            guard case .number(let number) = try find(name) else { throw MalformedReply("a number as \(name) in HELLO") }
+            guard case .number(let number) = try find(name) else {
+                throw MalformedReply("a number as \(name) in HELLO")
+            }
             return number
         }
         guard try text("server") == "syncd" else { throw MalformedReply("syncd as server in HELLO") }
         guard let proto = RESPVersion(rawValue: Int(clamping: try number("proto"))) else {
             throw MalformedReply("protocol 2 or 3 in HELLO")
         }
-        guard let logMode = LogMode(rawValue: try text("log")) else { throw MalformedReply("a known log mode in HELLO") }
+        guard let logMode = LogMode(rawValue: try text("log")) else {
+            throw MalformedReply("a known log mode in HELLO")
+        }
         self.init(
             version: try text("version"), proto: proto, clientID: try number("id"), epoch: try number("epoch"),
             incarnation: try text("incarnation"), applied: try number("applied"),

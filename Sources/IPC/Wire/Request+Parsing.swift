@@ -23,9 +23,13 @@ extension Request {
         if name.isWord("PSUBSCRIBE") { return .patternSubscribe(try reader.channels(atLeast: 1)) }
         if name.isWord("PUNSUBSCRIBE") { return .patternUnsubscribe(try reader.channels(atLeast: 0)) }
         if name.isWord("TRACK") { return try track(&reader) }
-        if name.isWord("EXPLAIN") { return try reader.finish(.explain(key: reader.key())) }
+        if name.isWord("EXPLAIN") {
+            return try reader.last { (reader) throws(ReplyError) in .explain(key: try reader.key()) }
+        }
         if name.isWord("REPORT") { return try report(&reader) }
-        if name.isWord("STATUS") { return try reader.finish(.status(section: reader.section())) }
+        if name.isWord("STATUS") {
+            return try reader.last { (reader) throws(ReplyError) in .status(section: reader.section()) }
+        }
         if name.isWord("INFO") { return .info(section: reader.section()) }
         if name.isWord("SHUTDOWN") { return .shutdown }
         return try connectionCommand(name, &reader)
@@ -36,8 +40,10 @@ extension Request {
         _ name: ByteBuffer, _ reader: inout ArgumentReader
     ) throws(ReplyError) -> Request {
         if name.isWord("HELLO") { return try hello(&reader) }
-        if name.isWord("PING") { return try reader.finish(.ping(reader.optional())) }
-        if name.isWord("ECHO") { return try reader.finish(.echo(reader.next("message"))) }
+        if name.isWord("PING") { return try reader.last { (reader) throws(ReplyError) in .ping(reader.optional()) } }
+        if name.isWord("ECHO") {
+            return try reader.last { (reader) throws(ReplyError) in .echo(try reader.next("message")) }
+        }
         if name.isWord("QUIT") { return .quit }
         if name.isWord("RESET") { return try reader.finish(.reset) }
         if name.isWord("SELECT") {
@@ -78,7 +84,8 @@ extension Request {
             } else if option.isWord("SETNAME") {
                 name = try reader.clientName()
             } else {
-                throw ReplyError(.generic, "syntax error in HELLO option '\(option.shown)': AUTH or SETNAME is expected")
+                throw ReplyError(
+                    .generic, "syntax error in HELLO option '\(option.shown)': AUTH or SETNAME is expected")
             }
         }
         return .hello(version: version, name: name)
@@ -165,7 +172,8 @@ extension Request {
         var fields: [ReportField] = []
         while reader.remaining > 0 {
             let field = try ReportField(name: reader.next("field"), value: reader.next("value"))
-            guard field.name.readableBytes <= reader.limits.tagBytes, field.value.readableBytes <= reader.limits.tagBytes
+            guard field.name.readableBytes <= reader.limits.tagBytes,
+                field.value.readableBytes <= reader.limits.tagBytes
             else { throw ReplyError(.tooBig, "a reported field has at most \(reader.limits.tagBytes) bytes") }
             fields.append(field)
         }
@@ -206,6 +214,14 @@ private struct ArgumentReader {
             throw ReplyError(.generic, "wrong number of arguments for '\(command)': \(remaining) too many")
         }
         return request
+    }
+
+    /// Reads a request whose last arguments `read` takes. (`finish` alone would look at the reader from before.)
+    mutating func last(
+        _ read: (inout ArgumentReader) throws(ReplyError) -> Request
+    ) throws(ReplyError) -> Request {
+        let request = try read(&self)
+        return try finish(request)
     }
 
     mutating func number(_ what: String) throws(ReplyError) -> UInt64 {

@@ -58,7 +58,8 @@ public final class TagTable: Sendable {
     deinit { release(memory) }
 
     /// A table in this process's own memory: for embedding, tests and simulation.
-    public static func inMemory(slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: UInt64 = 1) -> TagTable {
+    public static func inMemory(slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: UInt64 = 1) -> TagTable
+    {
         let bytes = TagTableLayout.byteCount(slotBits: slotBits)
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
         memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
@@ -68,7 +69,8 @@ public final class TagTable: Sendable {
 
     /// Writes the header of a fresh table into zeroed memory: isolated, nothing applied.
     public static func initializeHeader(_ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: UInt64) {
-        memory.storeBytes(of: TagTableLayout.magic.littleEndian, toByteOffset: TagTableLayout.magicOffset, as: UInt64.self)
+        memory.storeBytes(
+            of: TagTableLayout.magic.littleEndian, toByteOffset: TagTableLayout.magicOffset, as: UInt64.self)
         memory.storeBytes(
             of: TagTableLayout.version.littleEndian, toByteOffset: TagTableLayout.versionOffset, as: UInt64.self)
         memory.storeBytes(
@@ -83,7 +85,9 @@ public final class TagTable: Sendable {
         _ memory: UnsafeRawPointer, fileBytes: Int
     ) throws(TagTableError) -> Int {
         guard fileBytes >= TagTableLayout.headerBytes else { throw .tooShort(bytes: fileBytes) }
-        func number(_ offset: Int) -> UInt64 { memory.loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian }
+        func number(_ offset: Int) -> UInt64 {
+            memory.loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
+        }
         guard number(TagTableLayout.magicOffset) == TagTableLayout.magic else { throw .notATable }
         let version = number(TagTableLayout.versionOffset)
         guard version == TagTableLayout.version else { throw .otherLayout(version: version) }
@@ -103,8 +107,16 @@ public final class TagTable: Sendable {
     /// Greatest position at which a tag of this slot was invalidated; 0: never.
     public func slot(_ index: UInt32) -> UInt64 { load(TagTableLayout.headerBytes + Int(index) * 8) }
 
-    /// Greatest position of any slot.
-    public var greatestSlot: UInt64 { (0..<UInt32(slotCount)).reduce(0) { max($0, slot($1)) } }
+    /// Greatest position of any slot. Looks at all of them: for the start only.
+    public var greatestSlot: UInt64 {
+        var greatest: UInt64 = 0
+        var index: UInt32 = 0
+        while index < UInt32(slotCount) {
+            greatest = max(greatest, slot(index))
+            index += 1
+        }
+        return greatest
+    }
 
     public var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
     public var epoch: UInt64 { load(TagTableLayout.epochOffset) }

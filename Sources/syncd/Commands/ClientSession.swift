@@ -26,13 +26,13 @@ enum ClientSession {
         }
         do {
             let result = try await body(client)
-            await client.close()
+            client.close()
             return result
         } catch let code as ExitCode {
-            await client.close()
+            client.close()
             throw code
         } catch {
-            await client.close()
+            client.close()
             StandardError.write("syncd: \(error)\n")
             throw ExitCode.noDaemon
         }

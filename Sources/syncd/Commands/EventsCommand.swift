@@ -1,23 +1,25 @@
 import ArgumentParser
 import Glibc
 import IPC
+import NIOCore
+import ProcessSupport
 
 /// `syncd events`: follows what happens, one line each.
 struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "Follow events and invalidations.",
-        discussion: "Prints '<time> <channel|invalidate> <payload>' until interrupted. Bytes that are not printable are escaped.")
+        discussion:
+            "Prints '<time> <channel|invalidate> <payload>' until interrupted. Bytes that are not printable are escaped."
+    )
 
     @OptionGroup var socket: SocketOption
     @Option(help: "Pattern of the channels to follow.") var pattern = "*"
 
     func run() async throws {
-        // Lines must reach a pipe as they come.
-        setvbuf(stdout, nil, _IOLBF, 0)
         try await ClientSession.with(socket) { client in
             _ = try await ClientSession.answer(client, .patternSubscribe([ByteBuffer(string: pattern)]))
             _ = try await ClientSession.answer(client, .track(true))
-            for try await push in client.pushes {
+            for await push in client.pushes {
                 switch push {
                 case .invalidate(let position, let tags):
                     line("invalidate", "\(position) \(tags.map(\.escaped).joined(separator: " "))")
@@ -33,7 +35,11 @@ struct EventsCommand: AsyncParsableCommand {
         }
     }
 
-    private func line(_ name: String, _ payload: String) { print("\(Self.time()) \(name) \(payload)") }
+    private func line(_ name: String, _ payload: String) {
+        print("\(Self.time()) \(name) \(payload)")
+        // Lines must reach a pipe as they come.
+        fflush(nil)
+    }
 
     /// Now, as ISO 8601 with milliseconds.
     private static func time() -> String {
@@ -45,7 +51,8 @@ struct EventsCommand: AsyncParsableCommand {
             let text = String(number)
             return String(repeating: "0", count: max(0, count - text.count)) + text
         }
-        let date = "\(digits(Int(parts.tm_year) + 1900, 4))-\(digits(Int(parts.tm_mon) + 1, 2))-\(digits(Int(parts.tm_mday), 2))"
+        let date =
+            "\(digits(Int(parts.tm_year) + 1900, 4))-\(digits(Int(parts.tm_mon) + 1, 2))-\(digits(Int(parts.tm_mday), 2))"
         let time = "\(digits(Int(parts.tm_hour), 2)):\(digits(Int(parts.tm_min), 2)):\(digits(Int(parts.tm_sec), 2))"
         return "\(date)T\(time).\(digits(now.tv_nsec / 1_000_000, 3))Z"
     }

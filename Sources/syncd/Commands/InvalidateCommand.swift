@@ -1,5 +1,6 @@
 import ArgumentParser
 import IPC
+import NIOCore
 
 /// `syncd invalidate TAG…`: makes cached values worthless by hand.
 struct InvalidateCommand: AsyncParsableCommand {
@@ -21,29 +22,6 @@ struct InvalidateCommand: AsyncParsableCommand {
             switch try await ClientSession.answer(client, .invalidate(tags: tags, event: nil)) {
             case .integer(let position): print(position)
             case let other: print(other.escapedText)
-            }
-        }
-    }
-}
-
-/// `syncd explain KEY`: where a key is and why it is fresh or not.
-struct ExplainCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "explain", abstract: "Show where a key is, and why it is fresh or not.")
-
-    @OptionGroup var socket: SocketOption
-    @Argument(help: "The key, for example users:all.") var key: String
-
-    func run() async throws {
-        try await ClientSession.with(socket) { client in
-            let answer = try await ClientSession.answer(client, .explain(key: ByteBuffer(string: key)))
-            for field in try StatusField.decode(answer) {
-                guard case .list(let tags) = field.value else {
-                    print("\(field.name): \(field.value.plain)")
-                    continue
-                }
-                print("\(field.name):")
-                for tag in tags { print("  \(tag.plain)") }
             }
         }
     }

@@ -30,7 +30,9 @@ enum StatusTable {
 
     private static func clients(_ sections: [StatusField]) -> String {
         guard case .list(let clients) = sections.first(where: { $0.name == "clients" })?.value else { return "" }
-        var rows = [["ID", "NAME", "PID", "SINCE", "REQUESTS", "IN FLIGHT", "OUTPUT", "L1 HITS", "L1 MISSES", "L1 HIT RATE"]]
+        var rows = [
+            ["ID", "NAME", "PID", "SINCE", "REQUESTS", "IN FLIGHT", "OUTPUT", "L1 HITS", "L1 MISSES", "L1 HIT RATE"]
+        ]
         for case .fields(let client) in clients {
             let reported: (String) -> StatusValue = { client.value("reported", $0) }
             rows.append([

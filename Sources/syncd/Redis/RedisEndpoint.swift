@@ -43,7 +43,9 @@ struct RedisEndpoint: Sendable, Equatable {
     }
 
     private static func tcp(_ text: Substring, isTLS: Bool) throws(RedisURLError) -> RedisEndpoint {
-        guard !text.contains("?"), !text.contains("#") else { throw RedisURLError("no ? and no # are expected; escape them as %3F and %23") }
+        guard !text.contains("?"), !text.contains("#") else {
+            throw RedisURLError("no ? and no # are expected; escape them as %3F and %23")
+        }
         let slash = text.firstIndex(of: "/") ?? text.endIndex
         let authority = text[..<slash]
         var endpoint = RedisEndpoint(address: .tcp(host: "", port: 6379), isTLS: isTLS)
@@ -81,7 +83,9 @@ struct RedisEndpoint: Sendable, Equatable {
         let user = try Self.decoded(parts[0], "user")
         if !user.isEmpty { self.user = user }
         if parts.count == 2 { password = try Self.decoded(parts[1], "password") }
-        if self.user != nil, password == nil { throw RedisURLError("a user needs a password: redis://user:password@host") }
+        if self.user != nil, password == nil {
+            throw RedisURLError("a user needs a password: redis://user:password@host")
+        }
         if self.user == nil, password?.isEmpty == true { password = nil }
     }
 
@@ -92,7 +96,9 @@ struct RedisEndpoint: Sendable, Equatable {
             guard let end = text.firstIndex(of: "]") else { throw RedisURLError("an IPv6 address ends with ]") }
             host = text[text.index(after: text.startIndex)..<end]
             let rest = text[text.index(after: end)...]
-            guard rest.isEmpty || rest.hasPrefix(":") else { throw RedisURLError("after ] a port is expected: [::1]:6379") }
+            guard rest.isEmpty || rest.hasPrefix(":") else {
+                throw RedisURLError("after ] a port is expected: [::1]:6379")
+            }
             portText = rest.isEmpty ? nil : rest.dropFirst()
         } else if let colon = text.firstIndex(of: ":") {
             host = text[..<colon]

@@ -32,7 +32,9 @@ extension UpstreamFailure {
         case "NOPERM": self = .denied("the Redis user may not do this (NOPERM): \(message)")
         case "EXECABORT": self = .refused(message)
         default:
-            self = message.contains("max number of clients") ? .refused("Redis has no room for clients") : .refused(message)
+            self =
+                message.contains("max number of clients")
+                ? .refused("Redis has no room for clients") : .refused(message)
         }
     }
 }

@@ -169,10 +169,14 @@ final class RedisUpstream {
     }
 
     private func append(_ id: UpstreamID, _ append: AppendCommand) {
-        var arguments = [ByteBuffer(string: append.incarnation.description), ByteBuffer(string: append.fresh.description)]
+        var arguments = [
+            ByteBuffer(string: append.incarnation.description), ByteBuffer(string: append.fresh.description),
+        ]
         arguments += identityArguments
         arguments += [append.body.encoded(), keys.logChannel, ByteBuffer(string: Self.retainedEntries)]
-        if let channel = append.body.eventChannel, let payload = append.eventPayload { arguments += [channel, payload] }
+        if let channel = append.body.eventChannel, let payload = append.eventPayload {
+            arguments += [channel, payload]
+        }
         run(id, .append, arguments) { reply in
             guard case .array(let parts) = reply, parts.count >= 2, case .integer(let isAppended) = parts[0],
                 case .bulkString(let text) = parts[1]
@@ -315,7 +319,9 @@ final class RedisUpstream {
                 deliver(.publishedUnreadable)
             }
         case "pmessage":
-            guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3] else { return }
+            guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3] else {
+                return
+            }
             // A pattern that matches everything matches the log's channel, which is nobody else's business.
             if channel == keys.logChannel { return }
             deliver(.patternMessage(pattern: pattern, Event(channel: channel, payload: payload)))

@@ -100,30 +100,40 @@ final class RuntimeLock {
 /// Listens on the Unix socket and makes a connection of each who comes.
 enum Listener {
     /// Pending connects that the kernel keeps: a restart of all workers must not overflow it.
-    private static let backlog: CInt = 4096
+    private static let backlog: Int32 = 4096
 
-    static func listen(path: String, daemon: Daemon, group: MultiThreadedEventLoopGroup) throws -> any Channel {
-        let bound = NIOLoopBound(daemon, eventLoop: daemon.eventLoop)
+    static func listen(
+        path: String, daemon: NIOLoopBound<Daemon>, group: MultiThreadedEventLoopGroup
+    ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: backlog)
             .childChannelOption(.maxMessagesPerRead, value: 4)
             .childChannelOption(
-                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 65_536))
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 65_536)
+            )
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let handler = bound.value.makeConnection(peer: Self.peer(of: channel))
+                    let handler = daemon.value.makeConnection(peer: Self.peer(of: channel))
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }
+        // Owner and group may connect; what is bound has its mode from the start.
         let old = umask(0o117)
         defer { umask(old) }
-        return try bootstrap.bind(unixDomainSocketPath: path).wait()
+        return try await bootstrap.bind(unixDomainSocketPath: path).get()
+    }
+
+    /// `struct ucred` of the kernel.
+    private struct Credentials {
+        var pid: Int32 = 0
+        var uid: UInt32 = 0
+        var gid: UInt32 = 0
     }
 
     /// Who connected, as the kernel says. A client's own claims are never asked for.
     private static func peer(of channel: any Channel) -> Peer {
         guard let provider = channel as? any SocketOptionProvider else { return Peer(pid: 0, uid: .max) }
-        let credentials: EventLoopFuture<ucred> = provider.unsafeGetSocketOption(
+        let credentials: EventLoopFuture<Credentials> = provider.unsafeGetSocketOption(
             level: .socket, name: .init(rawValue: SO_PEERCRED))
         var peer = Peer(pid: 0, uid: .max)
         // The future is complete: this runs on the channel's own loop.
