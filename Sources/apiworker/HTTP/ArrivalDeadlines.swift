@@ -1,0 +1,47 @@
+import NIOCore
+
+/// When a connection has to be cut. Times are passed in.
+struct ArrivalDeadlines: Sendable {
+    /// What of a request is expected next.
+    enum Phase: Sendable, Hashable {
+        /// Nothing of a request has arrived.
+        case idle
+        case head
+        case body
+    }
+
+    private(set) var phase = Phase.idle
+    private var arrival: NIODeadline?
+    private var write: NIODeadline?
+    private let limits: HTTPLimits
+
+    init(limits: HTTPLimits) { self.limits = limits }
+
+    /// The earliest time at which the connection is to be cut.
+    var next: NIODeadline? {
+        guard let arrival, let write else { return arrival ?? write }
+        return min(arrival, write)
+    }
+
+    /// Bytes came in. Between requests they begin the next one; trickling more doesn't move its deadline.
+    mutating func bytesArrived(now: NIODeadline) {
+        guard phase == .idle else { return }
+        phase = .head
+        arrival = now + limits.arrival
+    }
+
+    mutating func headArrived(now: NIODeadline) {
+        phase = .body
+        arrival = now + limits.arrival
+    }
+
+    mutating func requestCompleted() {
+        phase = .idle
+        arrival = nil
+    }
+
+    /// The client reads, or lets a response wait.
+    mutating func writabilityChanged(isWritable: Bool, now: NIODeadline) {
+        write = isWritable ? nil : now + limits.stalledWrite
+    }
+}

@@ -1,0 +1,215 @@
+import NIOCore
+import NIOHTTP1
+
+/// Keeps one HTTP connection within its limits, and says in JSON what is wrong with what can't be parsed.
+///
+/// It sits between NIO's HTTP codec and Hummingbird, which knows neither deadlines nor bodies of errors and, of a
+/// truncated body, believes that it is complete. It counts the requests whose responses are not finished: a rejection
+/// is only written after those that came before, and with the last one the connection is closed. Belongs to the
+/// connection's event loop.
+final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let limits: HTTPLimits
+    private let worker: WorkerIdentity
+    private var deadlines: ArrivalDeadlines
+    private var isTimerArmed = false
+    /// Requests whose response is not finished.
+    private var requestsInProgress = 0
+    /// No further request is accepted.
+    private var isLast = false
+    /// What is to be written after the responses in progress.
+    private var rejection: HTTPResponseStatus?
+    /// The last response is written; what still arrives is dropped.
+    private var isLingering = false
+    private var context: ChannelHandlerContext?
+
+    init(limits: HTTPLimits, worker: WorkerIdentity) {
+        self.limits = limits
+        self.worker = worker
+        deadlines = ArrivalDeadlines(limits: limits)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        failIncompleteRequest(context)
+        context.fireChannelInactive()
+        self.context = nil
+    }
+
+    // MARK: Requests
+
+    /// Called for every read from the socket, before it is parsed.
+    func bytesArrived() {
+        guard !isLingering else { return }
+        deadlines.bytesArrived(now: .now())
+        armTimer()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isLingering, rejection == nil else { return }
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            guard !isLast else { return }
+            // Nothing is tunnelled here, and what follows a CONNECT is no HTTP.
+            guard head.method != .CONNECT else { return reject(.badRequest, context) }
+            deadlines.headArrived(now: .now())
+            requestsInProgress += 1
+            isLast = !head.isKeepAlive
+            if requestsInProgress == 1, isWaitingForContinue(head) {
+                let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
+                context.writeAndFlush(wrapOutboundOut(.head(goOn)), promise: nil)
+            }
+        case .body:
+            guard deadlines.phase == .body else { return }
+        case .end:
+            guard deadlines.phase == .body else { return }
+            deadlines.requestCompleted()
+        }
+        context.fireChannelRead(data)
+    }
+
+    /// A body that is too long anyway is not asked for.
+    private func isWaitingForContinue(_ head: HTTPRequestHead) -> Bool {
+        guard head.version.major == 1, head.version.minor >= 1, head.headers.contains(name: "expect"),
+            head.headers["expect"].contains(where: { $0.lowercased() == "100-continue" })
+        else { return false }
+        guard let length = head.headers.first(name: "content-length") else { return true }
+        return Int(length).map { $0 <= limits.bodyBytes } ?? false
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard let error = error as? HTTPParserError else {
+            // The decoder repeats itself after its first error.
+            if !isLast { context.fireErrorCaught(error) }
+            return
+        }
+        guard !isLast || deadlines.phase == .body else { return }
+        if deadlines.phase == .body {
+            isLast = true
+            deadlines.requestCompleted()
+            // Whoever reads the body learns that it is not complete, and answers.
+            context.fireErrorCaught(error)
+        } else {
+            reject(error == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest, context)
+        }
+    }
+
+    private func failIncompleteRequest(_ context: ChannelHandlerContext) {
+        guard deadlines.phase == .body else { return }
+        deadlines.requestCompleted()
+        context.fireErrorCaught(HTTPParserError.invalidEOFState)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case is ChannelShouldQuiesceEvent:
+            isLast = true
+            if requestsInProgress == 0, rejection == nil { context.close(promise: nil) }
+        case ChannelEvent.inputClosed:
+            failIncompleteRequest(context)
+            if isLingering { context.close(promise: nil) } else { context.fireUserInboundEventTriggered(event) }
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    // MARK: Responses
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        switch unwrapOutboundIn(data) {
+        case .head(var head) where head.status.code >= 200:
+            if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
+                isLast = true
+            } else if isLast, requestsInProgress == 1 {
+                head.headers.replaceOrAdd(name: "connection", value: "close")
+            }
+            context.write(wrapOutboundOut(.head(head)), promise: promise)
+        case .end:
+            context.write(data, promise: promise)
+            requestsInProgress -= 1
+            guard requestsInProgress == 0 else { return }
+            if rejection != nil { writeRejection(context) } else if isLast { linger(context) }
+        case .head, .body: context.write(data, promise: promise)
+        }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        deadlines.writabilityChanged(isWritable: context.channel.isWritable, now: .now())
+        armTimer()
+        context.fireChannelWritabilityChanged()
+    }
+
+    private func reject(_ status: HTTPResponseStatus, _ context: ChannelHandlerContext) {
+        isLast = true
+        rejection = status
+        deadlines.requestCompleted()
+        if requestsInProgress == 0 { writeRejection(context) }
+    }
+
+    private func writeRejection(_ context: ChannelHandlerContext) {
+        guard let status = rejection else { return }
+        rejection = nil
+        let message = status == .requestHeaderFieldsTooLarge ? "Request headers too large" : "Malformed HTTP request"
+        let body = ByteBuffer(string: "{\"message\":\"\(message)\"}")
+        let headers: HTTPHeaders = [
+            "content-type": JSONResponse.contentType, "content-length": "\(body.readableBytes)",
+            "connection": "close", "x-worker": worker.text,
+        ]
+        let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
+        context.write(wrapOutboundOut(.end(nil)), promise: nil)
+        linger(context)
+    }
+
+    // MARK: Ends
+
+    /// Says that nothing more is coming, and gives the client time to read what came.
+    private func linger(_ context: ChannelHandlerContext) {
+        guard !isLingering else { return }
+        isLingering = true
+        context.flush()
+        context.close(mode: .output, promise: nil)
+        let context = NIOLoopBound(context, eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: limits.linger) { context.value.close(promise: nil) }
+    }
+
+    /// One timer, armed again for the current deadline when it goes off: most requests never touch it.
+    private func armTimer() {
+        guard !isTimerArmed, let context, let deadline = deadlines.next else { return }
+        isTimerArmed = true
+        let this = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(deadline: deadline) {
+            this.value.isTimerArmed = false
+            this.value.timerFired()
+        }
+    }
+
+    private func timerFired() {
+        guard let context, let deadline = deadlines.next else { return }
+        guard deadline <= .now() else { return armTimer() }
+        failIncompleteRequest(context)
+        context.close(promise: nil)
+    }
+}
+
+/// Tells the guard of every read, since the decoder says nothing before a head is complete.
+final class ByteSensor: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+
+    private let connection: ConnectionGuard
+
+    init(_ connection: ConnectionGuard) { self.connection = connection }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        connection.bytesArrived()
+        context.fireChannelRead(data)
+    }
+}

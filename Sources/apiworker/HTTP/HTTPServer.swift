@@ -1,0 +1,129 @@
+import Glibc
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import ServiceLifecycle
+
+/// The HTTP server: own listener, own limits, Hummingbird's HTTP/1 channel.
+///
+/// Hummingbird's own server knows neither SO_REUSEPORT, with which the kernel spreads connections over the workers of
+/// a host, nor a listener that systemd hands over.
+struct HTTPServer: Service {
+    /// Where it listens.
+    enum Address: Sendable, Hashable {
+        /// Port 0 is any free one.
+        case host(String, port: Int)
+        /// A listening socket that is already there.
+        case inherited(CInt)
+    }
+
+    /// Connections that wait to be accepted.
+    static let backlog: Int32 = 1024
+
+    var address: Address
+    var limits = HTTPLimits()
+    var worker: WorkerIdentity
+    var eventLoop: any EventLoop
+    var logger: Logger
+    /// Answers every request, also with errors.
+    var respond: @Sendable (Request, any Channel) async -> Response
+    /// Called with the port when connections are accepted.
+    var onListening: @Sendable (_ port: Int) -> Void = { _ in }
+
+    private typealias Connection = HTTP1Channel.Value
+
+    /// Serves until graceful shutdown: then nothing more is accepted, and requests may finish. Cancellation cuts them.
+    ///
+    /// - Throws: the address can't be listened on.
+    func run() async throws {
+        let channels = http1
+        let connections = OpenConnections()
+        let listener = try await listen(channels, connections)
+        onListening(listener.channel.localAddress?.port ?? 0)
+        await withGracefulShutdownHandler {
+            await withDiscardingTaskGroup { group in
+                do {
+                    try await listener.executeThenClose { accepted in
+                        for try await connection in accepted {
+                            group.addTask { await channels.handle(value: connection, logger: logger) }
+                        }
+                    }
+                } catch is CancellationError {
+                } catch {
+                    logger.error("Listening ended", metadata: ["error": "\(error)"])
+                }
+            }
+        } onGracefulShutdown: {
+            listener.channel.close(promise: nil)
+            connections.quiesce(within: limits.grace, on: eventLoop)
+        }
+    }
+
+    private var http1: HTTP1Channel {
+        let decoder = HTTP1Channel.Configuration.DecoderConfiguration(
+            maxHeaderFieldSize: limits.headBytes, maxHeaderListSize: limits.headBytes,
+            maxHeaderFieldCount: limits.headFields)
+        return HTTP1Channel(
+            responder: { [respond] request, writer, channel in
+                let response = await respond(request, channel)
+                try await writer.write(response: response.head, body: response.body)
+            },
+            configuration: HTTP1Channel.Configuration(idleTimeout: limits.idle, httpDecoderConfiguration: decoder))
+    }
+
+    private func listen(
+        _ channels: HTTP1Channel, _ connections: OpenConnections
+    ) async throws -> NIOAsyncChannel<Connection, Never> {
+        let bootstrap = ServerBootstrap(group: eventLoop)
+            .serverChannelOption(.backlog, value: Self.backlog)
+            .serverChannelInitializer { [logger] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptErrors(logger: logger))
+                }
+            }
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+        let setUp: @Sendable (any Channel) -> EventLoopFuture<Connection> = { [limits, worker, logger] channel in
+            connections.add(channel)
+            return channels.setup(channel: channel, logger: logger).flatMapThrowing { connection in
+                try Self.addGuard(to: channel, limits: limits, worker: worker)
+                return connection
+            }
+        }
+        switch address {
+        case .host(let host, let port):
+            return
+                try await bootstrap
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
+                .bind(host: host, port: port, childChannelInitializer: setUp)
+        case .inherited(let descriptor):
+            return try await bootstrap.bind(descriptor, childChannelInitializer: setUp)
+        }
+    }
+
+    /// The guard sees parsed requests before Hummingbird does, the sensor bytes before the decoder does.
+    private static func addGuard(to channel: any Channel, limits: HTTPLimits, worker: WorkerIdentity) throws {
+        let pipeline = channel.pipeline.syncOperations
+        let connectionGuard = ConnectionGuard(limits: limits, worker: worker)
+        let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
+        try pipeline.addHandler(connectionGuard, position: .after(decoder))
+        try pipeline.addHandler(ByteSensor(connectionGuard), position: .first)
+    }
+}
+
+/// One connection that can't be accepted must not end the listener.
+private final class AcceptErrors: ChannelInboundHandler {
+    typealias InboundIn = any Channel
+
+    private let logger: Logger
+
+    init(logger: Logger) { self.logger = logger }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        logger.warning("A connection could not be accepted", metadata: ["error": "\(error)"])
+    }
+}

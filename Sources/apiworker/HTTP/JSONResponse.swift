@@ -1,0 +1,31 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+extension HTTPField.Name {
+    /// Where a body came from.
+    static let xCache = mustBeValid("X-Cache")
+    /// The process that answered.
+    static let xWorker = mustBeValid("X-Worker")
+
+    /// The names above are constants, and valid; there is no initializer for that.
+    private static func mustBeValid(_ name: String) -> HTTPField.Name { HTTPField.Name(name) ?? .server }
+}
+
+/// Responses whose body is JSON.
+enum JSONResponse {
+    /// The media type of every body.
+    static let contentType = "application/json; charset=utf-8"
+
+    /// A finished body, written out as it is.
+    static func make(_ body: ByteBuffer, status: HTTPResponse.Status = .ok) -> Response {
+        Response(
+            status: status, headers: [.contentType: contentType, .contentLength: "\(body.readableBytes)"],
+            body: ResponseBody(byteBuffer: body))
+    }
+
+    /// `{"message":…}`. The message is a constant, and needs no escaping.
+    static func message(_ message: StaticString, status: HTTPResponse.Status = .ok) -> Response {
+        make(ByteBuffer(string: "{\"message\":\"\(message)\"}"), status: status)
+    }
+}

@@ -1,0 +1,120 @@
+import NIOCore
+
+/// Writes JSON straight into a buffer, without building values first.
+struct JSONWriter {
+    var buffer = ByteBuffer()
+    /// Whether the next value needs a comma before it.
+    private var needsComma = false
+
+    mutating func object(_ content: (inout JSONWriter) -> Void) { enclosed("{", "}", content) }
+
+    mutating func array(_ content: (inout JSONWriter) -> Void) { enclosed("[", "]", content) }
+
+    private mutating func enclosed(
+        _ open: StaticString, _ close: StaticString, _ content: (inout JSONWriter) -> Void
+    ) {
+        separate()
+        buffer.writeStaticString(open)
+        needsComma = false
+        content(&self)
+        buffer.writeStaticString(close)
+        needsComma = true
+    }
+
+    /// The name of the value that is written next.
+    mutating func name(_ name: String) {
+        separate()
+        quoted(name)
+        buffer.writeInteger(UInt8(ascii: ":"))
+        needsComma = false
+    }
+
+    mutating func value(_ text: String) {
+        separate()
+        quoted(text)
+    }
+
+    mutating func value(_ number: Int) {
+        separate()
+        buffer.writeString(String(number))
+    }
+
+    /// A number without a fraction has no decimal point. Numbers that are not finite don't exist in JSON: `null`.
+    mutating func value(_ number: Double) {
+        separate()
+        if number == number.rounded(), abs(number) < 9_007_199_254_740_992 {
+            buffer.writeString(String(Int64(number)))
+        } else if number.isFinite {
+            buffer.writeString(number.description)
+        } else {
+            buffer.writeStaticString("null")
+        }
+    }
+
+    mutating func value(_ flag: Bool) {
+        separate()
+        buffer.writeStaticString(flag ? "true" : "false")
+    }
+
+    mutating func value(_ texts: [String]) {
+        array { writer in
+            for text in texts { writer.value(text) }
+        }
+    }
+
+    mutating func field(_ name: String, _ text: String) {
+        self.name(name)
+        value(text)
+    }
+
+    mutating func field(_ name: String, _ number: Int) {
+        self.name(name)
+        value(number)
+    }
+
+    mutating func field(_ name: String, _ number: Double) {
+        self.name(name)
+        value(number)
+    }
+
+    mutating func field(_ name: String, _ flag: Bool) {
+        self.name(name)
+        value(flag)
+    }
+
+    mutating func field(_ name: String, _ texts: [String]) {
+        self.name(name)
+        value(texts)
+    }
+
+    private mutating func separate() {
+        if needsComma { buffer.writeInteger(UInt8(ascii: ",")) }
+        needsComma = true
+    }
+
+    private mutating func quoted(_ text: String) {
+        buffer.writeInteger(UInt8(ascii: "\""))
+        var text = text
+        text.withUTF8 { bytes in
+            var start = 0
+            for index in bytes.indices where bytes[index] < 0x20 || bytes[index] == 0x22 || bytes[index] == 0x5c {
+                buffer.writeBytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start..<index]))
+                writeEscaped(bytes[index])
+                start = index + 1
+            }
+            buffer.writeBytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start...]))
+        }
+        buffer.writeInteger(UInt8(ascii: "\""))
+    }
+
+    private mutating func writeEscaped(_ byte: UInt8) {
+        switch byte {
+        case 0x22: buffer.writeStaticString("\\\"")
+        case 0x5c: buffer.writeStaticString("\\\\")
+        case 0x0a: buffer.writeStaticString("\\n")
+        case 0x0d: buffer.writeStaticString("\\r")
+        case 0x09: buffer.writeStaticString("\\t")
+        default: buffer.writeString("\\u00" + (byte < 16 ? "0" : "") + String(byte, radix: 16))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+/// What is wrong with one field of a body.
+struct FieldProblem: Sendable, Equatable {
+    var field: String
+    /// What the field must be.
+    var rule: String
+}
+
+/// A body that is JSON but not what the endpoint takes.
+struct ValidationFailure: Error, Equatable {
+    var problems: [FieldProblem]
+}
+
+/// The rules for a user's fields (docs/http-api.md, "Rules"). Each returns the value as it is stored, or `nil`.
+enum UserRules {
+    static let maximumUsername = 100
+    static let maximumAge = 150.0
+    static let maximumHobbies = 50
+    static let maximumHobby = 50
+
+    static let username = FieldProblem(field: "username", rule: "a text of 1 to \(maximumUsername) characters")
+    static let age = FieldProblem(field: "age", rule: "a number greater than 0 and at most 150")
+    static let hobbies = FieldProblem(
+        field: "hobbies", rule: "an array of at most \(maximumHobbies) texts of at most \(maximumHobby) characters")
+    static let position = FieldProblem(field: "position", rule: "an object with two numbers, x and y")
+    static let body = FieldProblem(field: "body", rule: "a JSON object")
+
+    static func username(_ value: JSONValue) -> String? {
+        guard case .string(let text) = value else { return nil }
+        let trimmed = text.trimmed
+        return (1...maximumUsername).contains(trimmed.count) ? trimmed : nil
+    }
+
+    static func age(_ value: JSONValue) -> Double? {
+        guard case .number(let number) = value, number > 0, number <= maximumAge else { return nil }
+        return number
+    }
+
+    /// Trimmed, in lower case, without empty ones and doubles.
+    static func hobbies(_ value: JSONValue) -> [String]? {
+        guard case .array(let items) = value else { return nil }
+        var hobbies: [String] = []
+        // Byte for byte: two spellings that only look alike are two hobbies.
+        var seen: Set<[UInt8]> = []
+        for item in items {
+            guard case .string(let text) = item else { return nil }
+            let hobby = text.trimmed.lowercased()
+            guard hobby.count <= maximumHobby else { return nil }
+            if !hobby.isEmpty, seen.insert(Array(hobby.utf8)).inserted { hobbies.append(hobby) }
+        }
+        return hobbies.count <= maximumHobbies ? hobbies : nil
+    }
+
+    static func position(_ value: JSONValue) -> Position? {
+        guard case .number(let x)? = value["x"], case .number(let y)? = value["y"] else { return nil }
+        return Position(x: x, y: y)
+    }
+}
+
+/// The body of a creation.
+struct NewUser: Sendable, Equatable {
+    var username: String
+    var age: Double
+    var hobbies: [String]
+
+    static func validate(_ body: JSONValue) throws(ValidationFailure) -> NewUser {
+        guard case .object = body else { throw ValidationFailure(problems: [UserRules.body]) }
+        let username = body["username"].flatMap(UserRules.username)
+        let age = body["age"].flatMap(UserRules.age)
+        let hobbies = body["hobbies"].flatMap(UserRules.hobbies)
+        guard let username, let age, let hobbies else {
+            var problems: [FieldProblem] = []
+            if username == nil { problems.append(UserRules.username) }
+            if age == nil { problems.append(UserRules.age) }
+            if hobbies == nil { problems.append(UserRules.hobbies) }
+            throw ValidationFailure(problems: problems)
+        }
+        return NewUser(username: username, age: age, hobbies: hobbies)
+    }
+
+    /// The user as it is stored, with a new id and somewhere on the page.
+    func user(atMilliseconds now: Int64) -> User {
+        User(
+            id: UserID.random(), username: username, age: age, hobbies: hobbies, friends: [],
+            createdAtMilliseconds: now, position: .random())
+    }
+}
+
+/// The body of a change: the fields that it names.
+struct UserChange: Sendable, Equatable {
+    var username: String?
+    var age: Double?
+    var hobbies: [String]?
+    var position: Position?
+
+    /// Names no known field.
+    var isEmpty: Bool { self == UserChange() }
+
+    static func validate(_ body: JSONValue) throws(ValidationFailure) -> UserChange {
+        guard case .object = body else { throw ValidationFailure(problems: [UserRules.body]) }
+        var change = UserChange()
+        var problems: [FieldProblem] = []
+        func check<Value>(
+            _ problem: FieldProblem, _ rule: (JSONValue) -> Value?, _ field: WritableKeyPath<UserChange, Value?>
+        ) {
+            guard let value = body[problem.field] else { return }
+            change[keyPath: field] = rule(value)
+            if change[keyPath: field] == nil { problems.append(problem) }
+        }
+        check(UserRules.username, UserRules.username, \.username)
+        check(UserRules.age, UserRules.age, \.age)
+        check(UserRules.hobbies, UserRules.hobbies, \.hobbies)
+        check(UserRules.position, UserRules.position, \.position)
+        guard problems.isEmpty else { throw ValidationFailure(problems: problems) }
+        return change
+    }
+
+    /// The user with the change made.
+    func applied(to user: User) -> User {
+        var changed = user
+        if let username { changed.username = username }
+        if let age { changed.age = age }
+        if let hobbies { changed.hobbies = hobbies }
+        if let position { changed.position = position }
+        return changed
+    }
+}
+
+extension String {
+    /// Without white space at both ends.
+    var trimmed: String {
+        var rest = Substring(self)
+        while let first = rest.first, first.isWhitespace { rest.removeFirst() }
+        while let last = rest.last, last.isWhitespace { rest.removeLast() }
+        return String(rest)
+    }
+}
