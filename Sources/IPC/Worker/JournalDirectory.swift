@@ -29,31 +29,34 @@ public final class JournalDirectory: Sendable {
     /// not listed, and of living owners' intents only the name.
     public func scan() throws(SystemError) -> [JournalFile] {
         var living: [String: Bool] = [:]
-        return try names().compactMap { name in
-            if name == JournalName.marker {
-                return JournalFile(name: name, kind: .marker, owner: "", isOwnerAlive: false, tags: nil)
-            }
-            if name.hasPrefix(JournalName.temporaryPrefix) || isLock(name) { return nil }
-            guard let parsed = JournalName(name) else {
-                return JournalFile(name: name, kind: .foreign, owner: "", isOwnerAlive: false, tags: nil)
-            }
-            var isAlive = false
-            if parsed.kind == .intent {
-                isAlive = living[parsed.owner] ?? isOwnerAlive(parsed.owner)
-                living[parsed.owner] = isAlive
-            }
-            let content = isAlive ? Content.absent : read(name)
-            switch content {
-            case .foreign:
-                return JournalFile(name: name, kind: .foreign, owner: "", isOwnerAlive: false, tags: nil)
-            case .gone: return nil
-            case .absent:
-                return JournalFile(
-                    name: name, kind: parsed.kind, owner: parsed.owner, isOwnerAlive: isAlive, tags: nil)
-            case .tags(let tags):
-                return JournalFile(
-                    name: name, kind: parsed.kind, owner: parsed.owner, isOwnerAlive: false, tags: tags)
-            }
+        var files: [JournalFile] = []
+        for name in try names() where !name.hasPrefix(JournalName.temporaryPrefix) && !isLock(name) {
+            if let file = try file(name, living: &living) { files.append(file) }
+        }
+        return files
+    }
+
+    /// `nil`: it is gone already. `living` remembers which owners have been looked at.
+    private func file(_ name: String, living: inout [String: Bool]) throws(SystemError) -> JournalFile? {
+        func unowned(_ kind: JournalFile.Kind) -> JournalFile {
+            JournalFile(name: name, kind: kind, owner: "", isOwnerAlive: false, tags: nil)
+        }
+        if name == JournalName.marker { return unowned(.marker) }
+        guard let parsed = JournalName(name) else { return unowned(.foreign) }
+        var isAlive = false
+        if parsed.kind == .intent {
+            isAlive = living[parsed.owner] ?? isOwnerAlive(parsed.owner)
+            living[parsed.owner] = isAlive
+        }
+        switch isAlive ? Content.absent : try read(name) {
+        case .foreign: return unowned(.foreign)
+        case .gone: return nil
+        case .absent:
+            return JournalFile(
+                name: name, kind: parsed.kind, owner: parsed.owner, isOwnerAlive: isAlive, tags: nil)
+        case .tags(let tags):
+            return JournalFile(
+                name: name, kind: parsed.kind, owner: parsed.owner, isOwnerAlive: false, tags: tags)
         }
     }
 
@@ -152,8 +155,8 @@ public final class JournalDirectory: Sendable {
         case gone
     }
 
-    private func read(_ name: String) -> Content {
-        do {
+    private func read(_ name: String) throws(SystemError) -> Content {
+        do throws(SystemError) {
             let file = try FileDescriptor(name: name, in: directory, flags: O_RDONLY)
             let status = try file.status()
             guard status.isRegular, status.bytes <= JournalContent.maximumBytes else { return .foreign }
@@ -162,6 +165,8 @@ public final class JournalDirectory: Sendable {
         } catch .missing {
             return .gone
         } catch {
+            // The file is sound, this process is not: what it says may not be passed over.
+            if error.isShortage { throw error }
             return .foreign
         }
     }

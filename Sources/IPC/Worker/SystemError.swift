@@ -15,6 +15,9 @@ public struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
     static let missing = SystemError(code: ENOENT)
     static let exists = SystemError(code: EEXIST)
 
+    /// Whether descriptors or memory ran out: the same call may succeed later.
+    var isShortage: Bool { [EMFILE, ENFILE, ENOMEM].contains(code) }
+
     /// The text of strerror(3).
     public var description: String {
         guard let text = strerror(code) else { return "error \(code)" }
