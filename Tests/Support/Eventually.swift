@@ -1,0 +1,30 @@
+import Testing
+
+/// Waits for something that other threads or processes bring about; an issue is recorded if it doesn't come.
+///
+/// - Parameters:
+///   - what: the fact that is waited for.
+///   - limit: how long.
+///   - details: what helps to understand a failure, for example the log of a process.
+@discardableResult
+package func eventually(
+    _ what: Comment, within limit: Duration = .seconds(10), details: () -> String = { "" },
+    sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+) async rethrows -> Bool {
+    let clock = ContinuousClock()
+    let deadline = clock.now + limit
+    var polls = 0
+    while try await !condition() {
+        guard clock.now < deadline else {
+            Issue.record("not within \(limit): \(what)\n\(details())", sourceLocation: sourceLocation)
+            return false
+        }
+        polls += 1
+        if polls < 100 {
+            await Task.yield()
+        } else {
+            try? await Task.sleep(for: .milliseconds(2))
+        }
+    }
+    return true
+}

@@ -1,0 +1,62 @@
+import Synchronization
+import Testing
+
+/// Lets only a few of the tests that start processes run at once: they look at times, and a machine with two cores
+/// that runs fifty servers keeps none of them.
+package struct ProcessSlots: TestTrait, SuiteTrait, TestScoping {
+    private static let gate = Gate(slots: 6)
+
+    /// Applies to every test of a suite, not to the suite as a whole.
+    package let isRecursive = true
+
+    package func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+    ) async throws {
+        guard testCase != nil else { return try await function() }
+        await Self.gate.enter()
+        defer { Self.gate.leave() }
+        try await function()
+    }
+}
+
+extension Trait where Self == ProcessSlots {
+    /// The test starts processes.
+    package static var processes: Self { ProcessSlots() }
+}
+
+/// A counting semaphore that suspends instead of blocking; the first who comes goes first.
+private final class Gate: Sendable {
+    private struct State {
+        var free: Int
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state: Mutex<State>
+
+    init(slots: Int) { state = Mutex(State(free: slots)) }
+
+    func enter() async {
+        await withCheckedContinuation { continuation in
+            let mayGo = state.withLock { state in
+                if state.free > 0 {
+                    state.free -= 1
+                    return true
+                }
+                state.waiting.append(continuation)
+                return false
+            }
+            if mayGo { continuation.resume() }
+        }
+    }
+
+    func leave() {
+        let next: CheckedContinuation<Void, Never>? = state.withLock { state in
+            guard !state.waiting.isEmpty else {
+                state.free += 1
+                return nil
+            }
+            return state.waiting.removeFirst()
+        }
+        next?.resume()
+    }
+}

@@ -1,0 +1,137 @@
+import Foundation
+import IPCWire
+import NIOCore
+import Synchronization
+
+/// A syncd of a test, with a runtime directory of its own: a host.
+package final class SyncdProcess: Sendable {
+    package let directory: TemporaryDirectory
+    /// The environment that it is started with.
+    package let environment: [String: String]
+    private let process: Mutex<ChildProcess>
+    /// Logs of earlier lives.
+    private let formerLogs = Mutex("")
+
+    /// Starts a daemon and waits until its socket answers.
+    ///
+    /// - Parameters:
+    ///   - redis: the server that holds log and cache; `nil`: embedded.
+    ///   - environment: further settings; they beat the others.
+    ///   - directory: the runtime directory; by default a new one.
+    package init(
+        redis: RedisServer? = nil, environment: [String: String] = [:], directory: TemporaryDirectory? = nil
+    ) async throws {
+        let directory = try directory ?? TemporaryDirectory()
+        var all = ["SYNCD_SOCKET": directory.file("syncd.sock"), "SYNCD_TABLE_BITS": "16", "LOG_LEVEL": "debug"]
+        if let redis {
+            all["REDIS_ENABLED"] = "true"
+            all["REDIS_URL"] = redis.url
+        }
+        all.merge(environment) { $1 }
+        self.directory = directory
+        self.environment = all
+        process = Mutex(try Self.launch(all))
+        try await waitUntilAnswering()
+    }
+
+    private static func launch(_ environment: [String: String]) throws -> ChildProcess {
+        try ChildProcess(try Executables.built("syncd"), ["run"], environment: environment)
+    }
+
+    // MARK: Where it is
+
+    package var socketPath: String { environment["SYNCD_SOCKET"] ?? "" }
+    package var child: ChildProcess { process.withLock { $0 } }
+    package var pid: pid_t { child.pid }
+    /// What it logged in this life.
+    package var log: String { child.errors }
+    /// Everything that it and its former lives logged, for failure messages.
+    package var transcript: String { formerLogs.withLock { $0 } + child.transcript }
+
+    // MARK: Talking to it
+
+    /// A connection that has said HELLO.
+    package func connect(version: Int = 3, name: String? = nil) async throws -> RESPSocket {
+        let socket = try RESPSocket(path: socketPath)
+        let greeting =
+            if let name {
+                try await socket.command("HELLO", "\(version)", "SETNAME", name)
+            } else {
+                try await socket.command("HELLO", "\(version)")
+            }
+        if let refusal = greeting.errorText { throw TestFailure("HELLO: \(refusal)\n\(transcript)") }
+        return socket
+    }
+
+    /// Runs one command over a connection of its own.
+    @discardableResult
+    package func command(_ arguments: String...) async throws -> RESPValue {
+        try await connect().command(arguments.map { ByteBuffer(string: $0) })
+    }
+
+    /// STATUS, as a map of maps.
+    package func status() async throws -> RESPValue { try await command("STATUS") }
+
+    /// One value of STATUS.
+    package func status(_ section: String, _ name: String) async throws -> RESPValue? {
+        try await status()[section]?[name]
+    }
+
+    package var isAttached: Bool {
+        get async throws { try await status("log", "state")?.string == "attached" }
+    }
+
+    /// Runs one of the commands that ask a daemon, on this one.
+    package func runTool(_ arguments: [String], within limit: Duration = .seconds(20)) async throws -> Finished {
+        try await ChildProcess.run(
+            try Executables.built("syncd"), arguments, environment: ["SYNCD_SOCKET": socketPath], within: limit)
+    }
+
+    private func waitUntilAnswering(within limit: Duration = .seconds(20)) async throws {
+        let deadline = ContinuousClock.now + limit
+        while ContinuousClock.now < deadline {
+            if let exit = child.exit { throw TestFailure("syncd ended (\(exit))\n\(transcript)") }
+            if let socket = try? RESPSocket(path: socketPath), (try? await socket.command("PING"))?.string == "PONG" {
+                return
+            }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        throw TestFailure("syncd does not answer\n\(transcript)")
+    }
+
+    /// Waits until it vouches for caches.
+    package func waitUntilAttached(within limit: Duration = .seconds(15)) async throws {
+        let deadline = ContinuousClock.now + limit
+        while ContinuousClock.now < deadline {
+            if (try? await isAttached) == true { return }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        throw TestFailure("syncd is not attached\n\(transcript)")
+    }
+
+    // MARK: Its life
+
+    package func kill() { child.kill() }
+    package func pause() { child.pause() }
+    package func resume() { child.resume() }
+    /// SIGTERM.
+    @discardableResult
+    package func stop() async throws -> ChildProcess.Exit { try await child.stop() }
+
+    /// Starts it again in the same runtime directory; kills it before, if it still runs.
+    package func start() async throws {
+        try process.withLock { process in
+            process.kill()
+            let log = process.transcript
+            formerLogs.withLock { $0 += log + "\n" }
+            process = try Self.launch(environment)
+        }
+        try await waitUntilAnswering()
+    }
+
+    /// SIGKILL and a new life.
+    package func restart() async throws {
+        kill()
+        try await start()
+    }
+}
