@@ -44,7 +44,7 @@ let package = Package(
         .target(
             name: "ProcessSupport",
             dependencies: [
-                logging, lifecycle, .product(name: "Configuration", package: "swift-configuration"),
+                logging, lifecycle, nioCore, .product(name: "Configuration", package: "swift-configuration"),
             ],
             swiftSettings: strict
         ),
@@ -78,6 +78,10 @@ let package = Package(
             name: "IPCTests", dependencies: ["IPC", "Sieve", "TestSupport", nioCore, nioPosix], swiftSettings: strict),
         .testTarget(
             name: "SyncCoreTests", dependencies: ["SyncCore", "TestSupport", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "ProcessSupportTests",
+            dependencies: ["ProcessSupport", "TestSupport", nioCore, nioPosix, logging],
+            swiftSettings: strict),
         .testTarget(
             name: "SyncdTests", dependencies: ["syncd", "SyncCore", "TestSupport", nioCore, nioPosix],
             swiftSettings: strict),

@@ -27,6 +27,10 @@ public struct ConfigurationKey: Sendable, Hashable {
     public static let logLevel = ConfigurationKey(
         "LOG_LEVEL", default: "info", help: "trace, debug, info, notice, warning, error or critical.")
 
+    /// `LOG_FORMAT`, the same for every process.
+    public static let logFormat = ConfigurationKey(
+        "LOG_FORMAT", default: "text", help: "text, or json for one JSON object per line.")
+
     /// `SYNCD_SOCKET`, the same for every process.
     public static let syncdSocket = ConfigurationKey(
         "SYNCD_SOCKET", option: "--socket", default: "/run/syncd/syncd.sock", help: "Path of syncd's socket.")

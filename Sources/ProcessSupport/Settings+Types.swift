@@ -44,6 +44,15 @@ extension Settings {
         return level
     }
 
+    /// The format of `LOG_FORMAT`, in any case.
+    public func logFormat(_ key: ConfigurationKey = .logFormat) throws(ConfigurationError) -> LogFormat {
+        let text = try given(key)
+        guard let format = LogFormat(rawValue: text.lowercased()) else {
+            throw ConfigurationError(key, value: text, problem: "is no format", remedy: "give text or json")
+        }
+        return format
+    }
+
     private func given(_ key: ConfigurationKey) throws(ConfigurationError) -> String {
         if let text = try string(key), !text.isEmpty { return text }
         guard let text = key.defaultText else { throw ConfigurationError(missing: key) }

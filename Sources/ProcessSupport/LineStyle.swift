@@ -1,0 +1,48 @@
+import Logging
+
+/// How one event of the log becomes one line.
+struct LineStyle: Sendable, Hashable {
+    var format = LogFormat.text
+    var reader = LogReader.stream
+
+    /// - Parameter fields: the metadata, sorted by name.
+    func line(
+        level: Logger.Level, message: String, fields: [(name: String, value: String)], at timestamp: Timestamp
+    ) -> String {
+        let prefix = reader == .journal ? "<\(level.priority)>" : ""
+        switch format {
+        case .text:
+            var line = prefix
+            if reader == .stream { line += "\(timestamp) \(level.rawValue) " }
+            line += LogText.escaped(message)
+            for (name, value) in fields { line += " \(LogText.escaped(name))=\(LogText.quoted(value))" }
+            return line
+        case .json:
+            // What is the same in every line comes first; a field can't take its name.
+            let own = [("time", "\(timestamp)"), ("level", level.rawValue), ("message", message)]
+            let names = Set(own.map(\.0))
+            let all = own + fields.map { (names.contains($0.name) ? "field-\($0.name)" : $0.name, $0.value) }
+            return prefix + "{"
+                + all.map { "\(Self.quoted($0.0)):\(Self.quoted($0.1))" }.joined(separator: ",") + "}"
+        }
+    }
+
+    /// A JSON string on one line.
+    private static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case "\r": result += "\\r"
+            case "\t": result += "\\t"
+            case _ where LogText.isUnsafe(scalar):
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+}

@@ -1,0 +1,67 @@
+import Dispatch
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// How a process ends when it is asked to.
+public enum ShutdownMode: String, Sendable, Hashable {
+    /// Nothing new is taken; what is under way is finished, within a limit.
+    case drain
+    /// Whatever is under way is cut.
+    case immediate
+}
+
+/// What an administrator wants of a running process.
+public enum ProcessRequest: Sendable, Hashable {
+    /// The end. `reason` is the name of the signal or command.
+    case shutdown(ShutdownMode, reason: String)
+    /// Read the configuration again (SIGHUP).
+    case reload
+}
+
+/// Turns signals into requests: SIGTERM and SIGINT drain the first time and end at once the second time, SIGHUP
+/// reloads. The signals stay ignored when nobody listens any more.
+public final class ProcessSignals: Sendable {
+    private let sources: Mutex<[any DispatchSourceSignal]>
+
+    /// - Parameter handler: called on a queue of its own, one request at a time.
+    public init(_ handler: @escaping @Sendable (ProcessRequest) -> Void) {
+        let queue = DispatchQueue(label: "signals")
+        let escalation = Escalation()
+        let requests: [(Int32, @Sendable () -> ProcessRequest)] = [
+            (SIGTERM, { .shutdown(escalation.next(), reason: "SIGTERM") }),
+            (SIGINT, { .shutdown(escalation.next(), reason: "SIGINT") }),
+            (SIGHUP, { .reload }),
+        ]
+        sources = Mutex(
+            requests.map { number, request in
+                signal(number, SIG_IGN)
+                let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+                source.setEventHandler { handler(request()) }
+                source.resume()
+                return source
+            })
+    }
+
+    /// Ends the calls.
+    public func cancel() {
+        sources.withLock { sources in
+            for source in sources { source.cancel() }
+            sources = []
+        }
+    }
+}
+
+/// Asked once, a process drains; asked again, it ends.
+final class Escalation: Sendable {
+    private let isRepeated = Atomic(false)
+
+    /// How the process ends when it is asked now.
+    func next() -> ShutdownMode {
+        isRepeated.exchange(true, ordering: .relaxed) ? .immediate : .drain
+    }
+}
