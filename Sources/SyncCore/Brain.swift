@@ -36,7 +36,7 @@ package struct BrainConfiguration: Sendable {
 /// ``JournalPass`` what of the journal is in the log.
 package struct Brain: ~Copyable {
     let configuration: BrainConfiguration
-    let limits: Limits
+    private(set) var limits: Limits
     let table: TagTable
     var log: InvalidationLog
     var loads: LoadTable
@@ -109,6 +109,8 @@ package struct Brain: ~Copyable {
     package var state: SyncState { log.state }
     package var epoch: UInt64 { log.epoch }
     package var applied: UInt64 { log.applied }
+    /// Why the state is isolated; `nil` while it is attached.
+    package var isolationReason: String? { log.state == .attached ? nil : log.isolationReason }
 
     /// Whether an answer may come from cache: this host is attached, and syncd has beaten recently enough to know
     /// that it has not slept (docs/consistency.md, "Fencing").
@@ -139,6 +141,15 @@ package struct Brain: ~Copyable {
 
     /// The daemon is ending: from here on nobody on this host believes the table.
     package mutating func stop() { table.setState(.isolated) }
+
+    /// From here on other limits hold. What is already beyond one stays; nothing is added to it. Those of single
+    /// connections hold for new ones.
+    package mutating func adopt(_ limits: Limits) {
+        self.limits = limits
+        loads.limits = limits
+        log.limits = limits
+        if configuration.mode == .embedded { cache.setByteBudget(limits.embeddedCacheBytes) }
+    }
 
     // MARK: Time
 

@@ -77,7 +77,7 @@ struct InvalidationLog {
 
     let table: TagTable
     let mode: LogMode
-    let limits: Limits
+    var limits: Limits
     /// Random, one per process.
     let origin: UInt64
     var random: any RandomNumberGenerator & Sendable

@@ -39,7 +39,7 @@ struct LoadTable: Sendable {
     private(set) var loads: [ByteBuffer: Load] = [:]
     private(set) var waiterCount = 0
     private(set) var deadlines = Deadlines<Event>()
-    private let limits: Limits
+    var limits: Limits
     private var nextLease: LeaseID
     private var nextTicket: UInt64 = 0
 

@@ -72,6 +72,8 @@ final class BrainHarness {
         run { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
     }
 
+    func adopt(_ limits: Limits) { run { brain, _, _ in brain.adopt(limits) } }
+
     func beat() { run { brain, now, effects in brain.beatDue(now: now, effects: &effects) } }
 
     /// Lets time pass in beats, as the daemon does.

@@ -44,8 +44,10 @@ public struct SieveCache<Key: Hashable, Value> {
     @usableFromInline var totalBytes = 0
     @usableFromInline var evictionCount: UInt64 = 0
 
+    @usableFromInline var budget: Int
+
     /// What all entries may cost together, in the unit of ``insert(_:_:bytes:)``.
-    public let byteBudget: Int
+    @inlinable public var byteBudget: Int { budget }
     /// What all entries cost together.
     @inlinable public var bytes: Int { totalBytes }
     /// How many entries had to make room so far.
@@ -54,7 +56,14 @@ public struct SieveCache<Key: Hashable, Value> {
     /// An empty cache. A budget of 0 keeps nothing.
     @inlinable
     public init(byteBudget: Int) {
-        self.byteBudget = max(0, byteBudget)
+        budget = max(0, byteBudget)
+    }
+
+    /// Changes the budget, and evicts until what is kept fits.
+    @inlinable
+    public mutating func setByteBudget(_ bytes: Int) {
+        budget = max(0, bytes)
+        while totalBytes > budget, evictOne() {}
     }
 
     /// Number of entries.
