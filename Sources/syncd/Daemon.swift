@@ -12,7 +12,7 @@ import SyncCore
 final class Daemon {
     let eventLoop: any EventLoop
     private var brain: Brain
-    private let configuration: DaemonConfiguration
+    private var configuration: DaemonConfiguration
     private let journal: JournalDirectory
     private let logger: Logger
     private let clock: () -> UInt64
@@ -29,8 +29,11 @@ final class Daemon {
     private var beatTask: RepeatedTask?
     private var isStopping = false
     private var journalProblem: String?
+    private var stateLine: StateLine?
     /// Called when a client that may has asked for the end.
     var onShutdownAsked: () -> Void = {}
+    /// Called when the state or its reason is another one.
+    var onStateChanged: (StateLine) -> Void = { _ in }
 
     init(
         configuration: DaemonConfiguration, table: TagTable, isTableNew: Bool, journal: JournalDirectory,
@@ -72,6 +75,20 @@ final class Daemon {
     private func beat() {
         perform { brain, now, effects in brain.beatDue(now: now, effects: &effects) }
         turnEnded()
+        reportState()
+    }
+
+    private func reportState() {
+        let line = StateLine(mode: configuration.mode, state: brain.state, reason: brain.isolationReason)
+        guard line != stateLine else { return }
+        stateLine = line
+        onStateChanged(line)
+    }
+
+    /// From here on other limits hold: for what is shared at once, for single connections when they are new.
+    func adopt(_ limits: Limits) {
+        configuration.limits = limits
+        brain.adopt(limits)
     }
 
     private func upstreamEvent(_ event: UpstreamEvent) {
@@ -271,7 +288,7 @@ final class Daemon {
             StatusField("uptime-ms", .number((clock() &- startedAt) / 1_000_000)),
             StatusField("config-source", .text(configuration.source)),
             StatusField("socket", .text(configuration.paths.socket)),
-            StatusField("socket-activated", .flag(false)),
+            StatusField("socket-activated", .flag(configuration.inheritedSocket != nil)),
         ]
     }
 

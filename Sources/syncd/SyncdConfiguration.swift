@@ -1,4 +1,5 @@
 import IPC
+import Logging
 import ProcessSupport
 import SyncCore
 
@@ -11,8 +12,16 @@ struct DaemonConfiguration: Sendable {
     var namespace: String
     var limits: Limits
     var slotBits: Int
+    /// A listening socket at `paths.socket` that the service manager handed over; `nil` if the daemon makes its own.
+    var inheritedSocket: Int32?
     /// Which layers gave something, for STATUS.
     var source: String
+}
+
+/// What can change while the daemon runs.
+struct ReloadableSettings: Sendable {
+    var logLevel: Logger.Level
+    var limits: Limits
 }
 
 /// Every key that syncd reads; `--help` and the README's table come from here.
@@ -28,7 +37,7 @@ enum SyncdConfiguration {
     static let slotBits = ConfigurationKey(
         "SYNCD_TABLE_BITS", default: "20", help: "the tag table has 2^bits slots, 16 to 24")
 
-    static let keys = [socket, redisEnabled, redisURL, namespace, slotBits, .logLevel]
+    static let keys = [socket, redisEnabled, redisURL, namespace, slotBits, .logLevel, .logFormat]
 
     /// The key of an adjustable limit.
     static func key(_ limit: Limits.Adjustable) -> ConfigurationKey {
@@ -36,20 +45,47 @@ enum SyncdConfiguration {
         return ConfigurationKey(name, default: String(Limits()[keyPath: limit.path]), help: "limit \(limit.name)")
     }
 
-    static func read(_ settings: Settings) throws -> DaemonConfiguration {
+    /// `FileDescriptorName=` of the socket that is handed over.
+    static let socketName = "syncd"
+
+    static func read(_ settings: Settings, sockets: InheritedSockets) throws -> DaemonConfiguration {
+        let isRedis = try settings.flag(redisEnabled)
+        let paths = try RuntimePaths(socket: try settings.required(socket))
+        return DaemonConfiguration(
+            paths: paths,
+            mode: isRedis ? .redis : .embedded,
+            endpoint: isRedis ? try endpoint(settings) : nil,
+            namespace: try readNamespace(settings),
+            limits: try readLimits(settings),
+            slotBits: try settings.integer(slotBits, in: TagTableLayout.slotBitsRange),
+            inheritedSocket: try inherited(sockets, path: paths.socket),
+            source: settings.source)
+    }
+
+    /// What SIGHUP reads again.
+    static func readReloadable(_ settings: Settings) throws -> ReloadableSettings {
+        ReloadableSettings(logLevel: try settings.logLevel(), limits: try readLimits(settings))
+    }
+
+    private static func readLimits(_ settings: Settings) throws -> Limits {
         var limits = Limits()
         for limit in Limits.adjustable {
             limits[keyPath: limit.path] = try settings.integer(key(limit), in: limit.range)
         }
-        let isRedis = try settings.flag(redisEnabled)
-        return DaemonConfiguration(
-            paths: try RuntimePaths(socket: try settings.required(socket)),
-            mode: isRedis ? .redis : .embedded,
-            endpoint: isRedis ? try endpoint(settings) : nil,
-            namespace: try readNamespace(settings),
-            limits: limits,
-            slotBits: try settings.integer(slotBits, in: TagTableLayout.slotBitsRange),
-            source: settings.source)
+        return limits
+    }
+
+    /// Table and journal lie beside the socket: one somewhere else would separate them from their workers.
+    private static func inherited(_ sockets: InheritedSockets, path: String) throws(ConfigurationError) -> Int32? {
+        guard let descriptor = try sockets.listener(named: socketName, kind: .unix) else { return nil }
+        let bound = InheritedSocket.unixPath(of: descriptor)
+        guard bound == path else {
+            throw ConfigurationError(
+                key: socket.name,
+                "\(socket.name)=\(path): the socket that was handed over is at \(bound ?? "no path"); give both the same"
+            )
+        }
+        return descriptor
     }
 
     private static func endpoint(_ settings: Settings) throws -> RedisEndpoint {

@@ -103,7 +103,7 @@ enum Listener {
     private static let backlog: Int32 = 4096
 
     static func listen(
-        path: String, daemon: NIOLoopBound<Daemon>, group: MultiThreadedEventLoopGroup
+        _ configuration: DaemonConfiguration, daemon: NIOLoopBound<Daemon>, group: MultiThreadedEventLoopGroup
     ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: backlog)
@@ -117,10 +117,12 @@ enum Listener {
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }
+        // Closing it leaves the path alone, and who connects meanwhile waits for the next daemon.
+        if let inherited = configuration.inheritedSocket { return try await bootstrap.withBoundSocket(inherited).get() }
         // Owner and group may connect; what is bound has its mode from the start.
         let old = umask(0o117)
         defer { umask(old) }
-        return try await bootstrap.bind(unixDomainSocketPath: path).get()
+        return try await bootstrap.bind(unixDomainSocketPath: configuration.paths.socket).get()
     }
 
     /// `struct ucred` of the kernel.

@@ -1,0 +1,110 @@
+import Glibc
+import IPC
+import Logging
+import NIOCore
+import NIOPosix
+import ProcessSupport
+import Synchronization
+
+/// The daemon's life: lock, table, journal, beat, listen; then do what the administrator asks, and end without losing
+/// a reply.
+struct DaemonProcess {
+    let configuration: DaemonConfiguration
+    let manager: ServiceManager
+    /// Reads log level and limits again.
+    let reload: () throws -> ReloadableSettings
+
+    /// What is under way at the end may take so long to be answered.
+    private static let drainTime = Duration.milliseconds(500)
+
+    private let logger = Logger(label: "syncd")
+
+    func run() async throws {
+        let paths = configuration.paths
+        try paths.prepare()
+        let lock = try RuntimeLock(paths.lock)
+        let (table, isTableNew) = try TagTableFile.openOrCreate(path: paths.table, slotBits: configuration.slotBits)
+        let journal = try openJournal()
+        // A socket that was handed over is not this process's to remove, now or at the end.
+        if configuration.inheritedSocket == nil { try paths.removeStaleSocket() }
+
+        // One thread: the brain, the listener and all connections live on it.
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let eventLoop = group.any()
+        let (requests, request) = AsyncStream.makeStream(of: ProcessRequest.self)
+        let isCut = Atomic(false)
+        let signals = ProcessSignals {
+            if case .shutdown(.immediate, _) = $0 { isCut.store(true, ordering: .relaxed) }
+            request.yield($0)
+        }
+        let daemon = try await eventLoop.submit { [configuration, manager, logger] in
+            let daemon = Daemon(
+                configuration: configuration, table: table, isTableNew: isTableNew, journal: journal,
+                eventLoop: eventLoop, logger: logger)
+            daemon.onShutdownAsked = { request.yield(.shutdown(.drain, reason: "SHUTDOWN")) }
+            daemon.onStateChanged = { manager.notify(.status($0.description)) }
+            daemon.start()
+            _ = Watchdog()?.start(on: eventLoop, manager: manager)
+            return NIOLoopBound(daemon, eventLoop: eventLoop)
+        }.get()
+        let listener = try await Listener.listen(configuration, daemon: daemon, group: group)
+        logger.notice(
+            "syncd listens",
+            metadata: [
+                "socket": "\(paths.socket)", "socket-activated": "\(configuration.inheritedSocket != nil)",
+                "mode": "\(configuration.mode.rawValue)", "pid": "\(getpid())", "version": "\(Version.current)",
+            ])
+        manager.notify(.ready, isWaiting: true)
+
+        var end = ShutdownMode.drain
+        for await request in requests {
+            guard case .shutdown(let mode, let reason) = request else {
+                try await reloadSettings(daemon, on: eventLoop)
+                continue
+            }
+            logger.notice("syncd is stopping", metadata: ["reason": "\(reason)", "mode": "\(mode.rawValue)"])
+            end = mode
+            break
+        }
+        manager.notify(.stopping, .status("stopping"), isWaiting: true)
+
+        // Nobody connects any more; who is connected gets what was asked for. A listener of our own removes its path.
+        try? await listener.close().get()
+        try await eventLoop.submit { daemon.value.beginStop() }.get()
+        let deadline = ContinuousClock.now + Self.drainTime
+        while end == .drain, !isCut.load(ordering: .relaxed), ContinuousClock.now < deadline,
+            try await eventLoop.submit({ daemon.value.isBusy }).get()
+        {
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        try await eventLoop.flatSubmit { daemon.value.stop() }.get()
+        try await group.shutdownGracefully()
+        signals.cancel()
+        withExtendedLifetime(lock) {}
+    }
+
+    /// A configuration that can't be used changes nothing.
+    private func reloadSettings(_ daemon: NIOLoopBound<Daemon>, on eventLoop: any EventLoop) async throws {
+        manager.notify(.reloadingNow, isWaiting: true)
+        do {
+            let settings = try reload()
+            ProcessLog.setLevel(settings.logLevel)
+            try await eventLoop.submit { daemon.value.adopt(settings.limits) }.get()
+            logger.notice("configuration reloaded", metadata: ["log-level": "\(settings.logLevel)"])
+        } catch let error as ConfigurationError {
+            logger.error("the configuration was not reloaded", metadata: ["error": "\(error)"])
+        }
+        manager.notify(.ready, isWaiting: true)
+    }
+
+    private func openJournal() throws -> JournalDirectory {
+        do {
+            return try JournalDirectory(path: configuration.paths.journal)
+        } catch {
+            throw RuntimeDirectoryError(
+                description:
+                    "\(configuration.paths.journal): the journal directory cannot be used: \(error); make it writable, or set SYNCD_SOCKET to a path elsewhere",
+                status: .configuration)
+        }
+    }
+}
