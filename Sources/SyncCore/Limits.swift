@@ -8,6 +8,8 @@ package struct Limits: Sendable, Equatable {
     package var clients = 1024
     /// Requests of one connection that are not answered yet. At it, reading from the connection pauses.
     package var requestsInFlight = 1024
+    /// Pushes wait apart from replies while more bytes than this are with the kernel or before it.
+    package var comfortableBytes = 256 << 10
     /// Bytes of pushes that wait for one connection. More collapse into one `epoch` push.
     package var waitingPushBytes = 1 << 20
     /// Bytes of any output that wait for one connection. At it, the connection is closed.

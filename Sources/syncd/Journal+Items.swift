@@ -2,19 +2,18 @@ import IPC
 import SyncCore
 
 extension JournalDirectory {
-    /// What the directory asks of the brain. Intents of living owners ask for nothing: their owners will commit or
-    /// rename them. Foreign files are left alone.
+    /// What the directory asks of the brain.
     func items() throws(SystemError) -> [JournalItem] {
         try scan().compactMap { file in
-            switch file.kind {
-            case .intent where file.isOwnerAlive: nil
-            case .intent:
-                JournalItem(name: file.name, kind: file.tags == nil ? .incomplete : .orphan, tags: file.tags ?? [])
-            case .orphan: JournalItem(name: file.name, kind: .orphan, tags: file.tags ?? [])
-            case .owed: JournalItem(name: file.name, kind: .owed, tags: file.tags ?? [])
-            case .marker: JournalItem(name: file.name, kind: .marker, tags: [])
-            case .foreign: nil
-            }
+            let kind: JournalItem.Kind? =
+                switch file.demand {
+                case .owed: .owed
+                case .orphan: .orphan
+                case .incomplete: .incomplete
+                case .marker: .marker
+                case nil: nil
+                }
+            return kind.map { JournalItem(name: file.name, kind: $0, tags: file.tags ?? []) }
         }
     }
 }

@@ -10,8 +10,8 @@ struct Backoff: Sendable {
     mutating func reset() { ceiling = Self.first }
 
     /// Nanoseconds until the next attempt.
-    mutating func next() -> UInt64 {
+    mutating func next(_ random: (ClosedRange<UInt64>) -> UInt64) -> UInt64 {
         defer { ceiling = min(2 * ceiling, Self.longest) }
-        return UInt64.random(in: (ceiling / 2)...ceiling)
+        return random((ceiling / 2)...ceiling)
     }
 }

@@ -13,27 +13,34 @@ import Synchronization
 public final class JournalDirectory: Sendable {
     /// Path of the directory.
     public let path: String
-    private let directory: FileDescriptor
-    private let owner = JournalName.newOwner(processID: getpid())
+    private let files: any JournalFiles
+    private let owner: String
     private let nextNumber = Atomic<UInt64>(1)
 
     /// Opens the directory; where there is none, it is made, with the mode 1770: workers may add files, and only
     /// the owner of a file and of the directory may delete or rename it.
-    public init(path: String) throws(SystemError) {
-        self.path = path
+    public convenience init(path: String) throws(SystemError) {
         if mkdir(path, 0o1770) == 0 { chmod(path, 0o1770) }
-        directory = try FileDescriptor(path: path, flags: O_RDONLY | O_DIRECTORY)
+        self.init(
+            try SystemJournalFiles(path: path), path: path, owner: JournalName.newOwner(processID: getpid()))
+    }
+
+    /// The directory that `files` are. `owner`: a name that nobody has had.
+    package init(_ files: any JournalFiles, path: String, owner: String) {
+        self.path = path
+        self.files = files
+        self.owner = owner
     }
 
     /// All files that mean something, in the order of their names, and all that don't, as foreign ones. Locks are
     /// not listed, and of living owners' intents only the name.
     public func scan() throws(SystemError) -> [JournalFile] {
         var living: [String: Bool] = [:]
-        var files: [JournalFile] = []
-        for name in try names() where !name.hasPrefix(JournalName.temporaryPrefix) && !isLock(name) {
-            if let file = try file(name, living: &living) { files.append(file) }
+        var found: [JournalFile] = []
+        for name in try files.names() where !name.hasPrefix(JournalName.temporaryPrefix) && !isLock(name) {
+            if let file = try file(name, living: &living) { found.append(file) }
         }
-        return files
+        return found
     }
 
     /// `nil`: it is gone already. `living` remembers which owners have been looked at.
@@ -63,17 +70,14 @@ public final class JournalDirectory: Sendable {
     /// Whether the process that goes by this name lives: it holds its lock. Where that can't be seen it counts as
     /// dead: then its writes are invalidated too early and once more later, instead of never.
     public func isOwnerAlive(_ owner: String) -> Bool {
-        guard JournalName.isOwner(owner),
-            let file = try? FileDescriptor(name: owner + JournalName.lockSuffix, in: directory, flags: O_RDONLY)
-        else { return false }
-        return !file.canBeShared()
+        JournalName.isOwner(owner) && files.isLocked(owner + JournalName.lockSuffix)
     }
 
     /// Deletes a file; one that is gone already is no error.
     public func remove(_ name: String) throws(SystemError) {
-        guard unlinkat(directory.number, name, 0) != 0 else { return }
-        let error = SystemError.last
-        if error != .missing { throw error }
+        do throws(SystemError) {
+            try files.remove(name)
+        } catch .missing {}
     }
 
     /// Writes down an invalidation that syncd owes.
@@ -92,7 +96,7 @@ public final class JournalDirectory: Sendable {
 
     /// Deletes the locks of dead owners who left nothing else behind.
     public func removeFreeLocks() throws(SystemError) {
-        let names = try names()
+        let names = try files.names()
         let busy = Set(names.compactMap { JournalName($0)?.owner })
         for name in names where isLock(name) {
             let owner = String(name.dropLast(JournalName.lockSuffix.count))
@@ -108,84 +112,35 @@ public final class JournalDirectory: Sendable {
     /// Complete before it gets its name.
     private func write(_ name: String, _ content: ByteBuffer) throws(SystemError) {
         let temporary = JournalName.temporaryPrefix + name
-        do {
-            try directory.writeNewFile(temporary, content)
+        do throws(SystemError) {
+            try files.write(temporary, content)
         } catch .exists {
             // Left over from a syncd that was killed here.
-            unlinkat(directory.number, temporary, 0)
-            try directory.writeNewFile(temporary, content)
+            try files.remove(temporary)
+            try files.write(temporary, content)
         }
-        guard renameat(directory.number, temporary, directory.number, name) == 0 else {
-            let error = SystemError.last
-            unlinkat(directory.number, temporary, 0)
+        do throws(SystemError) {
+            try files.rename(temporary, to: name)
+        } catch {
+            try? files.remove(temporary)
             throw error
         }
-    }
-
-    private func names() throws(SystemError) -> [String] {
-        // A descriptor of its own: closedir closes it, and its place in the directory begins at the start.
-        let descriptor = openat(directory.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw .last }
-        guard let stream = fdopendir(descriptor) else {
-            let error = SystemError.last
-            close(descriptor)
-            throw error
-        }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while true {
-            errno = 0
-            guard let entry = readdir(stream) else { break }
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        guard errno == 0 else { throw .last }
-        return names.sorted()
     }
 
     private enum Content {
         case tags([ByteBuffer])
         /// Incomplete, or not read.
         case absent
-        /// No regular file, too large, or not for us to read.
         case foreign
         /// Deleted or renamed since the directory was read.
         case gone
     }
 
     private func read(_ name: String) throws(SystemError) -> Content {
-        do throws(SystemError) {
-            let file = try FileDescriptor(name: name, in: directory, flags: O_RDONLY)
-            let status = try file.status()
-            guard status.isRegular, status.bytes <= JournalContent.maximumBytes else { return .foreign }
-            guard let tags = JournalContent.decode(file.content(upTo: status.bytes)) else { return .absent }
-            return .tags(tags)
-        } catch .missing {
-            return .gone
-        } catch {
-            // The file is sound, this process is not: what it says may not be passed over.
-            if error.isShortage { throw error }
-            return .foreign
+        switch try files.read(name) {
+        case .bytes(let bytes): JournalContent.decode(bytes).map { .tags($0) } ?? .absent
+        case .foreign: .foreign
+        case .gone: .gone
         }
-    }
-}
-
-extension FileDescriptor {
-    /// Whether nobody holds this file's lock.
-    fileprivate func canBeShared() -> Bool { flock(number, LOCK_SH | LOCK_NB) == 0 }
-
-    /// Up to `count` bytes from the start.
-    fileprivate func content(upTo count: Int) -> ByteBuffer {
-        var content = ByteBuffer()
-        while content.readableBytes < count {
-            let missing = count - content.readableBytes
-            let got = content.writeWithUnsafeMutableBytes(minimumWritableBytes: missing) { memory in
-                max(0, read(number, memory.baseAddress, missing))
-            }
-            if got == 0 { break }
-        }
-        return content
     }
 }

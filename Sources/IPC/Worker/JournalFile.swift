@@ -29,9 +29,36 @@ public struct JournalFile: Sendable, Hashable {
     public var tags: [ByteBuffer]?
 }
 
+extension JournalFile {
+    /// What a file asks of syncd.
+    package enum Demand: Sendable {
+        /// Append the tags.
+        case owed
+        /// Append the tags now, and once more later.
+        case orphan
+        /// Nothing but to be deleted: its database write had not begun.
+        case incomplete
+        /// Replace the incarnation.
+        case marker
+    }
+
+    /// `nil`: to be left alone. Intents of living owners ask for nothing, their owners will commit or rename them;
+    /// nor do foreign files.
+    package var demand: Demand? {
+        switch kind {
+        case .intent where isOwnerAlive: nil
+        case .intent: tags == nil ? .incomplete : .orphan
+        case .orphan: .orphan
+        case .owed: .owed
+        case .marker: .marker
+        case .foreign: nil
+        }
+    }
+}
+
 /// How files in the journal directory are called: `<16 hex digits>-<pid>-<number>.<kind>`, the part before the
 /// number being the owner, and `<owner>.lock`.
-struct JournalName: Hashable {
+package struct JournalName: Hashable {
     var owner: String
     var number: UInt64
     var kind: JournalFile.Kind
@@ -62,7 +89,12 @@ struct JournalName: Hashable {
 
     /// A name that nobody has had: 64 random bits and the process id.
     static func newOwner(processID: Int32) -> String {
-        let digits = String(UInt64.random(in: 0...UInt64.max), radix: 16)
+        owner(random: UInt64.random(in: 0...UInt64.max), processID: processID)
+    }
+
+    /// The name that these random bits make.
+    package static func owner(random: UInt64, processID: Int32) -> String {
+        let digits = String(random, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits + "-\(processID)"
     }
 

@@ -68,8 +68,9 @@ public final class SyncdClient: Sendable {
             of: Push.self, bufferingPolicy: .bufferingNewest(maximumPushes))
         let observer = ClientObserver(notify: notify)
         do {
-            _ = try await SyncdConnection.open(
-                path: path, settings: settings, clock: .boot, eventLoop: eventLoop, observer: observer)
+            _ = try await SyncdConnection.connect(path: path, eventLoop: eventLoop) { [settings] in
+                ConnectionHandler(settings: settings, clock: .boot, observer: observer)
+            }
         } catch {
             throw .unreachable(path: path, reason: "\(error)")
         }

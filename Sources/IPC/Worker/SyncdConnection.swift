@@ -15,17 +15,15 @@ struct SyncdConnection: Sendable {
         self.identity = ObjectIdentifier(handler.value)
     }
 
-    /// Connects. `observer` hears of everything else.
-    static func open(
-        path: String, settings: ConnectionSettings, clock: WorkerClock, eventLoop: any EventLoop,
-        observer: any ConnectionObserver
+    /// Connects to a Unix socket.
+    static func connect(
+        path: String, eventLoop: any EventLoop, makeHandler: @escaping @Sendable () -> any ChannelHandler
     ) async throws -> any Channel {
         try await ClientBootstrap(group: eventLoop)
             .connectTimeout(.nanoseconds(Int64(TrustTiming.silenceNanoseconds)))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        ConnectionHandler(settings: settings, clock: clock, observer: observer))
+                    try channel.pipeline.syncOperations.addHandler(makeHandler())
                 }
             }
             .connect(unixDomainSocketPath: path)

@@ -34,16 +34,17 @@ final class SyncdSession: ConnectionObserver {
     private let state = Mutex(State())
     private let notify: AsyncStream<CacheNotification>.Continuation
     private let eventLoop: any EventLoop
-    private let clock: WorkerClock
+    private let platform: WorkerPlatform
+    private var clock: WorkerClock { platform.clock }
     private let logger: Logger
 
     init(
-        l1: L1Cache, eventLoop: any EventLoop, clock: WorkerClock, logger: Logger,
+        l1: L1Cache, eventLoop: any EventLoop, platform: WorkerPlatform, logger: Logger,
         notify: AsyncStream<CacheNotification>.Continuation
     ) {
         self.l1 = l1
         self.eventLoop = eventLoop
-        self.clock = clock
+        self.platform = platform
         self.logger = logger
         self.notify = notify
     }
@@ -137,7 +138,7 @@ final class SyncdSession: ConnectionObserver {
         if let mapped, mapped.isFile(at: path) { return }
         var replacement: MappedTagTable?
         do {
-            replacement = try MappedTagTable(path: path)
+            replacement = try platform.openTable(path)
         } catch {
             logger.debug("no L1: the tag table can't be mapped", metadata: ["error": "\(error)"])
         }
@@ -157,7 +158,7 @@ final class SyncdSession: ConnectionObserver {
         }
         var replacement: Journal?
         do {
-            replacement = try Journal(path: path)
+            replacement = try platform.openJournal(path)
         } catch {
             logger.debug("the journal can't be used", metadata: ["error": "\(error)"])
         }

@@ -16,7 +16,8 @@ public final class SyncedCache: Sendable {
     let l1: L1Cache
     let flights = Flights()
     let directLoads: DirectLoads
-    let clock: WorkerClock
+    let platform: WorkerPlatform
+    var clock: WorkerClock { platform.clock }
     let limits = WireLimits()
     private let eventLoop: any EventLoop
     private let logger: Logger
@@ -27,19 +28,27 @@ public final class SyncedCache: Sendable {
 
     /// A cache that is not connected yet. `eventLoop` carries the connection.
     public convenience init(configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger) {
-        self.init(configuration: configuration, eventLoop: eventLoop, logger: logger, clock: .boot)
+        self.init(configuration: configuration, eventLoop: eventLoop, logger: logger, platform: .system())
     }
 
-    init(configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger, clock: WorkerClock) {
+    convenience init(
+        configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger, clock: WorkerClock
+    ) {
+        self.init(configuration: configuration, eventLoop: eventLoop, logger: logger, platform: .system(clock: clock))
+    }
+
+    package init(
+        configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger, platform: WorkerPlatform
+    ) {
         self.configuration = configuration
         self.eventLoop = eventLoop
         self.logger = logger
-        self.clock = clock
+        self.platform = platform
         (notifications, notify) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Self.maximumNotifications))
-        l1 = L1Cache(byteBudget: configuration.l1Bytes, now: clock.now)
+        l1 = L1Cache(byteBudget: configuration.l1Bytes, now: platform.clock.now)
         directLoads = DirectLoads(limit: configuration.maximumConcurrentLoads)
-        session = SyncdSession(l1: l1, eventLoop: eventLoop, clock: clock, logger: logger, notify: notify)
+        session = SyncdSession(l1: l1, eventLoop: eventLoop, platform: platform, logger: logger, notify: notify)
         if let path = configuration.socketPath {
             session.useJournal(at: RuntimeDirectory.journal(socketPath: path), isConfirmed: false)
         }
@@ -52,12 +61,14 @@ public final class SyncedCache: Sendable {
         guard let path = configuration.socketPath else { return await untilCancelled() }
         let settings = ConnectionSettings(
             clientName: configuration.clientName, isTracking: true, channels: configuration.subscribedChannels)
+        let makeHandler: @Sendable () -> any ChannelHandler = { [clock, session] in
+            ConnectionHandler(settings: settings, clock: clock, observer: session)
+        }
         var backoff = Backoff()
         while !Task.isCancelled {
             let generation = session.current.generation
             do {
-                let channel = try await SyncdConnection.open(
-                    path: path, settings: settings, clock: clock, eventLoop: eventLoop, observer: session)
+                let channel = try await platform.connect(path, eventLoop, makeHandler)
                 try await withTaskCancellationHandler {
                     try await channel.closeFuture.get()
                 } onCancel: {
@@ -67,7 +78,7 @@ public final class SyncedCache: Sendable {
                 logger.trace("syncd can't be reached", metadata: ["socket": "\(path)", "error": "\(error)"])
             }
             if session.current.generation > generation { backoff.reset() }
-            try? await clock.sleep(clock.now() + backoff.next())
+            try? await clock.sleep(clock.now() + backoff.next(platform.random))
         }
     }
 
@@ -77,6 +88,9 @@ public final class SyncedCache: Sendable {
 
     /// How the cache is at this moment.
     public var status: CacheStatus { session.status }
+
+    /// Callers that wait for somebody else's load, or for their turn.
+    package var waitingCount: Int { flights.waitingCount + directLoads.waitingCount }
 
     /// Figures of the application that syncd shows in STATUS for this client, in place of those given before. They
     /// are sent once a second, together with those of L1.

@@ -9,11 +9,13 @@ public struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
     /// `errno` after the call.
     public var code: Int32
 
+    package init(code: Int32) { self.code = code }
+
     /// The error that the last call of this thread left behind.
     static var last: SystemError { SystemError(code: errno) }
 
-    static let missing = SystemError(code: ENOENT)
-    static let exists = SystemError(code: EEXIST)
+    package static let missing = SystemError(code: ENOENT)
+    package static let exists = SystemError(code: EEXIST)
 
     /// Whether descriptors or memory ran out: the same call may succeed later.
     var isShortage: Bool { [EMFILE, ENFILE, ENOMEM].contains(code) }

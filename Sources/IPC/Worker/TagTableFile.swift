@@ -35,20 +35,27 @@ public enum TagTableFileError: Error, Sendable, Equatable, CustomStringConvertib
 }
 
 /// A tag table that a syncd of this host made, mapped for reading.
-struct MappedTagTable: Sendable {
+package struct MappedTagTable: Sendable {
     let table: TagTable
-    private let file: FileStatus
+    private let isNamed: @Sendable (String) -> Bool
 
     /// Maps the file at `path`. Its size and header are checked before anything in it is believed.
     init(path: String) throws(TagTableFileError) {
-        (table, file) = try TagTableFile.open(path: path, isWritable: false)
+        let (table, file) = try TagTableFile.open(path: path, isWritable: false)
+        self.init(table) { path in
+            guard let current = try? FileStatus(path: path) else { return false }
+            return current.isSameFile(as: file)
+        }
+    }
+
+    /// A table that is mapped already; `isNamed` says whether a path still names it.
+    package init(_ table: TagTable, isNamed: @escaping @Sendable (String) -> Bool) {
+        self.table = table
+        self.isNamed = isNamed
     }
 
     /// Whether `path` still names the mapped file. A mapping keeps a deleted file alive, and nobody writes to that.
-    func isFile(at path: String) -> Bool {
-        guard let current = try? FileStatus(path: path) else { return false }
-        return current.isSameFile(as: file)
-    }
+    func isFile(at path: String) -> Bool { isNamed(path) }
 }
 
 /// The file in which a tag table outlives the syncd that writes it (docs/consistency.md, "The table file").

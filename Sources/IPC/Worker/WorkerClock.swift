@@ -1,13 +1,22 @@
 import NIOCore
 
 /// Where the worker's side takes the time from: the boot clock, or in tests a clock that is moved by hand.
-struct WorkerClock: Sendable {
+package struct WorkerClock: Sendable {
     /// CLOCK_BOOTTIME in nanoseconds.
-    var now: @Sendable () -> UInt64
+    let now: @Sendable () -> UInt64
     /// Returns at the given time; throws `CancellationError`.
-    var sleep: @Sendable (_ deadline: UInt64) async throws -> Void
+    let sleep: @Sendable (_ deadline: UInt64) async throws -> Void
     /// Does something on an event loop at the given time.
-    var schedule: @Sendable (any EventLoop, _ deadline: UInt64, @escaping @Sendable () -> Void) -> Void
+    let schedule: @Sendable (any EventLoop, _ deadline: UInt64, @escaping @Sendable () -> Void) -> Void
+
+    package init(
+        now: @escaping @Sendable () -> UInt64, sleep: @escaping @Sendable (UInt64) async throws -> Void,
+        schedule: @escaping @Sendable (any EventLoop, UInt64, @escaping @Sendable () -> Void) -> Void
+    ) {
+        self.now = now
+        self.sleep = sleep
+        self.schedule = schedule
+    }
 
     /// The real one.
     static let boot = WorkerClock(

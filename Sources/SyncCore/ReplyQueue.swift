@@ -1,6 +1,5 @@
 import DequeModule
 import IPCWire
-import SyncCore
 
 /// Puts replies back into the order of their requests: Redis' protocol knows no other way to tell whose they are.
 struct ReplyQueue {

@@ -1,0 +1,119 @@
+import IPCWire
+import NIOCore
+
+/// What one client is still to be told, and in which order. Decides; the connection writes.
+///
+/// Output has three stages. `writer` collects what one turn of the event loop produces and is flushed once.
+/// `inChannel` counts what the kernel has not taken yet. While that is much, pushes wait in `backlog`, apart from
+/// replies; a backlog beyond its limit collapses into one `epoch` push, which says all that it said. A client that
+/// lets even that grow is closed. Nobody else waits for it.
+package struct ClientOutput: Sendable {
+    private let limits: Limits
+    private var replies = ReplyQueue()
+    private var writer = RESPWriter(version: .v2)
+    private var version = RESPVersion.v2
+    private var backlog = RESPWriter(version: .v3)
+    private var isCollapsed = false
+    private var inChannel = 0
+
+    package init(limits: Limits) { self.limits = limits }
+
+    /// Requests that are not answered yet.
+    package var requestsInFlight: Int { replies.count }
+    package var unsentBytes: Int { inChannel + writer.buffer.readableBytes + backlog.buffer.readableBytes }
+
+    /// A request has come: its place among the replies.
+    package mutating func open() -> RequestID { replies.open() }
+
+    /// The answer to a request. It is written when all before it are.
+    package mutating func reply(_ request: RequestID, _ reply: Reply) {
+        replies.fill(request, reply)
+        while let reply = replies.next() {
+            // HELLO's own answer is in the protocol that it chose.
+            if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
+            if case .simple(.reset) = reply { setVersion(.v2) }
+            reply.encode(into: &writer)
+        }
+    }
+
+    /// An error that answers no request.
+    package mutating func refuse(_ why: String) {
+        writer.error(code: ErrorCode.generic.rawValue, message: why)
+    }
+
+    private mutating func setVersion(_ version: RESPVersion) {
+        self.version = version
+        writer = RESPWriter(version: version, buffer: writer.buffer)
+    }
+
+    /// A push for this client alone. The outcome of a fetch is an answer and never waits behind other pushes.
+    package mutating func push(_ push: Push) {
+        if case .fetched = push {
+            push.encode(into: &writer)
+        } else if mayPushNow {
+            push.encode(into: &writer)
+        } else if !isCollapsed {
+            backlog = RESPWriter(version: version, buffer: backlog.buffer)
+            push.encode(into: &backlog)
+        }
+    }
+
+    /// A push that was encoded once for all who track; those speak RESP3.
+    package mutating func push(encoded: ByteBuffer) {
+        if mayPushNow {
+            writer.buffer.writeImmutableBuffer(encoded)
+        } else if !isCollapsed {
+            backlog.buffer.writeImmutableBuffer(encoded)
+        }
+    }
+
+    private var mayPushNow: Bool {
+        !isCollapsed && backlog.buffer.readableBytes == 0 && inChannel < limits.comfortableBytes
+    }
+
+    package enum FlushAction: Equatable {
+        case nothing
+        case write(ByteBuffer)
+        /// It does not read.
+        case close(unsentBytes: Int)
+    }
+
+    /// The turn is over: what is to be handed to the channel, and whether its pushes have just collapsed.
+    package mutating func flush() -> (action: FlushAction, hasCollapsed: Bool) {
+        var hasCollapsed = false
+        if backlog.buffer.readableBytes > limits.waitingPushBytes {
+            backlog.buffer.clear()
+            isCollapsed = true
+            hasCollapsed = true
+        }
+        if unsentBytes > limits.unsentBytes { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
+        guard writer.buffer.readableBytes > 0 else { return (.nothing, hasCollapsed) }
+        let buffer = writer.buffer
+        // The channel keeps the old storage until it is sent.
+        writer = RESPWriter(version: version)
+        inChannel += buffer.readableBytes
+        return (.write(buffer), hasCollapsed)
+    }
+
+    package enum SentAction: Equatable {
+        case nothing
+        /// The pushes that collapsed are made up for by this one.
+        case pushEpoch
+        case write(ByteBuffer)
+    }
+
+    /// The kernel has taken so much.
+    package mutating func sent(_ bytes: Int) -> SentAction {
+        inChannel -= bytes
+        guard inChannel < limits.comfortableBytes else { return .nothing }
+        if isCollapsed {
+            isCollapsed = false
+            return .pushEpoch
+        }
+        guard backlog.buffer.readableBytes > 0 else { return .nothing }
+        let buffer = backlog.buffer
+        backlog = RESPWriter(version: version)
+        inChannel += buffer.readableBytes
+        return .write(buffer)
+    }
+}
