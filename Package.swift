@@ -67,6 +67,15 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        .executableTarget(
+            name: "simulate",
+            dependencies: [
+                "SyncCore", "IPC", nioCore, logging, deque, arguments,
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+
         .target(
             name: "TestSupport",
             dependencies: ["IPCWire", nioCore, nioPosix],
@@ -84,6 +93,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "SyncdTests", dependencies: ["syncd", "SyncCore", "TestSupport", nioCore, nioPosix],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SimulateTests",
+            dependencies: ["simulate", "syncd", "SyncCore", "IPC", "TestSupport", nioCore, nioPosix, logging],
             swiftSettings: strict),
         .testTarget(
             name: "APIWorkerTests", dependencies: ["apiworker", "TestSupport", nioCore], swiftSettings: strict),

@@ -1,0 +1,51 @@
+/// Counts of what happened, by name; `goal: …` are the rare situations that a campaign must have reached.
+struct Figures {
+    private(set) var counts: [String: Int] = [:]
+
+    mutating func add(_ name: String, _ count: Int = 1) { counts[name, default: 0] += count }
+
+    mutating func merge(_ other: Figures) { counts.merge(other.counts, uniquingKeysWith: +) }
+
+    subscript(_ name: String) -> Int { counts[name] ?? 0 }
+
+    /// The rare situations of docs/simulation.md.
+    static let goals: [String] = [
+        "goal: link lost and resumed in the same epoch",
+        "goal: epoch raised: incarnation",
+        "goal: epoch raised: trimmed",
+        "goal: epoch raised: discontinuous",
+        "goal: isolated: another process",
+        "goal: isolated: log vanished",
+        "goal: isolated: another log",
+        "goal: isolated: went back",
+        "goal: isolated: changed",
+        "goal: isolated: damaged",
+        "goal: isolated: replica",
+        "goal: isolated: entries missing",
+        "goal: isolated: append timed out",
+        "goal: isolated: no probe for 2 s",
+        "goal: stale fill refused",
+        "goal: lease passed on after its holder left",
+        "goal: lease passed on after its time",
+        "goal: L1 not believed for an old beat while connected",
+        "goal: beat received late",
+        "goal: L1 hit in the last percent of the trust window",
+        "goal: append timed out but happened",
+        "goal: invalidation appended twice",
+        "goal: pushes collapsed into one",
+        "goal: output limit closed a client",
+        "goal: all workers read the database",
+        "goal: failover lost an acknowledged entry",
+        "goal: subscription lost and caught up from the stream",
+        "goal: link lost while catching up",
+        "goal: link lost while replacing the log",
+        "goal: write deferred",
+        "goal: marker written",
+        "goal: intent of a dead owner collected",
+        "goal: orphan appended once more",
+        "goal: shared load not fresh for a joiner",
+    ]
+
+    /// Which goals were not reached.
+    var missing: [String] { Self.goals.filter { self[$0] == 0 } }
+}

@@ -1,0 +1,131 @@
+import SyncCore
+
+/// What one seed is like: sizes, weights, limits. Drawn per seed, so that some seeds are calm, some switch whole
+/// classes of faults off, and some do one thing all the time.
+struct Plan {
+    var hosts = 1
+    var workersPerHost = 1
+    var keys = 2
+    var isEmbedded = false
+    var limits = Limits()
+    var concurrentLoads = 64
+    var waitMilliseconds: UInt64 = 1000
+    var ttlMilliseconds: UInt64 = 60_000
+
+    // The database.
+    var slowest: UInt64 = 2_500_000_000
+    var slowLoads = 5
+    var slowWrites = 5
+    var failingLoads = 2
+    var failingWrites = 4
+
+    // Sockets and Redis.
+    var socketDelay: ClosedRange<UInt64> = 5_000...100_000
+    var isSlicing = false
+    var redisDelay: ClosedRange<UInt64> = 50_000...1_000_000
+    var lostMessages = 0
+    var hidesIdentity = false
+    var replicationLag: UInt64 = 500_000_000
+
+    // Processes. Once in so many times; 0: never.
+    var pauses = 0
+    var turnInterruptions = 0
+    var longestStop: UInt64 = 3_000_000_000
+
+    /// The mean time between two actions, in ns.
+    var pace: UInt64 = 10_000_000
+    var weights: [Action: Int] = [:]
+
+    /// What the driver does.
+    enum Action: String, CaseIterable {
+        case read, burst, write, invalidate
+        case killWorker, stopWorker, restartWorker
+        case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
+        case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
+        case stopRedis, restartRedis, loseRedis, failOver, splitBrain, demote
+        case flushAll, deleteKey, damageKey, trim, deleteEntry, goBack, evictValues, refuseWrites, refuseAll
+        case fillJournal, closeJournal
+
+        /// The class that a seed may switch off.
+        var group: Int {
+            switch self {
+            case .read, .burst, .write, .invalidate: 0
+            case .killWorker, .stopWorker, .restartWorker: 1
+            case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
+            case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
+            case .stopRedis, .restartRedis, .loseRedis, .failOver, .splitBrain, .demote: 4
+            case .flushAll, .deleteKey, .damageKey, .trim, .deleteEntry, .goBack, .evictValues, .refuseWrites,
+                .refuseAll:
+                5
+            case .fillJournal, .closeJournal: 6
+            }
+        }
+
+        var weight: Int {
+            switch self {
+            case .read: 300
+            case .burst: 40
+            case .write: 60
+            case .invalidate: 15
+            case .restartWorker, .restartSyncd: 30
+            case .killWorker, .killSyncd, .stopWorker, .stopSyncd: 6
+            case .duplicateSyncd, .wipeDirectory, .damageKey, .goBack, .demote: 1
+            case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis, .deleteEntry: 2
+            case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 4
+            case .stopRedis, .restartRedis, .failOver, .splitBrain, .trim, .evictValues, .refuseWrites, .refuseAll: 3
+            }
+        }
+    }
+
+    init(seed: UInt64) {
+        var random = SeededRandom(seed: seed ^ 0x5eed)
+        hosts = [1, 1, 2, 2, 2, 3][random.below(6)]
+        workersPerHost = 1 + random.below(3)
+        keys = 1 + random.below(4)
+        isEmbedded = hosts == 1 && random.oneIn(2)
+        if random.oneIn(3) { limits.leaseNanoseconds = 2_000_000_000 }
+        if random.oneIn(3) {
+            limits.comfortableBytes = 1 << 10
+            limits.waitingPushBytes = 2 << 10
+            limits.unsentBytes = 8 << 10
+        }
+        if random.oneIn(4) { limits.owed = 2 }
+        if random.oneIn(4) { limits.entriesPerPage = 2 }
+        if random.oneIn(8) { limits.pendingAppends = 3 }
+        if random.oneIn(6) { concurrentLoads = 1 }
+        if random.oneIn(4) { waitMilliseconds = random.oneIn(2) ? 0 : 100 }
+        if random.oneIn(4) { ttlMilliseconds = 500 }
+        if random.oneIn(4) { slowLoads = 60 }
+        if random.oneIn(4) { slowWrites = 40 }
+        if random.oneIn(5) { (failingLoads, failingWrites) = (0, 0) }
+        if random.oneIn(5) { (failingLoads, failingWrites) = (20, 30) }
+        if random.oneIn(3) { socketDelay = 5_000...20_000_000 }
+        isSlicing = random.oneIn(4)
+        if random.oneIn(3) { redisDelay = 50_000...40_000_000 }
+        if random.oneIn(12) { redisDelay = 1_000_000...300_000_000 }
+        if random.oneIn(4) { lostMessages = [2, 10, 50, 100][random.below(4)] }
+        hidesIdentity = random.oneIn(10)
+        if random.oneIn(3) { replicationLag = 3_000_000_000 }
+        if random.oneIn(2) { pauses = [200, 1000][random.below(2)] }
+        if random.oneIn(2) { turnInterruptions = [100, 400, 2000][random.below(3)] }
+        if random.oneIn(3) { longestStop = 900_000_000 }
+        pace = [1_000_000, 4_000_000, 10_000_000, 30_000_000][random.below(4)]
+        let isGroupOff = (0...6).map { $0 > 0 && random.oneIn(3) }
+        let areFaultsRare = random.oneIn(3)
+        for action in Action.allCases where !isGroupOff[action.group] {
+            var weight = action.weight
+            if action.group > 0 {
+                if random.oneIn(3) { weight = 0 }
+                if random.oneIn(8) { weight *= 8 }
+                if areFaultsRare { weight = (weight + 2) / 4 }
+            } else if random.oneIn(4) {
+                weight *= 3
+            }
+            if weight > 0 { weights[action] = weight }
+        }
+        // What is dead or stopped must be able to come back.
+        weights[.restartWorker] = 30
+        weights[.restartSyncd] = 30
+        weights[.read, default: 0] += 1
+    }
+}

@@ -1,0 +1,53 @@
+/// One seed from its begin to its end.
+struct Simulation {
+    struct Result {
+        var violation: Violation?
+        var hash: UInt64
+        var steps: Int
+        var figures: Figures
+        /// The last of what happened, if something is wrong.
+        var trace: [String]
+    }
+
+    let seed: UInt64
+    let steps: Int
+    let isTracing: Bool
+
+    /// How long everything may take to recover when faults end, in ns.
+    static let recovery: UInt64 = 15_000_000_000
+
+    // Unchecked: set and read by the one thread that runs simulations, one after the other.
+    nonisolated(unsafe) private static var world: World?
+
+    /// To be called once, before the first run. Returns whether runs will be deterministic.
+    static func prepare() -> Bool { JobHook.install { job in world?.enqueue(job) } }
+
+    func run() -> Result {
+        let world = World(seed: seed, isTracing: isTracing)
+        Self.world = world
+        let plan = Plan(seed: seed)
+        let driver = Driver(world: world, plan: plan)
+        let oracle = driver.oracle
+        while world.steps < steps, oracle.violation == nil, world.step() {}
+        let stepsWithFaults = world.steps
+        if oracle.violation == nil { calm(driver, world) }
+        var figures = oracle.figures
+        figures.merge(driver.database.figures)
+        figures.add("steps", world.steps)
+        figures.add("steps with faults", stepsWithFaults)
+        figures.add("simulated ms", Int((world.now - 1_000_000_000_000) / 1_000_000))
+        let trace = oracle.violation.map { world.record.last(80, about: $0.key) } ?? []
+        return Result(
+            violation: oracle.violation, hash: world.record.hash, steps: world.steps, figures: figures, trace: trace)
+    }
+
+    private func calm(_ driver: Driver, _ world: World) {
+        let oracle = driver.oracle
+        driver.calmDown()
+        let end = world.now + Self.recovery
+        // Reads from the start on, so that nobody can hide; the last of them count as hits.
+        driver.readEverywhere(every: 400_000_000, until: end - 4_000_000_000)
+        world.run(until: end, while: { oracle.violation == nil })
+        if oracle.violation == nil { driver.checkCalm() }
+    }
+}

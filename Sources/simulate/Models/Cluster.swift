@@ -1,0 +1,209 @@
+import IPCWire
+import NIOCore
+import SyncCore
+
+/// How the processes of a host reach Redis: until when requests, or answers, are held up by a cut.
+final class Network {
+    private let world: World
+    var requestsHeldUntil: UInt64 = 0
+    var answersHeldUntil: UInt64 = 0
+
+    init(world: World) { self.world = world }
+
+    var isCut: Bool { requestsHeldUntil > world.now || answersHeldUntil > world.now }
+    func heal() { (requestsHeldUntil, answersHeldUntil) = (0, 0) }
+}
+
+/// One Redis server process.
+// Unchecked: everything in a simulation runs on its one thread.
+final class RedisServer: Process, @unchecked Sendable {
+    var data: RedisData
+    private(set) var identity: ServerIdentity?
+    private(set) var isPrimary = true
+    /// What it answers to writes, or to everything, instead of carrying them out.
+    var refusal: Refusal?
+    private(set) var subscribers: [ServerConnection] = []
+    fileprivate var connections: [ServerConnection] = []
+    /// Share of published messages, in percent, that get lost.
+    var lostMessages = 0
+
+    enum Refusal {
+        /// OOM, MISCONF, NOREPLICAS: reads go on.
+        case writes
+        /// LOADING, BUSY.
+        case everything
+        /// `max number of clients reached`: those who are connected go on.
+        case connections
+    }
+
+    init(world: World, name: String, data: RedisData, identity: ServerIdentity?) {
+        self.data = data
+        self.identity = identity
+        super.init(world: world, name: name)
+    }
+
+    private var milliseconds: UInt64 { world.now / 1_000_000 }
+
+    func opened(_ connection: ServerConnection) { connections.append(connection) }
+
+    func isSubscriber(_ connection: ServerConnection) -> Bool { subscribers.contains { $0 === connection } }
+
+    func subscribe(_ connection: ServerConnection) { subscribers.append(connection) }
+
+    func forget(_ connection: ServerConnection) {
+        subscribers.removeAll { $0 === connection }
+        connections.removeAll { $0 === connection }
+    }
+
+    override func died() { dropConnections() }
+
+    /// Cuts everybody off (CLIENT KILL).
+    func dropConnections(where isIncluded: (ServerConnection) -> Bool = { _ in true }) {
+        for connection in connections where isIncluded(connection) { connection.closedByServer() }
+    }
+
+    /// It becomes a replica of another server, whose data it takes.
+    func demote(to primary: RedisServer) {
+        isPrimary = false
+        data = primary.data
+        if let identity {
+            self.identity = ServerIdentity(runID: identity.runID, replicationID: primary.identity?.replicationID ?? "-")
+        }
+    }
+
+    // MARK: Commands
+
+    struct Execution {
+        var reply: UpstreamReply?
+        var committed: (Incarnation, LogEntry)?
+    }
+
+    func execute(_ command: UpstreamCommand, as asker: ServerIdentity?, info: (ServerIdentity?, Bool)) -> Execution {
+        if refusal == .everything { return Execution(reply: .failed(.refused("LOADING"))) }
+        if refusal == .writes, command.isWrite { return Execution(reply: .failed(.refused("OOM"))) }
+        if !isPrimary, command.isWrite { return Execution(reply: .failed(.wrongRole("READONLY"))) }
+        switch command {
+        case .inspect(_, let last):
+            return Execution(
+                reply: .inspected(
+                    data.inspection(
+                        lastApplied: last, identity: info.0, isPrimary: info.1, version: "model", warnings: [])))
+        case .append(_, let append):
+            let done = data.append(append, identity: asker)
+            if let (incarnation, entry) = done.published { publish(.published(incarnation, entry)) }
+            return Execution(reply: done.reply, committed: done.published)
+        case .probe: return Execution(reply: data.probe())
+        case .read(_, let after, let count): return Execution(reply: data.read(after: after, count: count))
+        case .replace(_, let replace):
+            let (reply, isPublished) = data.replace(replace, identity: asker)
+            if isPublished { publish(.publishedUnreadable) }
+            return Execution(reply: reply)
+        case .publish: return Execution(reply: .published(receivers: 1))
+        case .get(_, let key): return Execution(reply: data.get(key, now: milliseconds))
+        case .set(let key, let entry, let ttl):
+            data.set(key, entry, ttlMilliseconds: ttl, now: milliseconds)
+            return Execution()
+        case .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe, .reconnect: return Execution()
+        }
+    }
+
+    private func publish(_ event: UpstreamEvent) {
+        for subscriber in subscribers where world.areFaultsOver || !world.random.percent(lostMessages) { subscriber.published(event) }
+    }
+}
+
+extension UpstreamCommand {
+    fileprivate var isWrite: Bool {
+        switch self {
+        case .append, .replace, .set: true
+        default: false
+        }
+    }
+
+    /// What its answer carries.
+    var id: UpstreamID? {
+        switch self {
+        case .inspect(let id, _), .append(let id, _), .probe(let id), .read(let id, _, _), .replace(let id, _),
+            .publish(let id, _), .get(let id, _):
+            id
+        default: nil
+        }
+    }
+}
+
+/// The servers that hold the log one after the other: a primary, what its replica has of it, and who was primary
+/// before.
+final class Cluster {
+    private let world: World
+    private let plan: Plan
+    private(set) var primary: RedisServer
+    /// A deposed primary that does not know it yet.
+    private(set) var former: RedisServer?
+    private var replica: RedisData
+    private var number = 1
+    /// From when on everything that hosts do reaches the present primary.
+    private(set) var splitUntil: UInt64 = 0
+
+    init(world: World, plan: Plan) {
+        self.world = world
+        self.plan = plan
+        replica = RedisData()
+        primary = RedisServer(
+            world: world, name: "redis1", data: RedisData(),
+            identity: plan.hidesIdentity ? nil : ServerIdentity(runID: "run1", replicationID: "replid1"))
+        primary.lostMessages = plan.lostMessages
+        replicate()
+    }
+
+    private func replicate() {
+        world.after(world.random.number(1_000_000...plan.replicationLag), nil, "replicate") { [self] in
+            if primary.isAlive, !primary.isStopped { replica = primary.data }
+            replicate()
+        }
+    }
+
+    private func make(_ data: RedisData) -> RedisServer {
+        number += 1
+        let server = RedisServer(
+            world: world, name: "redis\(number)", data: data,
+            identity: plan.hidesIdentity ? nil : ServerIdentity(runID: "run\(number)", replicationID: "replid\(number)")
+        )
+        server.lostMessages = plan.lostMessages
+        return server
+    }
+
+    /// Another process in its place, with all of its data, with what was saved some time ago, or with nothing.
+    func restart(_ survives: RedisData?) {
+        if primary.isAlive { primary.kill() }
+        primary = make(survives ?? RedisData())
+        replica = primary.data
+    }
+
+    var savedData: RedisData { replica }
+
+    /// The replica becomes the primary. The old one is dead, or lives on for some time.
+    func failOver(splitFor duration: UInt64?) {
+        let old = primary
+        primary = make(replica)
+        guard let duration, old.isAlive else {
+            if old.isAlive { old.kill() }
+            return
+        }
+        former?.kill()
+        former = old
+        splitUntil = world.now + duration
+        world.after(duration, nil, "old primary demoted") { [self] in
+            old.demote(to: primary)
+            if former === old { former = nil }
+        }
+    }
+
+    /// How many entries the replica lacks.
+    var lag: Int { max(0, primary.data.entryCount - replica.entryCount) }
+
+    /// All servers but the primary are gone.
+    func settle() {
+        former?.kill()
+        former = nil
+    }
+}

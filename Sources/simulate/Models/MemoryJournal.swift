@@ -1,0 +1,74 @@
+import IPC
+import NIOCore
+
+/// A journal directory in memory. Locks belong to processes and end with them, as the kernel's do.
+// Unchecked: everything in a simulation runs on its one thread.
+final class MemoryJournal: JournalFiles, @unchecked Sendable {
+    private let world: World
+    private var contents: [String: ByteBuffer] = [:]
+    private var locks: [String: Process] = [:]
+    /// No file can be made: the file system is full.
+    var isFull = false
+    /// Nothing can be done with it: the directory is not ours.
+    var isClosed = false
+    /// The directory was deleted; whoever has it open sees an empty one.
+    private(set) var isDeleted = false
+
+    private static let full = SystemError(code: 28)
+    private static let denied = SystemError(code: 13)
+
+    init(world: World) { self.world = world }
+
+    private final class Lock: JournalLock {}
+
+    func wipe() {
+        contents = [:]
+        locks = [:]
+        isDeleted = true
+    }
+
+    var fileCount: Int { contents.count }
+
+    func names() throws(SystemError) -> [String] {
+        if isClosed { throw Self.denied }
+        return (Array(contents.keys) + Array(locks.keys)).sorted()
+    }
+
+    func write(_ name: String, _ content: ByteBuffer) throws(SystemError) {
+        if isDeleted { throw .missing }
+        if isClosed { throw Self.denied }
+        if isFull { throw Self.full }
+        guard contents[name] == nil else { throw .exists }
+        contents[name] = content
+    }
+
+    func read(_ name: String) throws(SystemError) -> JournalFileContent {
+        if isClosed { return .foreign }
+        return contents[name].map { .bytes($0) } ?? .gone
+    }
+
+    func rename(_ name: String, to newName: String) throws(SystemError) {
+        if isClosed { throw Self.denied }
+        guard let content = contents.removeValue(forKey: name) else { throw .missing }
+        contents[newName] = content
+    }
+
+    func remove(_ name: String) throws(SystemError) {
+        if isClosed { throw Self.denied }
+        guard contents.removeValue(forKey: name) != nil || locks.removeValue(forKey: name) != nil else {
+            throw .missing
+        }
+    }
+
+    func lock(_ name: String) throws(SystemError) -> any JournalLock {
+        if isDeleted { throw .missing }
+        if isClosed { throw Self.denied }
+        if isFull { throw Self.full }
+        locks[name] = world.current
+        return Lock()
+    }
+
+    func isLocked(_ name: String) -> Bool { locks[name]?.isAlive ?? false }
+
+    func isDirectory(at path: String) -> Bool { !isDeleted }
+}

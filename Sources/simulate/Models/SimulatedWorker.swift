@@ -1,0 +1,157 @@
+import IPC
+import IPCWire
+import Logging
+import NIOCore
+import NIOEmbedded
+
+/// The real worker's side on a simulated machine: `SyncedCache` and everything below it, with a socket, a table, a
+/// journal, a clock and chance of the simulation.
+// Unchecked: everything in a simulation runs on its one thread.
+final class SimulatedWorker: Process, @unchecked Sendable {
+    let host: Host
+    let number: Int
+    private(set) var cache: SyncedCache?
+    private let loop = EmbeddedEventLoop()
+    private var link: (channel: EmbeddedChannel, socket: Socket)?
+    private let plan: Plan
+    private let oracle: Oracle
+
+    init(host: Host, number: Int, name: String, oracle: Oracle) {
+        self.host = host
+        self.number = number
+        self.plan = host.plan
+        self.oracle = oracle
+        super.init(world: host.world, name: name)
+    }
+
+    private static let logger: Logger = {
+        var logger = Logger(label: "worker", factory: { _ in SwiftLogNoOpLogHandler() })
+        logger.logLevel = .critical
+        return logger
+    }()
+
+    /// To be called as this process.
+    func start() {
+        let configuration = SyncedCacheConfiguration(
+            socketPath: "/run/syncd/syncd.sock", clientName: name, maximumConcurrentLoads: plan.concurrentLoads,
+            waitMilliseconds: plan.waitMilliseconds, subscribedChannels: [ByteBuffer(string: "events")])
+        let cache = SyncedCache(
+            configuration: configuration, eventLoop: loop, logger: Self.logger, platform: platform)
+        self.cache = cache
+        Task { try? await cache.run() }
+    }
+
+    /// Its writes that have not been acknowledged.
+    var writes: [Database.Write] = []
+    private var loadEnds: [Int: UInt64] = [:]
+
+    /// A load for this read begins: how long did it wait for that?
+    func loadBegan(_ read: Oracle.Read, _ key: Int) {
+        // It may have waited for a load of its key, or for its turn among all.
+        let earlier = plan.concurrentLoads < 8 ? loadEnds.values.max() : loadEnds[key]
+        let begin = max(read.begin, earlier ?? 0)
+        if world.now >= begin { oracle.readTook(read, waited: world.now - begin, on: self) }
+    }
+
+    func loadEnded(_ key: Int) { loadEnds[key] = world.now }
+
+    /// Whether syncd answers it.
+    var isConnected: Bool { link?.channel.isActive ?? false }
+
+    override func turnEnded() {
+        loop.run()
+        guard let link else { return }
+        // Reading what was written to an embedded channel fails only for another type.
+        while let bytes = try? link.channel.readOutbound(as: ByteBuffer.self) { link.socket.toServer.send(bytes) }
+        if !link.channel.isActive {
+            link.socket.closeClient()
+            self.link = nil
+        }
+    }
+
+    override func died() {
+        link?.socket.closeClient()
+        link = nil
+    }
+
+    // MARK: The machine
+
+    private var platform: WorkerPlatform {
+        WorkerPlatform(
+            clock: WorkerClock(
+                now: { [unowned self] in clockAsked() },
+                sleep: { [unowned self] in try await sleep(until: $0) },
+                schedule: { [unowned self] _, deadline, work in world.at(deadline, self, "timer") { work() } }),
+            connect: { [unowned self] _, _, makeHandler in try await connect(makeHandler) },
+            openTable: { [unowned self] _ in
+                let table = host.table
+                return MappedTagTable(table) { [unowned self] _ in host.table === table }
+            },
+            openJournal: { [unowned self] path in
+                try Journal(
+                    host.journal, path: path, owner: JournalName.owner(random: world.random.next(), processID: 1))
+            },
+            random: { [unowned self] in world.random.number($0) })
+    }
+
+    /// The time; at some of the moments when it is asked for, the process is stopped first.
+    private func clockAsked() -> UInt64 {
+        if plan.pauses > 0, !world.areFaultsOver, world.current === self, world.random.oneIn(plan.pauses) {
+            oracle.figures.add("worker stopped between its loads")
+            world.pause(self, for: world.random.number(1_000_000...plan.longestStop))
+        }
+        return world.now
+    }
+
+    private func sleep(until deadline: UInt64) async throws {
+        let sleeper = Sleeper()
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                guard !sleeper.isDone, !Task.isCancelled else { return continuation.resume() }
+                sleeper.continuation = continuation
+                world.at(deadline, self, "sleep ends") { sleeper.wake() }
+            }
+        } onCancel: {
+            sleeper.wake()
+        }
+        try Task.checkCancellation()
+    }
+
+    // Unchecked: everything in a simulation runs on its one thread.
+    private final class Sleeper: @unchecked Sendable {
+        var continuation: CheckedContinuation<Void, Never>?
+        var isDone = false
+
+        func wake() {
+            isDone = true
+            continuation?.resume()
+            continuation = nil
+        }
+    }
+
+    private struct ConnectionRefused: Error {}
+
+    private func connect(_ makeHandler: @escaping @Sendable () -> any ChannelHandler) async throws -> any Channel {
+        try await withCheckedThrowingContinuation { (result: CheckedContinuation<any Channel, any Error>) in
+            world.after(world.random.number(10_000...200_000), self, "connect") { [self] in
+                guard let server = host.listener else { return result.resume(throwing: ConnectionRefused()) }
+                let socket = Socket(
+                    world: world, client: self, server: server, delay: plan.socketDelay, isSlicing: plan.isSlicing)
+                let channel = EmbeddedChannel(handler: makeHandler(), loop: loop)
+                link = (channel, socket)
+                socket.toClient.deliver = { bytes in
+                    // Errors end the channel, which `turnEnded` sees.
+                    if channel.isActive { _ = try? channel.writeInbound(bytes) }
+                }
+                socket.toClient.ended = { channel.close(promise: nil) }
+                server.connected(socket, peer: self)
+                do {
+                    channel.connect(to: try SocketAddress(unixDomainSocketPath: "/s"), promise: nil)
+                    result.resume(returning: channel)
+                } catch {
+                    result.resume(throwing: error)
+                }
+            }
+        }
+    }
+}

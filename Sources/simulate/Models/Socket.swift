@@ -1,0 +1,95 @@
+import NIOCore
+
+/// One direction of a Unix socket: bytes in order, each chunk after some time; then the end.
+///
+/// What the receiver has not read fills the kernel's buffer; what doesn't fit stays with the sender.
+final class Pipe {
+    private let world: World
+    private let sender: Process
+    private let receiver: Process
+    private let delay: ClosedRange<UInt64>
+    private let isSlicing: Bool
+    private var waiting: [ByteBuffer] = []
+    private var inKernel = 0
+    private var lastArrival: UInt64 = 0
+    private var isEnded = false
+    private var isBroken = false
+    var deliver: (ByteBuffer) -> Void = { _ in }
+    var ended: () -> Void = {}
+    /// The kernel has taken so many bytes.
+    var taken: (Int) -> Void = { _ in }
+
+    private static let kernelBytes = 4096
+
+    init(world: World, from sender: Process, to receiver: Process, delay: ClosedRange<UInt64>, isSlicing: Bool) {
+        self.world = world
+        self.sender = sender
+        self.receiver = receiver
+        self.delay = delay
+        self.isSlicing = isSlicing
+    }
+
+    func send(_ bytes: ByteBuffer) {
+        guard !isEnded, !isBroken else { return }
+        waiting.append(bytes)
+        pump()
+    }
+
+    /// The sender has closed, or died: what the kernel has still arrives, and then the end.
+    func end() {
+        guard !isEnded else { return }
+        isEnded = true
+        waiting = []
+        lastArrival = max(lastArrival, world.now + world.random.number(delay))
+        world.at(lastArrival, receiver, "end of connection") { [self] in if !isBroken { ended() } }
+    }
+
+    /// The receiver is gone: nothing arrives any more.
+    func discard() {
+        isBroken = true
+        waiting = []
+    }
+
+    private func pump() {
+        while var rest = waiting.first, inKernel == 0 || inKernel < Self.kernelBytes {
+            waiting.removeFirst()
+            let room = max(1, Self.kernelBytes - inKernel)
+            var count = min(rest.readableBytes, room)
+            if isSlicing, count > 1, world.random.oneIn(3) { count = 1 + world.random.below(count) }
+            guard let chunk = rest.readSlice(length: count) else { continue }
+            if rest.readableBytes > 0 { waiting.insert(rest, at: 0) }
+            inKernel += count
+            lastArrival = max(lastArrival, world.now + world.random.number(delay))
+            world.at(lastArrival, receiver, "bytes") { [self] in arrived(chunk) }
+            taken(count)
+        }
+    }
+
+    private func arrived(_ chunk: ByteBuffer) {
+        inKernel -= chunk.readableBytes
+        if !isBroken { deliver(chunk) }
+        guard !waiting.isEmpty else { return }
+        world.after(0, sender, "socket writable") { [self] in pump() }
+    }
+}
+
+/// A connected Unix socket between a worker and syncd.
+final class Socket {
+    let toServer: Pipe
+    let toClient: Pipe
+
+    init(world: World, client: Process, server: Process, delay: ClosedRange<UInt64>, isSlicing: Bool) {
+        toServer = Pipe(world: world, from: client, to: server, delay: delay, isSlicing: isSlicing)
+        toClient = Pipe(world: world, from: server, to: client, delay: delay, isSlicing: isSlicing)
+    }
+
+    func closeClient() {
+        toServer.end()
+        toClient.discard()
+    }
+
+    func closeServer() {
+        toClient.end()
+        toServer.discard()
+    }
+}

@@ -1,0 +1,114 @@
+import ArgumentParser
+import Glibc
+
+/// `simulate`: runs the real state machines in a world that a seed makes, and checks the promises.
+@main
+struct SimulateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate",
+        abstract: "Runs syncd's brain and its workers in simulated worlds full of faults, and checks the promises.",
+        discussion: """
+            One seed is one world: hosts, workers, Redis, MongoDB, sockets and clocks. The same seed gives the same \
+            run. Exits with status 1 when a promise was broken, 2 when a rare situation was never reached.
+            """)
+
+    @Option(help: "One seed to run.")
+    var seed: UInt64?
+
+    @Option(help: "Many seeds to run: first..last.")
+    var seeds: SeedRange?
+
+    @Option(help: "Run seeds from the first one on until so many seconds have passed.")
+    var time: Int?
+
+    @Option(help: "How many events of each world there are before faults end.")
+    var steps = 2000
+
+    @Option(help: "Processes at once; as many as there are processors if not given.")
+    var jobs: Int?
+
+    @Flag(help: "Print what happens (for one seed).")
+    var trace = false
+
+    @Flag(help: "Run every seed twice and compare the hashes of what happened.")
+    var checkDeterminism = false
+
+    @Flag(help: "Do not fail when a rare situation was never reached.")
+    var allowMissingGoals = false
+
+    /// Runs the seeds in this process, for the process that collects.
+    @Flag(help: .hidden)
+    var batch = false
+
+    func validate() throws {
+        guard steps > 0, jobs.map({ $0 > 0 }) ?? true, time.map({ $0 > 0 }) ?? true else {
+            throw ValidationError("--steps, --jobs and --time must be greater than 0")
+        }
+        guard seed == nil || seeds == nil else { throw ValidationError("--seed and --seeds exclude each other") }
+    }
+
+    mutating func run() throws {
+        try Self.makeHashingDeterministic()
+        guard Simulation.prepare() else {
+            throw ValidationError("this Swift runtime does not let its jobs be taken: no simulation")
+        }
+        if let seed {
+            try runOne(seed)
+        } else if batch, let seeds {
+            if !Campaign.runBatch(seeds, steps: steps, isCheckingDeterminism: checkDeterminism) { throw ExitCode(1) }
+        } else {
+            let range = seeds ?? SeedRange(first: 1, last: time == nil ? 100 : .max)
+            let campaign = Campaign(
+                seeds: range, steps: steps, seconds: time,
+                jobs: jobs ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isCheckingDeterminism: checkDeterminism)
+            try campaign.run(allowMissingGoals: allowMissingGoals)
+        }
+    }
+
+    private func runOne(_ seed: UInt64) throws {
+        let result = Simulation(seed: seed, steps: steps, isTracing: trace).run()
+        print("seed \(seed)  steps \(result.steps)  trace hash \(String(result.hash, radix: 16))")
+        if checkDeterminism {
+            let again = Simulation(seed: seed, steps: steps, isTracing: false).run()
+            guard again.hash == result.hash else {
+                print("NOT DETERMINISTIC: \(String(again.hash, radix: 16)) the second time")
+                throw ExitCode(1)
+            }
+        }
+        guard let violation = result.violation else {
+            for (name, count) in result.figures.counts.sorted(by: { $0.key < $1.key }) { print("  \(name): \(count)") }
+            return
+        }
+        print(Campaign.report(violation, seed: seed, steps: steps, result: result))
+        throw ExitCode(1)
+    }
+
+    /// Dictionaries are in another order in every process unless this variable says otherwise, before it starts.
+    private static func makeHashingDeterministic() throws {
+        guard getenv("SWIFT_DETERMINISTIC_HASHING") == nil else { return }
+        setenv("SWIFT_DETERMINISTIC_HASHING", "1", 1)
+        var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) }
+        arguments.append(nil)
+        execv("/proc/self/exe", arguments)
+        throw ValidationError("the program cannot start itself again: \(String(cString: strerror(errno)))")
+    }
+}
+
+/// `first..last`.
+struct SeedRange: ExpressibleByArgument {
+    var first: UInt64
+    var last: UInt64
+
+    init(first: UInt64, last: UInt64) {
+        self.first = first
+        self.last = last
+    }
+
+    init?(argument: String) {
+        let ends = argument.split(separator: ".", omittingEmptySubsequences: true)
+        guard ends.count == 2, let first = UInt64(ends[0]), let last = UInt64(ends[1]), first <= last else {
+            return nil
+        }
+        self.init(first: first, last: last)
+    }
+}

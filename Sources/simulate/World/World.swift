@@ -1,0 +1,90 @@
+/// One simulated world: its clock, its chance, everything that is to happen, and the record of what did.
+// Unchecked: everything in a simulation runs on its one thread.
+final class World: @unchecked Sendable {
+    private(set) var now: UInt64 = 1_000_000_000_000
+    var random: SeededRandom
+    private var queue = EventQueue()
+    /// The process whose code runs at this moment.
+    private(set) var current: Process?
+    private(set) var steps = 0
+    private var isNested = false
+    let record: Record
+    /// From then on nothing is done to anybody.
+    var areFaultsOver = false
+    /// Called after every step.
+    var afterStep: () -> Void = {}
+    /// How long a job may wait for its turn, in ns: scheduling is not free.
+    var jobDelay: ClosedRange<UInt64> = 0...20_000
+
+    init(seed: UInt64, isTracing: Bool) {
+        random = SeededRandom(seed: seed)
+        record = Record(isPrinting: isTracing)
+    }
+
+    // MARK: Time
+
+    func at(_ time: UInt64, _ process: Process?, _ label: StaticString, _ body: @escaping () -> Void) {
+        queue.add(max(time, now), process, label, body)
+    }
+
+    func after(_ delay: UInt64, _ process: Process?, _ label: StaticString, _ body: @escaping () -> Void) {
+        queue.add(now + delay, process, label, body)
+    }
+
+    /// A job of Swift's concurrency runtime, made by the process that runs now.
+    func enqueue(_ job: UnownedJob) {
+        after(random.number(jobDelay), current, "job") { JobHook.run(job) }
+    }
+
+    // MARK: Running
+
+    /// Runs something as a process.
+    func run(_ process: Process?, _ body: () -> Void) {
+        let outer = current
+        current = process
+        body()
+        process?.turnEnded()
+        current = outer
+    }
+
+    /// One event. Returns whether there was any.
+    @discardableResult
+    func step() -> Bool {
+        guard let item = queue.popFirst() else { return false }
+        now = item.time
+        steps += 1
+        record.event(item.time, item.label, item.process)
+        if let process = item.process {
+            process.perform(item)
+        } else {
+            run(nil, item.body)
+        }
+        afterStep()
+        return true
+    }
+
+    /// Lets everything up to a time happen.
+    func run(until end: UInt64, while isGoingOn: () -> Bool = { true }) {
+        while let next = queue.nextTime, next <= end, isGoingOn() { step() }
+        if isGoingOn() { now = max(now, end) }
+    }
+
+    /// The process that runs now is stopped in the middle of what it does, for some time; all others go on.
+    func pause(_ process: Process, for duration: UInt64) {
+        guard !isNested, process.isAlive, !process.isStopped, current === process else { return }
+        isNested = true
+        process.isOnStack = true
+        process.stop()
+        let outer = current
+        current = nil
+        run(until: now + duration)
+        current = outer
+        process.isOnStack = false
+        process.proceed()
+        isNested = false
+    }
+
+    func trace(_ what: StaticString, _ process: Process? = nil, _ a: UInt64 = 0, _ b: UInt64 = 0, key: Int = -1) {
+        record.note(now, what, process, a, b, key: key)
+    }
+}
