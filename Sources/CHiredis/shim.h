@@ -13,6 +13,7 @@ typedef size_t syncd_element_count;
 typedef int syncd_element_count;
 #endif
 
+// In one reply, those of nested arrays included. The greatest that syncd asks for has 512 entries of 5 elements.
 #define SYNCD_MAX_ELEMENTS 65536
 
 // hiredis' own functions, and the same with the limit. Set once, to the same values, by every reader.
@@ -26,13 +27,17 @@ static inline syncd_functions *syncd_shared_functions(void) {
     return &functions;
 }
 
+// `privdata` of a reader: the elements that the present reply has announced.
 static inline void *syncd_create_array(const redisReadTask *task, syncd_element_count elements) {
-    if (elements > SYNCD_MAX_ELEMENTS) return NULL;
+    size_t *announced = task->privdata;
+    if ((size_t)elements > SYNCD_MAX_ELEMENTS - *announced) return NULL;
+    *announced += (size_t)elements;
     return syncd_shared_functions()->original.createArray(task, elements);
 }
 
-// A reader that refuses arrays of more than SYNCD_MAX_ELEMENTS elements. NULL: out of memory.
-static inline redisReader *syncd_reader_create(void) {
+// A reader that refuses replies of more than SYNCD_MAX_ELEMENTS elements; `announced` counts them, and is to be set to
+// 0 after each reply. It has to live as long as the reader. NULL: out of memory.
+static inline redisReader *syncd_reader_create(size_t *announced) {
     redisReader *reader = redisReaderCreate();
     if (reader == NULL) return NULL;
     syncd_functions *functions = syncd_shared_functions();
@@ -40,6 +45,8 @@ static inline redisReader *syncd_reader_create(void) {
     functions->limited = *reader->fn;
     functions->limited.createArray = syncd_create_array;
     reader->fn = &functions->limited;
+    reader->privdata = announced;
+    *announced = 0;
     return reader;
 }
 
