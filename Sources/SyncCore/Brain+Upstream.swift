@@ -7,9 +7,9 @@ extension Brain {
         case .commandsConnected:
             isUpstreamConnected = true
             withLog(now: now, effects: &effects) { log, logEffects in log.commandsConnected(effects: &logEffects) }
-        case .commandsDisconnected:
+        case .commandsDisconnected(let reason):
             isUpstreamConnected = false
-            log.commandsDisconnected()
+            log.commandsDisconnected(reason: reason)
             endLookups(now: now, effects: &effects)
             endPublishes(effects: &effects)
         case .subscriptionConnected(let identity):

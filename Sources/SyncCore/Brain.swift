@@ -226,6 +226,7 @@ package struct Brain: ~Copyable {
             effects.append(.notice(.upstreamReady(version: log.serverVersion)))
             scanJournal(now: now, effects: &effects)
         case .warning(let text): effects.append(.notice(.upstreamWarning(text)))
+        case .denied(let text): effects.append(.notice(.upstreamDenied(text)))
         }
     }
 

@@ -35,5 +35,7 @@ package enum Notice: Sendable, Hashable {
     case isolated(reason: String)
     case epochRaised(UInt64, EpochReason)
     case upstreamWarning(String)
+    /// The server refuses what syncd needs: its settings or ours are wrong.
+    case upstreamDenied(String)
     case upstreamReady(version: String)
 }

@@ -8,8 +8,9 @@ extension InvalidationLog {
         inspect(effects: &effects)
     }
 
-    mutating func commandsDisconnected() {
+    mutating func commandsDisconnected(reason: String) {
         phase = .disconnected
+        if state == .isolated { isolationReason = reason }
         pageRead = nil
         probe = nil
         gapDeadline = nil
@@ -31,12 +32,27 @@ extension InvalidationLog {
         effects.append(.upstream(.inspect(id, lastApplied: lastEntry?.position ?? applied)))
     }
 
-    mutating func retry(now: UInt64) {
+    /// Inspects again after a while: soon if the server refuses for now, seldom if it refuses who we are.
+    mutating func retry(after failure: UpstreamFailure, now: UInt64, effects: inout [LogEffect]) {
         guard phase != .disconnected else { return }
-        phase = .retrying(at: now + limits.probeNanoseconds)
         pageRead = nil
         probe = nil
         gapDeadline = nil
+        if state == .isolated { isolationReason = failure.message }
+        switch failure {
+        case .wrongRole(let why):
+            phase = .disconnected
+            effects.append(.upstream(.reconnect(reason: why)))
+        case .denied(let why):
+            phase = .retrying(at: now + limits.deniedNanoseconds)
+            effects.append(.denied(why))
+        case .refused, .damaged: phase = .retrying(at: now + limits.probeNanoseconds)
+        }
+    }
+
+    /// What an answer of another kind than the question's means.
+    private static func failure(_ reply: UpstreamReply) -> UpstreamFailure {
+        if case .failed(let failure) = reply { failure } else { .refused("an unexpected answer of Redis") }
     }
 
     mutating func inspectionAnswered(
@@ -44,13 +60,9 @@ extension InvalidationLog {
     ) {
         guard phase == .inspecting(id) else { return }
         guard case .inspected(let found) = reply else {
-            if case .failed(.wrongRole(let why)) = reply {
-                isolate(why, now: now, effects: &effects)
-                effects.append(.upstream(.reconnect(reason: why)))
-                return
-            }
-            if case .failed(let failure) = reply { isolationReason = Self.text(failure) }
-            retry(now: now)
+            let failure = Self.failure(reply)
+            if case .wrongRole(let why) = failure { isolate(why, now: now, effects: &effects) }
+            retry(after: failure, now: now, effects: &effects)
             return
         }
         serverIdentity = found.identity
@@ -77,12 +89,6 @@ extension InvalidationLog {
         case .proceed(let isContinuous):
             if !isContinuous { missed(upTo: max(found.firstEntry ?? 0, applied + 1) - 1, effects: &effects) }
             catchUp(to: found.position, now: now, effects: &effects)
-        }
-    }
-
-    private static func text(_ failure: UpstreamFailure) -> String {
-        switch failure {
-        case .refused(let why), .wrongRole(let why), .damaged(let why), .denied(let why): why
         }
     }
 
@@ -150,8 +156,7 @@ extension InvalidationLog {
     ) {
         guard phase == .replacing(id) else { return }
         guard case .replaced = reply else {
-            if case .failed(let failure) = reply { isolationReason = Self.text(failure) }
-            retry(now: now)
+            retry(after: Self.failure(reply), now: now, effects: &effects)
             return
         }
         replacedHere = true
@@ -196,7 +201,7 @@ extension InvalidationLog {
             if case .failed(.damaged(let why)) = reply {
                 suspect(why, .discontinuous, now: now, effects: &effects)
             } else {
-                retry(now: now)
+                retry(after: Self.failure(reply), now: now, effects: &effects)
             }
             return
         }

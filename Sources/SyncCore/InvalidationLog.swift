@@ -23,6 +23,8 @@ enum LogEffect: Sendable, Hashable {
     /// Continuity is proven and every gap closed: what is owed can be appended now.
     case proven
     case warning(String)
+    /// The server refuses what syncd needs; somebody has to change its settings or ours.
+    case denied(String)
 }
 
 /// The invalidation log as one host sees it (docs/consistency.md, "The log").
@@ -263,12 +265,9 @@ struct InvalidationLog {
     private mutating func failed(_ failure: UpstreamFailure, now: UInt64, effects: inout [LogEffect]) {
         switch failure {
         case .damaged(let why): suspect(why, .discontinuous, now: now, effects: &effects)
-        case .wrongRole(let why):
+        case .wrongRole(let why), .refused(let why), .denied(let why):
             isolate(why, now: now, effects: &effects)
-            effects.append(.upstream(.reconnect(reason: why)))
-        case .refused(let why), .denied(let why):
-            isolate(why, now: now, effects: &effects)
-            retry(now: now)
+            retry(after: failure, now: now, effects: &effects)
         }
     }
 

@@ -36,6 +36,8 @@ package struct Limits: Sendable, Equatable {
     package var lookupNanoseconds: UInt64 = 200_000_000
     /// How often Redis is probed.
     package var probeNanoseconds: UInt64 = 250_000_000
+    /// How long until a server that refuses user or permission is tried again.
+    package var deniedNanoseconds: UInt64 = 5_000_000_000
     /// How long a position that a probe showed may take to arrive by itself.
     package var arrivalNanoseconds: UInt64 = 100_000_000
     /// Entries read from the stream at once: small enough not to hold up the event loop.

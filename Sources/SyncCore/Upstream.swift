@@ -87,6 +87,13 @@ package enum UpstreamFailure: Error, Sendable, Hashable {
     case damaged(String)
     /// The configuration is wrong (NOAUTH, WRONGPASS, NOPERM): waiting doesn't help.
     case denied(String)
+
+    /// What is wrong, for people.
+    package var message: String {
+        switch self {
+        case .refused(let why), .wrongRole(let why), .damaged(let why), .denied(let why): why
+        }
+    }
 }
 
 /// What the server shows about itself and its log.

@@ -63,7 +63,8 @@ final class Daemon {
         ) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] _ in bound.value.beat() }
         guard let endpoint = configuration.endpoint else { return }
         let upstream = RedisUpstream(
-            endpoint: endpoint, keys: RedisKeys(namespace: configuration.namespace), eventLoop: eventLoop,
+            endpoint: endpoint, tls: configuration.tls, keys: RedisKeys(namespace: configuration.namespace),
+            eventLoop: eventLoop,
             logger: logger
         ) { [weak self] event in
             self?.upstreamEvent(event)
@@ -92,11 +93,6 @@ final class Daemon {
     }
 
     private func upstreamEvent(_ event: UpstreamEvent) {
-        switch event {
-        case .commandsDisconnected(let reason):
-            logger.notice("Redis connection lost", metadata: ["reason": "\(reason)"])
-        default: break
-        }
         perform { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
         turnEnded()
     }
@@ -306,6 +302,8 @@ final class Daemon {
             logger.notice(
                 "epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
         case .upstreamWarning(let text): logger.warning("Redis may lose the log", metadata: ["setting": "\(text)"])
+        case .upstreamDenied(let text):
+            logger.error("Redis cannot be used as it is configured", metadata: ["reason": "\(text)"])
         case .upstreamReady(let version): logger.info("Redis log proven", metadata: ["version": "\(version)"])
         }
     }

@@ -9,6 +9,8 @@ struct DaemonConfiguration: Sendable {
     var mode: LogMode
     /// `nil` when embedded.
     var endpoint: RedisEndpoint?
+    /// For `rediss://`.
+    var tls: TLSSettings?
     var namespace: String
     var limits: Limits
     var slotBits: Int
@@ -31,13 +33,26 @@ enum SyncdConfiguration {
         "REDIS_ENABLED", default: "false", help: "share log and cache through Redis; without it syncd is embedded")
     static let redisURL = ConfigurationKey(
         "REDIS_URL", default: "redis://localhost:6379",
-        help: "redis://[user][:password]@host:port[/db] or unix:///path", isSecret: true)
+        help:
+            "redis://[user][:password]@host:port[/db], rediss:// for TLS, redis+sentinel://, unix:///path (docs/redis.md)",
+        isSecret: true)
+    static let redisTLSCAFile = ConfigurationKey(
+        "REDIS_TLS_CA_FILE", help: "certificates (PEM) to trust instead of the system's store")
+    static let redisTLSCertificateFile = ConfigurationKey(
+        "REDIS_TLS_CERT_FILE", help: "syncd's own certificate (PEM), for servers that ask for one")
+    static let redisTLSKeyFile = ConfigurationKey(
+        "REDIS_TLS_KEY_FILE", help: "the private key (PEM) of REDIS_TLS_CERT_FILE")
+    static let redisTLSServerName = ConfigurationKey(
+        "REDIS_TLS_SERVER_NAME", help: "the name in the server's certificate, where it is not the host of REDIS_URL")
     static let namespace = ConfigurationKey(
         "SYNCD_NAMESPACE", default: "syncd", help: "prefix of all keys and channels of the log in Redis")
     static let slotBits = ConfigurationKey(
         "SYNCD_TABLE_BITS", default: "20", help: "the tag table has 2^bits slots, 16 to 24")
 
-    static let keys = [socket, redisEnabled, redisURL, namespace, slotBits, .logLevel, .logFormat]
+    static let keys =
+        [socket, redisEnabled, redisURL] + redisTLS + [namespace, slotBits, .logLevel, .logFormat]
+
+    static let redisTLS = [redisTLSCAFile, redisTLSCertificateFile, redisTLSKeyFile, redisTLSServerName]
 
     /// The key of an adjustable limit.
     static func key(_ limit: Limits.Adjustable) -> ConfigurationKey {
@@ -50,11 +65,13 @@ enum SyncdConfiguration {
 
     static func read(_ settings: Settings, sockets: InheritedSockets) throws -> DaemonConfiguration {
         let isRedis = try settings.flag(redisEnabled)
+        let endpoint = isRedis ? try RedisEndpoint.parse(try settings.required(redisURL)) : nil
         let paths = try RuntimePaths(socket: try settings.required(socket))
         return DaemonConfiguration(
             paths: paths,
             mode: isRedis ? .redis : .embedded,
-            endpoint: isRedis ? try endpoint(settings) : nil,
+            endpoint: endpoint,
+            tls: try endpoint.flatMap { try tls(settings, $0) },
             namespace: try readNamespace(settings),
             limits: try readLimits(settings),
             slotBits: try settings.integer(slotBits, in: TagTableLayout.slotBitsRange),
@@ -88,12 +105,27 @@ enum SyncdConfiguration {
         return descriptor
     }
 
-    private static func endpoint(_ settings: Settings) throws -> RedisEndpoint {
-        let endpoint = try RedisEndpoint.parse(try settings.required(redisURL))
-        guard !endpoint.isTLS else {
-            throw RedisURLError("rediss:// is not supported by this version; use redis:// or a local TLS proxy")
+    /// The files are read here once, so that a mistake in them ends the start and not every connection.
+    private static func tls(_ settings: Settings, _ endpoint: RedisEndpoint) throws -> TLSSettings? {
+        func given(_ key: ConfigurationKey) throws -> String? {
+            try settings.string(key).flatMap { $0.isEmpty ? nil : $0 }
         }
-        return endpoint
+        guard endpoint.isTLS else {
+            for key in redisTLS where try given(key) != nil {
+                throw ConfigurationError(
+                    key: key.name, "\(key.name) is set, but REDIS_URL does not use TLS: write rediss://")
+            }
+            return nil
+        }
+        let tls = TLSSettings(
+            caFile: try given(redisTLSCAFile), certificateFile: try given(redisTLSCertificateFile),
+            keyFile: try given(redisTLSKeyFile), serverName: try given(redisTLSServerName))
+        if (tls.certificateFile == nil) != (tls.keyFile == nil) {
+            throw ConfigurationError(
+                missing: tls.keyFile == nil ? redisTLSKeyFile : redisTLSCertificateFile)
+        }
+        _ = try tls.makeContext()
+        return tls
     }
 
     private static func readNamespace(_ settings: Settings) throws -> String {

@@ -315,7 +315,7 @@ final class Oracle: @unchecked Sendable {
                 figures.add("goal: link lost and resumed in the same epoch")
             }
             hosts[host].lostLink = nil
-        case .upstreamWarning: break
+        case .upstreamWarning, .upstreamDenied: break
         }
     }
 

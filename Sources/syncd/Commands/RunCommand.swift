@@ -18,6 +18,14 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "Path of the socket (SYNCD_SOCKET).") var socket: String?
     @Option(help: "true: share log and cache through Redis (REDIS_ENABLED).") var redisEnabled: String?
     @Option(help: "Where Redis is (REDIS_URL).") var redisURL: String?
+    @Option(name: .customLong("redis-tls-ca-file"), help: "Certificates to trust (REDIS_TLS_CA_FILE).")
+    var redisTLSCAFile: String?
+    @Option(name: .customLong("redis-tls-cert-file"), help: "syncd's own certificate (REDIS_TLS_CERT_FILE).")
+    var redisTLSCertificateFile: String?
+    @Option(name: .customLong("redis-tls-key-file"), help: "Its private key (REDIS_TLS_KEY_FILE).")
+    var redisTLSKeyFile: String?
+    @Option(name: .customLong("redis-tls-server-name"), help: "Name in the certificate (REDIS_TLS_SERVER_NAME).")
+    var redisTLSServerName: String?
     @Option(help: "Prefix of the keys in Redis (SYNCD_NAMESPACE).") var namespace: String?
     @Option(help: "The tag table has 2^bits slots (SYNCD_TABLE_BITS).") var tableBits: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
@@ -26,7 +34,10 @@ struct RunCommand: AsyncParsableCommand {
     private var given: [String: String] {
         let options: [(ConfigurationKey, String?)] = [
             (SyncdConfiguration.socket, socket), (SyncdConfiguration.redisEnabled, redisEnabled),
-            (SyncdConfiguration.redisURL, redisURL), (SyncdConfiguration.namespace, namespace),
+            (SyncdConfiguration.redisURL, redisURL), (SyncdConfiguration.redisTLSCAFile, redisTLSCAFile),
+            (SyncdConfiguration.redisTLSCertificateFile, redisTLSCertificateFile),
+            (SyncdConfiguration.redisTLSKeyFile, redisTLSKeyFile),
+            (SyncdConfiguration.redisTLSServerName, redisTLSServerName), (SyncdConfiguration.namespace, namespace),
             (SyncdConfiguration.slotBits, tableBits), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

@@ -2,6 +2,8 @@ import DequeModule
 import IPCWire
 import NIOCore
 import NIOPosix
+import NIOSSL
+import NIOTLS
 
 /// One connection to Redis: writes commands in order, and gives each reply to whoever asked, in the same order. On
 /// a connection that has subscribed, everything that nobody asked for goes to `onMessage`.
@@ -14,33 +16,58 @@ final class RedisConnection: ChannelInboundHandler {
 
     typealias ReplyHandler = (RESPValue) -> Void
 
+    /// How far a connection has come, for the words of a deadline.
+    enum Stage {
+        case connecting
+        case handshaking
+        case open
+    }
+
     private struct Pending {
         var sentAt: NIODeadline
         var handler: ReplyHandler
     }
 
+    /// A command of a subscriber: it is confirmed once per channel, or refused as a whole.
+    private struct Confirmation {
+        var remaining: Int
+        var onRefused: (ByteBuffer) -> Void
+    }
+
+    private let eventLoop: any EventLoop
+    /// The host that the server's certificate is for; `nil`: no TLS.
+    private let securedName: String?
     private let reader: HiredisReader?
     private var context: ChannelHandlerContext?
     private var pending: Deque<Pending> = []
+    private var confirmations: Deque<Confirmation> = []
     private var output = ByteBuffer()
     private var unsentBytes = 0
     private var watch: RepeatedTask?
     private var isSubscriber = false
+    private var hasRead = false
     private var lastRead = NIODeadline.now()
+    private(set) var stage = Stage.connecting
     private(set) var isClosed = false
-    private var closeReason = "Redis closed the connection"
 
     var onActive: () -> Void = {}
-    /// A message of a subscription: `message`, `pmessage` and its parts.
+    /// A message of a subscription: `message`, `pmessage` and its parts, and confirmations.
     var onMessage: ([RESPValue]) -> Void = { _ in }
-    var onClosed: (String) -> Void = { _ in }
+    /// Called once, at the end.
+    var onClosed: (ConnectionLoss) -> Void = { _ in }
 
     private static let replyTimeout = TimeAmount.seconds(3)
     /// More commands without an answer, or more bytes that the server doesn't take, are refused.
     private static let maximumPending = 65_536
     private static let maximumUnsentBytes = 64 << 20
+    /// The first byte of an alert of TLS.
+    private static let alertOfTLS: UInt8 = 0x15
 
-    init() { reader = HiredisReader() }
+    init(eventLoop: any EventLoop, securedName: String? = nil) {
+        self.eventLoop = eventLoop
+        self.securedName = securedName
+        reader = HiredisReader()
+    }
 
     // MARK: Sending
 
@@ -54,16 +81,25 @@ final class RedisConnection: ChannelInboundHandler {
     @discardableResult
     func send(_ arguments: [ByteBuffer], handler: @escaping ReplyHandler) -> Bool {
         guard hasRoom else { return false }
-        let before = output.readableBytes
-        HiredisFormatter.format(arguments, into: &output)
-        unsentBytes += output.readableBytes - before
+        write(arguments)
         pending.append(Pending(sentAt: .now(), handler: handler))
         return true
     }
 
-    /// Queues a command of a subscriber: its confirmations come as messages.
-    func sendSubscription(_ arguments: [ByteBuffer]) {
-        guard !isClosed else { return }
+    /// Queues a command of a subscriber: its confirmations come as messages. `onRefused` gets the error that may come
+    /// instead.
+    func sendSubscription(_ arguments: [ByteBuffer], onRefused: @escaping (ByteBuffer) -> Void = { _ in }) {
+        guard !isClosed, arguments.count > 1 else { return }
+        write(arguments)
+        confirmations.append(Confirmation(remaining: arguments.count - 1, onRefused: onRefused))
+    }
+
+    private func sendPing() {
+        write([.word("PING")])
+        confirmations.append(Confirmation(remaining: 1, onRefused: { _ in }))
+    }
+
+    private func write(_ arguments: [ByteBuffer]) {
         let before = output.readableBytes
         HiredisFormatter.format(arguments, into: &output)
         unsentBytes += output.readableBytes - before
@@ -82,17 +118,53 @@ final class RedisConnection: ChannelInboundHandler {
         context.writeAndFlush(wrapOutboundOut(buffer), promise: promise)
     }
 
-    func close(reason: String) {
+    // MARK: Ending
+
+    /// Ends it, also while it is still being made. Nothing that comes from now on counts, and whoever is told is told
+    /// later: the caller may be in the middle of performing effects.
+    func close(_ loss: ConnectionLoss) {
         guard !isClosed else { return }
-        closeReason = reason
+        let context = self.context
+        end()
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.execute { bound.value.tell(loss) }
         context?.close(promise: nil)
+    }
+
+    func close(reason: String) { close(ConnectionLoss(reason)) }
+
+    private func end() {
+        isClosed = true
+        context = nil
+        watch?.cancel()
+        pending.removeAll()
+        confirmations.removeAll()
+    }
+
+    private func tell(_ loss: ConnectionLoss) {
+        let onClosed = self.onClosed
+        // They hold on to whoever made them, and to this.
+        self.onClosed = { _ in }
+        onActive = {}
+        onMessage = { _ in }
+        onClosed(loss)
     }
 
     // MARK: Channel
 
-    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { begin(context) }
+    }
 
     func channelActive(context: ChannelHandlerContext) {
+        begin(context)
+        context.fireChannelActive()
+    }
+
+    private func begin(_ context: ChannelHandlerContext) {
+        guard !isClosed, watch == nil else { return }
+        stage = securedName == nil ? .open : .handshaking
         lastRead = .now()
         watch = context.eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) {
             [bound = NIOLoopBound(self, eventLoop: context.eventLoop)] _ in bound.value.checkDeadlines()
@@ -101,28 +173,40 @@ final class RedisConnection: ChannelInboundHandler {
         flush()
     }
 
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted = event as? TLSUserEvent { stage = .open }
+        context.fireUserInboundEventTriggered(event)
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard !isClosed, let reader else { return close(reason: "no memory for a reader") }
+        guard !isClosed else { return }
+        guard let reader else { return close(reason: "no memory for a reader") }
+        let bytes = unwrapInboundIn(data)
+        if !hasRead, securedName == nil, bytes.getInteger(at: bytes.readerIndex) == Self.alertOfTLS {
+            return close(ConnectionLoss("the server speaks TLS on this port: use rediss://", isDenied: true))
+        }
+        hasRead = true
         lastRead = .now()
         do throws(MalformedServerReply) {
-            try reader.feed(unwrapInboundIn(data))
+            try reader.feed(bytes)
             while !isClosed, let value = try reader.next() { received(value) }
         } catch {
-            close(reason: "malformed reply: \(error.description)")
+            var loss = ConnectionLoss("malformed reply: \(error.description)")
+            loss.isTooLong = error.isTooLong
+            close(loss)
         }
     }
 
-    private func received(_ value: RESPValue) {
-        if isSubscriber {
-            if case .array(let parts) = value {
-                onMessage(parts)
-            } else if case .error(let text) = value {
-                close(reason: "subscription refused: \(text.escaped)")
-            }
-            return
-        }
-        guard let asker = pending.popFirst() else { return close(reason: "a reply that nobody asked for") }
-        asker.handler(value)
+    func channelInactive(context: ChannelHandlerContext) {
+        guard !isClosed else { return }
+        end()
+        tell(ConnectionLoss("Redis closed the connection"))
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        let handler = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
+        let loss = ConnectionLoss(tls: error, certificate: handler?.peerCertificate, name: securedName ?? "")
+        close(loss ?? ConnectionLoss("the connection broke: \(error)"))
     }
 
     private func checkDeadlines() {
@@ -132,21 +216,41 @@ final class RedisConnection: ChannelInboundHandler {
         } else if isSubscriber, now - lastRead > Self.replyTimeout {
             close(reason: "nothing came on the subscription for 3 s")
         } else if isSubscriber {
-            sendSubscription([ByteBuffer(staticString: "PING")])
+            sendPing()
             flush()
         }
     }
 
-    func channelInactive(context: ChannelHandlerContext) {
-        guard !isClosed else { return }
-        isClosed = true
-        self.context = nil
-        watch?.cancel()
-        pending.removeAll()
-        onClosed(closeReason)
+    // MARK: Replies
+
+    private func received(_ value: RESPValue) {
+        if isSubscriber { return receivedBySubscriber(value) }
+        if let asker = pending.popFirst() { return asker.handler(value) }
+        if case .error(let text) = value {
+            close(ConnectionLoss(redisError: text))
+        } else {
+            close(reason: "a reply that nobody asked for")
+        }
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        close(reason: "\(error)")
+    private func receivedBySubscriber(_ value: RESPValue) {
+        switch value {
+        case .array(let parts):
+            guard case .bulkString(let kind)? = parts.first else {
+                return close(reason: "a message without a kind")
+            }
+            switch String(buffer: kind) {
+            case "message", "pmessage": break
+            default:
+                guard !confirmations.isEmpty else { return close(reason: "a confirmation that nobody asked for") }
+                confirmations[0].remaining -= 1
+                if confirmations[0].remaining == 0 { confirmations.removeFirst() }
+            }
+            onMessage(parts)
+        case .error(let text):
+            guard let refused = confirmations.popFirst() else { return close(ConnectionLoss(redisError: text)) }
+            refused.onRefused(text)
+        default: close(reason: "an unexpected reply to a subscriber")
+        }
     }
 }

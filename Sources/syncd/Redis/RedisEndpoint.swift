@@ -5,11 +5,14 @@ struct RedisURLError: Error, Equatable, CustomStringConvertible {
 }
 
 /// Where Redis is and how to log in:
-/// `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path[?db=n]`.
+/// `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path[?db=n]`,
+/// `redis+sentinel://…` and `rediss+sentinel://…` (``sentinel(_:isTLS:)``).
 struct RedisEndpoint: Sendable, Equatable {
     enum Address: Sendable, Equatable {
         case tcp(host: String, port: Int)
         case unix(path: String)
+        /// The sentinels tell where it is.
+        case sentinel(SentinelGroup)
     }
 
     var address: Address
@@ -23,22 +26,30 @@ struct RedisEndpoint: Sendable, Equatable {
         let suffix = database == 0 ? "" : "/\(database)"
         switch address {
         case .tcp(let host, let port):
-            let shown = host.contains(":") ? "[\(host)]" : host
-            return "\(isTLS ? "rediss" : "redis")://\(shown):\(port)\(suffix)"
+            return "\(isTLS ? "rediss" : "redis")://\(Self.text(host: host, port: port))\(suffix)"
         case .unix(let path): return "unix://\(path)\(suffix)"
+        case .sentinel(let group): return "\(isTLS ? "rediss" : "redis")+sentinel://\(group.redacted)\(suffix)"
         }
+    }
+
+    /// Host and port, with an IPv6 address in brackets.
+    static func text(host: String, port: Int) -> String {
+        host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
     static func parse(_ url: String) throws(RedisURLError) -> RedisEndpoint {
         guard let separator = url.firstRange(of: "://") else {
-            throw RedisURLError("expected redis://host:port, rediss://host:port or unix:///path")
+            throw RedisURLError("expected redis://host:port, rediss://host:port, redis+sentinel://… or unix:///path")
         }
         let rest = url[separator.upperBound...]
         switch url[..<separator.lowerBound].lowercased() {
         case "redis": return try tcp(rest, isTLS: false)
         case "rediss": return try tcp(rest, isTLS: true)
+        case "redis+sentinel": return try sentinel(rest, isTLS: false)
+        case "rediss+sentinel": return try sentinel(rest, isTLS: true)
         case "unix": return try unix(rest)
-        default: throw RedisURLError("unknown scheme; redis, rediss and unix are known")
+        default:
+            throw RedisURLError("unknown scheme; redis, rediss, redis+sentinel, rediss+sentinel and unix are known")
         }
     }
 
@@ -55,7 +66,8 @@ struct RedisEndpoint: Sendable, Equatable {
             try endpoint.setLogin(authority[..<at])
             host = authority[authority.index(after: at)...]
         }
-        endpoint.address = try hostAndPort(host)
+        let (name, port) = try hostAndPort(host, defaultPort: 6379)
+        endpoint.address = .tcp(host: name, port: port)
         return endpoint
     }
 
@@ -78,7 +90,7 @@ struct RedisEndpoint: Sendable, Equatable {
         return endpoint
     }
 
-    private mutating func setLogin(_ text: Substring) throws(RedisURLError) {
+    mutating func setLogin(_ text: Substring) throws(RedisURLError) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         let user = try Self.decoded(parts[0], "user")
         if !user.isEmpty { self.user = user }
@@ -89,7 +101,9 @@ struct RedisEndpoint: Sendable, Equatable {
         if self.user == nil, password?.isEmpty == true { password = nil }
     }
 
-    private static func hostAndPort(_ text: Substring) throws(RedisURLError) -> Address {
+    static func hostAndPort(
+        _ text: Substring, defaultPort: Int
+    ) throws(RedisURLError) -> (host: String, port: Int) {
         var host = text
         var portText: Substring?
         if text.hasPrefix("[") {
@@ -104,7 +118,7 @@ struct RedisEndpoint: Sendable, Equatable {
             host = text[..<colon]
             portText = text[text.index(after: colon)...]
         }
-        var port = 6379
+        var port = defaultPort
         if let portText {
             guard portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(portText),
                 (1...65_535).contains(number)
@@ -113,10 +127,10 @@ struct RedisEndpoint: Sendable, Equatable {
         }
         let decodedHost = try decoded(host, "host")
         guard !decodedHost.isEmpty else { throw RedisURLError("the host is missing") }
-        return .tcp(host: decodedHost, port: port)
+        return (decodedHost, port)
     }
 
-    private static func database(_ text: Substring) throws(RedisURLError) -> Int {
+    static func database(_ text: Substring) throws(RedisURLError) -> Int {
         if text.isEmpty { return 0 }
         guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(text), number <= 65_535 else {
             throw RedisURLError("the database is a number, as in redis://host:6379/2")
@@ -125,7 +139,7 @@ struct RedisEndpoint: Sendable, Equatable {
     }
 
     /// Percent-decodes; the result must be UTF-8 without NUL.
-    private static func decoded(_ text: Substring, _ part: String) throws(RedisURLError) -> String {
+    static func decoded(_ text: Substring, _ part: String) throws(RedisURLError) -> String {
         var bytes: [UInt8] = []
         var input = Array(text.utf8)[...]
         while let byte = input.popFirst() {

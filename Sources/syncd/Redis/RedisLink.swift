@@ -1,64 +1,103 @@
 import IPCWire
+import Logging
 import NIOCore
-import NIOPosix
 
-/// Keeps one connection to Redis up: connects, logs in, and after an end connects anew, 50 ms later at first and
-/// up to 1 s later, jittered, so that all hosts do not come back at the same instant.
+/// Keeps one connection to Redis up: finds the server, connects, logs in, and after an end connects anew, 50 ms later
+/// at first and up to 1 s later, jittered, so that all hosts do not come back at the same instant. A server that
+/// refuses who we are is asked every few seconds.
 final class RedisLink {
     private let endpoint: RedisEndpoint
-    private let eventLoop: any EventLoop
+    private let connector: RedisConnector
     private let clientName: ByteBuffer
+    private let logger: Logger
     private(set) var connection: RedisConnection?
     /// Logged in and ready.
     private(set) var isReady = false
     private(set) var info: ServerInfo?
     private(set) var connects = 0
-    private(set) var lastError: String?
-    private var delay = TimeAmount.milliseconds(50)
+    private(set) var lastLoss: ConnectionLoss?
+    /// What the sentinels told of the server that the connection leads to.
+    private(set) var primary: SentinelAnswer?
+    private var search: SentinelSearch?
+    private var readyAt: NIODeadline?
+    private var delay = RedisLink.shortestDelay
     private var isStopped = false
     private var retry: Scheduled<Void>?
-    private var setupDeadline: Scheduled<Void>?
+    private var deadline: Scheduled<Void>?
+    /// What was logged last of a server that does not answer: each reason is told once.
+    private var loggedReason: String?
 
     /// The connection is logged in; INFO was asked.
     var onReady: (RedisConnection, ServerInfo?) -> Void = { _, _ in }
-    var onLost: (String) -> Void = { _ in }
+    /// A connection, ready or not, has come to its end.
+    var onLost: (ConnectionLoss) -> Void = { _ in }
     var onMessage: ([RESPValue]) -> Void = { _ in }
 
-    private static let setupTimeout = TimeAmount.seconds(1)
+    /// Connecting, TLS and login together may take so long.
+    private static let setupTimeout = TimeAmount.seconds(2)
+    private static let shortestDelay = TimeAmount.milliseconds(50)
     private static let longestDelay = TimeAmount.seconds(1)
+    /// A wrong password stays wrong for a while, and servers note who tries too often.
+    private static let deniedDelay = TimeAmount.seconds(5)
+    /// A connection that lived so long was a good one: the next try comes soon.
+    private static let goodLife = TimeAmount.seconds(1)
 
-    init(endpoint: RedisEndpoint, eventLoop: any EventLoop, clientName: String) {
+    init(endpoint: RedisEndpoint, connector: RedisConnector, clientName: String, logger: Logger) {
         self.endpoint = endpoint
-        self.eventLoop = eventLoop
+        self.connector = connector
         self.clientName = ByteBuffer(string: clientName)
+        var logger = logger
+        logger[metadataKey: "connection"] = "\(clientName)"
+        self.logger = logger
+    }
+
+    private var eventLoop: any EventLoop { connector.eventLoop }
+
+    /// Where the connection leads, for people.
+    var target: String {
+        if let primary { return RedisEndpoint.text(host: primary.host, port: primary.port) }
+        return endpoint.redacted
     }
 
     func start() {
         guard !isStopped else { return }
-        let connection = RedisConnection()
+        switch endpoint.address {
+        case .tcp(let host, let port): connector.connect(host: host, port: port, prepare: use)
+        case .unix(let path): connector.connect(unixPath: path, prepare: use)
+        case .sentinel(let group):
+            let search = SentinelSearch(group, connector: connector)
+            self.search = search
+            search.run { [weak self] result in self?.found(result) }
+        }
+    }
+
+    private func found(_ result: Result<SentinelAnswer, ConnectionLoss>) {
+        search = nil
+        guard !isStopped else { return }
+        switch result {
+        case .success(let answer):
+            primary = answer
+            connector.connect(host: answer.host, port: answer.port, prepare: use)
+        case .failure(let loss): ended(loss)
+        }
+    }
+
+    private func use(_ connection: RedisConnection) {
         self.connection = connection
-        connection.onActive = { [weak self] in self?.setUp() }
-        connection.onClosed = { [weak self] reason in self?.lost(connection, reason) }
+        connection.onActive = { [weak self, weak connection] in
+            if let connection { self?.logIn(connection) }
+        }
+        connection.onClosed = { [weak self, weak connection] loss in
+            if let connection, self?.connection === connection { self?.ended(loss) }
+        }
         connection.onMessage = { [weak self] parts in self?.onMessage(parts) }
-        let bound = NIOLoopBound(connection, eventLoop: eventLoop)
-        let bootstrap = ClientBootstrap(group: eventLoop)
-            .connectTimeout(Self.setupTimeout)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(bound.value)
-                }
+        deadline = eventLoop.scheduleTask(in: Self.setupTimeout) {
+            [bound = NIOLoopBound(connection, eventLoop: eventLoop)] in
+            switch bound.value.stage {
+            case .connecting: bound.value.close(reason: "cannot connect within 2 s")
+            case .handshaking: bound.value.close(reason: "TLS: no handshake within 2 s: is this the TLS port of Redis?")
+            case .open: bound.value.close(reason: "Redis did not let syncd in within 2 s")
             }
-        let connecting =
-            switch endpoint.address {
-            case .tcp(let host, let port):
-                bootstrap
-                    .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-                    .channelOption(.socketOption(.so_keepalive), value: 1)
-                    .connect(host: host, port: port)
-            case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
-            }
-        connecting.assumeIsolated().whenFailure { [weak self] error in
-            self?.lost(connection, "cannot connect to \(self?.endpoint.redacted ?? "Redis"): \(error)")
         }
     }
 
@@ -68,68 +107,89 @@ final class RedisLink {
     func stop() {
         isStopped = true
         retry?.cancel()
-        setupDeadline?.cancel()
+        deadline?.cancel()
+        search?.cancel()
         connection?.close(reason: "syncd is stopping")
     }
 
     // MARK: Logging in
 
-    private func setUp() {
-        guard let connection else { return }
-        setupDeadline = eventLoop.scheduleTask(in: Self.setupTimeout) {
-            [bound = NIOLoopBound(connection, eventLoop: eventLoop)] in
-            bound.value.close(reason: "Redis did not greet within 1 s")
-        }
-        func step(_ words: [ByteBuffer], isRequired: Bool = true) {
-            connection.send(words) { [weak self] reply in
-                if isRequired, case .error(let text) = reply {
-                    self?.lastError = text.escaped
-                    connection.close(reason: "login refused: \(text.escaped)")
-                }
-            }
-        }
+    private func logIn(_ connection: RedisConnection) {
         if let password = endpoint.password {
             let login = [endpoint.user, password].compactMap { $0.map { ByteBuffer(string: $0) } }
-            step([ByteBuffer(staticString: "AUTH")] + login)
+            send(connection, [.word("AUTH")] + login, isRequired: true)
         }
         if endpoint.database != 0 {
-            step([ByteBuffer(staticString: "SELECT"), ByteBuffer(string: String(endpoint.database))])
+            send(connection, [.word("SELECT"), .number(UInt64(endpoint.database))], isRequired: true)
         }
-        // Managed servers may forbid it; it only helps people who look at CLIENT LIST.
-        step([ByteBuffer(staticString: "CLIENT"), ByteBuffer(staticString: "SETNAME"), clientName], isRequired: false)
-        connection.send([ByteBuffer(staticString: "INFO")]) { [weak self] reply in self?.ready(connection, reply) }
+        // Managed servers may forbid these. The first only helps people who look at CLIENT LIST; without the second,
+        // every connection counts as one to another process.
+        send(connection, [.word("CLIENT"), .word("SETNAME"), clientName], isRequired: false)
+        connection.send([.word("INFO")]) { [weak self, weak connection] reply in
+            guard let self, let connection, !connection.isClosed else { return }
+            if case .error(let text) = reply, !ForbiddenCommand.isRefusal(text) {
+                return connection.close(ConnectionLoss(redisError: text))
+            }
+            self.ready(connection, reply)
+        }
+    }
+
+    private func send(_ connection: RedisConnection, _ words: [ByteBuffer], isRequired: Bool) {
+        connection.send(words) { [weak connection] reply in
+            guard case .error(let text) = reply else { return }
+            if isRequired || !ForbiddenCommand.isRefusal(text) {
+                var loss = ConnectionLoss(redisError: text)
+                // Whatever AUTH or SELECT is refused for, it is the URL that is wrong; save for a server that is full.
+                if isRequired, ForbiddenCommand.isRefusal(text) { loss.isDenied = true }
+                connection?.close(loss)
+            }
+        }
     }
 
     private func ready(_ connection: RedisConnection, _ reply: RESPValue) {
-        setupDeadline?.cancel()
-        // A server that is still loading answers nothing else either.
-        if case .error(let text) = reply, !String(buffer: text).hasPrefix("NOPERM"),
-            !String(buffer: text).hasPrefix("ERR unknown command")
-        {
-            connection.close(reason: text.escaped)
-            return
-        }
+        deadline?.cancel()
         info = if case .bulkString(let text) = reply { ServerInfo(String(buffer: text)) } else { nil }
         isReady = true
+        readyAt = .now()
         connects += 1
-        delay = .milliseconds(50)
+        loggedReason = nil
+        logger.info(
+            "connected to Redis", metadata: ["server": "\(target)", "version": "\(info?.version ?? "unknown")"])
         onReady(connection, info)
         connection.flush()
     }
 
-    private func lost(_ connection: RedisConnection, _ reason: String) {
-        guard self.connection === connection else { return }
-        setupDeadline?.cancel()
-        self.connection = nil
-        let wasReady = isReady
+    // MARK: Losing it
+
+    private func ended(_ loss: ConnectionLoss) {
+        deadline?.cancel()
+        connection = nil
+        primary = nil
         isReady = false
-        if !isStopped { lastError = reason }
-        if wasReady || !isStopped { onLost(reason) }
         guard !isStopped else { return }
-        let jittered = TimeAmount.nanoseconds(Int64.random(in: delay.nanoseconds / 2...delay.nanoseconds))
+        lastLoss = loss
+        log(loss)
+        if let readyAt, .now() - readyAt > Self.goodLife { delay = Self.shortestDelay }
+        readyAt = nil
+        onLost(loss)
+        let wait = loss.isDenied ? Self.deniedDelay : delay
         delay = min(delay * 2, Self.longestDelay)
+        let jittered = TimeAmount.nanoseconds(Int64.random(in: wait.nanoseconds / 2...wait.nanoseconds))
         retry = eventLoop.scheduleTask(in: jittered) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] in
             bound.value.start()
+        }
+    }
+
+    private func log(_ loss: ConnectionLoss) {
+        guard loss.reason != loggedReason else { return }
+        loggedReason = loss.reason
+        let metadata: Logger.Metadata = ["server": "\(endpoint.redacted)", "reason": "\(loss.reason)"]
+        if loss.isDenied {
+            logger.error("Redis cannot be used as it is configured", metadata: metadata)
+        } else if readyAt != nil {
+            logger.notice("Redis connection lost", metadata: metadata)
+        } else {
+            logger.warning("Redis cannot be reached", metadata: metadata)
         }
     }
 }

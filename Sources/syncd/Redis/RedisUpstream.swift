@@ -9,36 +9,58 @@ final class RedisUpstream {
     private let keys: RedisKeys
     private let endpoint: RedisEndpoint
     private let eventLoop: any EventLoop
+    private let logger: Logger
     private let deliver: (UpstreamEvent) -> Void
     private let commands: RedisLink
     private let subscription: RedisLink
-    private var scriptHashes: [ByteBuffer: ByteBuffer] = [:]
+    private var watch: SentinelWatch?
+    private var scripts = ScriptNames()
     private var roundTrips = LatencyRing()
-    private var isDirty = false
+    private var probes = 0
+    /// ROLE was refused: the server's role shows at inspections and when it refuses to write, only.
+    private var isRoleForbidden = false
+    /// Entries of one page at most: less after a page that was too long for the reader.
+    private var longestPage = Int.max
+    /// Channels that the server does not let syncd subscribe, with its words.
+    private var refusedSubscriptions: [String: String] = [:]
 
     /// Entries kept in the stream, about.
     private static let retainedEntries = "100000"
+    /// One of so many probes asks for the role, too.
+    private static let probesPerRole = 4
+    private static let maximumRefusedShown = 16
 
     init(
-        endpoint: RedisEndpoint, keys: RedisKeys, eventLoop: any EventLoop, logger: Logger,
+        endpoint: RedisEndpoint, tls: TLSSettings? = nil, keys: RedisKeys, eventLoop: any EventLoop, logger: Logger,
         deliver: @escaping (UpstreamEvent) -> Void
     ) {
         self.endpoint = endpoint
         self.keys = keys
         self.eventLoop = eventLoop
+        self.logger = logger
         self.deliver = deliver
-        commands = RedisLink(endpoint: endpoint, eventLoop: eventLoop, clientName: "syncd")
-        subscription = RedisLink(endpoint: endpoint, eventLoop: eventLoop, clientName: "syncd-subscriptions")
+        let connector = RedisConnector(eventLoop: eventLoop, tls: endpoint.isTLS ? tls ?? TLSSettings() : nil)
+        func link(_ name: String) -> RedisLink {
+            RedisLink(endpoint: endpoint, connector: connector, clientName: name, logger: logger)
+        }
+        commands = link("syncd")
+        subscription = link("syncd-subscriptions")
         commands.onReady = { [weak self] _, _ in self?.commandsReady() }
-        commands.onLost = { [weak self] reason in self?.deliver(.commandsDisconnected(reason: reason)) }
+        commands.onLost = { [weak self] loss in self?.commandsLost(loss) }
         subscription.onReady = { [weak self] connection, _ in self?.subscribeToLog(connection) }
-        subscription.onLost = { [weak self] reason in self?.deliver(.subscriptionDisconnected(reason: reason)) }
+        subscription.onLost = { [weak self] loss in self?.deliver(.subscriptionDisconnected(reason: loss.reason)) }
         subscription.onMessage = { [weak self] parts in self?.message(parts) }
+        if case .sentinel(let group) = endpoint.address {
+            watch = SentinelWatch(
+                group, connector: connector, present: { [weak self] in self?.commands.primary },
+                onMoved: { [weak self] answer in self?.primaryMoved(answer) })
+        }
     }
 
     func start() {
         commands.start()
         subscription.start()
+        watch?.start()
     }
 
     /// Sends what this turn of the event loop has brought.
@@ -48,6 +70,7 @@ final class RedisUpstream {
     }
 
     func shutdown() -> EventLoopFuture<Void> {
+        watch?.stop()
         commands.stop()
         subscription.stop()
         return eventLoop.makeSucceededVoidFuture()
@@ -59,13 +82,45 @@ final class RedisUpstream {
         let connects = max(0, commands.connects - 1) + max(0, subscription.connects - 1)
         return [
             StatusField("endpoint", .text(endpoint.redacted)),
+            StatusField("primary", .text(commands.isReady ? commands.target : "")),
             StatusField("server-version", .text(commands.info?.version ?? "")),
             StatusField("round-trip-p50-us", .number(latency[0])),
             StatusField("round-trip-p99-us", .number(latency[1])),
             StatusField("reconnects", .number(UInt64(connects))),
-            StatusField("last-error", (commands.lastError ?? subscription.lastError).map { .text($0) } ?? .null),
+            StatusField("last-error", (commands.lastLoss ?? subscription.lastLoss).map { .text($0.reason) } ?? .null),
+            StatusField("warnings", .list(warnings.map { .text($0) })),
             StatusField("connections", .number(UInt64([commands, subscription].filter(\.isReady).count))),
         ]
+    }
+
+    /// What is wrong with the server's settings, or with syncd's permissions.
+    private var warnings: [String] {
+        var warnings = commands.info?.warnings ?? []
+        if commands.isReady, commands.info == nil {
+            warnings.append("INFO is forbidden: every reconnect costs a cold cache, and the role is not checked")
+        } else if commands.isReady, commands.info?.identity == nil {
+            warnings.append("INFO shows no run_id: every reconnect costs a cold cache")
+        }
+        if isRoleForbidden {
+            warnings.append("ROLE is forbidden: a demoted primary is noticed when it refuses to write")
+        }
+        let refused = refusedSubscriptions.sorted { $0.key < $1.key }.prefix(Self.maximumRefusedShown)
+        return warnings + refused.map { "no subscription of \($0.key): \($0.value)" }
+    }
+
+    private func commandsLost(_ loss: ConnectionLoss) {
+        // The server that is connected next may know other scripts and permit other things.
+        scripts = ScriptNames()
+        isRoleForbidden = false
+        if loss.isTooLong { longestPage = max(1, min(longestPage, 512) / 2) }
+        deliver(.commandsDisconnected(reason: loss.reason))
+    }
+
+    private func primaryMoved(_ answer: SentinelAnswer) {
+        let address = RedisEndpoint.text(host: answer.host, port: answer.port)
+        logger.notice("the sentinels name another primary", metadata: ["primary": "\(address)"])
+        commands.reconnect(reason: "the sentinels name another primary")
+        subscription.reconnect(reason: "the sentinels name another primary")
     }
 
     // MARK: Commands
@@ -86,8 +141,7 @@ final class RedisUpstream {
             }
         case .get(let id, let key): get(id, key)
         case .set(let key, let entry, let ttl):
-            guard commands.isReady else { return }
-            commands.connection?.send(
+            connection?.send(
                 [.word("SET"), keys.value(key), entry, .word("PX"), .number(ttl)], handler: { _ in })
         case .subscribe(let channels): changeSubscription("SUBSCRIBE", channels)
         case .unsubscribe(let channels): changeSubscription("UNSUBSCRIBE", channels)
@@ -99,12 +153,18 @@ final class RedisUpstream {
         }
     }
 
+    /// The command connection, while commands can be sent.
+    private var connection: RedisConnection? {
+        guard commands.isReady, let connection = commands.connection, !connection.isClosed else { return nil }
+        return connection
+    }
+
     /// Sends a command and delivers what `read` makes of its reply; `nil` from it means that the reply is not what
     /// Redis' documentation says, and ends the connection.
     private func ask(
         _ id: UpstreamID, _ arguments: [ByteBuffer], _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
-        guard commands.isReady, let connection = commands.connection else { return }
+        guard let connection else { return }
         let isTaken = connection.send(arguments) { [weak self] reply in
             guard let self else { return }
             if case .error(let text) = reply {
@@ -123,22 +183,23 @@ final class RedisUpstream {
         eventLoop.assumeIsolated().execute { [weak self] in self?.deliver(.reply(id, .failed(.refused(why)))) }
     }
 
-    /// Runs a script by its hash; Redis forgets scripts at a restart and on SCRIPT FLUSH, and is told again then.
+    /// Runs a script by its name where the server knows it.
     private func run(
         _ id: UpstreamID, _ script: RedisScript, _ arguments: [ByteBuffer],
         _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
         let tail = [.number(3), keys.incarnation, keys.position, keys.stream] + arguments
-        guard let hash = scriptHashes[script.source] else {
-            return load(id, script, tail, read)
+        guard let connection else { return }
+        guard let name = scripts.name(of: script) else {
+            learnName(of: script, connection)
+            return ask(id, [.word("EVAL"), script.source] + tail, read)
         }
-        guard commands.isReady, let connection = commands.connection else { return }
-        let isTaken = connection.send([.word("EVALSHA"), hash] + tail) { [weak self] reply in
+        let isTaken = connection.send([.word("EVALSHA"), name] + tail) { [weak self] reply in
             guard let self else { return }
             if case .error(let text) = reply {
-                if String(buffer: text).hasPrefix("NOSCRIPT") {
-                    self.scriptHashes[script.source] = nil
-                    self.load(id, script, tail, read)
+                if self.scripts.refused(script, text) {
+                    // Nothing has been run. EVAL works wherever scripts do.
+                    self.ask(id, [.word("EVAL"), script.source] + tail, read)
                     connection.flush()
                 } else {
                     self.deliver(.reply(id, .failed(UpstreamFailure(redisError: text))))
@@ -152,15 +213,11 @@ final class RedisUpstream {
         if !isTaken { refuse(id, "too many commands wait for Redis") }
     }
 
-    /// Tells Redis the script and runs it, in one go.
-    private func load(
-        _ id: UpstreamID, _ script: RedisScript, _ tail: [ByteBuffer],
-        _ read: @escaping (RESPValue) -> UpstreamReply?
-    ) {
-        commands.connection?.send([.word("SCRIPT"), .word("LOAD"), script.source]) { [weak self] reply in
-            if case .bulkString(let hash) = reply { self?.scriptHashes[script.source] = hash }
+    private func learnName(of script: RedisScript, _ connection: RedisConnection) {
+        guard scripts.shouldLearn(script) else { return }
+        connection.send([.word("SCRIPT"), .word("LOAD"), script.source]) { [weak self] reply in
+            self?.scripts.learnt(script, reply)
         }
-        ask(id, [.word("EVAL"), script.source] + tail, read)
     }
 
     private var identityArguments: [ByteBuffer] {
@@ -190,9 +247,23 @@ final class RedisUpstream {
         }
     }
 
+    /// Asks for incarnation and position, and now and then for the role: a primary that was demoted goes on answering,
+    /// with what may be long ago.
     private func probe(_ id: UpstreamID) {
         let sentAt = NIODeadline.now()
+        var isReplica = false
+        probes += 1
+        if probes % Self.probesPerRole == 0, !isRoleForbidden {
+            connection?.send([.word("ROLE")]) { [weak self] reply in
+                switch reply {
+                case .array(let parts): isReplica = parts.first.flatMap(Self.bulk).map(String.init(buffer:)) == "slave"
+                case .error(let text): if ForbiddenCommand.isRefusal(text) { self?.isRoleForbidden = true }
+                default: break
+                }
+            }
+        }
         ask(id, [.word("MGET"), keys.incarnation, keys.position]) { [weak self] reply in
+            if isReplica { return .failed(.wrongRole("Redis has become a replica")) }
             guard case .array(let parts) = reply, parts.count == 2 else { return nil }
             self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
             return .probed(Record(parts[0])?.incarnation, position: Self.position(parts[1]) ?? 0)
@@ -201,6 +272,7 @@ final class RedisUpstream {
 
     private func read(_ id: UpstreamID, after: UInt64, count: Int) {
         let from = ByteBuffer(string: "\(after + 1)-0")
+        let count = min(count, longestPage)
         ask(id, [.word("XRANGE"), keys.stream, from, .word("+"), .word("COUNT"), .number(UInt64(count))]) { reply in
             guard case .array(let items) = reply else { return nil }
             var entries: [LogEntry] = []
@@ -218,7 +290,7 @@ final class RedisUpstream {
     }
 
     private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
-        guard commands.isReady, let connection = commands.connection else { return }
+        guard let connection else { return }
         // INFO anew: the role may have changed since the connection was made.
         var info = commands.info
         connection.send([.word("INFO")]) { reply in
@@ -282,7 +354,7 @@ final class RedisUpstream {
     }
 
     private func get(_ id: UpstreamID, _ key: ByteBuffer) {
-        guard commands.isReady, let connection = commands.connection else { return }
+        guard let connection else { return }
         let name = keys.value(key)
         var value: ByteBuffer?
         connection.send([.word("GET"), name]) { reply in value = Self.bulk(reply) }
@@ -296,12 +368,32 @@ final class RedisUpstream {
 
     private func subscribeToLog(_ connection: RedisConnection) {
         connection.becomeSubscriber()
-        connection.sendSubscription([.word("SUBSCRIBE"), keys.logChannel])
+        refusedSubscriptions.removeAll()
+        connection.sendSubscription([.word("SUBSCRIBE"), keys.logChannel]) { [weak connection] text in
+            connection?.close(ConnectionLoss(redisError: text))
+        }
     }
 
+    /// One command for each name: a channel that is out of reach, which Redis refuses with all others of the command,
+    /// is nobody else's loss.
     private func changeSubscription(_ command: StaticString, _ names: [ByteBuffer]) {
         guard subscription.isReady else { return }
-        subscription.connection?.sendSubscription([.word(command)] + names)
+        for name in names {
+            subscription.connection?.sendSubscription([.word(command), name]) { [weak self] text in
+                self?.subscriptionRefused(name, text)
+            }
+        }
+    }
+
+    private func subscriptionRefused(_ name: ByteBuffer, _ text: ByteBuffer) {
+        let channel = name.escaped
+        guard refusedSubscriptions.count < Self.maximumRefusedShown, refusedSubscriptions[channel] == nil else {
+            return
+        }
+        refusedSubscriptions[channel] = text.escaped
+        logger.warning(
+            "Redis refuses a subscription: only events of this host will come",
+            metadata: ["channel": "\(channel)", "error": "\(text.escaped)"])
     }
 
     private func message(_ parts: [RESPValue]) {

@@ -15,13 +15,18 @@ struct ServerInfo: Sendable, Equatable {
             let name = line[..<colon]
             if fields[name] == nil { fields[name] = line[line.index(after: colon)...] }
         }
-        if let run = fields["run_id"], let replication = fields["master_replid"], !run.isEmpty, !replication.isEmpty,
-            !run.contains(" "), !replication.contains(" ")
+        if let run = fields["run_id"], let replication = fields["master_replid"], Self.isName(run),
+            Self.isName(replication)
         {
             identity = ServerIdentity(runID: String(run), replicationID: String(replication))
         }
         let name = fields["server_name"].map { "\($0) " } ?? ""
-        version = name + String(fields["valkey_version"] ?? fields["redis_version"] ?? "")
+        // Valkey calls itself Redis 7.2.4 as well.
+        let number = fields["valkey_version"] ?? fields["redis_version"] ?? ""
+        version = String((name + number).unicodeScalars.filter { (0x20...0x7e).contains($0.value) }.prefix(64))
+        if fields["valkey_version"] == nil, Self.isOld(number) {
+            warnings.append("version \(version) is older than 6.2: it lacks what syncd needs")
+        }
         isPrimary = fields["role"] != "slave"
         let policy = fields["maxmemory_policy"] ?? ""
         let isLimited = (fields["maxmemory"] ?? "0") != "0"
@@ -30,5 +35,16 @@ struct ServerInfo: Sendable, Equatable {
         } else if isLimited, policy == "noeviction" {
             warnings.append("maxmemory-policy noeviction refuses invalidations when memory is full: set volatile-lru")
         }
+    }
+
+    /// Ids go into the record of the log: 40 hexadecimal digits, or what a managed service makes of them.
+    private static func isName(_ text: Substring) -> Bool {
+        (2...128).contains(text.utf8.count) && text.utf8.allSatisfy { (0x21...0x7e).contains($0) }
+    }
+
+    private static func isOld(_ version: Substring) -> Bool {
+        let numbers = version.split(separator: ".").prefix(2).compactMap { Int($0) }
+        guard numbers.count == 2 else { return false }
+        return numbers[0] < 6 || (numbers[0] == 6 && numbers[1] < 2)
     }
 }

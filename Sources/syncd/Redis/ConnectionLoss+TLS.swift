@@ -1,0 +1,102 @@
+import Glibc
+import IPCWire
+import NIOCore
+import NIOSSL
+
+extension ConnectionLoss {
+    /// What an error of TLS means: which check failed, and the remedy. `nil`: it is no error of TLS.
+    ///
+    /// - Parameters:
+    ///   - certificate: what the server showed, for the explanation only: it has been judged already.
+    ///   - name: the name or address that the certificate has to be for.
+    init?(tls error: any Error, certificate: NIOSSLCertificate?, name: String, now: time_t = time(nil)) {
+        switch error {
+        case let error as NIOSSLExtraError where error == .failedToValidateHostname:
+            let names = certificate.map(Self.names) ?? "another name"
+            self.init(
+                "TLS: the server's certificate is not for \(name) but for \(names): use a name of the certificate in REDIS_URL, or set REDIS_TLS_SERVER_NAME",
+                isDenied: true)
+        case let error as NIOSSLExtraError: self.init("TLS: \(error)", isDenied: true)
+        case NIOSSLError.handshakeFailed(let problem):
+            self.init(handshake: problem, certificate: certificate, now: now)
+        case NIOSSLError.uncleanShutdown: self.init("Redis closed the connection")
+        case let error as BoringSSLError: self.init(handshake: error, certificate: certificate, now: now)
+        case let error as NIOSSLError: self.init("TLS: \(error)")
+        default: return nil
+        }
+    }
+
+    private init(handshake problem: BoringSSLError, certificate: NIOSSLCertificate?, now: time_t) {
+        let codes = Self.codes(problem)
+        func has(_ code: String) -> Bool { codes.contains(code) }
+        if has("CERTIFICATE_VERIFY_FAILED") {
+            self.init("TLS: \(Self.verdict(on: certificate, now: now))", isDenied: true)
+        } else if has("WRONG_VERSION_NUMBER") || has("HTTP_REQUEST") || has("UNEXPECTED_MESSAGE") {
+            self.init("TLS: the server does not speak TLS on this port: use its TLS port, or redis://", isDenied: true)
+        } else if has("UNSUPPORTED_PROTOCOL") || has("PROTOCOL_VERSION") {
+            self.init("TLS: the server speaks nothing newer than TLS 1.1: enable TLS 1.2 or 1.3", isDenied: true)
+        } else if has("CERTIFICATE_REQUIRED") {
+            self.init(
+                "TLS: the server wants a client certificate: set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE",
+                isDenied: true)
+        } else if has("ALERT_UNKNOWN_CA") || has("ALERT_BAD_CERTIFICATE") || has("ALERT_CERTIFICATE")
+            || has("ALERT_UNSUPPORTED_CERTIFICATE")
+        {
+            self.init("TLS: the server refuses the certificate of REDIS_TLS_CERT_FILE (\(codes))", isDenied: true)
+        } else if has("HANDSHAKE_FAILURE") {
+            self.init(
+                "TLS: the server refuses the handshake: it may want a client certificate (REDIS_TLS_CERT_FILE), or other ciphers",
+                isDenied: true)
+        } else if has("EOF during handshake") {
+            self.init("TLS: the server closed the connection during the handshake: is this its TLS port?")
+        } else {
+            self.init("TLS: \(codes)")
+        }
+    }
+
+    /// Why a certificate is not believed.
+    private static func verdict(on certificate: NIOSSLCertificate?, now: time_t) -> String {
+        guard let certificate else { return "the server's certificate cannot be verified" }
+        if certificate.notValidAfter < now {
+            return "the server's certificate has expired (on \(date(certificate.notValidAfter))): renew it"
+        }
+        if certificate.notValidBefore > now {
+            return
+                "the server's certificate is not valid yet (from \(date(certificate.notValidBefore))): check the clocks"
+        }
+        return
+            "no trusted authority vouches for the server's certificate (for \(names(certificate))): set REDIS_TLS_CA_FILE to the certificate of its authority, or to the certificate itself where it is self-signed"
+    }
+
+    private static func date(_ seconds: time_t) -> String {
+        var seconds = seconds
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+    }
+
+    /// The names that a certificate is for, as its description lists them.
+    private static func names(_ certificate: NIOSSLCertificate) -> String {
+        let fields = certificate.description.dropLast().split(separator: ";")
+        for prefix in ["alternative_names=", "common_name="] {
+            guard let field = fields.first(where: { $0.hasPrefix(prefix) }) else { continue }
+            return ByteBuffer(substring: field.dropFirst(prefix.count).prefix(200)).escaped
+        }
+        return "no name"
+    }
+
+    /// The reasons that BoringSSL gives, without numbers and source files.
+    private static func codes(_ problem: BoringSSLError) -> String {
+        switch problem {
+        case .sslError(let stack), .unknownError(let stack):
+            stack.map { error in
+                let words = error.description.split(separator: ":")
+                // "Error: 268435581 error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED at file:1"
+                return words.first { $0.contains(" at ") }.map { String($0.prefix { $0 != " " }) } ?? error.description
+            }.joined(separator: ", ")
+        case .syscallError, .zeroReturn: "EOF during handshake"
+        default: "\(problem)"
+        }
+    }
+}

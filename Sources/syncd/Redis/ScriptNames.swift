@@ -1,0 +1,41 @@
+import IPCWire
+import NIOCore
+
+/// What the connected server calls syncd's scripts: the SHA-1 of their sources, learnt by SCRIPT LOAD.
+///
+/// Redis forgets scripts at a restart and on SCRIPT FLUSH; then they are sent whole, once, and named again. A server
+/// that permits no SCRIPT LOAD or no EVALSHA gets them whole each time.
+struct ScriptNames {
+    private var names: [ByteBuffer: ByteBuffer] = [:]
+    private var asked: Set<ByteBuffer> = []
+    private var isForbidden = false
+
+    func name(of script: RedisScript) -> ByteBuffer? { isForbidden ? nil : names[script.source] }
+
+    /// Whether to send SCRIPT LOAD now; its reply goes to ``learnt(_:_:)``.
+    mutating func shouldLearn(_ script: RedisScript) -> Bool { !isForbidden && asked.insert(script.source).inserted }
+
+    mutating func learnt(_ script: RedisScript, _ reply: RESPValue) {
+        switch reply {
+        case .bulkString(let name): names[script.source] = name
+        case .error(let text) where ForbiddenCommand.isRefusal(text): isForbidden = true
+        default: asked.remove(script.source)
+        }
+    }
+
+    /// EVALSHA was answered by an error. Returns whether that is about the name only, so that the script can be sent
+    /// whole instead.
+    mutating func refused(_ script: RedisScript, _ text: ByteBuffer) -> Bool {
+        let message = String(buffer: text)
+        if message.hasPrefix("NOSCRIPT") {
+            names[script.source] = nil
+            asked.remove(script.source)
+            return true
+        }
+        // "can't run this command" of an ACL, "unknown command" of a proxy. An error of the script itself, or a key or
+        // channel that is out of reach, would be met by EVAL as well.
+        let isCommand = message.lowercased().contains("evalsha") && ForbiddenCommand.isRefusal(text)
+        if isCommand { isForbidden = true }
+        return isCommand
+    }
+}

@@ -1,0 +1,67 @@
+/// The sentinels that watch over a primary and its replicas, and know which of them is the primary.
+struct SentinelGroup: Sendable, Equatable {
+    struct Sentinel: Sendable, Equatable {
+        var host: String
+        var port: Int
+    }
+
+    var sentinels: [Sentinel]
+    /// The name under which they watch it: `sentinel monitor <service> …`.
+    var service: String
+    /// How to log in to the sentinels themselves, which have users of their own.
+    var user: String?
+    var password: String?
+
+    static let defaultPort = 26_379
+    /// More than anybody runs; each of them is asked at the same time.
+    static let maximumSentinels = 16
+
+    /// `sentinel:26379,sentinel:26379/service`, without user and password.
+    var redacted: String {
+        sentinels.map { RedisEndpoint.text(host: $0.host, port: $0.port) }.joined(separator: ",") + "/\(service)"
+    }
+}
+
+extension RedisEndpoint {
+    /// `[user:password@]host[:port],host[:port]…/service[/db][?sentinelUser=…&sentinelPassword=…]`. User and password
+    /// are those of Redis.
+    static func sentinel(_ text: Substring, isTLS: Bool) throws(RedisURLError) -> RedisEndpoint {
+        guard !text.contains("#") else { throw RedisURLError("no # is expected; escape it as %23") }
+        let parts = text.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let path = parts[0].split(separator: "/", omittingEmptySubsequences: false)
+        guard (2...3).contains(path.count), !path[1].isEmpty else {
+            throw RedisURLError("sentinels need the name of the service: redis+sentinel://host:port,host:port/service")
+        }
+        var group = SentinelGroup(sentinels: [], service: try decoded(path[1], "service"))
+        var endpoint = RedisEndpoint(address: .sentinel(group), isTLS: isTLS)
+        if path.count == 3 { endpoint.database = try database(path[2]) }
+        var hosts = path[0]
+        if let at = hosts.lastIndex(of: "@") {
+            try endpoint.setLogin(hosts[..<at])
+            hosts = hosts[hosts.index(after: at)...]
+        }
+        for item in hosts.split(separator: ",", omittingEmptySubsequences: false) {
+            let (host, port) = try hostAndPort(item, defaultPort: SentinelGroup.defaultPort)
+            group.sentinels.append(SentinelGroup.Sentinel(host: host, port: port))
+        }
+        guard group.sentinels.count <= SentinelGroup.maximumSentinels else {
+            throw RedisURLError("at most \(SentinelGroup.maximumSentinels) sentinels can be named")
+        }
+        if parts.count == 2 { try setOptions(parts[1], of: &group) }
+        endpoint.address = .sentinel(group)
+        return endpoint
+    }
+
+    private static func setOptions(_ text: Substring, of group: inout SentinelGroup) throws(RedisURLError) {
+        for item in text.split(separator: "&", omittingEmptySubsequences: false) {
+            let words = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            let value = words.count == 2 ? try decoded(words[1], "option") : ""
+            switch words[0] {
+            case "sentinelUser" where !value.isEmpty: group.user = value
+            case "sentinelPassword" where !value.isEmpty: group.password = value
+            default: throw RedisURLError("after ? only sentinelUser=… and sentinelPassword=… are known")
+            }
+        }
+        if group.user != nil, group.password == nil { throw RedisURLError("sentinelUser needs sentinelPassword") }
+    }
+}
