@@ -2,6 +2,7 @@ import Glibc
 import IPC
 import Logging
 import NIOCore
+import ProcessSupport
 import SyncCore
 
 /// The daemon around the brain: one event loop owns the brain, the listener, all worker connections and the

@@ -8,6 +8,8 @@ struct HTTPLimits: Sendable {
     var headFields = 128
     /// Bytes of a request's body.
     var bodyBytes = 1 << 20
+    /// Connections at once; a further one is closed.
+    var connections = 4096
     /// How long a request may take to arrive: its head, from the first byte on, and then its body.
     var arrival: TimeAmount = .seconds(10)
     /// How long a connection may be kept without a request.

@@ -37,7 +37,7 @@ struct HTTPServer: Service {
 
     /// Serves until graceful shutdown: then nothing more is accepted, and requests may finish. Cancellation cuts them.
     ///
-    /// - Throws: the address can't be listened on.
+    /// - Throws: ``ListenError``
     func run() async throws {
         let channels = http1
         let connections = OpenConnections()
@@ -95,11 +95,15 @@ struct HTTPServer: Service {
         }
         switch address {
         case .host(let host, let port):
-            return
-                try await bootstrap
-                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
-                .bind(host: host, port: port, childChannelInitializer: setUp)
+            do {
+                return
+                    try await bootstrap
+                    .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                    .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
+                    .bind(host: host, port: port, childChannelInitializer: setUp)
+            } catch {
+                throw ListenError(host: host, port: port, error)
+            }
         case .inherited(let descriptor):
             return try await bootstrap.bind(descriptor, childChannelInitializer: setUp)
         }

@@ -6,18 +6,31 @@ struct JSONWriter {
     /// Whether the next value needs a comma before it.
     private var needsComma = false
 
-    mutating func object(_ content: (inout JSONWriter) -> Void) { enclosed("{", "}", content) }
-
-    mutating func array(_ content: (inout JSONWriter) -> Void) { enclosed("[", "]", content) }
-
-    private mutating func enclosed(
-        _ open: StaticString, _ close: StaticString, _ content: (inout JSONWriter) -> Void
-    ) {
-        separate()
-        buffer.writeStaticString(open)
-        needsComma = false
+    mutating func object(_ content: (inout JSONWriter) -> Void) {
+        begin("{")
         content(&self)
-        buffer.writeStaticString(close)
+        end("}")
+    }
+
+    mutating func array(_ content: (inout JSONWriter) -> Void) {
+        beginArray()
+        content(&self)
+        endArray()
+    }
+
+    /// What is written until ``endArray()`` are the items of one array.
+    mutating func beginArray() { begin("[") }
+
+    mutating func endArray() { end("]") }
+
+    private mutating func begin(_ bracket: StaticString) {
+        separate()
+        buffer.writeStaticString(bracket)
+        needsComma = false
+    }
+
+    private mutating func end(_ bracket: StaticString) {
+        buffer.writeStaticString(bracket)
         needsComma = true
     }
 

@@ -1,21 +1,21 @@
-/// Figures about all users.
+/// Figures about all users, collected one user after the other.
 struct Statistics: Sendable {
-    private let userCount: Int
+    private var userCount = 0
     /// Entries in all `friends`; each friendship has two.
-    private let friendCount: Int
-    private let hobbyCounts: [String: Int]
+    private var friendCount = 0
+    private var hobbyCounts: [String: Int] = [:]
 
     private static let topCount = 5
 
-    init(users: [User]) {
-        userCount = users.count
-        friendCount = users.reduce(0) { $0 + $1.friends.count }
-        var counts: [String: Int] = [:]
-        for user in users {
-            for hobby in Set(user.hobbies) { counts[hobby, default: 0] += 1 }
-        }
-        hobbyCounts = counts
+    /// Counts one more. Only hobbies and friends are looked at.
+    mutating func add(_ user: User) {
+        userCount += 1
+        friendCount += user.friends.count
+        for hobby in Set(user.hobbies) { hobbyCounts[hobby, default: 0] += 1 }
     }
+
+    /// Different hobbies so far: what this takes memory for.
+    var hobbyCount: Int { hobbyCounts.count }
 
     /// Friends per user, with two decimals.
     private var average: String {

@@ -1,0 +1,54 @@
+import ArgumentParser
+import Glibc
+import Logging
+import ProcessSupport
+
+/// The command line of apiworker.
+@main
+struct APIWorkerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "apiworker",
+        abstract: "Serves the HTTP API from MongoDB, with a cache that syncd keeps right.",
+        discussion: """
+            One worker per CPU core; all listen on one port. Everything can be set by the environment, by a file of \
+            KEY=value lines (--config, and .env in the working directory) or here; this beats the environment, which \
+            beats the files.
+
+            """ + WorkerConfiguration.keys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"),
+        version: Version.current)
+
+    @Option(help: "File of KEY=value lines.") var config: String?
+    @Option(help: "Port to listen on (PORT).") var port: String?
+    @Option(help: "Address to listen on (HOST).") var host: String?
+    @Option(name: .customLong("db-url"), help: "Where MongoDB is (DB_URL).") var databaseURL: String?
+    @Option(name: .customLong("frontend-origin-url"), help: "Origins for CORS (FRONTEND_ORIGIN_URL).")
+    var origins: String?
+    @Option(help: "Path of syncd's socket; empty: no syncd, no cache (SYNCD_SOCKET).") var socket: String?
+    @Option(name: .customLong("worker-l1-bytes"), help: "Bytes for the worker's own cache (WORKER_L1_BYTES).")
+    var l1Bytes: String?
+    @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
+
+    /// What was given here, by the keys' names.
+    private var given: [String: String] {
+        let options: [(ConfigurationKey, String?)] = [
+            (WorkerConfiguration.portKey, port), (WorkerConfiguration.hostKey, host),
+            (WorkerConfiguration.databaseKey, databaseURL), (WorkerConfiguration.originsKey, origins),
+            (.syncdSocket, socket), (WorkerConfiguration.l1Key, l1Bytes), (.logLevel, logLevel),
+        ]
+        return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
+    }
+
+    func run() async throws {
+        do {
+            let settings = try Settings(commandLine: given, configFile: config)
+            ProcessLog.bootstrap(label: "apiworker", level: try settings.logLevel())
+            try await Worker(try WorkerConfiguration.read(settings), logger: Logger(label: "apiworker")).run()
+        } catch let error as ConfigurationError {
+            StandardError.write("apiworker: \(error)\n")
+            throw ExitCode(ExitStatus.configuration.rawValue)
+        } catch let error as ListenError {
+            StandardError.write("apiworker: \(error)\n")
+            throw ExitCode(error.status.rawValue)
+        }
+    }
+}

@@ -1,0 +1,24 @@
+import Glibc
+import NIOCore
+import ProcessSupport
+
+/// The address can't be listened on.
+struct ListenError: Error, CustomStringConvertible {
+    let description: String
+    let status: ExitStatus
+
+    init(host: String, port: Int, _ error: any Error) {
+        let place = "HOST \(host), PORT \(port)"
+        switch (error as? IOError)?.errnoCode {
+        case EADDRINUSE:
+            description = "\(place): another program listens there; stop it, or set PORT to another number"
+            status = .failure
+        case EACCES:
+            description = "\(place): not allowed; set PORT to a number above 1023"
+            status = .configuration
+        default:
+            description = "\(place): can't be listened on: \(error); set HOST to an address of this computer"
+            status = .configuration
+        }
+    }
+}

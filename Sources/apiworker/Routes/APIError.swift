@@ -1,0 +1,97 @@
+import HTTPTypes
+import Hummingbird
+
+/// Every answer that is not the one that was asked for (docs/http-api.md, "Errors"). None shows anything of the
+/// server's inside.
+enum APIError: Error, Sendable, Equatable {
+    /// The body is JSON, but not what the endpoint takes.
+    case validation([FieldProblem])
+    case malformedJSON
+    case malformedRequest
+    case friendIDMissing
+    case linkToSelf
+    case userNotFound
+    case eitherUserNotFound
+    case routeNotFound
+    case methodNotAllowed(Route)
+    case userHasFriends
+    case duplicate
+    case bodyTooLarge
+    case notJSON
+    /// More than one answer may hold.
+    case answerTooLarge
+    case databaseUnavailable
+    case unexpected
+
+    /// How many seconds after a 503 it is worth while to try again.
+    private static let retryAfterSeconds = Availability.pause.nanoseconds / 1_000_000_000
+
+    var response: Response {
+        switch self {
+        case .validation(let problems): Self.validationResponse(problems)
+        case .malformedJSON: JSONResponse.message("Malformed JSON", status: .badRequest)
+        case .malformedRequest: Self.closing(JSONResponse.message("Malformed HTTP request", status: .badRequest))
+        case .friendIDMissing: JSONResponse.message("friendId is required in the body", status: .badRequest)
+        case .linkToSelf: JSONResponse.message("Users cannot link to themselves.", status: .badRequest)
+        case .userNotFound: JSONResponse.message("User not found", status: .notFound)
+        case .eitherUserNotFound: JSONResponse.message("One or both users not found.", status: .notFound)
+        case .routeNotFound: JSONResponse.message("Not found", status: .notFound)
+        case .methodNotAllowed(let route):
+            Self.with(.allow, route.allowed, JSONResponse.message("Method not allowed", status: .methodNotAllowed))
+        case .userHasFriends:
+            JSONResponse.message(
+                "User cannot be deleted while they have friends. Please unlink them first.", status: .conflict)
+        case .duplicate: JSONResponse.message("Another user has these values already.", status: .conflict)
+        // What is left of the body is not waited for.
+        case .bodyTooLarge:
+            Self.closing(JSONResponse.message("Request body too large", status: .contentTooLarge))
+        case .notJSON:
+            JSONResponse.message("Content-Type must be application/json", status: .unsupportedMediaType)
+        case .answerTooLarge:
+            JSONResponse.message(
+                "Too many users for one answer. Please use the paginated list.", status: .internalServerError)
+        case .databaseUnavailable:
+            Self.with(
+                .retryAfter, String(Self.retryAfterSeconds),
+                JSONResponse.message("Database unavailable", status: .serviceUnavailable))
+        case .unexpected: JSONResponse.message("Internal server error", status: .internalServerError)
+        }
+    }
+
+    private static func validationResponse(_ problems: [FieldProblem]) -> Response {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.field("message", "Validation Error")
+            writer.name("details")
+            writer.array { writer in
+                for problem in problems {
+                    writer.object { writer in
+                        writer.field("field", problem.field)
+                        writer.field("rule", problem.rule)
+                    }
+                }
+            }
+        }
+        return JSONResponse.make(writer.buffer, status: .badRequest)
+    }
+
+    private static func closing(_ response: Response) -> Response { with(.connection, "close", response) }
+
+    private static func with(_ name: HTTPField.Name, _ value: String, _ response: Response) -> Response {
+        var response = response
+        response.headers[name] = value
+        return response
+    }
+}
+
+extension APIError {
+    /// What a failure of the database means for a client.
+    init(_ failure: StorageFailure) {
+        switch failure.kind {
+        case .unavailable: self = .databaseUnavailable
+        case .duplicate: self = .duplicate
+        case .tooLarge: self = .answerTooLarge
+        case .rejected: self = .unexpected
+        }
+    }
+}

@@ -1,0 +1,57 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+extension Request {
+    /// The body, which has to be JSON.
+    ///
+    /// - Returns: `nil` if there is neither a body nor a `Content-Type`.
+    func json(limit: Int) async throws(APIError) -> JSONValue? {
+        if let encoding = headers[.contentEncoding], encoding.lowercased() != "identity" { throw .notJSON }
+        let type = headers[.contentType]
+        if let type, !Self.isJSON(type) { throw .notJSON }
+        // A length that is no number doesn't get here: the parser refuses it.
+        if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw .bodyTooLarge }
+        let bytes: ByteBuffer
+        do {
+            bytes = try await body.collect(upTo: limit)
+        } catch is NIOTooManyBytesError {
+            throw .bodyTooLarge
+        } catch {
+            // Cut off, or not framed as HTTP has it.
+            throw .malformedRequest
+        }
+        if type == nil {
+            guard bytes.readableBytes == 0 else { throw .notJSON }
+            return nil
+        }
+        do {
+            return try JSONValue.parse(bytes)
+        } catch {
+            throw .malformedJSON
+        }
+    }
+
+    /// `application/json`, or a type with the suffix `+json`, in UTF-8 (RFC 8259 knows no other encoding).
+    static func isJSON(_ contentType: String) -> Bool {
+        let parts = contentType.lowercased().split(separator: ";").map(\.trimmedSpace)
+        guard let type = parts.first, type == "application/json" || isSuffixed(type) else { return false }
+        return parts.dropFirst().allSatisfy { parameter in
+            guard parameter.hasPrefix("charset=") else { return true }
+            return ["utf-8", "\"utf-8\"", "utf8"].contains(parameter.dropFirst("charset=".count))
+        }
+    }
+
+    private static func isSuffixed(_ type: Substring) -> Bool {
+        type.hasPrefix("application/") && type.hasSuffix("+json")
+    }
+}
+
+extension Substring {
+    fileprivate var trimmedSpace: Substring {
+        var rest = self
+        while let first = rest.first, first == " " || first == "\t" { rest.removeFirst() }
+        while let last = rest.last, last == " " || last == "\t" { rest.removeLast() }
+        return rest
+    }
+}

@@ -1,0 +1,55 @@
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+
+/// Answers requests: finds the route, and adds what every response has.
+struct Responder: Sendable {
+    let routes: Routes
+    let cors: CORSPolicy
+    let worker: WorkerIdentity
+    let requests: RequestCount
+    let logger: Logger
+
+    func respond(to request: Request) async -> Response {
+        requests.increment()
+        var response = await answer(request)
+        response.headers[.xWorker] = worker.text
+        cors.apply(to: &response, for: request)
+        return request.method == .head ? response.createHeadResponse() : response
+    }
+
+    private func answer(_ request: Request) async -> Response {
+        guard let route = Route(path: request.uri.path) else { return APIError.routeNotFound.response }
+        if request.method == .options { return options(route, request) }
+        guard route.allows(request.method) else { return APIError.methodNotAllowed(route).response }
+        do {
+            return try await routes.answer(route, request)
+        } catch let error as APIError {
+            return error.response
+        } catch let failure as StorageFailure {
+            log(failure)
+            return APIError(failure).response
+        } catch is CancellationError {
+            return APIError.databaseUnavailable.response
+        } catch {
+            logger.error("A request failed", metadata: ["error": "\(error)"])
+            return APIError.unexpected.response
+        }
+    }
+
+    private func options(_ route: Route, _ request: Request) -> Response {
+        var response = Response(status: .noContent, headers: [.allow: route.allowed])
+        cors.applyPreflight(to: &response, for: request, allowing: route.allowed)
+        return response
+    }
+
+    /// That the database is away is said once, where it is noticed; each request only says it on a lower level.
+    private func log(_ failure: StorageFailure) {
+        logger.log(
+            level: failure.kind == .unavailable ? .debug : .error, "The database failed",
+            metadata: [
+                "kind": "\(failure.kind.rawValue)", "doubtful": "\(failure.isDoubtful)", "detail": "\(failure.detail)",
+            ])
+    }
+}

@@ -1,0 +1,129 @@
+import HTTPTypes
+import Hummingbird
+import IPC
+import NIOCore
+
+/// What each endpoint does (docs/http-api.md, "Endpoints").
+struct Routes: Sendable {
+    let users: CachedUsers
+    let writes: UserWrites
+    let state: WorkerState
+    /// Longest body of a request.
+    let bodyBytes: Int
+
+    /// Default number of users on a page of the list, and of the graph.
+    private static let defaultListLimit = 50
+    private static let defaultGraphLimit = 100
+
+    /// - Parameter request: its method is one that the route allows.
+    func answer(_ route: Route, _ request: Request) async throws -> Response {
+        switch (route, request.method) {
+        case (.health, _): JSONResponse.make(state.health)
+        case (.status, _): JSONResponse.make(state.status)
+        case (.users, .post): try await create(request)
+        case (.users, _): cached(try await users.users())
+        case (.paginatedUsers, _): try await list(request)
+        case (.statistics, _): cached(try await users.statistics())
+        case (.graph, _): try await graph(request)
+        case (.user(let id), .put): try await update(id, request)
+        case (.user(let id), .delete): try await delete(id)
+        case (.user(let id), _): try await user(id)
+        case (.link(let id), _): try await change(.link, id, request)
+        case (.unlink(let id), _): try await change(.unlink, id, request)
+        }
+    }
+
+    // MARK: Reads
+
+    private func list(_ request: Request) async throws -> Response {
+        let query = QueryParameters(request.uri.query)
+        let wanted = PageRequest.parse(
+            page: query["page"], limit: query["limit"], defaultLimit: Self.defaultListLimit)
+        let page = try await users.store.page(wanted, search: query["search"])
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.name("users")
+            writer.array { writer in
+                for user in page.users { user.write(to: &writer) }
+            }
+            writer.name("pagination")
+            Pagination(page: wanted, total: page.total).write(to: &writer)
+        }
+        return JSONResponse.make(writer.buffer)
+    }
+
+    private func graph(_ request: Request) async throws -> Response {
+        let query = QueryParameters(request.uri.query)
+        let wanted = PageRequest.parse(
+            page: query["page"], limit: query["limit"], defaultLimit: Self.defaultGraphLimit)
+        return cached(try await users.graph(wanted, includesConnections: query["includeConnections"] != "false"))
+    }
+
+    private func user(_ id: String) async throws -> Response {
+        guard UserID.isValid(id) else { throw APIError.userNotFound }
+        return cached(try await users.user(id))
+    }
+
+    /// A hit goes out as it is. That there is nothing may come from the cache, too.
+    private func cached(_ result: CachedValue) -> Response {
+        var response = result.value.map { JSONResponse.make($0) } ?? APIError.userNotFound.response
+        response.headers[.xCache] = result.source.rawValue
+        return response
+    }
+
+    // MARK: Writes
+
+    private func create(_ request: Request) async throws -> Response {
+        let user = try await writes.create(try valid(try await object(request), NewUser.validate))
+        return JSONResponse.make(body(of: user), status: .created)
+    }
+
+    private func update(_ id: String, _ request: Request) async throws -> Response {
+        let change = try valid(try await object(request), UserChange.validate)
+        guard UserID.isValid(id), let user = try await writes.update(id, change) else { throw APIError.userNotFound }
+        return JSONResponse.make(body(of: user))
+    }
+
+    private func delete(_ id: String) async throws -> Response {
+        guard UserID.isValid(id) else { throw APIError.userNotFound }
+        switch try await writes.delete(id) {
+        case .deleted: return JSONResponse.message("User deleted successfully")
+        case .hasFriends: throw APIError.userHasFriends
+        case .notFound: throw APIError.userNotFound
+        }
+    }
+
+    private func change(_ change: FriendshipChange, _ id: String, _ request: Request) async throws -> Response {
+        guard case .string(let friend)? = try await request.json(limit: bodyBytes)?["friendId"], !friend.isEmpty else {
+            throw APIError.friendIDMissing
+        }
+        if change == .link, friend == id { throw APIError.linkToSelf }
+        guard UserID.isValid(id), UserID.isValid(friend), try await writes.change(change, between: id, and: friend)
+        else { throw APIError.eitherUserNotFound }
+        switch change {
+        case .link: return JSONResponse.message("Users linked successfully")
+        case .unlink: return JSONResponse.message("Users unlinked successfully")
+        }
+    }
+
+    private func object(_ request: Request) async throws(APIError) -> JSONValue {
+        guard let body = try await request.json(limit: bodyBytes) else { throw .malformedJSON }
+        return body
+    }
+
+    private func valid<Value>(
+        _ body: JSONValue, _ validate: (JSONValue) throws(ValidationFailure) -> Value
+    ) throws(APIError) -> Value {
+        do {
+            return try validate(body)
+        } catch {
+            throw .validation(error.problems)
+        }
+    }
+
+    private func body(of user: User) -> ByteBuffer {
+        var writer = JSONWriter()
+        user.write(to: &writer)
+        return writer.buffer
+    }
+}

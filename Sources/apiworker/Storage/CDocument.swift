@@ -1,0 +1,40 @@
+import CMongoC
+
+/// A document as libbson has it. Always behind a pointer: the type has to be aligned to 128 bytes, which Swift can't.
+final class CDocument {
+    let pointer: OpaquePointer
+
+    init(_ document: BSONDocument) {
+        let bytes = document.encoded()
+        // Only a length that is not the buffer's own gives no document.
+        pointer = bson_new_from_data(bytes, bytes.count) ?? bson_new()
+    }
+
+    deinit { bson_destroy(pointer) }
+
+    /// Reads what libbson holds; `nil` if it is no document, which a server doesn't send.
+    static func decode(_ pointer: OpaquePointer) -> BSONDocument? {
+        guard let bytes = bson_get_data(pointer) else { return nil }
+        // Every document begins with its length, itself included; libbson has checked that much.
+        let length = UnsafeRawPointer(bytes).loadUnaligned(as: Int32.self).littleEndian
+        return try? BSONDocument.decode(UnsafeRawBufferPointer(start: bytes, count: Int(length)))
+    }
+
+    /// Calls something that fills in a reply and an error.
+    static func reply(
+        _ body: (OpaquePointer, UnsafeMutablePointer<bson_error_t>) -> Bool
+    ) -> (isDone: Bool, reply: BSONDocument, error: bson_error_t) {
+        // Not from bson_new: functions that fill in a reply take its memory for the caller's own.
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: size)
+        defer { memory.deallocate() }
+        let reply = OpaquePointer(memory)
+        bson_init(reply)
+        defer { bson_destroy(reply) }
+        var error = bson_error_t()
+        let isDone = body(reply, &error)
+        return (isDone, decode(reply) ?? [:], error)
+    }
+
+    /// Size and alignment of bson_t, fixed by libbson's ABI.
+    private static let size = 128
+}

@@ -1,0 +1,47 @@
+import CMongoC
+
+/// A session of a client, for a transaction. Belongs to the thread that has the client.
+final class MongoSession {
+    let pointer: OpaquePointer
+
+    init(_ client: MongoClient) throws(StorageFailure) {
+        var error = bson_error_t()
+        guard let pointer = mongoc_client_start_session(client.pointer, nil, &error) else {
+            throw StorageFailure(error, reply: [:])
+        }
+        self.pointer = pointer
+    }
+
+    deinit { mongoc_client_session_destroy(pointer) }
+
+    func begin(maxCommitTimeMilliseconds: Int64) throws(StorageFailure) {
+        let options = mongoc_transaction_opts_new()
+        defer { mongoc_transaction_opts_destroy(options) }
+        mongoc_transaction_opts_set_max_commit_time_ms(options, maxCommitTimeMilliseconds)
+        var error = bson_error_t()
+        guard mongoc_client_session_start_transaction(pointer, options, &error) else {
+            throw StorageFailure(error, reply: [:])
+        }
+    }
+
+    /// Nothing of the transaction happens. If the server doesn't hear of it, it aborts by itself later.
+    func abort() { mongoc_client_session_abort_transaction(pointer, nil) }
+
+    /// How a commit ended.
+    enum Commit {
+        case committed
+        /// The transaction did not happen, and may be tried again.
+        case lost(StorageFailure)
+        /// It may have happened; the same commit may be tried again.
+        case unknown(StorageFailure)
+    }
+
+    func commit() -> Commit {
+        let (isDone, reply, error) = CDocument.reply { reply, error in
+            mongoc_client_session_commit_transaction(pointer, reply, error)
+        }
+        guard !isDone else { return .committed }
+        let failure = StorageFailure(error, reply: reply)
+        return failure.isTransactionLost ? .lost(failure) : .unknown(failure)
+    }
+}

@@ -1,0 +1,71 @@
+import CMongoC
+
+/// Where MongoDB is and how to talk to it, from `DB_URL`.
+final class MongoURI {
+    /// Waiting times in milliseconds where the URL says nothing: libmongoc's own are far too long for somebody who
+    /// waits for an answer (connect 10 s, socket 300 s, selection 30 s, a client from the pool for ever).
+    static let timeouts: KeyValuePairs<String, Int32> = [
+        MONGOC_URI_SERVERSELECTIONTIMEOUTMS: 2000,
+        MONGOC_URI_CONNECTTIMEOUTMS: 1000,
+        MONGOC_URI_SOCKETTIMEOUTMS: 5000,
+        MONGOC_URI_WAITQUEUETIMEOUTMS: 250,
+    ]
+    /// Connections of one worker where the URL says nothing. Cached reads need none.
+    static let defaultPoolSize = 16
+    /// Each connection has a thread.
+    static let maximumPoolSize = 128
+    /// The database where the URL names none.
+    static let defaultDatabase = "test"
+
+    let pointer: OpaquePointer
+
+    /// - Returns: `nil` if the text is no connection string. Why is not told: the text may hold a password.
+    init?(_ text: String) {
+        MongoLibrary.initialize()
+        guard let pointer = mongoc_uri_new_with_error(text, nil) else { return nil }
+        self.pointer = pointer
+        for (option, milliseconds) in Self.timeouts where !mongoc_uri_has_option(pointer, option) {
+            mongoc_uri_set_option_as_int32(pointer, option, milliseconds)
+        }
+        mongoc_uri_set_option_as_int32(pointer, MONGOC_URI_MAXPOOLSIZE, Int32(poolSize))
+        if mongoc_uri_get_appname(pointer) == nil { mongoc_uri_set_appname(pointer, "apiworker") }
+        demandPrimary()
+    }
+
+    deinit { mongoc_uri_destroy(pointer) }
+
+    /// What is cached must be the newest, and must not be rolled back: reads from the primary, writes by a majority,
+    /// whatever the URL says.
+    private func demandPrimary() {
+        let preference = mongoc_read_prefs_new(MONGOC_READ_PRIMARY)
+        mongoc_uri_set_read_prefs_t(pointer, preference)
+        mongoc_read_prefs_destroy(preference)
+        let concern = mongoc_write_concern_new()
+        mongoc_write_concern_set_wmajority(concern, Int32(MongoCall.budgetMilliseconds))
+        mongoc_uri_set_write_concern(pointer, concern)
+        mongoc_write_concern_destroy(concern)
+    }
+
+    /// How many operations run at once.
+    var poolSize: Int {
+        let given = mongoc_uri_get_option_as_int32(pointer, MONGOC_URI_MAXPOOLSIZE, Int32(Self.defaultPoolSize))
+        return min(max(Int(given), 1), Self.maximumPoolSize)
+    }
+
+    var database: String {
+        guard let name = mongoc_uri_get_database(pointer), name.pointee != 0 else { return Self.defaultDatabase }
+        return String(cString: name)
+    }
+}
+
+/// The state that libmongoc keeps for the whole process.
+enum MongoLibrary {
+    private static let once: Void = {
+        mongoc_init()
+        // It would write to standard output by itself. What fails comes back as an error, too.
+        mongoc_log_set_handler(nil, nil)
+    }()
+
+    /// Has to be called before anything else of the library; further calls do nothing.
+    static func initialize() { once }
+}

@@ -1,0 +1,141 @@
+import Glibc
+
+/// What to do with a friendship.
+enum FriendshipChange: Sendable {
+    case link
+    case unlink
+
+    fileprivate var operators: (own: String, inverse: String) {
+        switch self {
+        case .link: ("$addToSet", "$pull")
+        case .unlink: ("$pull", "$addToSet")
+        }
+    }
+}
+
+extension UserStore {
+    /// How a change of a friendship ended.
+    enum Friendship: Sendable, Equatable {
+        case changed
+        /// It was like that already.
+        case unchanged
+        /// One of the two does not exist.
+        case notFound
+        /// One of the two was deleted meanwhile; the other one was touched.
+        case vanished
+    }
+
+    /// Changes both users or neither: in a transaction, or on a server that has none in two steps, the first of which
+    /// is taken back if the second can't be done.
+    func change(
+        _ change: FriendshipChange, between first: String, and second: String
+    ) async throws(StorageFailure) -> Friendship {
+        try await operations.run { client throws(StorageFailure) in
+            let step = FriendshipStep(client: client, change: change, first: first, second: second)
+            switch try client.beginWriting() {
+            case .replicated: return try step.inTransaction()
+            case .standalone: return try step.inOrder()
+            }
+        }
+    }
+}
+
+/// One change of a friendship, on one client.
+private struct FriendshipStep {
+    let client: MongoClient
+    let change: FriendshipChange
+    let first: String
+    let second: String
+
+    /// Two links to one user get into each other's way and are tried again after up to this long, in µs.
+    private static let maximumPause: UInt32 = 10_000
+
+    // MARK: With a transaction
+
+    func inTransaction() throws(StorageFailure) -> UserStore.Friendship {
+        let session = try MongoSession(client)
+        while true {
+            do {
+                return try attempt(in: session)
+            } catch {
+                guard error.isTransactionLost, isTimeLeft else { throw error }
+                usleep(UInt32.random(in: 500...Self.maximumPause))
+            }
+        }
+    }
+
+    private func attempt(in session: MongoSession) throws(StorageFailure) -> UserStore.Friendship {
+        try session.begin(maxCommitTimeMilliseconds: client.call.maxTimeMilliseconds)
+        let result: (matched: Int64, modified: Int64)
+        do {
+            result = try update([(first, second), (second, first)], change.operators.own, in: session)
+        } catch {
+            // Nothing is committed: nothing happened.
+            session.abort()
+            throw error
+        }
+        guard result.matched == 2 else {
+            session.abort()
+            return .notFound
+        }
+        guard result.modified > 0 else {
+            session.abort()
+            return .unchanged
+        }
+        while true {
+            switch session.commit() {
+            case .committed: return .changed
+            case .lost(let failure): throw failure
+            case .unknown(let failure): guard isTimeLeft else { throw failure.doubtful }
+            }
+        }
+    }
+
+    private var isTimeLeft: Bool { client.call.maxTimeMilliseconds > 1 && client.call.isWaitedFor }
+
+    // MARK: Without
+
+    func inOrder() throws(StorageFailure) -> UserStore.Friendship {
+        guard try client.user(first) != nil, try client.user(second) != nil else { return .notFound }
+        let (own, inverse) = change.operators
+        let one: (matched: Int64, modified: Int64)
+        do {
+            one = try update([(first, second)], own)
+        } catch {
+            throw error.doubtful
+        }
+        guard one.matched == 1 else { return .notFound }
+        do {
+            let other = try update([(second, first)], own)
+            if other.matched == 1 { return one.modified + other.modified > 0 ? .changed : .unchanged }
+        } catch {
+            takeBack(one.modified > 0 ? inverse : nil)
+            throw error.doubtful
+        }
+        // Whoever was deleted meanwhile had no friends, and must not be anybody's.
+        takeBack(change == .link && one.modified > 0 ? inverse : nil)
+        return .vanished
+    }
+
+    /// The failure that led here is what the client is told, whether this succeeds or not.
+    private func takeBack(_ inverse: String?) {
+        if let inverse { _ = try? update([(first, second)], inverse) }
+    }
+
+    // MARK: Both
+
+    /// Applies an operator to the friends of each user.
+    private func update(
+        _ pairs: [(user: String, friend: String)], _ operation: String, in session: MongoSession? = nil
+    ) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
+        let statements = pairs.map { pair -> BSONValue in
+            .document([
+                "q": .document(["_id": .string(pair.user)]),
+                "u": .document([operation: .document(["friends": .string(pair.friend)])]),
+            ])
+        }
+        let reply = try client.write(
+            ["update": .string(MongoClient.collection), "updates": .array(statements)], in: session)
+        return (reply["n"]?.integer ?? 0, reply["nModified"]?.integer ?? 0)
+    }
+}

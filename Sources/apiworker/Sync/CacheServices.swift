@@ -1,0 +1,69 @@
+import IPC
+import Logging
+import ServiceLifecycle
+import Synchronization
+
+/// Keeps the cache connected to syncd.
+struct CacheConnection: Service {
+    let cache: SyncedCache
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { try? await cache.run() }
+    }
+}
+
+/// Logs every event that some worker, here or elsewhere, has published.
+struct EventLog: Service {
+    let cache: SyncedCache
+    let worker: WorkerIdentity
+    let logger: Logger
+
+    func run() async {
+        await cancelWhenGracefulShutdown {
+            for await notification in cache.notifications {
+                switch notification {
+                case .event(let event):
+                    let channel = String(decoding: event.channel.readableBytesView, as: UTF8.self)
+                    let payload = String(decoding: event.payload.readableBytesView, as: UTF8.self)
+                    logger.info("Worker \(worker.text) received event on \(channel): \(payload)")
+                case .connected: logger.info("Connected to syncd")
+                case .disconnected: logger.info("Connection to syncd lost")
+                case .invalidation: break
+                }
+            }
+        }
+    }
+}
+
+/// Requests that this process has answered or is about to.
+final class RequestCount: Sendable {
+    private let count = Atomic<Int>(0)
+
+    func increment() { count.add(1, ordering: .relaxed) }
+
+    var current: Int { count.load(ordering: .relaxed) }
+}
+
+/// Tells syncd this worker's own figures, for STATUS.
+struct FigureReports: Service {
+    let cache: SyncedCache
+    let requests: RequestCount
+
+    /// As often as the cache sends them.
+    private static let interval = Duration.seconds(1)
+
+    func run() async {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                cache.report([.httpRequests(requests.current)])
+                try? await Task.sleep(for: Self.interval)
+            }
+        }
+    }
+}
+
+extension ReportField {
+    fileprivate static func httpRequests(_ count: Int) -> ReportField {
+        ReportField(name: .init(string: "http-requests"), value: .init(string: String(count)))
+    }
+}

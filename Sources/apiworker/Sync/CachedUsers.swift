@@ -1,0 +1,71 @@
+import IPC
+import NIOCore
+
+/// Reads through the cache. What is cached are finished bodies: a hit is written out as it is.
+struct CachedUsers: Sendable {
+    let cache: SyncedCache
+    let store: UserStore
+
+    /// No body may be longer, and statistics may not know more hobbies than fit into as much: a worker's memory is
+    /// bounded, also when somebody stores millions of users.
+    static let maximumBodyBytes = 64 << 20
+    private static let maximumHobbies = 1_000_000
+
+    /// All users.
+    func users() async throws -> CachedValue {
+        try await value(.users) { [store] in
+            let list = try await store.users(into: UserList()) { list, user throws(StorageFailure) in
+                list.add(user)
+                guard list.byteCount <= Self.maximumBodyBytes else { throw .tooLarge }
+            }
+            return list.finished()
+        }
+    }
+
+    func statistics() async throws -> CachedValue {
+        try await value(.statistics) { [store] in
+            let statistics = try await store.profiles(into: Statistics()) { statistics, user throws(StorageFailure) in
+                statistics.add(user)
+                guard statistics.hobbyCount <= Self.maximumHobbies else { throw .tooLarge }
+            }
+            var writer = JSONWriter()
+            statistics.write(to: &writer)
+            return writer.buffer
+        }
+    }
+
+    func graph(_ request: PageRequest, includesConnections: Bool) async throws -> CachedValue {
+        try await value(.graph(request, includesConnections: includesConnections)) { [store] in
+            let (page, friends) =
+                includesConnections
+                ? try await store.pageWithFriends(request) : (try await store.page(request), [])
+            let graph = GraphPage(
+                users: page.users, friendsElsewhere: friends,
+                pagination: Pagination(page: request, total: page.total), includesConnections: includesConnections)
+            var writer = JSONWriter()
+            graph.write(to: &writer)
+            return writer.buffer
+        }
+    }
+
+    /// One user. That there is no such user is kept, too.
+    func user(_ id: String) async throws -> CachedValue {
+        try await value(.user(id: id)) { [store] in
+            guard let user = try await store.user(id) else { return nil }
+            var writer = JSONWriter()
+            user.write(to: &writer)
+            return writer.buffer
+        }
+    }
+
+    private func value(
+        _ entry: CacheEntry, load: @escaping @Sendable () async throws -> ByteBuffer?
+    ) async throws -> CachedValue {
+        try await cache.value(for: entry.key, tags: entry.tags, ttl: entry.timeToLive, load: load)
+    }
+}
+
+extension StorageFailure {
+    fileprivate static let tooLarge = StorageFailure(
+        kind: .tooLarge, outcome: .answered, detail: "more than an answer may hold")
+}

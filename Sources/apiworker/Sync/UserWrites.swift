@@ -1,0 +1,72 @@
+import IPC
+
+/// Writes, each inside of the invalidation of what it changes (docs/consistency.md, "Writing").
+struct UserWrites: Sendable {
+    let cache: SyncedCache
+    let store: UserStore
+    /// Milliseconds since 1970.
+    var now: @Sendable () -> Int64 = { WallClock.milliseconds }
+
+    func create(_ new: NewUser) async throws -> User {
+        let user = new.user(atMilliseconds: now())
+        return try await invalidating([user.id]) {
+            try await store.insert(user)
+            return .changed(user, event: event(.created(id: user.id)))
+        }
+    }
+
+    /// - Returns: `nil` if there is no such user.
+    func update(_ id: String, _ change: UserChange) async throws -> User? {
+        try await invalidating([id]) {
+            switch try await store.update(id, change) {
+            case .changed(let user): .changed(user, event: event(.updated(id: id)))
+            case .unchanged(let user): .unchanged(user)
+            case .notFound: .unchanged(nil)
+            }
+        }
+    }
+
+    func delete(_ id: String) async throws -> UserStore.Deletion {
+        try await invalidating([id]) {
+            let deletion = try await store.delete(id)
+            guard case .deleted = deletion else { return .unchanged(deletion) }
+            return .changed(deletion, event: event(.deleted(id: id)))
+        }
+    }
+
+    /// - Returns: whether both users exist.
+    func change(_ change: FriendshipChange, between id: String, and friend: String) async throws -> Bool {
+        try await invalidating([id, friend]) {
+            switch try await store.change(change, between: id, and: friend) {
+            case .changed:
+                .changed(
+                    true,
+                    event: event(change == .link ? .linked(id: id, friend: friend) : .unlinked(id: id, friend: friend)))
+            case .unchanged: .unchanged(true)
+            case .notFound: .unchanged(false)
+            // One of the two was touched, but no friendship came or went.
+            case .vanished: .changed(false, event: nil)
+            }
+        }
+    }
+
+    private func event(_ event: UserEvent) -> Event { event.event(atMilliseconds: now()) }
+
+    /// A write that failed and surely changed nothing has nothing to invalidate. Only a doubtful failure is thrown
+    /// from within: then the tags are invalidated all the same, now and once more later.
+    private func invalidating<Value: Sendable>(
+        _ ids: [String], write: @Sendable () async throws -> WriteResult<Value>
+    ) async throws -> Value {
+        let result: Result<Value, StorageFailure> = try await cache.invalidating(CacheTag.writing(ids)) {
+            do {
+                switch try await write() {
+                case .changed(let value, let event): return .changed(.success(value), event: event)
+                case .unchanged(let value): return .unchanged(.success(value))
+                }
+            } catch let failure as StorageFailure where !failure.isDoubtful {
+                return .unchanged(.failure(failure))
+            }
+        }
+        return try result.get()
+    }
+}

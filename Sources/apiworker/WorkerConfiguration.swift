@@ -1,0 +1,82 @@
+import Logging
+import ProcessSupport
+
+/// What a worker is told by its environment, checked.
+struct WorkerConfiguration: Sendable {
+    var host: String
+    /// 0 is any free one.
+    var port: Int
+    var databaseURL: String
+    var origins: Set<String>
+    /// `nil`: no syncd, hence no cache.
+    var socketPath: String?
+    var l1Bytes: Int
+
+    static let portKey = ConfigurationKey("PORT", default: "3001", help: "Port of the HTTP API; workers share it.")
+    static let hostKey = ConfigurationKey("HOST", default: "0.0.0.0", help: "Address of the HTTP API.")
+    static let databaseKey = ConfigurationKey(
+        "DB_URL", help: "mongodb://[user:password@]host[:port][,…][/database][?options]; database 'test' by default.",
+        isSecret: true)
+    static let originsKey = ConfigurationKey(
+        "FRONTEND_ORIGIN_URL", help: "Origins of web pages that may use the API (CORS), separated by commas.")
+    static let l1Key = ConfigurationKey(
+        "WORKER_L1_BYTES", default: String(64 << 20), help: "Bytes for the cache in the worker's own memory.")
+
+    /// Everything that can be set.
+    static let keys = [portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, .logLevel]
+
+    /// What an address of a Unix socket may have.
+    private static let maximumSocketPath = 103
+
+    static func read(_ settings: Settings) throws(ConfigurationError) -> WorkerConfiguration {
+        WorkerConfiguration(
+            host: try host(settings),
+            port: try settings.integer(portKey, in: 0...65_535),
+            databaseURL: try settings.required(databaseKey),
+            origins: try origins(try settings.string(originsKey) ?? ""),
+            socketPath: try socketPath(settings),
+            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)))
+    }
+
+    private static func host(_ settings: Settings) throws(ConfigurationError) -> String {
+        let text = try settings.string(hostKey) ?? ""
+        return text.isEmpty ? hostKey.defaultText ?? "" : text
+    }
+
+    private static func socketPath(_ settings: Settings) throws(ConfigurationError) -> String? {
+        guard let path = try settings.string(.syncdSocket), !path.isEmpty else { return nil }
+        guard path.utf8.count <= maximumSocketPath else {
+            throw ConfigurationError(
+                .syncdSocket, value: path, problem: "is too long",
+                remedy: "give a path of at most \(maximumSocketPath) bytes")
+        }
+        return path
+    }
+
+    /// An origin is compared as a browser sends it: scheme, host and, if it is not the scheme's own, port.
+    private static func origins(_ text: String) throws(ConfigurationError) -> Set<String> {
+        var origins: Set<String> = []
+        for part in text.split(separator: ",") {
+            var origin = String(part).trimmed
+            if origin.hasSuffix("/") { origin.removeLast() }
+            guard !origin.isEmpty else { continue }
+            guard isOrigin(origin) else {
+                throw ConfigurationError(
+                    originsKey, value: origin, problem: "is no origin",
+                    remedy: "give it as https://host or https://host:port")
+            }
+            origins.insert(origin)
+        }
+        return origins
+    }
+
+    private static func isOrigin(_ text: String) -> Bool {
+        guard let scheme = ["http://", "https://"].first(where: text.hasPrefix) else { return false }
+        let host = text.dropFirst(scheme.count).utf8
+        return !host.isEmpty
+            && host.allSatisfy { byte in
+                // Visible ASCII, lower case, and nothing that begins a path, a query or user information.
+                (0x21...0x7e).contains(byte) && !(0x41...0x5a).contains(byte) && !"/?#@*\\".utf8.contains(byte)
+            }
+    }
+}
