@@ -49,7 +49,7 @@ struct Worker {
         services = [
             CacheConnection(cache: cache), EventLog(cache: cache, worker: worker, logger: logger),
             FigureReports(cache: cache, requests: requests),
-            DatabasePreparation(store: store, worker: worker, logger: logger), server,
+            DatabaseWatch(store: store, worker: worker, logger: logger), server,
         ]
     }
 

@@ -24,7 +24,7 @@ enum APIError: Error, Sendable, Equatable {
     case unexpected
 
     /// How many seconds after a 503 it is worth while to try again.
-    private static let retryAfterSeconds = Availability.pause.nanoseconds / 1_000_000_000
+    private static let retryAfterSeconds = 1
 
     var response: Response {
         switch self {

@@ -6,48 +6,52 @@ import Synchronization
 /// The thread can't be interrupted. When it takes too long, who waits gets a failure, and what the thread brings
 /// later is dropped.
 final class MongoCall: Sendable {
-    /// How long an operation may take in all, on the server (`maxTimeMS`) and here.
-    static let budgetMilliseconds: Int64 = 2000
-    /// After this long without any answer, the database counts as unreachable. A bit more than the budget: what the
-    /// server itself cuts off at the end of the budget still gets here.
-    static let silence: TimeAmount = .milliseconds(budgetMilliseconds + 250)
+    /// How long somebody waits for a sign of life from the database.
+    static let patience: TimeAmount = .seconds(2)
+    /// How long an operation may take on the server (`maxTimeMS`). A bit less: the server's own refusal to go on
+    /// should get here before nobody waits any more, as it is a sign of life, too.
+    static let serverMilliseconds: Int64 = 1900
 
     private struct State {
-        /// The last sign of life from the database, at first the call's own beginning.
+        /// When the database answered last, at first the call's own beginning.
         var progressedAt: NIODeadline
         var isWaitedFor = true
-        var isFinished = false
+        /// A thread has taken it up.
+        var isBegun = false
         /// A write is on its way and can't be taken back.
         var isWriting = false
     }
 
     private let state: Mutex<State>
-    private let begunAt: NIODeadline
+    private let madeAt: NIODeadline
 
     init(now: NIODeadline) {
-        begunAt = now
+        madeAt = now
         state = Mutex(State(progressedAt: now))
     }
 
     // MARK: On the thread
 
-    /// Whether somebody still waits.
-    var isWaitedFor: Bool { state.withLock { $0.isWaitedFor } }
-
-    /// What is left of the budget for the server, at least 1 ms.
-    var maxTimeMilliseconds: Int64 {
-        max(1, Self.budgetMilliseconds - (.now() - begunAt).nanoseconds / 1_000_000)
+    /// Takes the call up.
+    ///
+    /// - Throws: nobody waits any more.
+    func begin() throws(StorageFailure) {
+        let isWanted = state.withLock { state in
+            state.isBegun = true
+            return state.isWaitedFor
+        }
+        guard isWanted else { throw .tooLate }
     }
 
     /// From here on the write may happen.
     ///
     /// - Throws: nobody waits any more, and was told that nothing happened.
     func beginWriting() throws(StorageFailure) {
-        let isAllowed = state.withLock { state in
+        let isWanted = state.withLock { state in
             state.isWriting = state.isWaitedFor
             return state.isWriting
         }
-        guard isAllowed else { throw .tooLate }
+        guard isWanted else { throw .tooLate }
     }
 
     /// The database answered with a part of the result: there is reason to wait for more.
@@ -56,10 +60,17 @@ final class MongoCall: Sendable {
         state.withLock { $0.progressedAt = now }
     }
 
-    /// The thread is done. Whether its result is still wanted.
+    /// What is left of the server's time, at least 1 ms.
+    var serverMilliseconds: Int64 {
+        max(1, Self.serverMilliseconds - (.now() - madeAt).nanoseconds / 1_000_000)
+    }
+
+    /// Whether it is worth while to try once more.
+    var isTimeLeft: Bool { serverMilliseconds > 1 && state.withLock { $0.isWaitedFor } }
+
+    /// The thread is done. Whether somebody still waits for what it brings.
     func finish() -> Bool {
         state.withLock { state in
-            state.isFinished = true
             defer { state.isWaitedFor = false }
             return state.isWaitedFor
         }
@@ -69,28 +80,25 @@ final class MongoCall: Sendable {
 
     /// What a timer finds.
     enum Check: Equatable {
-        case finished
+        /// Nobody waits any more.
+        case done
         /// Look again then.
         case later(NIODeadline)
-        /// Tell who waits, and look again then.
-        case giveUp(StorageFailure, again: NIODeadline)
-        /// Nothing was heard of the database for so long that it counts as unreachable.
-        case silent
+        /// Tell who waits.
+        case giveUp(StorageFailure)
     }
 
     func check(now: NIODeadline) -> Check {
         state.withLock { state in
-            guard !state.isFinished else { return .finished }
-            if state.isWaitedFor {
-                let deadline = state.progressedAt + .milliseconds(Self.budgetMilliseconds)
-                guard now >= deadline else { return .later(deadline) }
-                state.isWaitedFor = false
-                let failure = StorageFailure(
-                    kind: .unavailable, isDoubtful: state.isWriting, outcome: .silent, detail: "no answer in time")
-                return .giveUp(failure, again: state.progressedAt + Self.silence)
-            }
-            let deadline = state.progressedAt + Self.silence
-            return now >= deadline ? .silent : .later(deadline)
+            guard state.isWaitedFor else { return .done }
+            let deadline = state.progressedAt + Self.patience
+            guard now >= deadline else { return .later(deadline) }
+            state.isWaitedFor = false
+            // Without a thread it was never asked: that says nothing about the database.
+            return .giveUp(
+                StorageFailure(
+                    kind: .unavailable, isDoubtful: state.isWriting, evidence: state.isBegun ? .silent : .none,
+                    detail: "no answer in time"))
         }
     }
 }

@@ -17,7 +17,7 @@ struct MongoClient {
     ///     which is the pool's.
     ///   - session: the session whose transaction the command belongs to.
     func write(_ command: BSONDocument, in session: MongoSession? = nil) throws(StorageFailure) -> BSONDocument {
-        let command = command.appending("maxTimeMS", .int64(call.maxTimeMilliseconds))
+        let command = command.appending("maxTimeMS", .int64(call.serverMilliseconds))
         let options = CDocument([:])
         if let session { mongoc_client_session_append(session.pointer, options.pointer, nil) }
         let document = CDocument(command)
@@ -39,7 +39,7 @@ struct MongoClient {
         let collection = mongoc_client_get_collection(pointer, database, Self.collection)
         defer { mongoc_collection_destroy(collection) }
         let filter = CDocument(filter)
-        let options = CDocument(options.appending("maxTimeMS", .int64(call.maxTimeMilliseconds)))
+        let options = CDocument(options.appending("maxTimeMS", .int64(call.serverMilliseconds)))
         let cursor = mongoc_collection_find_with_opts(collection, filter.pointer, options.pointer, nil)
         defer { mongoc_cursor_destroy(cursor) }
         var next: OpaquePointer?
@@ -60,7 +60,7 @@ struct MongoClient {
         let collection = mongoc_client_get_collection(pointer, database, Self.collection)
         defer { mongoc_collection_destroy(collection) }
         let filter = CDocument(filter)
-        let options = CDocument(["maxTimeMS": .int64(call.maxTimeMilliseconds)])
+        let options = CDocument(["maxTimeMS": .int64(call.serverMilliseconds)])
         var count: Int64 = -1
         let (isDone, reply, error) = CDocument.reply { reply, error in
             count = mongoc_collection_count_documents(

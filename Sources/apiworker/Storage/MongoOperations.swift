@@ -5,13 +5,15 @@ import Synchronization
 
 /// Runs the blocking calls of libmongoc on threads of their own, behind async functions.
 ///
-/// Every call is answered within ``MongoCall/budgetMilliseconds`` after the last sign of life from the database.
+/// Every call is answered at most ``MongoCall/patience`` after the last sign of life from the database. One that is
+/// silent for so long costs each request that time, and a thread. So from then on calls fail at once, until a probe
+/// has been answered.
 final class MongoOperations: Sendable {
     private let pool: MongoClientPool
     private let threads: NIOThreadPool
     /// Carries the timers.
     private let eventLoop: any EventLoop
-    private let availability = Mutex(Availability())
+    private let reachable = Mutex(true)
     private let logger: Logger
 
     init(pool: MongoClientPool, eventLoop: any EventLoop, logger: Logger) {
@@ -30,24 +32,24 @@ final class MongoOperations: Sendable {
     /// Connections at most, and how many are in use at this moment.
     var connections: (pool: Int, inUse: Int) { (pool.size, pool.usedCount) }
 
-    /// Whether the database answered lately.
-    var isReachable: Bool { availability.withLock { $0.isReachable } }
+    /// False from the first call without an answer to the first answer.
+    var isReachable: Bool { reachable.withLock { $0 } }
 
     /// Carries out `body` on a thread.
     ///
+    /// - Parameter isProbe: also while the database is known not to answer.
     /// - Throws: also when the database doesn't answer in time, while `body` may still be at work.
     func run<Value: Sendable>(
-        _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
+        isProbe: Bool = false, _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
     ) async throws(StorageFailure) -> Value {
-        let now = NIODeadline.now()
-        guard availability.withLock({ $0.admit(now: now) }) else {
-            throw StorageFailure(kind: .unavailable, detail: "the database is known to be unreachable")
+        guard isProbe || isReachable else {
+            throw StorageFailure(kind: .unavailable, detail: "the database is known not to answer")
         }
-        let call = MongoCall(now: now)
+        let call = MongoCall(now: .now())
         let result = await withCheckedContinuation { continuation in
-            // Whoever finds that the call is waited for resumes: the thread in `finish`, or the timer in `check`.
+            // Whoever ends the waiting resumes: the thread in `finish`, or the timer in `check`.
             let answer: @Sendable (Result<Value, StorageFailure>) -> Void = { continuation.resume(returning: $0) }
-            let timer = eventLoop.scheduleTask(in: .milliseconds(MongoCall.budgetMilliseconds)) { [self] in
+            let timer = eventLoop.scheduleTask(in: MongoCall.patience) { [self] in
                 watch(call) { answer(.failure($0)) }
             }
             threads.submit { [self] state in
@@ -63,34 +65,38 @@ final class MongoOperations: Sendable {
         _ body: (MongoClient) throws(StorageFailure) -> Value, for call: MongoCall
     ) -> Result<Value, StorageFailure> {
         do throws(StorageFailure) {
-            guard call.isWaitedFor else { throw .tooLate }
+            try call.begin()
             let value = try pool.withClient(for: call, body)
             note(.answered)
             return .success(value)
         } catch {
-            note(error.outcome)
+            note(error.evidence)
             return .failure(error)
         }
     }
 
     private func watch(_ call: MongoCall, giveUp: @escaping @Sendable (StorageFailure) -> Void) {
-        let next: NIODeadline
         switch call.check(now: .now()) {
-        case .finished: return
-        case .silent: return note(.silent)
-        case .later(let deadline): next = deadline
-        case .giveUp(let failure, let deadline):
+        case .done: break
+        case .later(let deadline): eventLoop.scheduleTask(deadline: deadline) { [self] in watch(call, giveUp: giveUp) }
+        case .giveUp(let failure):
+            // First known, then told: whoever tries again at once must not wait for nothing again.
+            note(failure.evidence)
             giveUp(failure)
-            next = deadline
         }
-        eventLoop.scheduleTask(deadline: next) { [self] in watch(call, giveUp: giveUp) }
     }
 
-    private func note(_ outcome: Availability.Outcome) {
-        let isReachable = availability.withLock { availability in
-            availability.ended(outcome, now: .now()) ? availability.isReachable : nil
+    private func note(_ evidence: StorageFailure.Evidence) {
+        let change = reachable.withLock { isReachable -> Bool? in
+            let before = isReachable
+            switch evidence {
+            case .answered: isReachable = true
+            case .silent: isReachable = false
+            case .none: break
+            }
+            return isReachable == before ? nil : isReachable
         }
-        switch isReachable {
+        switch change {
         case true?: logger.notice("MongoDB is reachable again")
         case false?: logger.warning("MongoDB is unreachable")
         case nil: break

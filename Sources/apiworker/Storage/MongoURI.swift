@@ -41,7 +41,7 @@ final class MongoURI {
         mongoc_uri_set_read_prefs_t(pointer, preference)
         mongoc_read_prefs_destroy(preference)
         let concern = mongoc_write_concern_new()
-        mongoc_write_concern_set_wmajority(concern, Int32(MongoCall.budgetMilliseconds))
+        mongoc_write_concern_set_wmajority(concern, Int32(MongoCall.serverMilliseconds))
         mongoc_uri_set_write_concern(pointer, concern)
         mongoc_write_concern_destroy(concern)
     }

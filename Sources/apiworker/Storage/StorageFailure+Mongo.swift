@@ -25,13 +25,20 @@ extension StorageFailure {
     /// A failed call of the driver.
     init(_ error: bson_error_t, reply: BSONDocument) {
         let code = Int32(bitPattern: error.code)
-        let detail = "domain \(error.domain), code \(code)"
         switch mongoc_error_domain_t(error.domain) {
-        case MONGOC_ERROR_SERVER, MONGOC_ERROR_WRITE_CONCERN: self.init(serverCode: code, detail: detail)
-        case MONGOC_ERROR_SERVER_SELECTION: self.init(kind: .unavailable, outcome: .silent, detail: detail)
-        case MONGOC_ERROR_STREAM, MONGOC_ERROR_CLIENT, MONGOC_ERROR_PROTOCOL, MONGOC_ERROR_SCRAM, MONGOC_ERROR_SASL:
-            self.init(kind: .unavailable, outcome: .failed, detail: detail)
-        default: self.init(kind: .rejected, outcome: .answered, detail: detail)
+        case MONGOC_ERROR_SERVER: self.init(serverCode: code, detail: "command failed")
+        case MONGOC_ERROR_WRITE_CONCERN: self.init(serverCode: code, detail: "write concern failed")
+        case MONGOC_ERROR_SERVER_SELECTION:
+            self.init(kind: .unavailable, evidence: .silent, detail: "no suitable server, driver code \(code)")
+        case MONGOC_ERROR_STREAM: self.init(kind: .unavailable, detail: "network, driver code \(code)")
+        case MONGOC_ERROR_CLIENT where code == MONGOC_ERROR_CLIENT_AUTHENTICATE.rawValue,
+            MONGOC_ERROR_SCRAM, MONGOC_ERROR_SASL:
+            self.init(kind: .unavailable, detail: "authentication refused, driver code \(code)")
+        case MONGOC_ERROR_CLIENT, MONGOC_ERROR_PROTOCOL:
+            self.init(kind: .unavailable, detail: "connection, driver code \(code)")
+        default:
+            self.init(
+                kind: .rejected, evidence: .answered, detail: "driver domain \(error.domain), driver code \(code)")
         }
         isTransactionLost = reply.hasErrorLabel("TransientTransactionError")
     }
@@ -50,7 +57,7 @@ extension StorageFailure {
     private init(serverCode code: Int32, detail: String) {
         let kind: Kind =
             code == Self.duplicateKey ? .duplicate : Self.transient.contains(code) ? .unavailable : .rejected
-        self.init(kind: kind, outcome: .answered, detail: "\(detail), server code \(code)")
+        self.init(kind: kind, evidence: .answered, detail: "\(detail), server code \(code)")
     }
 }
 

@@ -12,11 +12,20 @@ struct StorageFailure: Error, Sendable, Equatable {
         case rejected
     }
 
+    /// What an operation says about whether the database can be reached.
+    enum Evidence: Sendable {
+        /// It answered, be it with an error.
+        case answered
+        /// There was no answer for as long as one waits.
+        case silent
+        /// Nothing: it was not asked, or a connection was closed, which another one may not be.
+        case none
+    }
+
     var kind: Kind
     /// A write may have happened, or happen yet. Otherwise nothing was changed, for sure.
     var isDoubtful = false
-    /// What it says about the database.
-    var outcome = Availability.Outcome.failed
+    var evidence = Evidence.none
     /// The server says that the transaction it belongs to may be tried again.
     var isTransactionLost = false
     /// For the log: domain and code of the driver, never its text, which may quote what a user sent.

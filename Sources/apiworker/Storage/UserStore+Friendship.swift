@@ -58,14 +58,14 @@ private struct FriendshipStep {
             do {
                 return try attempt(in: session)
             } catch {
-                guard error.isTransactionLost, isTimeLeft else { throw error }
+                guard error.isTransactionLost, client.call.isTimeLeft else { throw error }
                 usleep(UInt32.random(in: 500...Self.maximumPause))
             }
         }
     }
 
     private func attempt(in session: MongoSession) throws(StorageFailure) -> UserStore.Friendship {
-        try session.begin(maxCommitTimeMilliseconds: client.call.maxTimeMilliseconds)
+        try session.begin(maxCommitTimeMilliseconds: client.call.serverMilliseconds)
         let result: (matched: Int64, modified: Int64)
         do {
             result = try update([(first, second), (second, first)], change.operators.own, in: session)
@@ -86,12 +86,10 @@ private struct FriendshipStep {
             switch session.commit() {
             case .committed: return .changed
             case .lost(let failure): throw failure
-            case .unknown(let failure): guard isTimeLeft else { throw failure.doubtful }
+            case .unknown(let failure): guard client.call.isTimeLeft else { throw failure.doubtful }
             }
         }
     }
-
-    private var isTimeLeft: Bool { client.call.maxTimeMilliseconds > 1 && client.call.isWaitedFor }
 
     // MARK: Without
 

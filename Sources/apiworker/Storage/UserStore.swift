@@ -84,9 +84,9 @@ struct UserStore: Sendable {
         return ["$or": .array([.document(["username": match]), .document(["hobbies": match])])]
     }
 
-    /// Returns when the database has answered.
-    func ping() async throws(StorageFailure) {
-        try await operations.run { client throws(StorageFailure) in _ = try client.user("") }
+    /// Returns when the database has answered, or throws.
+    func probe() async throws(StorageFailure) {
+        try await operations.run(isProbe: true) { client throws(StorageFailure) in _ = try client.user("") }
     }
 
     /// Makes the index that lists need, if it is not there. May take longer than other operations; then it fails here,

@@ -67,5 +67,5 @@ struct CachedUsers: Sendable {
 
 extension StorageFailure {
     fileprivate static let tooLarge = StorageFailure(
-        kind: .tooLarge, outcome: .answered, detail: "more than an answer may hold")
+        kind: .tooLarge, evidence: .answered, detail: "more than an answer may hold")
 }

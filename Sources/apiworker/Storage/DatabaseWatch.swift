@@ -1,0 +1,60 @@
+import Logging
+import ServiceLifecycle
+
+/// Waits for the database without keeping anybody else waiting: at start, when it also makes the index of lists, and
+/// whenever it doesn't answer any more.
+struct DatabaseWatch: Service {
+    let store: UserStore
+    let worker: WorkerIdentity
+    let logger: Logger
+
+    /// How often it is looked whether there is something to do. A client that is told to come back after a second
+    /// should find the database known to be there.
+    static let interval = Duration.milliseconds(500)
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var isConnected = false
+            var isIndexMade = false
+            var lastDetail = ""
+            while !Task.isCancelled {
+                if !isConnected || !store.operations.isReachable {
+                    if let failure = await probe() {
+                        if failure.detail != lastDetail {
+                            logger.warning("MongoDB can't be used", metadata: ["detail": "\(failure.detail)"])
+                        }
+                        lastDetail = failure.detail
+                    } else if !isConnected {
+                        isConnected = true
+                        logger.notice("Worker \(worker.text): MongoDB connected")
+                    }
+                }
+                if isConnected, !isIndexMade { isIndexMade = await hasIndex() }
+                try? await Task.sleep(for: Self.interval)
+            }
+        }
+    }
+
+    private func probe() async -> StorageFailure? {
+        do throws(StorageFailure) {
+            try await store.probe()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    /// Without the index lists are slower, nothing else.
+    private func hasIndex() async -> Bool {
+        do throws(StorageFailure) {
+            try await store.makeIndex()
+            return true
+        } catch  where error.kind == .unavailable {
+            logger.debug("The index is not made yet", metadata: ["detail": "\(error.detail)"])
+            return false
+        } catch {
+            logger.warning("The index can't be made", metadata: ["detail": "\(error.detail)"])
+            return true
+        }
+    }
+}
