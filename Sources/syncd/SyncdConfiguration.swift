@@ -45,9 +45,11 @@ enum SyncdConfiguration {
     static let redisTLSServerName = ConfigurationKey(
         "REDIS_TLS_SERVER_NAME", help: "the name in the server's certificate, where it is not the host of REDIS_URL")
     static let namespace = ConfigurationKey(
-        "SYNCD_NAMESPACE", default: "syncd", help: "prefix of all keys and channels of the log in Redis")
+        "SYNCD_NAMESPACE", option: "--namespace", default: "syncd",
+        help: "prefix of all keys and channels of the log in Redis")
     static let slotBits = ConfigurationKey(
-        "SYNCD_TABLE_BITS", default: "20", help: "the tag table has 2^bits slots, 16 to 24")
+        "SYNCD_TABLE_BITS", option: "--table-bits", default: "20",
+        help: "the tag table has 2^bits slots, 16 to 24")
 
     static let keys =
         [socket, redisEnabled, redisURL] + redisTLS + [namespace, slotBits, .logLevel, .logFormat]

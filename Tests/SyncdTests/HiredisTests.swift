@@ -1,0 +1,96 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import syncd
+
+@Suite struct HiredisTests {
+    private let reader = HiredisReader()
+
+    private func read(_ text: String) throws -> [RESPValue] {
+        let reader = try #require(reader)
+        try reader.feed(ByteBuffer(string: text))
+        var values: [RESPValue] = []
+        while let value = try reader.next() { values.append(value) }
+        return values
+    }
+
+    private static func bulk(_ text: String) -> RESPValue { .bulkString(ByteBuffer(string: text)) }
+
+    @Test func `all types of RESP2`() throws {
+        let values = try read(
+            "+OK\r\n-ERR no\r\n:-7\r\n$3\r\na\r\n\r\n$0\r\n\r\n$-1\r\n*2\r\n*0\r\n*-1\r\n".replacing(
+                "a\r\n\r\n", with: "abc\r\n"))
+        #expect(
+            values == [
+                .simpleString(ByteBuffer(string: "OK")), .error(ByteBuffer(string: "ERR no")), .integer(-7),
+                Self.bulk("abc"), Self.bulk(""), .null, .array([.array([]), .null]),
+            ])
+    }
+
+    @Test func `byte by byte`() throws {
+        let reader = try #require(reader)
+        var values: [RESPValue] = []
+        for byte in "*2\r\n$4\r\n\r\n\u{0}\r\r\n:12\r\n+PONG\r\n".utf8 {
+            try reader.feed(ByteBuffer(bytes: [byte]))
+            while let value = try reader.next() { values.append(value) }
+        }
+        #expect(
+            values == [.array([Self.bulk("\r\n\u{0}\r"), .integer(12)]), .simpleString(ByteBuffer(string: "PONG"))])
+    }
+
+    @Test(arguments: [
+        "hello\r\n", "%1\r\n+a\r\n+b\r\n", ">1\r\n+a\r\n", "_\r\n", "#t\r\n", "\r\n", "\u{0}\r\n",
+        "*2147483647\r\n", "*65537\r\n", "*4294967296\r\n", "*-2\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+        "$-2\r\n",
+    ])
+    func `nonsense is an error, at once`(text: String) {
+        #expect(throws: MalformedServerReply.self) { try read(text) }
+    }
+
+    @Test func `a poisoned reader stays so`() throws {
+        let reader = try #require(reader)
+        try reader.feed(ByteBuffer(string: "x\r\n"))
+        #expect(throws: MalformedServerReply.self) { try reader.next() }
+        #expect(throws: MalformedServerReply.self) {
+            try reader.feed(ByteBuffer(string: "+OK\r\n"))
+            _ = try reader.next()
+        }
+    }
+
+    @Test func `a reply that never ends is cut off`() throws {
+        let reader = try #require(HiredisReader(maximumBytes: 10_000))
+        try reader.feed(ByteBuffer(string: "$536870912\r\n"))
+        #expect(try reader.next() == nil)
+        let chunk = ByteBuffer(repeating: 0x61, count: 4096)
+        try reader.feed(chunk)
+        try reader.feed(chunk)
+        #expect(throws: MalformedServerReply.self) { try reader.feed(chunk) }
+    }
+
+    @Test func `many replies in one chunk do not count as one`() throws {
+        let reader = try #require(HiredisReader(maximumBytes: 10_000))
+        for _ in 0..<100 {
+            try reader.feed(ByteBuffer(string: String(repeating: "+PONG\r\n", count: 1000)))
+            var count = 0
+            while try reader.next() != nil { count += 1 }
+            #expect(count == 1000)
+        }
+    }
+
+    @Test func `the formatter writes what the decoder of requests reads`() throws {
+        let arguments = [
+            ByteBuffer(string: "SET"), ByteBuffer(bytes: [0, 13, 10, 255]), ByteBuffer(),
+            ByteBuffer(repeating: 7, count: 100_000),
+        ]
+        var output = ByteBuffer()
+        HiredisFormatter.format(arguments, into: &output)
+        HiredisFormatter.format([ByteBuffer(string: "PING")], into: &output)
+        var decoder = CommandDecoder(limits: WireLimits())
+        decoder.feed(output)
+        #expect(try decoder.next() == arguments)
+        #expect(try decoder.next() == [ByteBuffer(string: "PING")])
+        #expect(try decoder.next() == nil)
+    }
+}

@@ -1,0 +1,66 @@
+import IPCWire
+import NIOCore
+import SyncCore
+import Testing
+
+@testable import syncd
+
+@Suite struct LogEntryCodingTests {
+    private let body = LogEntryBody(
+        origin: 12, nonce: 34, eventChannel: ByteBuffer(string: "user:created"),
+        tags: [ByteBuffer(string: "users"), ByteBuffer(bytes: [0, 13, 10, 32, 255])])
+
+    @Test func `there and back`() {
+        #expect(LogEntryBody(encoded: body.encoded()) == body)
+        var silent = body
+        silent.eventChannel = nil
+        #expect(LogEntryBody(encoded: silent.encoded()) == silent)
+    }
+
+    @Test(arguments: [
+        "", "hello", "*0\r\n", "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$0\r\n\r\n",
+        "*4\r\n$1\r\nx\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\na\r\n",
+        "*4\r\n$2\r\n01\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\na\r\n", "*4\r\n$2\r\n+1\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\na\r\n",
+        "*4\r\n$1\r\n1\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\na\r\nmore", "*4\r\n$1\r\n1\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\na",
+        "*4\r\n$20\r\n99999999999999999999\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\na\r\n",
+    ])
+    func `what others may have written is no body`(text: String) {
+        #expect(LogEntryBody(encoded: ByteBuffer(string: text)) == nil)
+    }
+
+    @Test func `a publication`() {
+        let incarnation = Incarnation(high: 1, low: 2)
+        var message = ByteBuffer(string: "\(incarnation.description) 77 ")
+        message.writeImmutableBuffer(body.encoded())
+        let (theirs, entry) = LogEntry.decode(published: message) ?? (.none, LogEntry(position: 0, body: body))
+        #expect(theirs == incarnation)
+        #expect(entry == LogEntry(position: 77, body: body))
+    }
+
+    @Test(arguments: ["", "x", "77 ", "-1 ", "0 ", "007 ", "9007199254740993 ", "7", "7x "])
+    func `no publication`(position: String) {
+        var message = ByteBuffer(string: "\(Incarnation(high: 1, low: 2).description) ")
+        message.writeString(position)
+        if position == "77 " { message.writeString("nonsense") } else { message.writeImmutableBuffer(body.encoded()) }
+        if position == "007 " {
+            // Redis writes no leading zeros, but a position that can be read is one.
+            #expect(LogEntry.decode(published: message)?.1.position == 7)
+        } else {
+            #expect(LogEntry.decode(published: message) == nil)
+        }
+    }
+
+    @Test func `numbers in Redis`() {
+        func position(_ text: String) -> UInt64? { RedisNumber.position(ByteBuffer(string: text)) }
+        #expect(position("0") == 0)
+        #expect(position("9007199254740992") == 1 << 53)
+        for bad in ["", "9007199254740993", "99999999999999999", "-1", "+1", "1e+14", "1.0", " 1", "٥"] {
+            #expect(position(bad) == nil, "\(bad)")
+        }
+        func streamID(_ text: String) -> UInt64? { RedisNumber.streamID(ByteBuffer(string: text)) }
+        #expect(streamID("12-0") == 12)
+        for bad in ["12", "12-1", "-0", "0", "", "12-00", "a-0", "1526919030474-55"] {
+            #expect(streamID(bad) == nil, "\(bad)")
+        }
+    }
+}

@@ -1,0 +1,59 @@
+import NIOCore
+import SyncCore
+import Testing
+
+@testable import syncd
+
+/// Every error reply that is known to occur has its own meaning for the log.
+@Suite struct RedisFailureTests {
+    enum Meaning {
+        case refused, wrongRole, damaged, denied
+    }
+
+    @Test(arguments: [
+        ("LOADING Redis is loading the dataset in memory", Meaning.refused),
+        ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", .refused),
+        ("OOM command not allowed when used memory > 'maxmemory'.", .refused),
+        ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", .refused),
+        ("NOREPLICAS Not enough good replicas to write.", .refused),
+        ("CLUSTERDOWN The cluster is down", .refused),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", .refused),
+        ("EXECABORT Transaction discarded because of previous errors.", .refused),
+        ("ERR max number of clients reached", .refused),
+        ("ERR something new", .refused),
+        ("", .refused),
+        ("READONLY You can't write against a read only replica.", .wrongRole),
+        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", .wrongRole),
+        ("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)", .wrongRole),
+        ("MOVED 3999 127.0.0.1:6381", .wrongRole),
+        ("ASK 3999 127.0.0.1:6381", .wrongRole),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", .damaged),
+        ("DAMAGED stream is a string", .damaged),
+        ("NOAUTH Authentication required.", .denied),
+        ("WRONGPASS invalid username-password pair or user is disabled.", .denied),
+        ("NOPERM this user has no permissions to run the 'evalsha' command", .denied),
+        // Inside a script, as Redis 6 words it.
+        ("ERR Error running script (call to f_ab): @user_script:1: WRONGTYPE Operation against a key", .damaged),
+        ("ERR Error running script (call to f_ab): @user_script:9: READONLY You can't write", .wrongRole),
+        ("ERR Error running script (call to f_ab): @user_script:9: -OOM command not allowed", .refused),
+    ])
+    func `error replies`(reply: String, meaning: Meaning) {
+        let found: Meaning =
+            switch UpstreamFailure(redisError: ByteBuffer(string: reply)) {
+            case .refused: .refused
+            case .wrongRole: .wrongRole
+            case .damaged: .damaged
+            case .denied: .denied
+            }
+        #expect(found == meaning)
+    }
+
+    @Test func `data in a reply does not choose the meaning`() {
+        // Only the first word is a code; a key or a tag may hold any word.
+        let text = ByteBuffer(string: "ERR unknown command 'x', with args beginning with: 'NOAUTH' ")
+        guard case .refused = UpstreamFailure(redisError: text) else {
+            Issue.record("a word of the message was taken for a code")
+            return
+        }
+    }
+}

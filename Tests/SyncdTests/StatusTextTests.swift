@@ -1,0 +1,89 @@
+import Foundation
+import IPC
+import NIOCore
+import Testing
+
+@testable import syncd
+
+@Suite struct StatusTextTests {
+    private let sections: [StatusField] = [
+        StatusField(
+            "server",
+            .fields([
+                StatusField("version", .text("1.2.3")), StatusField("pid", .number(7)),
+                StatusField("uptime-ms", .number(3_600_000)), StatusField("socket", .text("/run/s")),
+            ])),
+        StatusField(
+            "log",
+            .fields([
+                StatusField("mode", .text("redis")), StatusField("state", .text("isolated")),
+                StatusField("since-ms", .number(5000)), StatusField("why", .text("Redis is away")),
+                StatusField("applied", .number(41)), StatusField("epoch", .number(2)),
+                StatusField("epoch-reason", .text("started")), StatusField("owed", .number(0)),
+            ])),
+        StatusField(
+            "clients",
+            .list([
+                .fields([
+                    StatusField("id", .number(1)), StatusField("name", .bytes(ByteBuffer(bytes: [0x61, 0x0a, 0xff]))),
+                    StatusField("pid", .number(99)), StatusField("tracking", .flag(true)),
+                    StatusField(
+                        "reported",
+                        .fields([
+                            StatusField("l1-hits", .bytes(ByteBuffer(string: "3"))),
+                            StatusField("l1-misses", .bytes(ByteBuffer(string: "1"))),
+                        ])),
+                ])
+            ])),
+    ]
+
+    @Test func `the table says what matters`() {
+        let text = StatusTable.render(sections)
+        #expect(text.hasPrefix("syncd 1.2.3  pid 7  up 60 min  /run/s\n"))
+        #expect(text.contains("isolated for 5 s (Redis is away)\n"))
+        #expect(text.contains("applied 41"))
+        #expect(!text.contains("\nredis "), "no such section, no such line")
+        #expect(text.contains("75.0 %"))
+        #expect(text.contains("a\\x0a\\xff"), "no client can forge a line")
+    }
+
+    @Test func `a status of a later or an earlier version is shown as far as it goes`() {
+        #expect(StatusTable.render([]).hasPrefix("syncd -  pid -  up -  -\n"))
+        #expect(StatusJSON.render([]) == "{}\n")
+    }
+
+    @Test func `durations`() {
+        let texts = [0, 119_999, 120_000, 7_199_999, 7_200_000, 172_799_999, 172_800_000].map {
+            StatusTable.duration(.number($0))
+        }
+        #expect(texts == ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"])
+        #expect(StatusTable.duration(.null) == "-")
+        #expect(StatusTable.duration(.text("x")) == "-")
+    }
+
+    @Test func `JSON that others can read`() throws {
+        let parsed = try JSONSerialization.jsonObject(with: Data(StatusJSON.render(sections).utf8))
+        let status = try #require(parsed as? [String: Any])
+        #expect((status["log"] as? [String: Any])?["applied"] as? Int == 41)
+        let client = try #require((status["clients"] as? [[String: Any]])?.first)
+        #expect(client["name"] as? String == "a\\x0a\\xff")
+        #expect(client["tracking"] as? Bool == true)
+    }
+
+    @Test func `a JSON string holds anything`() throws {
+        let text = "quote \" backslash \\ line \n tab \t bell \u{7} é 😀 \u{2028}"
+        let parsed = try JSONSerialization.jsonObject(
+            with: Data(StatusJSON.string(text).utf8), options: .fragmentsAllowed)
+        #expect(parsed as? String == text)
+    }
+
+    @Test func `the form of INFO`() {
+        let text = String(buffer: InfoText.render(sections))
+        #expect(text.hasPrefix("# Server\r\nversion:1.2.3\r\npid:7\r\nuptime_ms:3600000\r\n"))
+        #expect(text.contains("\r\n\r\n# Log\r\nmode:redis\r\nstate:isolated\r\n"))
+        #expect(text.contains("client0:id=1,name=a\\x0a\\xff,pid=99,tracking=1,reported=l1_hits=3;l1_misses=1\r\n"))
+        for line in text.split(separator: "\r\n") {
+            #expect(line.hasPrefix("#") || line.contains(":"), "every line has a name")
+        }
+    }
+}
