@@ -264,14 +264,19 @@ extension Brain {
                 "tags",
                 .list(
                     tags.map { .fields([StatusField("tag", $0.0), StatusField("invalidated-at", .number($0.1))]) })))
-        let why = entry.map { reason($0, key: key, ttlMilliseconds: ttlMilliseconds, now: now) }
-        fields.append(StatusField("fresh", .flag(entry != nil && why == nil)))
-        fields.append(StatusField("why", .text(why.map { $0 ?? "no tag was invalidated after as-of" } ?? "not in L2")))
+        let why =
+            if let entry {
+                reasonAgainst(entry, key: key, ttlMilliseconds: ttlMilliseconds, now: now)
+            } else {
+                Optional("it is not in L2")
+            }
+        fields.append(StatusField("fresh", .flag(why == nil)))
+        fields.append(StatusField("why", .text(why ?? "no tag was invalidated after as-of")))
         effects.append(.reply(client, id, .fields(fields)))
     }
 
     /// Why an entry is not fresh; `nil`: it is.
-    private func reason(_ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64) -> String? {
+    private func reasonAgainst(_ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64) -> String? {
         if !mayAnswer(now) { return "this host is \(log.state.label): nothing is answered from cache" }
         if entry.incarnation != log.incarnation { return "it belongs to another log" }
         if entry.asOf < log.horizon {

@@ -1,0 +1,105 @@
+import IPCWire
+import NIOCore
+import TestSupport
+import Testing
+
+/// What a client of syncd says, in one line each.
+extension RESPSocket {
+    /// FETCH; with `wait`, for so many milliseconds.
+    func fetch(_ key: String, wait: Int? = nil) async throws -> FetchReply {
+        let reply =
+            if let wait {
+                try await command("FETCH", key, "WAIT", "\(wait)")
+            } else {
+                try await command("FETCH", key)
+            }
+        return try FetchReply(reply)
+    }
+
+    /// FETCH of a key that nobody has: its lease.
+    func lease(
+        _ key: String, sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws -> Lease {
+        let reply = try await fetch(key)
+        let lease: Lease? = if case .outcome(.lease(let lease)) = reply { lease } else { nil }
+        return try #require(lease, "\(key): \(reply)", sourceLocation: sourceLocation)
+    }
+
+    /// FETCH of a key that syncd has.
+    func hit(_ key: String, sourceLocation: SourceLocation = #_sourceLocation) async throws -> Hit {
+        let reply = try await fetch(key)
+        let hit: Hit? = if case .outcome(.hit(let hit)) = reply { hit } else { nil }
+        return try #require(hit, "\(key): \(reply)", sourceLocation: sourceLocation)
+    }
+
+    /// FETCH of a key that somebody else loads: the ticket.
+    func ticket(
+        _ key: String, wait: Int = 5000, sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws -> UInt64 {
+        let reply = try await fetch(key, wait: wait)
+        let ticket: UInt64? = if case .wait(let ticket) = reply { ticket } else { nil }
+        return try #require(ticket, "\(key): \(reply)", sourceLocation: sourceLocation)
+    }
+
+    /// The outcome of a fetch that had to wait; `nil`: none came in time.
+    func fetched(_ ticket: UInt64, within limit: Duration = .seconds(5)) async throws -> FetchOutcome? {
+        let push = try await push("fetched", within: limit) { $0.count > 1 && $0[1].number == Int(ticket) }
+        guard let push, case .fetched(_, let outcome) = try Push.decode(.push(push)) else { return nil }
+        return outcome
+    }
+
+    /// FILL with any lease; `nil`: taken, else the code of the refusal.
+    func fill(
+        _ key: String, _ lease: UInt64, _ value: String?, tags: [String] = [], ttl: Int = 60_000
+    ) async throws -> String? {
+        var arguments = ["FILL", key, "\(lease)", "\(ttl)", "\(tags.count)"] + tags
+        if let value { arguments.append(value) }
+        let reply = try await command(arguments.map { ByteBuffer(string: $0) })
+        return reply.string == "OK" ? nil : reply.errorText.map { String($0.prefix { $0 != " " }) } ?? "\(reply)"
+    }
+
+    /// Loads and fills a key.
+    func store(
+        _ key: String, _ value: String?, tags: [String] = [], sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let lease = try await lease(key, sourceLocation: sourceLocation)
+        let refusal = try await fill(key, lease.id, value, tags: tags)
+        #expect(refusal == nil, sourceLocation: sourceLocation)
+    }
+
+    /// INVALIDATE; the position.
+    @discardableResult
+    func invalidate(
+        _ tags: String..., sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws -> Int {
+        let reply = try await command((["INVALIDATE", "TAGS"] + tags).map { ByteBuffer(string: $0) })
+        return try #require(reply.number, "\(reply)", sourceLocation: sourceLocation)
+    }
+}
+
+extension FetchReply {
+    var isMiss: Bool { self == .outcome(.miss) }
+    var isLease: Bool { if case .outcome(.lease) = self { true } else { false } }
+    var value: String? { if case .outcome(.hit(let hit)) = self { hit.value.map { String(buffer: $0) } } else { nil } }
+}
+
+extension FetchOutcome {
+    var value: String? { if case .hit(let hit) = self { hit.value.map { String(buffer: $0) } } else { nil } }
+    var lease: Lease? { if case .lease(let lease) = self { lease } else { nil } }
+}
+
+/// Where log and cache are in a test.
+enum Home: String, CaseIterable, CustomTestStringConvertible {
+    case embedded
+    case redis
+
+    var testDescription: String { rawValue }
+
+    /// A server if one is needed, and an attached syncd.
+    func start(_ environment: [String: String] = [:]) async throws -> (RedisServer?, SyncdProcess) {
+        let redis = self == .redis ? try await RedisServer() : nil
+        let syncd = try await SyncdProcess(redis: redis, environment: environment)
+        try await syncd.waitUntilAttached()
+        return (redis, syncd)
+    }
+}
