@@ -7,7 +7,7 @@ extension Brain {
         _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
     ) {
         clients[client]?.requests += 1
-        if let refusal = refusalWhileSubscribed(client, request) {
+        if let refusal = refusalWhileSubscribed(client, request) ?? refusalOfLogChannel(request) {
             effects.append(.reply(client, id, .error(refusal)))
             return
         }
@@ -114,6 +114,18 @@ extension Brain {
                 "only (P)SUBSCRIBE, (P)UNSUBSCRIBE, PING, QUIT and RESET are allowed while subscribed in RESP2; HELLO 3 lifts this"
             )
         }
+    }
+
+    private func refusalOfLogChannel(_ request: Request) -> ReplyError? {
+        guard let channel = configuration.logChannel else { return nil }
+        let isMeant =
+            switch request {
+            case .publish(let event): event.channel == channel
+            case .invalidate(_, let event): event?.channel == channel
+            case .subscribe(let names): names.contains(channel)
+            default: false
+            }
+        return isMeant ? ReplyError(.denied, "this channel is the log's own: TRACK ON shows its entries") : nil
     }
 
     private mutating func report(_ client: ClientID, _ fields: [ReportField]) {

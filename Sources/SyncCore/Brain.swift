@@ -14,10 +14,13 @@ package struct BrainConfiguration: Sendable {
     /// The table was made at this start: workers may still believe one that is gone, so no write is acknowledged
     /// until one trust window has passed.
     package var isTableNew: Bool
+    /// The channel on which the server publishes the log's entries. No client may speak or listen there: a forged
+    /// entry would be believed, and the end of a client's subscription would end syncd's own.
+    package var logChannel: ByteBuffer?
 
     package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
-        isTableNew: Bool
+        isTableNew: Bool, logChannel: ByteBuffer? = nil
     ) {
         self.mode = mode
         self.limits = limits
@@ -25,6 +28,7 @@ package struct BrainConfiguration: Sendable {
         self.tablePath = tablePath
         self.journalPath = journalPath
         self.isTableNew = isTableNew
+        self.logChannel = logChannel
     }
 }
 

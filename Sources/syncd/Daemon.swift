@@ -50,7 +50,9 @@ final class Daemon {
             configuration: BrainConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
-                isTableNew: isTableNew),
+                isTableNew: isTableNew,
+                logChannel: configuration.mode == .redis
+                    ? RedisKeys(namespace: configuration.namespace).logChannel : nil),
             table: table, random: SystemRandomNumberGenerator(), now: startedAt)
     }
 
