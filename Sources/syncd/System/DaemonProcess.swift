@@ -22,7 +22,7 @@ struct DaemonProcess {
     func run() async throws {
         let paths = configuration.paths
         try paths.prepare()
-        let lock = try RuntimeLock(paths.lock)
+        let locks = [try RuntimeLock(paths.lock), try RuntimeLock(paths.tableLock)]
         let (table, isTableNew) = try TagTableFile.openOrCreate(path: paths.table, slotBits: configuration.slotBits)
         let journal = try openJournal()
         // A socket that was handed over is not this process's to remove, now or at the end.
@@ -80,7 +80,7 @@ struct DaemonProcess {
         try await eventLoop.flatSubmit { daemon.value.stop() }.get()
         try await group.shutdownGracefully()
         signals.cancel()
-        withExtendedLifetime(lock) {}
+        withExtendedLifetime(locks) {}
     }
 
     /// A configuration that can't be used changes nothing.

@@ -11,12 +11,13 @@ struct RuntimeDirectoryError: Error, CustomStringConvertible {
     var status: ExitStatus
 }
 
-/// The socket and everything beside it: lock, tag table, journal. All are named after the socket, so that two
-/// daemons in one directory cannot share them by mistake.
+/// The socket and everything beside it: locks, tag table, journal. Table and journal have a lock of their own: a
+/// daemon with another socket in the same directory must not take them for its own.
 struct RuntimePaths: Sendable {
     let socket: String
 
     var lock: String { socket + ".lock" }
+    var tableLock: String { table + ".lock" }
     var table: String { RuntimeDirectory.tagTable(socketPath: socket) }
     var journal: String { RuntimeDirectory.journal(socketPath: socket) }
     var directory: String {
@@ -86,7 +87,7 @@ final class RuntimeLock {
             Glibc.close(descriptor)
             throw RuntimeDirectoryError(
                 description:
-                    "another syncd (pid \(holder.isEmpty ? "unknown" : holder)) holds \(path); stop it or set SYNCD_SOCKET",
+                    "another syncd (pid \(holder.isEmpty ? "unknown" : holder)) holds \(path); stop it, or set SYNCD_SOCKET to a path in another directory",
                 status: .temporaryFailure)
         }
         let pid = Array("\(getpid())\n".utf8)
