@@ -5,8 +5,9 @@ import NIOCore
 ///
 /// Output has three stages. `writer` collects what one turn of the event loop produces and is flushed once.
 /// `inChannel` counts what the kernel has not taken yet. While that is much, pushes wait in `backlog`, apart from
-/// replies; a backlog beyond its limit collapses into one `epoch` push, which says all that it said. A client that
-/// lets even that grow is closed. Nobody else waits for it.
+/// replies; a backlog beyond its limit collapses into one `epoch` push, which says all that it said. Requests are not
+/// taken while the answers to earlier ones are not read. A client that lets its output grow all the same is closed.
+/// Nobody else waits for it.
 package struct ClientOutput: Sendable {
     private let limits: Limits
     private var replies = ReplyQueue()
@@ -21,6 +22,17 @@ package struct ClientOutput: Sendable {
     /// Requests that are not answered yet.
     package var requestsInFlight: Int { replies.count }
     package var unsentBytes: Int { inChannel + writer.buffer.readableBytes + backlog.buffer.readableBytes }
+
+    /// Answers that the client has not read, in bytes.
+    private var unreadBytes: Int { inChannel + writer.buffer.readableBytes }
+    /// Whether one more request is taken: not while too many are not answered or too many answers are not read.
+    package var hasRoomForRequest: Bool {
+        requestsInFlight < limits.requestsInFlight && unreadBytes < limits.unreadBytes
+    }
+    /// Whether reading goes on after a pause: when half of the room is free again.
+    package var mayResume: Bool {
+        requestsInFlight < limits.requestsInFlight / 2 + 1 && unreadBytes < limits.unreadBytes / 2
+    }
 
     /// A request has come: its place among the replies.
     package mutating func open() -> RequestID { replies.open() }

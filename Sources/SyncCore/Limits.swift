@@ -8,6 +8,8 @@ package struct Limits: Sendable, Equatable {
     package var clients = 1024
     /// Requests of one connection that are not answered yet. At it, reading from the connection pauses.
     package var requestsInFlight = 1024
+    /// Bytes of answers that one connection has not read. At it, reading from the connection pauses.
+    package var unreadBytes = 1 << 20
     /// Pushes wait apart from replies while more bytes than this are with the kernel or before it.
     package var comfortableBytes = 256 << 10
     /// Bytes of pushes that wait for one connection. More collapse into one `epoch` push.
@@ -75,6 +77,7 @@ package struct Limits: Sendable, Equatable {
         Adjustable(name: "tags-per-entry", path: \.wire.tagsPerEntry, range: 1...255),
         Adjustable(name: "tags-per-invalidation", path: \.wire.tagsPerInvalidation, range: 1...4096),
         Adjustable(name: "requests-in-flight", path: \.requestsInFlight, range: 1...1_000_000),
+        Adjustable(name: "unread-bytes", path: \.unreadBytes, range: 4096...(1 << 30)),
         Adjustable(name: "waiting-push-bytes", path: \.waitingPushBytes, range: 4096...(1 << 30)),
         Adjustable(name: "unsent-bytes", path: \.unsentBytes, range: 65_536...(1 << 32)),
         Adjustable(name: "leases", path: \.leases, range: 1...10_000_000),

@@ -54,10 +54,8 @@ final class WorkerConnection: ChannelInboundHandler {
         isDecoding = true
         defer { isDecoding = false }
         do throws(RESPError) {
-            while !isEnding, output.requestsInFlight < limits.requestsInFlight, let arguments = try decoder.next() {
-                handle(arguments)
-            }
-            setReadingPaused(output.requestsInFlight >= limits.requestsInFlight)
+            while !isEnding, output.hasRoomForRequest, let arguments = try decoder.next() { handle(arguments) }
+            setReadingPaused(!output.hasRoomForRequest)
         } catch {
             let id = output.open()
             output.reply(id, .error(ReplyError(.generic, "Protocol error: \(error.description)")))
@@ -120,7 +118,7 @@ final class WorkerConnection: ChannelInboundHandler {
             return
         }
         if isEnding && output.requestsInFlight == 0 { closeWhenSent() }
-        if !isEnding, isReadingPaused, output.requestsInFlight < limits.requestsInFlight / 2 { resume() }
+        resumeIfPossible()
     }
 
     private func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
@@ -131,8 +129,10 @@ final class WorkerConnection: ChannelInboundHandler {
     }
 
     private func sent(_ bytes: Int) {
+        let action = output.sent(bytes)
         guard !isClosed, let context else { return }
-        switch output.sent(bytes) {
+        resumeIfPossible()
+        switch action {
         case .nothing: break
         case .pushEpoch:
             daemon.pushEpoch(self)
@@ -141,7 +141,9 @@ final class WorkerConnection: ChannelInboundHandler {
         }
     }
 
-    private func resume() {
+    /// Goes on with what was read already, and then with reading.
+    private func resumeIfPossible() {
+        guard isReadingPaused, !isEnding, !isClosed, output.mayResume else { return }
         decode()
         daemon.turnEnded()
     }
