@@ -35,6 +35,8 @@ struct JournalPass: Sendable {
         var generation: UInt64
         /// Files whose append is not answered yet.
         var waiting: Set<String> = []
+        /// Something more has been owed since the directory was read.
+        var isOutdated = false
     }
 
     private(set) var pass: Pass?
@@ -52,6 +54,9 @@ struct JournalPass: Sendable {
 
     /// Something could not be appended: no beat comes of this pass.
     mutating func abort() { pass = nil }
+
+    /// An invalidation is owed that this pass has not seen.
+    mutating func becomeOutdated() { pass?.isOutdated = true }
 
     mutating func wait(for file: String) { pass?.waiting.insert(file) }
 
@@ -136,6 +141,11 @@ extension Brain {
 
     private mutating func finishPass(_ pass: JournalPass.Pass, now: UInt64, effects: inout [Effect]) {
         journal.abort()
+        if pass.isOutdated {
+            // Who was told DEFERRED relies on it that nobody believes a cache until this, too, is in the table.
+            scanJournal(now: now, effects: &effects)
+            return
+        }
         if log.phase == .proven { journal.owed = 0 }
         lastBeat = max(lastBeat, pass.sampledAt)
         withLog(now: now, effects: &effects) { log, logEffects in
@@ -154,6 +164,7 @@ extension Brain {
     /// Keeps an invalidation that the log has not taken.
     mutating func owe(_ tags: [ByteBuffer], effects: inout [Effect]) {
         journal.owed += 1
+        journal.becomeOutdated()
         effects.append(journal.owed > limits.owed ? .writeMarker : .writeOwed(tags))
     }
 

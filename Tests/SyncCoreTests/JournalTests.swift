@@ -100,6 +100,26 @@ import Testing
         #expect(host.state == .attached)
     }
 
+    @Test func whatIsDeferredDuringAJournalPassIsInTheTableBeforeAttaching() {
+        let host = BrainHarness.attached(ModelServer())
+        host.client(1)
+        host.isLinked = false
+        host.request(.invalidate(tags: [.text("t")], event: nil))
+        host.advance(milliseconds: 250, beats: false)
+        #expect(host.state == .isolated)
+        _ = host.take()
+        host.beat()
+        let append = host.take().compactMap { effect -> UpstreamCommand? in
+            if case .upstream(.append(let id, let append)) = effect { .append(id, append) } else { nil }
+        }
+        #expect(host.request(.invalidate(tags: [.text("u")], event: nil)) == .simple(.deferred))
+        host.isLinked = true
+        if let answer = append.first.flatMap({ host.server?.execute($0) }) { host.event(answer) }
+        #expect(host.slot("t") > 0)
+        #expect(host.slot("u") > 0, "the answer DEFERRED was given: nobody may believe an older value")
+        #expect(host.state == .attached)
+    }
+
     @Test func aNewTableAcknowledgesNoWriteForOneTrustWindow() {
         let host = BrainHarness(.embedded, isTableNew: true)
         host.client(1)
