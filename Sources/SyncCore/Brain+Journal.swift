@@ -147,6 +147,7 @@ extension Brain {
             return
         }
         if log.phase == .proven { journal.owed = 0 }
+        if pass.sampledAt > lastBeat + TrustTiming.fenceNanoseconds { awakeSince = pass.sampledAt }
         lastBeat = max(lastBeat, pass.sampledAt)
         withLog(now: now, effects: &effects) { log, logEffects in
             log.beatCompleted(

@@ -61,6 +61,8 @@ package struct Brain: ~Copyable {
     /// When answers to INVALIDATE may be given.
     let acknowledgeFrom: UInt64
     var lastBeat: UInt64 = 0
+    /// When syncd was awake again after it had slept. What Redis said before is no proof that nothing was missed.
+    var awakeSince: UInt64 = 0
     var isUpstreamConnected = false
     var figures = Figures()
 
@@ -116,12 +118,13 @@ package struct Brain: ~Copyable {
     /// Why the state is isolated; `nil` while it is attached.
     package var isolationReason: String? { log.state == .attached ? nil : log.isolationReason }
 
-    /// Whether an answer may come from cache: this host is attached, and syncd has beaten recently enough to know
-    /// that it has not slept (docs/consistency.md, "Fencing").
+    /// Whether an answer may come from cache: this host is attached, syncd has beaten recently enough to know that
+    /// it has not slept, and whatever was invalidated while it did sleep is applied (docs/consistency.md, "Fencing").
     func mayAnswer(_ now: UInt64) -> Bool {
         log.state == .attached
             && TagTable.isWithin(now, of: lastBeat, TrustTiming.fenceNanoseconds)
             && TagTable.isWithin(now, of: log.freshAsOf, TrustTiming.upstreamTrustNanoseconds)
+            && log.freshAsOf >= awakeSince
     }
 
     // MARK: Clients

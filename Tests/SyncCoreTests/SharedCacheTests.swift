@@ -94,6 +94,22 @@ import Testing
         }
     }
 
+    @Test func whoHasSleptAnswersFromCacheOnlyWhenNothingIsMissing() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        try load(host)
+        // Stopped for 700 ms; what was published meanwhile is still in the socket when the beat comes.
+        server.appendElsewhere("t")
+        host.now += 700_000_000
+        host.beat()
+        #expect(host.state == .attached)
+        #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == .fetched(.miss))
+        host.deliver()
+        host.advance(milliseconds: 300)
+        try load(host)
+        #expect(isHit(host))
+    }
+
     @Test func aSilentRedisSendsTheAskerToTheDatabaseWithALease() {
         let host = BrainHarness.attached(server)
         host.client(1)
