@@ -1,0 +1,36 @@
+# Everything is a script in scripts/; this is the list of them.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build lint format sanitize fuzz smoke-test clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## install what is missing, build, and run a whole host on 127.0.0.1 until Ctrl-C
+	@scripts/run
+
+test: ## install what is missing and run every test, those with real servers included
+	@scripts/test
+
+build: ## .build/release/syncd and .build/release/apiworker
+	@scripts/install-dependencies build
+	@scripts/build
+
+lint: ## style of Swift sources and scripts
+	@scripts/lint
+
+format: ## bring the Swift sources into the style that lint asks for
+	@swift format -i -p -r Sources Tests
+
+smoke-test: ## start `make run`, use it, break it, stop it
+	@scripts/smoke-test
+
+sanitize: ## unit tests under a sanitizer: make sanitize SAN=thread (or address)
+	@scripts/sanitize $(SAN)
+
+fuzz: ## fuzz the wire protocol
+	@scripts/fuzz
+
+clean: ## remove what was built and the data of make run; what was fetched stays
+	@swift package clean
+	@rm -rf .build/run .build-thread .build-address

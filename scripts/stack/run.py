@@ -1,0 +1,235 @@
+"""A whole host on this machine, as `make run` shows it: servers, syncd, workers; until Ctrl-C."""
+
+import fcntl
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+
+import mongodb
+from processes import Failed, Host, Service, Stopped
+from settings import Settings, UsageError, check_port, free_ports
+
+# A socket's path has at most so many bytes.
+LONGEST_SOCKET_PATH = 103
+
+
+class Run:
+    def __init__(self, host, settings, directory):
+        self.host = host
+        self.settings = settings
+        self.directory = directory
+        self.socket = os.path.join(directory, "syncd", "syncd.sock")
+        self.short_directory = None
+        self.url = f"http://127.0.0.1:{settings.port}"
+        self.database = "the one that was given"
+        self.redis = "the one that was given"
+        self.syncd = None
+        self.workers = []
+        # The kernel's report of a crash must not hold up the restart.
+        self.environment = {"SWIFT_BACKTRACE": "enable=no", **os.environ}
+
+    def start(self):
+        self.make_directories()
+        redis_port, mongod_port = free_ports(2)
+        if not self.settings.redis_enabled:
+            self.redis = "none: syncd keeps log and cache in its own memory"
+        elif not self.settings.redis_given:
+            self.start_redis(redis_port)
+        if not self.settings.database_given:
+            self.start_mongod(mongod_port)
+        self.start_syncd()
+        self.start_workers()
+        self.seed()
+
+    def make_directories(self):
+        if len(os.fsencode(self.socket)) > LONGEST_SOCKET_PATH:
+            self.short_directory = tempfile.mkdtemp(prefix="syncd-")
+            self.socket = os.path.join(self.short_directory, "syncd.sock")
+        os.makedirs(os.path.dirname(self.socket), mode=0o750, exist_ok=True)
+
+    def start_redis(self, port):
+        directory = os.path.join(self.directory, "redis")
+        os.makedirs(directory, exist_ok=True)
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", directory]
+        command += ["--save", "", "--appendonly", "no", "--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"]
+        self.host.start(Service("redis-server", command, log=fresh(directory, "redis.log")))
+        self.host.wait_until(lambda: redis_answers(port), 10, "redis-server does not answer")
+        self.redis = f"redis://127.0.0.1:{port}"
+        self.environment["REDIS_URL"] = self.redis
+
+    def start_mongod(self, port):
+        directory = os.path.join(self.directory, "mongod")
+        os.makedirs(os.path.join(directory, "data"), exist_ok=True)
+        command = [shutil.which("mongod") or os.path.abspath(".build/servers/mongod")]
+        command += ["--bind_ip", "127.0.0.1", "--port", str(port), "--dbpath", os.path.join(directory, "data")]
+        command += ["--replSet", mongodb.REPLICA_SET, "--oplogSize", "50", "--wiredTigerCacheSizeGB", "0.25"]
+        command += ["--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+        self.host.start(Service("mongod", command, log=fresh(directory, "mongod.log"), stop_seconds=20))
+        self.host.wait_until(lambda: mongodb.is_answering(port), 60, "mongod does not answer")
+        mongodb.initiate(port)
+        self.host.wait_until(lambda: mongodb.is_primary(port), 60, "mongod does not become primary")
+        self.database = f"mongodb://127.0.0.1:{port}/syncd?replicaSet={mongodb.REPLICA_SET}"
+        self.environment["DB_URL"] = self.database
+
+    def start_syncd(self):
+        self.environment["SYNCD_SOCKET"] = self.socket
+        self.environment["REDIS_ENABLED"] = "true" if self.settings.redis_enabled else "false"
+        self.syncd = Service("syncd", [os.path.abspath(".build/release/syncd"), "run"], self.environment)
+        self.host.start(self.syncd)
+        self.host.wait_until(lambda: self.status() != 3, 10, "syncd does not answer")
+        try:
+            self.host.wait_until(lambda: self.status() == 0, 5, "syncd is not attached")
+        except Failed:
+            if not self.syncd.is_running:
+                raise
+            self.host.say("run: syncd cannot use Redis yet: workers read MongoDB directly until it can")
+
+    def status(self):
+        """0 attached, 1 isolated, 3 nobody there."""
+        command = [os.path.abspath(".build/release/syncd"), "status", "--socket", self.socket]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+
+    def start_workers(self):
+        environment = {**self.environment, "PORT": str(self.settings.port), "HOST": "127.0.0.1"}
+        program = os.path.abspath(".build/release/apiworker")
+        count = self.settings.workers
+        self.workers = [Service(f"apiworker {n + 1}", [program], environment, stop_seconds=15) for n in range(count)]
+        self.host.start(*self.workers)
+        answered = set()
+
+        def all_answer():
+            # The kernel chooses which worker gets a connection.
+            for _ in range(4 * count):
+                answered.add(self.worker_that_answers())
+            return answered >= {worker.pid for worker in self.workers}
+
+        self.host.wait_until(all_answer, 30, "not every apiworker answers")
+
+    def worker_that_answers(self):
+        try:
+            return self.get("/")["worker"]
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            return None
+
+    def get(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.settings.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def seed(self):
+        # A database that was given is somebody's own: nothing is put into it.
+        if not self.settings.database_given and self.host.run(["scripts/seed", self.url]) != 0:
+            self.host.say("run: the database could not be filled")
+
+    def explain(self):
+        settings = self.settings
+        shown = os.path.relpath(self.socket) if not self.short_directory else self.socket
+        port = settings.port
+        self.host.say(f"""
+  API      {self.url}  ({settings.workers} workers)
+  syncd    {shown}  (pid {self.syncd.pid})
+  MongoDB  {self.database}
+  Redis    {self.redis}
+
+Things to try, in another terminal:
+
+  export SYNCD_SOCKET={shown}
+
+  # Create a user: every worker logs the event here.
+  curl -s {self.url}/api/users -H 'Content-Type: application/json' \\
+    -d '{{"username": "Ada", "age": 36, "hobbies": ["chess", "poetry"]}}'
+
+  # Read the graph twice: X-Cache changes from MISS to L2 or L1.
+  curl -s -o /dev/null -D - {self.url}/api/graph | grep -i x-cache
+  curl -s -o /dev/null -D - {self.url}/api/graph | grep -i x-cache
+
+  # Ask the daemon; follow events and invalidations; see why a value is fresh.
+  .build/release/syncd status
+  .build/release/syncd events
+  .build/release/syncd explain graph:1:100:true
+
+  # Kill the daemon: requests go on with X-Cache: BYPASS until it is back.
+  kill -9 {self.syncd.pid}
+
+Ctrl-C stops everything.""" + self.seed_hint() + "\n")
+
+    def seed_hint(self):
+        return f"\nYour database is as it was; for 200 users to play with: scripts/seed {self.url}" \
+            if self.settings.database_given else ""
+
+    def clean_up(self):
+        if self.short_directory:
+            shutil.rmtree(self.short_directory, ignore_errors=True)
+
+
+def fresh(directory, name):
+    path = os.path.join(directory, name)
+    open(path, "wb").close()
+    return path
+
+
+def redis_answers(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def lock(directory, port):
+    """One `make run` per directory."""
+    os.makedirs(directory, exist_ok=True)
+    handle = open(os.path.join(directory, "lock"), "a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.seek(0)
+        raise UsageError(
+            f"another make run (pid {handle.read().strip()}) has {directory}; stop it, or choose another port: "
+            f"PORT={port % 65535 + 1} make run")
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+def main():
+    host = Host()
+    run = None
+    try:
+        settings = Settings(os.environ)
+        directory = os.path.abspath(os.path.join(".build", "run", str(settings.port)))
+        held = lock(directory, settings.port)
+        check_port(settings.port)
+        if host.run(["scripts/build"]) != 0:
+            raise Failed("the build failed")
+        # The build takes its time.
+        check_port(settings.port)
+        run = Run(host, settings, directory)
+        run.start()
+        run.explain()
+        host.supervise()
+    except Stopped:
+        pass
+    except (Failed, UsageError) as error:
+        print(f"run: {error}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        if host.services:
+            host.say("run: stopping")
+        host.stop()
+        if run:
+            run.clean_up()
+    return 0
+
+
+sys.exit(main())
