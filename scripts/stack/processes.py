@@ -24,6 +24,7 @@ class Service:
 
     def __init__(self, name, command, environment=None, log=None, stop_seconds=5):
         self.name = name
+        self.kind = os.path.basename(command[0])
         self.command = command
         self.environment = environment
         self.log = log
@@ -106,8 +107,8 @@ class Host:
 
     def start(self, *services):
         for service in services:
-            self.services.append(service)
             service.start()
+            self.services.append(service)
 
     def wait_until(self, condition, seconds, what):
         """Waits until the condition holds while everything that was started lives."""
@@ -156,20 +157,21 @@ class Host:
             service.start()
             self.say(f"run: {service.name} runs again (pid {service.pid})")
 
-    def stop(self):
-        """Stops everything, the last started first; neighbours of one name together."""
-        remaining = [service for service in self.services if service.is_running]
-        while remaining:
-            kind = remaining[-1].name.split(" ")[0]
-            group = [service for service in remaining if service.name.split(" ")[0] == kind]
-            remaining = [service for service in remaining if service not in group]
-            for service in group:
-                service.send(signal.SIGTERM)
-            deadline = time.monotonic() + max(service.stop_seconds for service in group)
-            for service in group:
-                try:
-                    service.process.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    self.say(f"run: {service.name} (pid {service.pid}) does not end; killing it")
-                    service.send(signal.SIGKILL)
-                    service.process.wait()
+    def stop_all(self):
+        """Stops everything, the last started first; those of one kind together."""
+        while self.services:
+            kind = self.services[-1].kind
+            self.stop(*[service for service in self.services if service.kind == kind])
+
+    def stop(self, *services):
+        for service in services:
+            service.send(signal.SIGTERM)
+        deadline = time.monotonic() + max(service.stop_seconds for service in services)
+        for service in services:
+            try:
+                service.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.say(f"run: {service.name} (pid {service.pid}) does not end; killing it")
+                service.send(signal.SIGKILL)
+                service.process.wait()
+        self.services = [service for service in self.services if service not in services]

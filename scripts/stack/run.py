@@ -29,7 +29,6 @@ class Run:
         self.database = "the one that was given"
         self.redis = "the one that was given"
         self.syncd = None
-        self.workers = []
         # The kernel's report of a crash must not hold up the restart.
         self.environment = {"SWIFT_BACKTRACE": "enable=no", **os.environ}
 
@@ -43,8 +42,10 @@ class Run:
         if not self.settings.database_given:
             self.start_mongod(mongod_port)
         self.start_syncd()
+        # A database that was given is somebody's own: nothing is put into it.
+        if not self.settings.database_given:
+            self.seed()
         self.start_workers()
-        self.seed()
 
     def make_directories(self):
         if len(os.fsencode(self.socket)) > LONGEST_SOCKET_PATH:
@@ -94,40 +95,33 @@ class Run:
         command = [os.path.abspath(".build/release/syncd"), "status", "--socket", self.socket]
         return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
 
+    def worker(self, name, port, **environment):
+        environment = {**self.environment, "PORT": str(port), "HOST": "127.0.0.1", **environment}
+        return Service(name, [os.path.abspath(".build/release/apiworker")], environment, stop_seconds=15)
+
+    def seed(self):
+        """By a worker that does not log the event of every user."""
+        (port,) = free_ports(1)
+        worker = self.worker("apiworker for the first users", port, LOG_LEVEL="warning")
+        self.host.start(worker)
+        self.host.wait_until(lambda: worker_that_answers(port) is not None, 30, f"{worker.name} does not answer")
+        if self.host.run(["scripts/seed", f"http://127.0.0.1:{port}"]) != 0:
+            self.host.say("run: the database could not be filled")
+        self.host.stop(worker)
+
     def start_workers(self):
-        environment = {**self.environment, "PORT": str(self.settings.port), "HOST": "127.0.0.1"}
-        program = os.path.abspath(".build/release/apiworker")
         count = self.settings.workers
-        self.workers = [Service(f"apiworker {n + 1}", [program], environment, stop_seconds=15) for n in range(count)]
-        self.host.start(*self.workers)
+        workers = [self.worker(f"apiworker {number + 1}", self.settings.port) for number in range(count)]
+        self.host.start(*workers)
         answered = set()
 
         def all_answer():
             # The kernel chooses which worker gets a connection.
             for _ in range(4 * count):
-                answered.add(self.worker_that_answers())
-            return answered >= {worker.pid for worker in self.workers}
+                answered.add(worker_that_answers(self.settings.port))
+            return answered >= {worker.pid for worker in workers}
 
         self.host.wait_until(all_answer, 30, "not every apiworker answers")
-
-    def worker_that_answers(self):
-        try:
-            return self.get("/")["worker"]
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
-            return None
-
-    def get(self, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.settings.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            return json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-
-    def seed(self):
-        # A database that was given is somebody's own: nothing is put into it.
-        if not self.settings.database_given and self.host.run(["scripts/seed", self.url]) != 0:
-            self.host.say("run: the database could not be filled")
 
     def explain(self):
         settings = self.settings
@@ -176,6 +170,18 @@ def fresh(directory, name):
     return path
 
 
+def worker_that_answers(port):
+    """The pid of the worker that answered, if any did."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return json.loads(connection.getresponse().read())["worker"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return None
+    finally:
+        connection.close()
+
+
 def redis_answers(port):
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
@@ -220,13 +226,13 @@ def main():
         host.supervise()
     except Stopped:
         pass
-    except (Failed, UsageError) as error:
+    except (Failed, UsageError, OSError) as error:
         print(f"run: {error}", file=sys.stderr, flush=True)
         return 1
     finally:
         if host.services:
             host.say("run: stopping")
-        host.stop()
+        host.stop_all()
         if run:
             run.clean_up()
     return 0
