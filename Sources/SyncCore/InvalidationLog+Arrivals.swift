@@ -98,8 +98,7 @@ extension InvalidationLog {
             uncovered.append((position, probe.sentAt))
             cover()
             if applied < known, gapDeadline == nil { gapDeadline = now + limits.arrivalNanoseconds }
-        case .failed(.damaged(let why)):
-            suspect(why, .discontinuous, now: now, effects: &effects)
+        case .failed(.damaged(let why)): damaged(why, now: now, effects: &effects)
         case .failed(.wrongRole(let why)):
             isolate(why, now: now, effects: &effects)
             effects.append(.upstream(.reconnect(reason: why)))

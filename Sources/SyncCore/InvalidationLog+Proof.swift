@@ -105,6 +105,7 @@ extension InvalidationLog {
         if found.identity == nil ? !replacedHere : found.identity != found.recordedIdentity {
             return .replace("Redis is another process than the one that held the log", .incarnation)
         }
+        if theirs == damaged { return .replace("the keys of the log in Redis hold something else", .discontinuous) }
         // Positions never go back, whoever made the log: a slot that is ahead of it would be a miss for ever.
         if found.position < max(applied, greatest) || (found.lastEntry ?? 0) > found.position {
             return .replace("the log in Redis went back", .discontinuous)
@@ -199,7 +200,7 @@ extension InvalidationLog {
         pageRead = nil
         guard case .entries(let entries) = reply else {
             if case .failed(.damaged(let why)) = reply {
-                suspect(why, .discontinuous, now: now, effects: &effects)
+                damaged(why, now: now, effects: &effects)
             } else {
                 retry(after: Self.failure(reply), now: now, effects: &effects)
             }

@@ -113,6 +113,8 @@ struct InvalidationLog {
     var serverVersion = ""
     /// The log was replaced over this very connection: a server that shows no identity need not be asked again.
     var replacedHere = false
+    /// A log whose keys turned out to hold something else: no inspection shows that, so it must not pass another.
+    var damaged: Incarnation?
     /// The last entry that was applied, as it was: the proof compares it.
     var lastEntry: LogEntry?
     var pageRead: PageRead?
@@ -264,7 +266,7 @@ struct InvalidationLog {
     /// A failed append or read: nothing more can be promised until the server has been proven anew.
     private mutating func failed(_ failure: UpstreamFailure, now: UInt64, effects: inout [LogEffect]) {
         switch failure {
-        case .damaged(let why): suspect(why, .discontinuous, now: now, effects: &effects)
+        case .damaged(let why): self.damaged(why, now: now, effects: &effects)
         case .wrongRole(let why), .refused(let why), .denied(let why):
             isolate(why, now: now, effects: &effects)
             retry(after: failure, now: now, effects: &effects)
@@ -303,6 +305,12 @@ struct InvalidationLog {
         if !isSuspect { raiseEpoch(reason, effects: &effects) }
         isSuspect = true
         if phase != .disconnected { inspect(effects: &effects) }
+    }
+
+    /// The log cannot be used as it is: the next inspection replaces it.
+    mutating func damaged(_ why: String, now: UInt64, effects: inout [LogEffect]) {
+        damaged = incarnation
+        suspect(why, .discontinuous, now: now, effects: &effects)
     }
 
     /// Every journal file is in the log: beats, and ends isolation if nothing else stands against it.

@@ -280,6 +280,21 @@ import Testing
         #expect(host.slot("a") == 1)
     }
 
+    /// Its inspection looks sound: without the memory of the failed append it would be proven again and again.
+    @Test func aStreamThatIsNoneIsReplaced() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        let before = try #require(server.record?.incarnation)
+        let epoch = host.epoch
+        server.isStreamDamaged = true
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .simple(.deferred))
+        host.advance(milliseconds: 500)
+        #expect(server.record?.incarnation != before)
+        #expect(host.state == .attached)
+        #expect(host.epoch == epoch + 1)
+        #expect(host.journal.isEmpty)
+    }
+
     @Test func aReplicaIsNotBelieved() {
         let host = BrainHarness.attached(server)
         host.client(1)

@@ -13,6 +13,8 @@ final class ModelServer {
     var entries: [LogEntry] = []
     var values: [ByteBuffer: (entry: ByteBuffer, ttl: UInt64)] = [:]
     var isRefusing: UpstreamFailure?
+    /// The stream's key holds something else; only a replacement ends that.
+    var isStreamDamaged = false
     /// What was published on the log channel and not yet delivered.
     var publications: [UpstreamEvent] = []
 
@@ -48,6 +50,7 @@ final class ModelServer {
         switch command {
         case .inspect(let id, let last):
             return .reply(id, isRefusing.map { .failed($0) } ?? .inspected(inspection(last)))
+        case .append(let id, _) where isStreamDamaged: return .reply(id, .failed(.damaged("the stream is a list")))
         case .append(let id, let append): return .reply(id, isRefusing.map { .failed($0) } ?? self.append(append))
         case .probe(let id): return .reply(id, .probed(record?.incarnation, position: position))
         case .read(let id, let after, let count):
@@ -87,6 +90,7 @@ final class ModelServer {
         if rawRecord == replace.expected {
             position = max(position, entries.last?.position ?? 0, replace.floor)
             entries = []
+            isStreamDamaged = false
             record = (replace.fresh, identity)
         }
         return .replaced(record?.incarnation ?? .none, position: position)

@@ -194,6 +194,7 @@ final class Oracle: @unchecked Sendable {
         hosts[host].incarnation = .none
         hosts[host].leases = [:]
         hosts[host].fills = [:]
+        silence(host, false)
         world.trace("starts", syncd, syncd.epoch, syncd.applied)
     }
 

@@ -108,7 +108,9 @@ final class RedisServer: Process, @unchecked Sendable {
     }
 
     private func publish(_ event: UpstreamEvent) {
-        for subscriber in subscribers where world.areFaultsOver || !world.random.percent(lostMessages) { subscriber.published(event) }
+        for subscriber in subscribers where world.areFaultsOver || !world.random.percent(lostMessages) {
+            subscriber.published(event)
+        }
     }
 }
 

@@ -55,14 +55,15 @@ final class Database: @unchecked Sendable {
     static func isAbsent(_ version: UInt64) -> Bool { version % 7 == 5 }
 
     private func latency(isSlow: Bool) -> UInt64 {
-        isSlow ? world.random.number(50_000_000...plan.slowest) : world.random.number(100_000...5_000_000)
+        isSlow && !world.areFaultsOver
+            ? world.random.number(50_000_000...plan.slowest) : world.random.number(100_000...5_000_000)
     }
 
     func load(_ key: Int, for process: Process) async throws -> ByteBuffer? {
         let isSlow = world.random.percent(plan.slowLoads)
         let (there, back) = (latency(isSlow: isSlow && world.random.oneIn(2)), latency(isSlow: isSlow))
-        let isFailing = world.random.percent(plan.failingLoads)
-        return try await withCheckedThrowingContinuation { continuation in
+        let isFailing = !world.areFaultsOver && world.random.percent(plan.failingLoads)
+        return try await withUnsafeThrowingContinuation { continuation in
             world.after(there, nil, "database reads") { [self] in
                 let version = versions[key]
                 world.after(back, process, "value read") {
@@ -83,7 +84,7 @@ final class Database: @unchecked Sendable {
         let isSlow = world.random.percent(plan.slowWrites)
         let (there, back) = (min(latency(isSlow: isSlow), Self.longestWrite), latency(isSlow: isSlow))
         let fate = world.random.below(100)
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+        try await withUnsafeThrowingContinuation { (continuation: UnsafeContinuation<Void, any Error>) in
             if fate < plan.failingWrites / 2 {
                 world.after(there, process, "write refused") {
                     continuation.resume(throwing: DatabaseError.refused)

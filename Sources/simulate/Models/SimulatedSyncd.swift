@@ -199,7 +199,9 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private func perform() {
         isPerforming = true
         while workIndex < work.count {
-            if plan.turnInterruptions > 0, !world.areFaultsOver, world.random.oneIn(plan.turnInterruptions) { interrupt() }
+            if plan.turnInterruptions > 0, !world.areFaultsOver, world.random.oneIn(plan.turnInterruptions) {
+                interrupt()
+            }
             if isStopped || !isAlive { break }
             workIndex += 1
             perform(work[workIndex - 1])

@@ -106,7 +106,7 @@ final class SimulatedWorker: Process, @unchecked Sendable {
     private func sleep(until deadline: UInt64) async throws {
         let sleeper = Sleeper()
         await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
+            await withUnsafeContinuation { continuation in
                 guard !sleeper.isDone, !Task.isCancelled else { return continuation.resume() }
                 sleeper.continuation = continuation
                 world.at(deadline, self, "sleep ends") { sleeper.wake() }
@@ -119,7 +119,7 @@ final class SimulatedWorker: Process, @unchecked Sendable {
 
     // Unchecked: everything in a simulation runs on its one thread.
     private final class Sleeper: @unchecked Sendable {
-        var continuation: CheckedContinuation<Void, Never>?
+        var continuation: UnsafeContinuation<Void, Never>?
         var isDone = false
 
         func wake() {
@@ -132,7 +132,7 @@ final class SimulatedWorker: Process, @unchecked Sendable {
     private struct ConnectionRefused: Error {}
 
     private func connect(_ makeHandler: @escaping @Sendable () -> any ChannelHandler) async throws -> any Channel {
-        try await withCheckedThrowingContinuation { (result: CheckedContinuation<any Channel, any Error>) in
+        try await withUnsafeThrowingContinuation { (result: UnsafeContinuation<any Channel, any Error>) in
             world.after(world.random.number(10_000...200_000), self, "connect") { [self] in
                 guard let server = host.listener else { return result.resume(throwing: ConnectionRefused()) }
                 let socket = Socket(

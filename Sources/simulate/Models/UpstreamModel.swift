@@ -48,13 +48,17 @@ final class ServerConnection {
         }
     }
 
+    private var delay: UInt64 {
+        world.random.number(world.areFaultsOver ? 50_000...1_000_000 : plan.redisDelay)
+    }
+
     private func toServer(_ what: StaticString, _ body: @escaping () -> Void) {
-        lastRequest = max(lastRequest, world.now + world.random.number(plan.redisDelay), network.requestsHeldUntil)
+        lastRequest = max(lastRequest, world.now + delay, network.requestsHeldUntil)
         world.at(lastRequest, server, what, body)
     }
 
     private func toClient(_ what: StaticString, _ body: @escaping () -> Void) {
-        lastAnswer = max(lastAnswer, world.now + world.random.number(plan.redisDelay), network.answersHeldUntil)
+        lastAnswer = max(lastAnswer, world.now + delay, network.answersHeldUntil)
         world.at(lastAnswer, client, what, body)
     }
 
@@ -88,6 +92,7 @@ final class ServerConnection {
         exchange("command") { [self] () -> UpstreamReply? in
             let execution = server.execute(command, as: identity, info: info)
             oracle.executed(command, execution, on: server, for: syncd)
+            if world.record.isPrinting { print("      \(command) -> \(execution.reply.map { "\($0)" } ?? "")") }
             return execution.reply
         } _: { [self] reply in
             guard let id else { return }
@@ -129,7 +134,7 @@ final class ServerConnection {
     func closedByServer() {
         guard isOpen else { return }
         server.forget(self)
-        lastAnswer = max(lastAnswer, world.now + world.random.number(plan.redisDelay), network.answersHeldUntil)
+        lastAnswer = max(lastAnswer, world.now + delay, network.answersHeldUntil)
         // What was on its way is lost with the connection, half of the times.
         let isLost = world.random.oneIn(2)
         world.at(isLost ? max(world.now, network.answersHeldUntil) : lastAnswer, client, "Redis closed") { [self] in

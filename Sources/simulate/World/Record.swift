@@ -18,7 +18,7 @@ final class Record {
     private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     private var notes: [Note] = []
     private var next = 0
-    private let isPrinting: Bool
+    let isPrinting: Bool
     private static let capacity = 20_000
 
     init(isPrinting: Bool) { self.isPrinting = isPrinting }

@@ -131,7 +131,7 @@ final class WorkerConnection: ChannelInboundHandler {
     private func sent(_ bytes: Int) {
         let action = output.sent(bytes)
         guard !isClosed, let context else { return }
-        resumeIfPossible()
+        // What has waited goes before what is asked for now.
         switch action {
         case .nothing: break
         case .pushEpoch:
@@ -139,6 +139,7 @@ final class WorkerConnection: ChannelInboundHandler {
             daemon.turnEnded()
         case .write(let buffer): write(buffer, context)
         }
+        resumeIfPossible()
     }
 
     /// Goes on with what was read already, and then with reading.
