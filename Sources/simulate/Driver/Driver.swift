@@ -106,6 +106,8 @@ final class Driver: @unchecked Sendable {
                 let write = Database.Write(key: key, worker: worker)
                 worker.writes.append(write)
                 let interruptions = worker.interruptions
+                let host = worker.host
+                let (begin, journal) = (world.now, host.journal)
                 var versionAtEnd: UInt64?
                 do {
                     versionAtEnd = try await cache.invalidating(tags) { [self] in
@@ -120,7 +122,12 @@ final class Driver: @unchecked Sendable {
                 if worker.interruptions == interruptions, let ended = write.endedAt {
                     oracle.writeTook(world.now - ended, on: worker)
                 }
-                if let versionAtEnd { oracle.acknowledged(key, version: versionAtEnd, on: worker) }
+                if let versionAtEnd {
+                    // Without a journal, only what syncd took is sure to outlive it.
+                    let isRecorded = host.journalFaultsUntil < begin && host.journal === journal
+                    let version = isRecorded ? versionAtEnd : min(versionAtEnd, oracle.coveredVersion(key))
+                    oracle.acknowledged(key, version: version, on: worker)
+                }
                 worker.writes.removeAll { $0 === write }
             }
         }
@@ -196,7 +203,21 @@ final class Driver: @unchecked Sendable {
             for _ in 0..<6 { if let worker = anyWorker { read(key, on: worker) } }
         case .write: if let worker = anyWorker { write(anyKey, on: worker) }
         case .invalidate: if let worker = anyWorker { invalidate(anyKey, on: worker) }
+        case .lateRead: lateRead()
         default: fault(action)
+        }
+    }
+
+    /// Stops syncd, and reads when the table is believed for the last few milliseconds.
+    private func lateRead() {
+        let host = anyHost
+        guard let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, host.table.state == .attached else { return }
+        stop(syncd, "syncd stopped")
+        let edge = host.table.beat + TrustTiming.trustWindowNanoseconds
+        for worker in host.workers {
+            world.at(edge - world.random.number(0...9_000_000), nil, "late read") { [self] in
+                if worker.isAlive, !worker.isStopped { read(anyKey, on: worker) }
+            }
         }
     }
 
@@ -233,11 +254,14 @@ final class Driver: @unchecked Sendable {
             guard let syncd = host.syncd, !syncd.isAlive else { return }
             oracle.figures.add("fault: runtime directory wiped")
             host.wipe()
+            if cluster != nil { oracle.lostJournal(of: host.index) }
         case .fillJournal, .closeJournal:
             let journal = host.journal
+            let end = duration
+            host.journalFaultsUntil = max(host.journalFaultsUntil, world.now + end)
             oracle.figures.add(action == .fillJournal ? "fault: journal full" : "fault: journal not usable")
             if action == .fillJournal { journal.isFull = true } else { journal.isClosed = true }
-            world.after(duration, nil, "journal usable") {
+            world.after(end, nil, "journal usable") {
                 if action == .fillJournal { journal.isFull = false } else { journal.isClosed = false }
             }
         default: if let cluster { redisFault(action, host, cluster) }

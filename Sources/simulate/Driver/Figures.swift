@@ -43,7 +43,6 @@ struct Figures {
         "goal: marker written",
         "goal: intent of a dead owner collected",
         "goal: orphan appended once more",
-        "goal: shared load not fresh for a joiner",
     ]
 
     /// Which goals were not reached.

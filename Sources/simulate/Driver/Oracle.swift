@@ -33,11 +33,14 @@ final class Oracle: @unchecked Sendable {
     private var ghost: [Incarnation: [UInt64: LogEntry]] = [:]
     private var hosts: [HostState]
     private var isRewound = false
-    private var appendsSeen: [[ByteBuffer]: Int] = [:]
+    private var nonces: Set<[UInt64]> = []
 
     struct HostState {
         var lastLease: LeaseID = 0
         var leases: [ByteBuffer: (id: LeaseID, holder: ClientID, endsAt: UInt64)] = [:]
+        var fetches: [ClientID: [RequestID: ByteBuffer]] = [:]
+        var tickets: [UInt64: ByteBuffer] = [:]
+        var hasLostSubscription = false
         var epoch: UInt64 = 0
         var incarnation = Incarnation.none
         var checked: UInt64 = 0
@@ -179,6 +182,14 @@ final class Oracle: @unchecked Sendable {
         world.trace("acknowledged", worker, version, key: key)
     }
 
+    /// The journal of a host is gone, and with it what was owed there.
+    func lostJournal(of host: Int) {
+        for key in names.keys.indices { acknowledged[host][key] = min(acknowledged[host][key], coveredVersion(key)) }
+    }
+
+    /// Everything up to this version is in the log as changed.
+    func coveredVersion(_ key: Int) -> UInt64 { covered[key].last?.version ?? 1 }
+
     /// From a time on, no read on this host may bring less.
     func promise(_ key: Int, version: UInt64, from time: UInt64, on host: Int) {
         promised[host * plan.keys + key].append((time, version))
@@ -194,15 +205,28 @@ final class Oracle: @unchecked Sendable {
         hosts[host].incarnation = .none
         hosts[host].leases = [:]
         hosts[host].fills = [:]
+        hosts[host].fetches = [:]
+        hosts[host].tickets = [:]
         silence(host, false)
         world.trace("starts", syncd, syncd.epoch, syncd.applied)
     }
 
     func executed(
         _ command: UpstreamCommand, _ execution: RedisServer.Execution, on server: RedisServer,
-        for syncd: SimulatedSyncd
+        for syncd: SimulatedSyncd, sentAt: UInt64
     ) {
+        if case .read = command, hosts[syncd.host.index].hasLostSubscription,
+            case .entries(let entries) = execution.reply, !entries.isEmpty
+        {
+            hosts[syncd.host.index].hasLostSubscription = false
+            figures.add("goal: subscription lost and caught up from the stream")
+        }
         guard let (incarnation, entry) = execution.committed else { return }
+        figures.add("entries appended")
+        if world.now - sentAt > plan.limits.appendNanoseconds { figures.add("goal: append timed out but happened") }
+        if !nonces.insert([entry.body.origin, entry.body.nonce]).inserted {
+            figures.add("goal: invalidation appended twice")
+        }
         world.trace("append", server, entry.position, UInt64(entry.body.tags.count))
         let old = ghost[incarnation]?[entry.position]
         // Two servers of a split go on from one log: their entries of one position differ.
@@ -213,7 +237,6 @@ final class Oracle: @unchecked Sendable {
 
     /// Tags are in the log from now on.
     func invalidated(_ tags: [ByteBuffer]) {
-        appendsSeen[tags, default: 0] += 1
         let time = max(world.now, cluster?.splitUntil ?? 0)
         for key in names.keys.indices where names.reaching[key].contains(where: tags.contains) {
             guard covered[key].last.map({ $0.version < landed[key] }) ?? true else { continue }
@@ -222,7 +245,9 @@ final class Oracle: @unchecked Sendable {
         }
     }
 
-    func upstreamEvent(_ syncd: SimulatedSyncd, _ event: UpstreamEvent) {}
+    func upstreamEvent(_ syncd: SimulatedSyncd, _ event: UpstreamEvent) {
+        if case .subscriptionDisconnected = event { hosts[syncd.host.index].hasLostSubscription = true }
+    }
 
     func linkLost(_ syncd: SimulatedSyncd, inFlight: some Sequence<UpstreamCommand>) {
         world.trace("lost Redis", syncd)
@@ -241,6 +266,7 @@ final class Oracle: @unchecked Sendable {
     func requested(_ syncd: SimulatedSyncd, _ client: ClientID, _ id: RequestID, _ request: Request) {
         let host = syncd.host.index
         switch request {
+        case .fetch(let key, _): hosts[host].fetches[client, default: [:]][id] = key
         case .fill(let fill): hosts[host].fills[client, default: [:]][id] = fill
         case .abandon(let key, let lease):
             if let current = hosts[host].leases[key], current.id == lease, current.holder == client {
@@ -253,6 +279,7 @@ final class Oracle: @unchecked Sendable {
     func clientClosed(_ syncd: SimulatedSyncd, _ client: ClientID) {
         let host = syncd.host.index
         hosts[host].fills[client] = nil
+        hosts[host].fetches[client] = nil
         let gone = hosts[host].leases.filter { $0.value.holder == client }.map(\.key)
         for key in gone { hosts[host].leases[key] = nil }
         hosts[host].closing = true
@@ -263,12 +290,22 @@ final class Oracle: @unchecked Sendable {
         let host = syncd.host.index
         switch effect {
         case .reply(let client, let id, let reply):
-            if case .fetched(.lease(let lease)) = reply { granted(lease, to: client, host: host, isPassedOn: false) }
+            if let key = hosts[host].fetches[client]?.removeValue(forKey: id) {
+                if case .fetched(.lease(let lease)) = reply {
+                    granted(lease, key, to: client, syncd, isPassedOn: false)
+                }
+                if case .wait(let ticket) = reply { hosts[host].tickets[ticket] = key }
+            }
             guard let fill = hosts[host].fills[client]?.removeValue(forKey: id) else { break }
             filled(fill, reply, syncd, client)
-            if case .simple(.deferred) = reply { figures.add("goal: write deferred") }
-        case .push(let client, .fetched(_, .lease(let lease))):
-            granted(lease, to: client, host: host, isPassedOn: true)
+        case .push(let client, .fetched(let ticket, let outcome)):
+            guard let key = hosts[host].tickets.removeValue(forKey: ticket) else {
+                return fail("the outcome of a ticket that nobody has")
+            }
+            if case .lease(let lease) = outcome { granted(lease, key, to: client, syncd, isPassedOn: true) }
+        case .removeJournalFile(let name):
+            if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
+            if name.hasSuffix(".orphan") { figures.add("goal: orphan appended once more") }
         case .notice(let notice): self.notice(notice, syncd)
         case .writeMarker: figures.add("goal: marker written")
         case .writeOwed: figures.add("goal: write deferred")
@@ -276,7 +313,18 @@ final class Oracle: @unchecked Sendable {
         }
     }
 
-    private func granted(_ lease: Lease, to client: ClientID, host: Int, isPassedOn: Bool) {
+    private func granted(
+        _ lease: Lease, _ key: ByteBuffer, to client: ClientID, _ syncd: SimulatedSyncd, isPassedOn: Bool
+    ) {
+        let host = syncd.host.index
+        if let current = hosts[host].leases[key] {
+            // A holder that has gone, a load that took too long, and a load that failed end a lease.
+            check(
+                world.now >= current.endsAt || isPassedOn && hosts[host].closing,
+                "a second lease for one key: \(lease.id) beside \(current.id)")
+            if isPassedOn, world.now >= current.endsAt { figures.add("goal: lease passed on after its time") }
+        }
+        hosts[host].leases[key] = (lease.id, client, world.now + plan.limits.leaseNanoseconds)
         check(lease.id > hosts[host].lastLease, "a lease id was given out twice: \(lease.id)")
         hosts[host].lastLease = max(hosts[host].lastLease, lease.id)
         hosts[host].leaseAsOf[lease.id] = lease.asOf
@@ -286,6 +334,9 @@ final class Oracle: @unchecked Sendable {
     }
 
     private func filled(_ fill: Fill, _ reply: Reply, _ syncd: SimulatedSyncd, _ client: ClientID) {
+        if let current = hosts[syncd.host.index].leases[fill.key], current.id == fill.lease, current.holder == client {
+            hosts[syncd.host.index].leases[fill.key] = nil
+        }
         if case .error(let error) = reply, error.code == .stale { figures.add("goal: stale fill refused") }
         guard case .ok = reply else { return }
         figures.add("fills")
@@ -324,7 +375,8 @@ final class Oracle: @unchecked Sendable {
         let reasons: [(String, String)] = [
             ("another process", "another process"), ("vanished", "log vanished"), ("no log", "log vanished"),
             ("another log", "another log"), ("went back", "went back"), ("changed", "changed"),
-            ("damaged", "damaged"), ("WRONGTYPE", "damaged"), ("replica", "replica"), ("READONLY", "replica"),
+            ("DAMAGED", "damaged"), ("something else", "damaged"), ("WRONGTYPE", "damaged"), ("replica", "replica"),
+            ("READONLY", "replica"),
             ("entries are missing", "entries missing"), ("within 250 ms", "append timed out"),
             ("for 2 s", "no probe for 2 s"),
         ]

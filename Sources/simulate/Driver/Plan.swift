@@ -22,6 +22,8 @@ struct Plan {
     // Sockets and Redis.
     var socketDelay: ClosedRange<UInt64> = 5_000...100_000
     var isSlicing = false
+    /// What a socket's buffer takes.
+    var kernelBytes = 4096
     var redisDelay: ClosedRange<UInt64> = 50_000...1_000_000
     var lostMessages = 0
     var hidesIdentity = false
@@ -38,7 +40,7 @@ struct Plan {
 
     /// What the driver does.
     enum Action: String, CaseIterable {
-        case read, burst, write, invalidate
+        case read, burst, write, invalidate, lateRead
         case killWorker, stopWorker, restartWorker
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
@@ -49,7 +51,7 @@ struct Plan {
         /// The class that a seed may switch off.
         var group: Int {
             switch self {
-            case .read, .burst, .write, .invalidate: 0
+            case .read, .burst, .write, .invalidate, .lateRead: 0
             case .killWorker, .stopWorker, .restartWorker: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
@@ -63,12 +65,13 @@ struct Plan {
 
         var weight: Int {
             switch self {
-            case .read: 300
-            case .burst: 40
+            case .read: 200
+            case .burst: 20
             case .write: 60
             case .invalidate: 15
             case .restartWorker, .restartSyncd: 30
             case .killWorker, .killSyncd, .stopWorker, .stopSyncd: 6
+            case .lateRead: 2
             case .duplicateSyncd, .wipeDirectory, .damageKey, .goBack, .demote: 1
             case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis, .deleteEntry: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 4
@@ -85,9 +88,10 @@ struct Plan {
         isEmbedded = hosts == 1 && random.oneIn(2)
         if random.oneIn(3) { limits.leaseNanoseconds = 2_000_000_000 }
         if random.oneIn(3) {
-            limits.comfortableBytes = 1 << 10
-            limits.waitingPushBytes = 2 << 10
-            limits.unsentBytes = 8 << 10
+            kernelBytes = 512
+            limits.comfortableBytes = 256
+            limits.waitingPushBytes = 512
+            limits.unsentBytes = 2048
         }
         if random.oneIn(4) { limits.owed = 2 }
         if random.oneIn(4) { limits.entriesPerPage = 2 }
@@ -109,7 +113,7 @@ struct Plan {
         if random.oneIn(2) { pauses = [200, 1000][random.below(2)] }
         if random.oneIn(2) { turnInterruptions = [100, 400, 2000][random.below(3)] }
         if random.oneIn(3) { longestStop = 900_000_000 }
-        pace = [1_000_000, 4_000_000, 10_000_000, 30_000_000][random.below(4)]
+        pace = [4_000_000, 15_000_000, 50_000_000, 150_000_000][random.below(4)]
         let isGroupOff = (0...6).map { $0 > 0 && random.oneIn(3) }
         let areFaultsRare = random.oneIn(3)
         for action in Action.allCases where !isGroupOff[action.group] {
@@ -127,5 +131,6 @@ struct Plan {
         weights[.restartWorker] = 30
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
+        if weights[.stopSyncd] == nil { weights[.lateRead] = nil }
     }
 }

@@ -92,7 +92,8 @@ final class RedisServer: Process, @unchecked Sendable {
             let done = data.append(append, identity: asker)
             if let (incarnation, entry) = done.published { publish(.published(incarnation, entry)) }
             return Execution(reply: done.reply, committed: done.published)
-        case .probe: return Execution(reply: data.probe())
+        case .probe:
+            return Execution(reply: isPrimary ? data.probe() : .failed(.wrongRole("Redis is a replica (ROLE)")))
         case .read(_, let after, let count): return Execution(reply: data.read(after: after, count: count))
         case .replace(_, let replace):
             let (reply, isPublished) = data.replace(replace, identity: asker)

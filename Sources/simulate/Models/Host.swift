@@ -14,6 +14,8 @@ final class Host {
     var workers: [SimulatedWorker] = []
     /// How its processes reach Redis.
     let network: Network
+    /// The journal was or is not usable until then.
+    var journalFaultsUntil: UInt64 = 0
     private var starts = 0
 
     init(world: World, plan: Plan, index: Int) {

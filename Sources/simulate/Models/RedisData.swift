@@ -71,7 +71,7 @@ struct RedisData {
 
     /// `identity`: what the asking syncd says that the server is.
     mutating func append(_ append: AppendCommand, identity: ServerIdentity?) -> Appended {
-        func damaged(_ why: String) -> Appended { Appended(reply: .failed(.damaged(why))) }
+        func damaged(_ why: String) -> Appended { Appended(reply: .failed(.damaged("DAMAGED " + why))) }
         if record == .other { return damaged("incarnation") }
         if position == .other { return damaged("position") }
         if stream == .other { return damaged("stream") }

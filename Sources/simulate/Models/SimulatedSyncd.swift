@@ -124,7 +124,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         }
         socket.toServer.ended = { [unowned self] in closed(connection) }
         socket.toClient.taken = { [unowned self] count in
-            world.after(0, self, "sent") { [self] in sent(connection, count) }
+            sent(connection, count)
         }
         world.after(0, self, "accept") { [self] in
             guard brain.hasRoomForClient else { return socket.closeServer() }

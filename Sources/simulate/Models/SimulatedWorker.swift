@@ -136,7 +136,8 @@ final class SimulatedWorker: Process, @unchecked Sendable {
             world.after(world.random.number(10_000...200_000), self, "connect") { [self] in
                 guard let server = host.listener else { return result.resume(throwing: ConnectionRefused()) }
                 let socket = Socket(
-                    world: world, client: self, server: server, delay: plan.socketDelay, isSlicing: plan.isSlicing)
+                    world: world, client: self, server: server, plan: plan)
+                socket.toClient.late = { [self] in oracle.figures.add("goal: beat received late") }
                 let channel = EmbeddedChannel(handler: makeHandler(), loop: loop)
                 link = (channel, socket)
                 socket.toClient.deliver = { bytes in

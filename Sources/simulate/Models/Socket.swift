@@ -1,3 +1,4 @@
+import IPCWire
 import NIOCore
 
 /// One direction of a Unix socket: bytes in order, each chunk after some time; then the end.
@@ -9,6 +10,7 @@ final class Pipe {
     private let receiver: Process
     private let delay: ClosedRange<UInt64>
     private let isSlicing: Bool
+    private let kernelBytes: Int
     private var waiting: [ByteBuffer] = []
     private var inKernel = 0
     private var lastArrival: UInt64 = 0
@@ -16,12 +18,16 @@ final class Pipe {
     private var isBroken = false
     var deliver: (ByteBuffer) -> Void = { _ in }
     var ended: () -> Void = {}
+    /// Something arrives after more than a trust window.
+    var late: () -> Void = {}
     /// The kernel has taken so many bytes.
     var taken: (Int) -> Void = { _ in }
 
-    private static let kernelBytes = 4096
-
-    init(world: World, from sender: Process, to receiver: Process, delay: ClosedRange<UInt64>, isSlicing: Bool) {
+    init(
+        world: World, from sender: Process, to receiver: Process, kernelBytes: Int, delay: ClosedRange<UInt64>,
+        isSlicing: Bool
+    ) {
+        self.kernelBytes = kernelBytes
         self.world = world
         self.sender = sender
         self.receiver = receiver
@@ -51,16 +57,20 @@ final class Pipe {
     }
 
     private func pump() {
-        while var rest = waiting.first, inKernel == 0 || inKernel < Self.kernelBytes {
+        while var rest = waiting.first, inKernel == 0 || inKernel < kernelBytes {
             waiting.removeFirst()
-            let room = max(1, Self.kernelBytes - inKernel)
+            let room = max(1, kernelBytes - inKernel)
             var count = min(rest.readableBytes, room)
             if isSlicing, count > 1, world.random.oneIn(3) { count = 1 + world.random.below(count) }
             guard let chunk = rest.readSlice(length: count) else { continue }
             if rest.readableBytes > 0 { waiting.insert(rest, at: 0) }
             inKernel += count
             lastArrival = max(lastArrival, world.now + world.random.number(delay))
-            world.at(lastArrival, receiver, "bytes") { [self] in arrived(chunk) }
+            let sentAt = world.now
+            world.at(lastArrival, receiver, "bytes") { [self] in
+                if world.now - sentAt > TrustTiming.trustWindowNanoseconds { late() }
+                arrived(chunk)
+            }
             taken(count)
         }
     }
@@ -78,9 +88,13 @@ final class Socket {
     let toServer: Pipe
     let toClient: Pipe
 
-    init(world: World, client: Process, server: Process, delay: ClosedRange<UInt64>, isSlicing: Bool) {
-        toServer = Pipe(world: world, from: client, to: server, delay: delay, isSlicing: isSlicing)
-        toClient = Pipe(world: world, from: server, to: client, delay: delay, isSlicing: isSlicing)
+    init(world: World, client: Process, server: Process, plan: Plan) {
+        toServer = Pipe(
+            world: world, from: client, to: server, kernelBytes: plan.kernelBytes, delay: plan.socketDelay,
+            isSlicing: plan.isSlicing)
+        toClient = Pipe(
+            world: world, from: server, to: client, kernelBytes: plan.kernelBytes, delay: plan.socketDelay,
+            isSlicing: plan.isSlicing)
     }
 
     func closeClient() {

@@ -89,9 +89,10 @@ final class ServerConnection {
             // INFO is a command of its own: between it and the script others have their turn.
             toServer("info") { [self] in info = (server.identity, server.isPrimary) }
         }
+        let sentAt = world.now
         exchange("command") { [self] () -> UpstreamReply? in
             let execution = server.execute(command, as: identity, info: info)
-            oracle.executed(command, execution, on: server, for: syncd)
+            oracle.executed(command, execution, on: server, for: syncd, sentAt: sentAt)
             if world.record.isPrinting { print("      \(command) -> \(execution.reply.map { "\($0)" } ?? "")") }
             return execution.reply
         } _: { [self] reply in

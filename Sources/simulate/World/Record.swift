@@ -8,6 +8,8 @@ final class Record {
         var b: UInt64
         var key: Int
 
+        var isRead: Bool { what.utf8CodeUnitCount == 4 && what.description == "read" }
+
         var text: String {
             let milliseconds = Double((time - 1_000_000_000_000) / 1000) / 1000
             let keyText = key < 0 ? "" : " key \(key)"
@@ -46,9 +48,16 @@ final class Record {
 
     private func mix(_ number: UInt64) { hash = (hash ^ number) &* 0x100_0000_01b3 }
 
-    /// The last notes about a key, and about what concerns all keys.
+    /// The last notes about a key, and about what concerns all keys; of reads only the very last.
     func last(_ count: Int, about key: Int) -> [String] {
-        let ordered = notes[next...] + notes[..<next]
-        return ordered.filter { $0.key == key || $0.key < 0 || key < 0 }.suffix(count).map(\.text)
+        var reads = 0
+        var last: [String] = []
+        for note in (notes[next...] + notes[..<next]).reversed() where note.key == key || note.key < 0 || key < 0 {
+            if note.isRead { reads += 1 }
+            if note.isRead && reads > 20 { continue }
+            last.append(note.text)
+            if last.count == count { break }
+        }
+        return last.reversed()
     }
 }
