@@ -55,6 +55,15 @@ extension InvalidationLog {
             return
         }
         guard isAdopted else { return }
+        guard entry.position > lastPublished else {
+            switch phase {
+            case .proven, .disconnected, .catchingUp:
+                suspect("the log in Redis went back", .discontinuous, now: now, effects: &effects)
+            case .inspecting, .replacing, .retrying: break
+            }
+            return
+        }
+        lastPublished = entry.position
         let isGap = entry.position > applied + 1
         arrived(entry, now: now, effects: &effects)
         if isGap, phase == .proven { readPage(effects: &effects) }
@@ -68,6 +77,7 @@ extension InvalidationLog {
     mutating func subscriptionConnected(
         _ identity: ServerIdentity?, now: UInt64, effects: inout [LogEffect]
     ) {
+        lastPublished = 0
         guard phase != .disconnected else { return }
         if let identity, let serverIdentity, identity != serverIdentity {
             effects.append(.upstream(.reconnect(reason: "both connections must lead to the same server")))

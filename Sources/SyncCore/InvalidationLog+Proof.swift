@@ -127,6 +127,7 @@ extension InvalidationLog {
             incarnation = theirs
         }
         isAdopted = true
+        lastPublished = 0
         applied = (found.firstEntry ?? found.position + 1) - 1
         horizon = applied
         known = found.position

@@ -63,6 +63,8 @@ struct InvalidationLog {
         var startedAt: UInt64
         /// Written to the present connection.
         var isSent = false
+        /// What was applied when it was sent: its position must be beyond.
+        var appliedThen: UInt64 = 0
     }
 
     struct Probe {
@@ -120,6 +122,8 @@ struct InvalidationLog {
     var pageRead: PageRead?
     /// Entries whose predecessors have not arrived.
     var ahead: [UInt64: LogEntryBody] = [:]
+    /// Position of the last message on the present subscription: those that follow are beyond.
+    var lastPublished: UInt64 = 0
     /// The greatest position that is known to exist.
     var known: UInt64 = 0
     /// When a known position that has not arrived by itself is read from the stream.
@@ -212,6 +216,7 @@ struct InvalidationLog {
     private mutating func send(_ id: UpstreamID, effects: inout [LogEffect]) {
         guard var append = appends[id], !append.isSent else { return }
         append.isSent = true
+        append.appliedThen = applied
         appends[id] = append
         effects.append(
             .upstream(
@@ -235,6 +240,11 @@ struct InvalidationLog {
     ) {
         guard let append = appends.removeValue(forKey: id) else { return }
         switch reply {
+        case .appended(let incarnation, let position)
+        where incarnation == self.incarnation && position <= append.appliedThen:
+            // Its slots are no news to entries of a later position.
+            deferred(append, event: nil, effects: &effects)
+            suspect("the log in Redis went back", .discontinuous, now: now, effects: &effects)
         case .appended(let incarnation, let position) where incarnation == self.incarnation:
             let body = LogEntryBody(
                 origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags)

@@ -295,6 +295,38 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
+    /// What is cached as of position 3 would not be older than an invalidation at position 2.
+    @Test func anAppendThatIsNotBeyondWhatIsAppliedIsNoneOfThisLog() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        for _ in 0..<3 { server.appendElsewhere("a") }
+        host.deliver()
+        #expect(host.applied == 3)
+        let epoch = host.epoch
+        server.goBack(by: 2)
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .simple(.deferred))
+        #expect(host.epoch == epoch + 1)
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.journal.isEmpty)
+        #expect(host.slot("a") > 3)
+    }
+
+    /// Nothing of this shows in the next probe: the position has gone on since.
+    @Test func aPublicationThatIsNotBeyondTheLastOneIsNoneOfThisLog() {
+        let host = BrainHarness.attached(server)
+        for _ in 0..<3 { server.appendElsewhere("a") }
+        host.deliver()
+        let epoch = host.epoch
+        server.goBack(by: 2)
+        for _ in 0..<3 { server.appendElsewhere("b") }
+        host.deliver()
+        #expect(host.epoch == epoch + 1)
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.applied > 3)
+    }
+
     @Test func aReplicaIsNotBelieved() {
         let host = BrainHarness.attached(server)
         host.client(1)

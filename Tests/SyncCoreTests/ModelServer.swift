@@ -36,6 +36,12 @@ final class ModelServer {
         position -= UInt64(lost)
     }
 
+    /// An earlier state is restored into the running server.
+    func goBack(by count: Int) {
+        entries.removeLast(count)
+        position -= UInt64(count)
+    }
+
     /// Appends as another host does.
     func appendElsewhere(_ tags: String..., isPublished: Bool = true) {
         position += 1

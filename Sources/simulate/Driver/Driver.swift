@@ -97,7 +97,7 @@ final class Driver: @unchecked Sendable {
         return [reaching[chosen - 5 == 3 ? 3 : chosen - 5]]
     }
 
-    func write(_ key: Int, on worker: SimulatedWorker) {
+    func write(_ key: Int, on worker: SimulatedWorker, readsAfterwards: Bool = false) {
         let tags = tags(for: key)
         let hasEvent = world.random.oneIn(2)
         world.run(worker) {
@@ -129,6 +129,10 @@ final class Driver: @unchecked Sendable {
                     oracle.acknowledged(key, version: version, on: worker)
                 }
                 worker.writes.removeAll { $0 === write }
+                guard readsAfterwards || world.random.oneIn(3) else { return }
+                world.after(world.random.number(0...500_000), nil, "read after a write") { [self] in
+                    for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
+                }
             }
         }
     }
@@ -204,7 +208,25 @@ final class Driver: @unchecked Sendable {
         case .write: if let worker = anyWorker { write(anyKey, on: worker) }
         case .invalidate: if let worker = anyWorker { invalidate(anyKey, on: worker) }
         case .lateRead: lateRead()
+        case .scenario: scenario()
         default: fault(action)
+        }
+    }
+
+    /// A value is in every cache; a fault; a write, perhaps more of them, and reads everywhere once it is done.
+    private func scenario() {
+        let key = anyKey
+        for worker in hosts.flatMap(\.workers) where worker.isAlive && !worker.isStopped { read(key, on: worker) }
+        let delay = world.random.number(1_000_000...30_000_000)
+        world.after(delay, nil, "fault of a scenario") { [self] in
+            guard !isCalm else { return }
+            let faults = actions.map(\.0).filter { $0.group > 0 }
+            if let fault = world.random.element(faults) { perform(fault) }
+        }
+        for _ in 0...world.random.below(3) {
+            world.after(delay + world.random.number(0...20_000_000), nil, "write of a scenario") { [self] in
+                if let worker = anyWorker { write(key, on: worker, readsAfterwards: true) }
+            }
         }
     }
 

@@ -40,7 +40,7 @@ struct Plan {
 
     /// What the driver does.
     enum Action: String, CaseIterable {
-        case read, burst, write, invalidate, lateRead
+        case read, burst, write, invalidate, lateRead, scenario
         case killWorker, stopWorker, restartWorker
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
@@ -51,7 +51,7 @@ struct Plan {
         /// The class that a seed may switch off.
         var group: Int {
             switch self {
-            case .read, .burst, .write, .invalidate, .lateRead: 0
+            case .read, .burst, .write, .invalidate, .lateRead, .scenario: 0
             case .killWorker, .stopWorker, .restartWorker: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
@@ -72,6 +72,7 @@ struct Plan {
             case .restartWorker, .restartSyncd: 30
             case .killWorker, .killSyncd, .stopWorker, .stopSyncd: 6
             case .lateRead: 2
+            case .scenario: 20
             case .duplicateSyncd, .wipeDirectory, .damageKey, .goBack, .demote: 1
             case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis, .deleteEntry: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 4

@@ -10,7 +10,8 @@ class Process: @unchecked Sendable {
     var isOnStack = false
     /// Goes up when it is stopped or killed: what was measured across that says nothing.
     private(set) var interruptions = 0
-    fileprivate(set) var held: [EventQueue.Item] = []
+    private var held: [EventQueue.Item] = []
+    private var isCatchingUp = false
 
     init(world: World, name: String) {
         self.world = world
@@ -43,10 +44,23 @@ class Process: @unchecked Sendable {
         interruptions += 1
         world.trace("continued", self)
         changed()
-        let missed = held
-        held = []
-        world.after(0, self, "continued") { [self] in continued() }
-        for item in missed { world.after(0, self, item.label, item.body) }
+        let item = EventQueue.Item(time: world.now, order: 0, process: self, label: "continued") { [self] in continued()
+        }
+        held.insert(item, at: 0)
+        catchUp()
+    }
+
+    /// What it missed comes before what comes now, one at a time.
+    private func catchUp() {
+        guard !isCatchingUp, !held.isEmpty else { return }
+        isCatchingUp = true
+        world.after(0, nil, "catch up") { [self] in
+            isCatchingUp = false
+            guard isAlive, !isStopped, !held.isEmpty else { return }
+            let item = held.removeFirst()
+            world.run(self, item.body)
+            catchUp()
+        }
     }
 
     func kill() {
@@ -60,12 +74,10 @@ class Process: @unchecked Sendable {
         died()
     }
 
-    fileprivate func hold(_ item: EventQueue.Item) { held.append(item) }
-
     /// Runs an event now, or keeps it until the process goes on. A dead process loses it.
     func perform(_ item: EventQueue.Item) {
         guard isAlive else { return }
-        if isStopped { return hold(item) }
+        if isStopped || !held.isEmpty { return held.append(item) }
         world.run(self, item.body)
     }
 }
