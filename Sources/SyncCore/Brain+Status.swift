@@ -68,6 +68,7 @@ extension Brain {
             StatusField("latency-p50-us", .number(latency[0])),
             StatusField("latency-p99-us", .number(latency[1])),
             StatusField("latency-max-us", .number(latency[2])),
+            StatusField("latency-histogram-us", .fields(log.latency.histogram.statusFields)),
         ]
     }
 

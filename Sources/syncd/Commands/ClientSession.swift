@@ -38,6 +38,11 @@ enum ClientSession {
         }
     }
 
+    /// All of STATUS.
+    static func status(_ client: SyncdClient) async throws -> [StatusField] {
+        try StatusField.decode(try await answer(client, .status(section: nil)))
+    }
+
     /// The answer, or the error that syncd gave, printed, as exit status 64.
     static func answer(_ client: SyncdClient, _ request: Request) async throws -> RESPValue {
         let value = try await client.request(request)

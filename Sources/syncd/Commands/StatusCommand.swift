@@ -1,20 +1,34 @@
 import ArgumentParser
+import Glibc
 import IPC
 
 /// `syncd status`: how the host is, for people and for scripts.
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", abstract: "Show how this host is.",
-        discussion: "Exit status: 0 attached, 1 isolated, 3 no syncd answers.")
+        discussion: """
+            Exit status: 0 attached, 1 isolated, 3 no syncd answers. The names in the JSON are those of STATUS in the \
+            protocol's documentation and stay as they are; further ones may be added.
+            """)
 
     @OptionGroup var socket: SocketOption
     @Flag(help: "Print everything as JSON.") var json = false
+    @Flag(help: "Show it again and again, in place, until interrupted.") var watch = false
+    @Option(help: ArgumentHelp("How often it is shown again.", valueName: "seconds")) var interval = 1.0
+
+    func validate() throws {
+        if json && watch { throw ValidationError("--json and --watch do not go together") }
+        guard (0.1...3600).contains(interval) else { throw ValidationError("--interval: 0.1 to 3600 seconds") }
+    }
 
     func run() async throws {
+        if watch {
+            try await StatusWatch(path: socket.resolved(), interval: .seconds(interval)).run()
+            return
+        }
         let state = try await ClientSession.with(socket) { client in
-            let answer = try await ClientSession.answer(client, .status(section: nil))
-            let sections = try StatusField.decode(answer)
-            print(json ? StatusJSON.render(sections) : StatusTable.render(sections), terminator: "")
+            let sections = try await ClientSession.status(client)
+            print(json ? StatusJSON.render(sections) : StatusTable.render(sections, time: time(nil)), terminator: "")
             return sections.value("log", "state")
         }
         if state != .text(SyncState.attached.label) { throw ExitCode.isolated }
@@ -23,7 +37,9 @@ struct StatusCommand: AsyncParsableCommand {
 
 extension [StatusField] {
     /// The value at a path of names; `.null` if there is none.
-    func value(_ path: String...) -> StatusValue {
+    func value(_ path: String...) -> StatusValue { value(at: path) }
+
+    func value(at path: [String]) -> StatusValue {
         var fields = self
         for (index, name) in path.enumerated() {
             guard let field = fields.first(where: { $0.name == name }) else { return .null }

@@ -1,45 +1,64 @@
+import Glibc
 import IPC
 
-/// STATUS as a table for people.
+/// STATUS for people: what they have to know at a glance, then one line per client.
 enum StatusTable {
-    static func render(_ sections: [StatusField]) -> String {
-        var text = "syncd \(plain(sections, "server", "version"))  pid \(plain(sections, "server", "pid"))  "
-        text += "up \(duration(sections.value("server", "uptime-ms")))  \(plain(sections, "server", "socket"))\n"
-        text += "state    \(plain(sections, "log", "state")) for \(duration(sections.value("log", "since-ms")))"
-        let why = plain(sections, "log", "why")
-        text += why == "-" ? "\n" : " (\(why))\n"
-        text += "log      \(plain(sections, "log", "mode"))  applied \(plain(sections, "log", "applied"))  "
-        text += "epoch \(plain(sections, "log", "epoch")) (\(plain(sections, "log", "epoch-reason")))  "
-        text += "owed \(plain(sections, "log", "owed"))\n"
+    /// - Parameter time: seconds since 1970, from which "since when" is counted.
+    static func render(_ sections: [StatusField], time: Int) -> String {
+        func plain(_ path: String...) -> String { sections.value(at: path).plain }
+        let isAttached = sections.value("log", "state") == .text(SyncState.attached.label)
+        let since = sections.value("log", "since-ms")
+        var rows = [
+            (
+                "syncd",
+                "\(plain("server", "version"))  pid \(plain("server", "pid"))  up \(duration(sections.value("server", "uptime-ms")))  \(plain("server", "socket"))"
+            ),
+            ("health", isAttached ? "ok" : "DEGRADED: nothing is answered from cache, workers read the database"),
+            ("state", "\(plain("log", "state")) for \(duration(since)), since \(clockTime(time, since))"),
+        ]
+        if sections.value("log", "why") != .null { rows.append(("why", plain("log", "why"))) }
+        rows.append(
+            (
+                "log",
+                "\(plain("log", "mode"))  applied \(plain("log", "applied"))  epoch \(plain("log", "epoch")) (\(plain("log", "epoch-reason")))  owed \(plain("log", "owed"))"
+            ))
         if sections.contains(where: { $0.name == "redis" }) {
-            text += "redis    \(plain(sections, "redis", "endpoint"))  \(plain(sections, "redis", "server-version"))  "
-            text += "round trip p50 \(plain(sections, "redis", "round-trip-p50-us")) µs "
-            text += "p99 \(plain(sections, "redis", "round-trip-p99-us")) µs  "
-            text += "reconnects \(plain(sections, "redis", "reconnects"))\n"
+            rows.append(
+                (
+                    "redis",
+                    "\(plain("redis", "endpoint"))  \(plain("redis", "server-version"))  round trip p50 \(plain("redis", "round-trip-p50-us")) µs, p99 \(plain("redis", "round-trip-p99-us")) µs  reconnects \(plain("redis", "reconnects"))"
+                ))
+            if sections.value("redis", "last-error") != .null {
+                rows.append(("", "last error: \(plain("redis", "last-error"))"))
+            }
         }
-        text += "cache    hits \(plain(sections, "cache", "hits"))  misses \(plain(sections, "cache", "misses"))  "
-        text += "hit rate \(plain(sections, "cache", "hit-rate"))  "
-        text += "stale fills refused \(plain(sections, "cache", "stale-fills-refused"))  "
-        text += "leases \(plain(sections, "cache", "leases"))  entries \(plain(sections, "cache", "entries"))\n"
-        text += "fanout   in \(plain(sections, "fanout", "invalidations-in"))  "
-        text += "out \(plain(sections, "fanout", "invalidations-out"))  "
-        text += "append to table p50 \(plain(sections, "fanout", "latency-p50-us")) µs "
-        text += "p99 \(plain(sections, "fanout", "latency-p99-us")) µs\n\n"
-        return text + clients(sections)
+        let hits = sections.value("cache", "hits")
+        rows.append(
+            (
+                "cache",
+                "hit rate \(rate(hits, sections.value("cache", "misses")))  hits \(hits.plain)  misses \(plain("cache", "misses"))  entries \(plain("cache", "entries"))  leases \(plain("cache", "leases"))  waiters \(plain("cache", "waiters"))  stale fills refused \(plain("cache", "stale-fills-refused"))"
+            ))
+        rows.append(
+            (
+                "fanout",
+                "append to table p50 \(plain("fanout", "latency-p50-us")) µs, p99 \(plain("fanout", "latency-p99-us")) µs, max \(plain("fanout", "latency-max-us")) µs  in \(plain("fanout", "invalidations-in"))  out \(plain("fanout", "invalidations-out"))  deferred \(plain("fanout", "deferred"))"
+            ))
+        let head = rows.map { name, text in name + String(repeating: " ", count: 9 - name.count) + text + "\n" }
+        return head.joined() + "\n" + clients(sections)
     }
 
     private static func clients(_ sections: [StatusField]) -> String {
         guard case .list(let clients) = sections.first(where: { $0.name == "clients" })?.value else { return "" }
         var rows = [
-            ["ID", "NAME", "PID", "SINCE", "REQUESTS", "IN FLIGHT", "OUTPUT", "L1 HITS", "L1 MISSES", "L1 HIT RATE"]
+            ["NAME", "PID", "CORE", "UP", "REQUESTS/S", "L1 HIT RATE", "IN FLIGHT", "BACKLOG", "SYNCD REQUESTS"]
         ]
         for case .fields(let client) in clients {
             let reported: (String) -> StatusValue = { client.value("reported", $0) }
             rows.append([
-                client.value("id").plain, client.value("name").plain, client.value("pid").plain,
-                duration(client.value("since-ms")), client.value("requests").plain, client.value("in-flight").plain,
-                client.value("output-bytes").plain, reported("l1-hits").plain, reported("l1-misses").plain,
-                rate(reported("l1-hits"), reported("l1-misses")),
+                client.value("name").plain, client.value("pid").plain, reported("core").plain,
+                duration(client.value("since-ms")), reported("http-requests-per-s").plain,
+                rate(reported("l1-hits"), reported("l1-misses")), client.value("in-flight").plain,
+                bytes(client.value("output-bytes")), client.value("requests").plain,
             ])
         }
         let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
@@ -52,14 +71,20 @@ enum StatusTable {
         }.joined()
     }
 
-    private static func plain(_ sections: [StatusField], _ section: String, _ name: String) -> String {
-        sections.value(section, name).plain
-    }
-
-    private static func rate(_ hits: StatusValue, _ misses: StatusValue) -> String {
+    static func rate(_ hits: StatusValue, _ misses: StatusValue) -> String {
         guard let hits = Double(hits.plain), let misses = Double(misses.plain), hits + misses > 0 else { return "-" }
         let permille = Int((hits / (hits + misses) * 1000).rounded())
         return "\(permille / 10).\(permille % 10) %"
+    }
+
+    /// Bytes as `0 B`, `12 KiB`, `3 MiB`.
+    static func bytes(_ value: StatusValue) -> String {
+        guard let bytes = UInt64(value.plain) else { return "-" }
+        return switch bytes {
+        case 0..<10_240: "\(bytes) B"
+        case 10_240..<10_485_760: "\(bytes >> 10) KiB"
+        default: "\(bytes >> 20) MiB"
+        }
     }
 
     /// Milliseconds as `12 s`, `3 min`, `2 h`, `5 d`.
@@ -73,43 +98,14 @@ enum StatusTable {
         default: "\(seconds / 86_400) d"
         }
     }
-}
 
-/// STATUS as JSON: the same names, sections as objects, clients as an array.
-enum StatusJSON {
-    static func render(_ sections: [StatusField]) -> String { object(sections, indent: 0) + "\n" }
-
-    private static func object(_ fields: [StatusField], indent: Int) -> String {
-        guard !fields.isEmpty else { return "{}" }
-        let inner = String(repeating: "  ", count: indent + 1)
-        let lines = fields.map { "\(inner)\(string($0.name)): \(value($0.value, indent: indent + 1))" }
-        return "{\n\(lines.joined(separator: ",\n"))\n\(String(repeating: "  ", count: indent))}"
-    }
-
-    private static func value(_ value: StatusValue, indent: Int) -> String {
-        switch value {
-        case .text(let text): string(text)
-        case .bytes(let bytes): string(bytes.escaped)
-        case .number(let number): String(number)
-        case .flag(let flag): flag ? "true" : "false"
-        case .null: "null"
-        case .fields(let fields): object(fields, indent: indent)
-        case .list(let items): "[\(items.map { self.value($0, indent: indent) }.joined(separator: ", "))]"
-        }
-    }
-
-    static func string(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case _ where scalar.value < 0x20:
-                let hex = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
+    /// The local time so many milliseconds before `time`.
+    static func clockTime(_ time: Int, _ age: StatusValue) -> String {
+        guard let milliseconds = Int(age.plain) else { return "-" }
+        var (seconds, parts) = (time_t(time - milliseconds / 1000), tm())
+        localtime_r(&seconds, &parts)
+        var text = [CChar](repeating: 0, count: 32)
+        let count = strftime(&text, text.count, "%Y-%m-%d %H:%M:%S", &parts)
+        return String(decoding: text[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

@@ -13,7 +13,8 @@ struct SyncdCommand: AsyncParsableCommand {
             """,
         version: Version.current,
         subcommands: [
-            RunCommand.self, StatusCommand.self, InvalidateCommand.self, EventsCommand.self, ExplainCommand.self,
+            RunCommand.self, StatusCommand.self, WaitCommand.self, MetricsCommand.self, InvalidateCommand.self,
+            EventsCommand.self, ExplainCommand.self,
         ])
 }
 

@@ -86,6 +86,7 @@ final class RedisUpstream {
             StatusField("server-version", .text(commands.info?.version ?? "")),
             StatusField("round-trip-p50-us", .number(latency[0])),
             StatusField("round-trip-p99-us", .number(latency[1])),
+            StatusField("round-trip-histogram-us", .fields(roundTrips.histogram.statusFields)),
             StatusField("reconnects", .number(UInt64(connects))),
             StatusField("last-error", (commands.lastLoss ?? subscription.lastLoss).map { .text($0.reason) } ?? .null),
             StatusField("warnings", .list(warnings.map { .text($0) })),

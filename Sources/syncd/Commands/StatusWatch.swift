@@ -1,0 +1,43 @@
+import Glibc
+import IPC
+
+/// Shows the status again and again: in place on a terminal, one after the other elsewhere. A daemon that is gone is
+/// waited for.
+struct StatusWatch {
+    let path: String
+    let interval: Duration
+
+    private static let home = "\u{1b}[H"
+    private static let clearRestOfLine = "\u{1b}[K"
+    private static let clearRest = "\u{1b}[J"
+
+    func run() async throws {
+        let isTerminal = isatty(STDOUT_FILENO) == 1
+        var client: SyncdClient?
+        while true {
+            let text = await frame(&client)
+            if isTerminal {
+                // Written over what is there, and only then is the rest cleared: nothing flickers.
+                let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+                print(Self.home + lines.joined(separator: Self.clearRestOfLine + "\n") + Self.clearRest, terminator: "")
+            } else {
+                print(text)
+            }
+            fflush(nil)
+            try await Task.sleep(for: interval)
+        }
+    }
+
+    /// What is shown now. The connection is kept for the next time, or dropped if it is of no use.
+    private func frame(_ client: inout SyncdClient?) async -> String {
+        do {
+            let connection = if let client { client } else { try await SyncdClient.connect(path: path) }
+            client = connection
+            return StatusTable.render(try await ClientSession.status(connection), time: time(nil))
+        } catch {
+            client?.close()
+            client = nil
+            return "no daemon answers at \(path): \(error)\n"
+        }
+    }
+}

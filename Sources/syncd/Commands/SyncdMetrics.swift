@@ -1,0 +1,123 @@
+import IPC
+
+/// The figures of STATUS that are worth a time series, with their names in Prometheus. No label has a value that a
+/// client can choose.
+enum SyncdMetrics {
+    private enum Kind: String { case gauge, counter }
+
+    private struct Metric {
+        var name: String
+        var kind: Kind
+        var path: [String]
+        var help: String
+        /// What a value of STATUS is divided by.
+        var unit = 1.0
+    }
+
+    private static let metrics = [
+        Metric(
+            name: "uptime_seconds", kind: .gauge, path: ["server", "uptime-ms"], help: "Time since the start.",
+            unit: 1000),
+        Metric(
+            name: "state_seconds", kind: .gauge, path: ["log", "since-ms"], help: "Time since the state began.",
+            unit: 1000),
+        Metric(
+            name: "epoch", kind: .gauge, path: ["log", "epoch"],
+            help: "Epoch of the tag table; all caches are cold when it rises."),
+        Metric(
+            name: "applied_position", kind: .gauge, path: ["log", "applied"],
+            help: "Log position up to which everything is applied."),
+        Metric(
+            name: "horizon_position", kind: .gauge, path: ["log", "horizon"],
+            help: "Greatest position that this syncd did not apply itself."),
+        Metric(
+            name: "owed_invalidations", kind: .gauge, path: ["log", "owed"],
+            help: "Invalidations that are not in the log yet."),
+        Metric(
+            name: "redis_connections", kind: .gauge, path: ["redis", "connections"],
+            help: "Connections to Redis that are ready, of 2."),
+        Metric(
+            name: "redis_reconnects_total", kind: .counter, path: ["redis", "reconnects"],
+            help: "Connections to Redis that were made again."),
+        Metric(
+            name: "cache_hits_total", kind: .counter, path: ["cache", "hits"],
+            help: "Values that syncd had and could vouch for."),
+        Metric(
+            name: "cache_misses_total", kind: .counter, path: ["cache", "misses"],
+            help: "Values that syncd did not have or could not vouch for."),
+        Metric(
+            name: "cache_fills_total", kind: .counter, path: ["cache", "fills"],
+            help: "Values that were taken into the cache."),
+        Metric(
+            name: "cache_stale_fills_refused_total", kind: .counter, path: ["cache", "stale-fills-refused"],
+            help: "Values that were invalidated while they were read."),
+        Metric(
+            name: "cache_coalesced_total", kind: .counter, path: ["cache", "coalesced"],
+            help: "Requests that waited for somebody else's load."),
+        Metric(
+            name: "cache_evictions_total", kind: .counter, path: ["cache", "evictions"],
+            help: "Entries of the embedded cache that made room."),
+        Metric(
+            name: "cache_entries", kind: .gauge, path: ["cache", "entries"], help: "Entries of the embedded cache."),
+        Metric(name: "cache_bytes", kind: .gauge, path: ["cache", "bytes"], help: "Bytes of the embedded cache."),
+        Metric(name: "leases", kind: .gauge, path: ["cache", "leases"], help: "Loads under way."),
+        Metric(name: "waiters", kind: .gauge, path: ["cache", "waiters"], help: "Requests that wait for a load."),
+        Metric(
+            name: "invalidations_in_total", kind: .counter, path: ["fanout", "invalidations-in"],
+            help: "Invalidations that this host's workers asked for."),
+        Metric(
+            name: "invalidations_out_total", kind: .counter, path: ["fanout", "invalidations-out"],
+            help: "Log entries that were applied."),
+        Metric(
+            name: "invalidations_deferred_total", kind: .counter, path: ["fanout", "deferred"],
+            help: "Invalidations that were owed because Redis did not take them."),
+    ]
+
+    static func render(_ sections: [StatusField]) -> String {
+        var text = PrometheusText(prefix: "syncd_")
+        let info = [
+            ("version", sections.value("server", "version").plain), ("mode", sections.value("log", "mode").plain),
+        ]
+        text.add("info", type: "gauge", help: "Version, and whether the log is shared through Redis.", [(info, 1)])
+        let isAttached = sections.value("log", "state") == .text(SyncState.attached.label)
+        text.add(
+            "attached", type: "gauge", help: "1 while caches can be used, 0 while isolated.", [([], isAttached ? 1 : 0)]
+        )
+        for metric in metrics {
+            guard let value = number(sections.value(at: metric.path)) else { continue }
+            text.add(metric.name, type: metric.kind.rawValue, help: metric.help, [([], value / metric.unit)])
+        }
+        text.add(
+            histogram: "invalidation_latency_seconds", help: "From append to table.",
+            fields(sections, ["fanout", "latency-histogram-us"]))
+        text.add(
+            histogram: "redis_round_trip_seconds", help: "From the probe to its answer.",
+            fields(sections, ["redis", "round-trip-histogram-us"]))
+        addClients(sections, to: &text)
+        let limits = fields(sections, ["limits"]).map { ([("limit", $0.name)], number($0.value) ?? 0) }
+        text.add("limit", type: "gauge", help: "The limits in force.", limits)
+        return text.text
+    }
+
+    private static func addClients(_ sections: [StatusField], to text: inout PrometheusText) {
+        guard case .list(let items) = sections.first(where: { $0.name == "clients" })?.value else { return }
+        let clients = items.map { item in if case .fields(let fields) = item { fields } else { [StatusField]() } }
+        func sum(_ path: String...) -> Double { clients.reduce(0) { $0 + (number($1.value(at: path)) ?? 0) } }
+        let trackers = clients.count { $0.value("tracking") == .flag(true) || $0.value("tracking") == .number(1) }
+        let values: [(String, String, Double)] = [
+            ("clients", "Connected clients.", Double(clients.count)),
+            ("clients_tracking", "Clients that keep a cache of their own.", Double(trackers)),
+            ("clients_requests_in_flight", "Requests of all clients that are not answered.", sum("in-flight")),
+            ("clients_output_bytes", "Output that clients have not read.", sum("output-bytes")),
+        ]
+        for (name, help, value) in values { text.add(name, type: "gauge", help: help, [([], value)]) }
+    }
+
+    private static func fields(_ sections: [StatusField], _ path: [String]) -> [StatusField] {
+        if case .fields(let fields) = sections.value(at: path) { fields } else { [] }
+    }
+
+    private static func number(_ value: StatusValue) -> Double? {
+        if case .number(let number) = value { Double(number) } else { Double(value.plain) }
+    }
+}
