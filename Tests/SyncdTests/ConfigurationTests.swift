@@ -7,7 +7,8 @@ import Testing
 @Suite struct ConfigurationTests {
     private func read(_ environment: [String: String]) throws -> DaemonConfiguration {
         try SyncdConfiguration.read(
-            Settings(commandLine: [:], configFile: nil, environment: environment, workingDirectory: "/nowhere"))
+            Settings(commandLine: [:], configFile: nil, environment: environment, workingDirectory: "/nowhere"),
+            sockets: InheritedSockets(environment: environment))
     }
 
     @Test func `without anything it is embedded`() throws {

@@ -38,9 +38,10 @@ import Testing
     ]
 
     @Test func `the table says what matters`() {
-        let text = StatusTable.render(sections)
-        #expect(text.hasPrefix("syncd 1.2.3  pid 7  up 60 min  /run/s\n"))
-        #expect(text.contains("isolated for 5 s (Redis is away)\n"))
+        let text = StatusTable.render(sections, time: 1_000_000_000)
+        #expect(text.hasPrefix("syncd    1.2.3  pid 7  up 60 min  /run/s\nhealth   DEGRADED"))
+        #expect(text.contains("isolated for 5 s, since 2001-09-"))
+        #expect(text.contains("why      Redis is away\n"))
         #expect(text.contains("applied 41"))
         #expect(!text.contains("\nredis "), "no such section, no such line")
         #expect(text.contains("75.0 %"))
@@ -48,7 +49,7 @@ import Testing
     }
 
     @Test func `a status of a later or an earlier version is shown as far as it goes`() {
-        #expect(StatusTable.render([]).hasPrefix("syncd -  pid -  up -  -\n"))
+        #expect(StatusTable.render([], time: 0).hasPrefix("syncd    -  pid -  up -  -\n"))
         #expect(StatusJSON.render([]) == "{}\n")
     }
 

@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import Testing
 
-@testable import syncd
+@testable import SyncCore
 
 @Suite struct ReplyQueueTests {
     private var queue = ReplyQueue()
