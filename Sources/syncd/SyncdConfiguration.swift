@@ -33,17 +33,8 @@ enum SyncdConfiguration {
         "REDIS_ENABLED", default: "false", help: "share log and cache through Redis; without it syncd is embedded")
     static let redisURL = ConfigurationKey(
         "REDIS_URL", default: "redis://localhost:6379",
-        help:
-            "redis://[user][:password]@host:port[/db], rediss:// for TLS, redis+sentinel://, unix:///path (docs/redis.md)",
+        help: "redis://[user][:password]@host:port[/db], rediss://, redis+sentinel:// or unix:///path (docs/redis.md)",
         isSecret: true)
-    static let redisTLSCAFile = ConfigurationKey(
-        "REDIS_TLS_CA_FILE", help: "certificates (PEM) to trust instead of the system's store")
-    static let redisTLSCertificateFile = ConfigurationKey(
-        "REDIS_TLS_CERT_FILE", help: "syncd's own certificate (PEM), for servers that ask for one")
-    static let redisTLSKeyFile = ConfigurationKey(
-        "REDIS_TLS_KEY_FILE", help: "the private key (PEM) of REDIS_TLS_CERT_FILE")
-    static let redisTLSServerName = ConfigurationKey(
-        "REDIS_TLS_SERVER_NAME", help: "the name in the server's certificate, where it is not the host of REDIS_URL")
     static let namespace = ConfigurationKey(
         "SYNCD_NAMESPACE", option: "--namespace", default: "syncd",
         help: "prefix of all keys and channels of the log in Redis")
@@ -52,9 +43,7 @@ enum SyncdConfiguration {
         help: "the tag table has 2^bits slots, 16 to 24")
 
     static let keys =
-        [socket, redisEnabled, redisURL] + redisTLS + [namespace, slotBits, .logLevel, .logFormat]
-
-    static let redisTLS = [redisTLSCAFile, redisTLSCertificateFile, redisTLSKeyFile, redisTLSServerName]
+        [socket, redisEnabled, redisURL] + TLSSettings.keys + [namespace, slotBits, .logLevel, .logFormat]
 
     /// The key of an adjustable limit.
     static func key(_ limit: Limits.Adjustable) -> ConfigurationKey {
@@ -73,7 +62,7 @@ enum SyncdConfiguration {
             paths: paths,
             mode: isRedis ? .redis : .embedded,
             endpoint: endpoint,
-            tls: try endpoint.flatMap { try tls(settings, $0) },
+            tls: try endpoint.flatMap { try TLSSettings.read(settings, for: $0) },
             namespace: try readNamespace(settings),
             limits: try readLimits(settings),
             slotBits: try settings.integer(slotBits, in: TagTableLayout.slotBitsRange),
@@ -105,29 +94,6 @@ enum SyncdConfiguration {
             )
         }
         return descriptor
-    }
-
-    /// The files are read here once, so that a mistake in them ends the start and not every connection.
-    private static func tls(_ settings: Settings, _ endpoint: RedisEndpoint) throws -> TLSSettings? {
-        func given(_ key: ConfigurationKey) throws -> String? {
-            try settings.string(key).flatMap { $0.isEmpty ? nil : $0 }
-        }
-        guard endpoint.isTLS else {
-            for key in redisTLS where try given(key) != nil {
-                throw ConfigurationError(
-                    key: key.name, "\(key.name) is set, but REDIS_URL does not use TLS: write rediss://")
-            }
-            return nil
-        }
-        let tls = TLSSettings(
-            caFile: try given(redisTLSCAFile), certificateFile: try given(redisTLSCertificateFile),
-            keyFile: try given(redisTLSKeyFile), serverName: try given(redisTLSServerName))
-        if (tls.certificateFile == nil) != (tls.keyFile == nil) {
-            throw ConfigurationError(
-                missing: tls.keyFile == nil ? redisTLSKeyFile : redisTLSCertificateFile)
-        }
-        _ = try tls.makeContext()
-        return tls
     }
 
     private static func readNamespace(_ settings: Settings) throws -> String {

@@ -34,10 +34,9 @@ struct RunCommand: AsyncParsableCommand {
     private var given: [String: String] {
         let options: [(ConfigurationKey, String?)] = [
             (SyncdConfiguration.socket, socket), (SyncdConfiguration.redisEnabled, redisEnabled),
-            (SyncdConfiguration.redisURL, redisURL), (SyncdConfiguration.redisTLSCAFile, redisTLSCAFile),
-            (SyncdConfiguration.redisTLSCertificateFile, redisTLSCertificateFile),
-            (SyncdConfiguration.redisTLSKeyFile, redisTLSKeyFile),
-            (SyncdConfiguration.redisTLSServerName, redisTLSServerName), (SyncdConfiguration.namespace, namespace),
+            (SyncdConfiguration.redisURL, redisURL), (TLSSettings.caFileKey, redisTLSCAFile),
+            (TLSSettings.certificateFileKey, redisTLSCertificateFile), (TLSSettings.keyFileKey, redisTLSKeyFile),
+            (TLSSettings.serverNameKey, redisTLSServerName), (SyncdConfiguration.namespace, namespace),
             (SyncdConfiguration.slotBits, tableBits), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

@@ -27,24 +27,24 @@ struct TLSSettings: Sendable, Equatable {
         // A server that is gone does not say goodbye; the connection counts as closed before this anyway.
         configuration.shutdownTimeout = .milliseconds(500)
         if let caFile {
-            configuration.trustRoots = .certificates(try Self.certificates(SyncdConfiguration.redisTLSCAFile, caFile))
+            configuration.trustRoots = .certificates(try Self.certificates(Self.caFileKey, caFile))
         }
         if let certificateFile, let keyFile {
             configuration.certificateChain = try Self.certificates(
-                SyncdConfiguration.redisTLSCertificateFile, certificateFile
+                Self.certificateFileKey, certificateFile
             ).map { .certificate($0) }
             do {
                 configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: keyFile, format: .pem))
             } catch {
-                throw Self.unusable(SyncdConfiguration.redisTLSKeyFile, keyFile, "an unencrypted private key")
+                throw Self.unusable(Self.keyFileKey, keyFile, "an unencrypted private key")
             }
         }
         do {
             return try NIOSSLContext(configuration: configuration)
         } catch {
             throw ConfigurationError(
-                key: SyncdConfiguration.redisTLSKeyFile.name,
-                "\(SyncdConfiguration.redisTLSKeyFile.name): the key does not belong to the certificate of \(SyncdConfiguration.redisTLSCertificateFile.name), or one of them cannot be used (\(error))"
+                key: Self.keyFileKey.name,
+                "\(Self.keyFileKey.name): the key does not belong to the certificate of \(Self.certificateFileKey.name), or one of them cannot be used (\(error))"
             )
         }
     }
