@@ -62,6 +62,7 @@ final class RedisConnection: ChannelInboundHandler {
     private static let maximumUnsentBytes = 64 << 20
     /// The first byte of an alert of TLS.
     private static let alertOfTLS: UInt8 = 0x15
+    private static let silentEnd = "Redis closed the connection without a word: is this its TLS port (rediss://)?"
 
     init(eventLoop: any EventLoop, securedName: String? = nil) {
         self.eventLoop = eventLoop
@@ -200,14 +201,17 @@ final class RedisConnection: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         guard !isClosed else { return }
         end()
-        tell(ConnectionLoss("Redis closed the connection"))
+        tell(ConnectionLoss(isSilent ? Self.silentEnd : "Redis closed the connection"))
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         let handler = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
         let loss = ConnectionLoss(tls: error, certificate: handler?.peerCertificate, name: securedName ?? "")
-        close(loss ?? ConnectionLoss("the connection broke: \(error)"))
+        close(loss ?? ConnectionLoss(isSilent ? Self.silentEnd : "the connection broke: \(error)"))
     }
+
+    /// Nothing has ever come over this connection, which is without TLS.
+    private var isSilent: Bool { !hasRead && securedName == nil }
 
     private func checkDeadlines() {
         let now = NIODeadline.now()
