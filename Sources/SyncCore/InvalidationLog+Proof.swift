@@ -45,7 +45,8 @@ extension InvalidationLog {
             effects.append(.upstream(.reconnect(reason: why)))
         case .denied(let why):
             phase = .retrying(at: now + limits.deniedNanoseconds)
-            effects.append(.denied(why))
+            if lastDenial != why { effects.append(.denied(why)) }
+            lastDenial = why
         case .refused, .damaged: phase = .retrying(at: now + limits.probeNanoseconds)
         }
     }
@@ -182,6 +183,7 @@ extension InvalidationLog {
             return
         }
         phase = .proven
+        lastDenial = nil
         generation += 1
         nextProbe = now
         sendWaiting(effects: &effects)

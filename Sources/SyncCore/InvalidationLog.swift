@@ -113,6 +113,8 @@ struct InvalidationLog {
     /// What the server's record of the log was at the last inspection.
     var rawRecord: ByteBuffer?
     var serverVersion = ""
+    /// What the server refused us last, since the last proof: it is told once.
+    var lastDenial: String?
     /// The log was replaced over this very connection: a server that shows no identity need not be asked again.
     var replacedHere = false
     /// A log whose keys turned out to hold something else: no inspection shows that, so it must not pass another.

@@ -147,6 +147,12 @@ final class BrainHarness {
         }
     }
 
+    /// Notices since the last time.
+    func takeNotices() -> [Notice] {
+        defer { effects = [] }
+        return effects.compactMap { if case .notice(let notice) = $0 { notice } else { nil } }
+    }
+
     /// Pushes since the last time.
     func takePushes() -> [Push] {
         take().compactMap { if case .push(_, let push) = $0 { push } else { nil } }

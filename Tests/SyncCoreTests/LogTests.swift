@@ -263,10 +263,11 @@ import Testing
         #expect(host.state == .attached)
     }
 
+    /// A server that refuses for now is asked again soon, one that refuses who we are after 5 s.
     @Test(arguments: [
-        UpstreamFailure.refused("OOM"), .refused("MISCONF"), .denied("NOPERM"),
+        (UpstreamFailure.refused("OOM"), UInt64(1000)), (.refused("MISCONF"), 1000), (.denied("NOPERM"), 5500),
     ])
-    func aRefusedAppendIsOwed(failure: UpstreamFailure) {
+    func aRefusedAppendIsOwed(failure: UpstreamFailure, milliseconds: UInt64) {
         let host = BrainHarness.attached(server)
         host.client(1)
         server.isRefusing = failure
@@ -275,7 +276,7 @@ import Testing
         host.advance(milliseconds: 1000)
         #expect(host.state == .isolated)
         server.isRefusing = nil
-        host.advance(milliseconds: 1000)
+        host.advance(milliseconds: milliseconds)
         #expect(host.state == .attached)
         #expect(host.slot("a") == 1)
     }
@@ -325,6 +326,17 @@ import Testing
         host.settle()
         #expect(host.state == .attached)
         #expect(host.applied > 3)
+    }
+
+    /// It is told once, not with each try.
+    @Test func aDenialIsNoticedOnce() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        server.isRefusing = .denied("NOPERM")
+        _ = host.request(.invalidate(tags: [.text("a")], event: nil))
+        host.advance(milliseconds: 20_000)
+        let denials = host.takeNotices().filter { $0 == .upstreamDenied("NOPERM") }
+        #expect(denials.count == 1)
     }
 
     @Test func aReplicaIsNotBelieved() {
