@@ -20,7 +20,7 @@ extension Brain {
             withLog(now: now, effects: &effects) { log, logEffects in
                 log.subscriptionConnected(identity, now: now, effects: &logEffects)
             }
-        case .subscriptionDisconnected: break  // What is missed meanwhile shows in the probes.
+        case .subscriptionDisconnected: log.subscriptionIdentity = nil  // What is missed meanwhile shows in the probes.
         case .published(let incarnation, let entry):
             withLog(now: now, effects: &effects) { log, logEffects in
                 log.published(incarnation, entry, now: now, effects: &logEffects)

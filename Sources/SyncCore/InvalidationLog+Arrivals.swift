@@ -78,14 +78,19 @@ extension InvalidationLog {
         _ identity: ServerIdentity?, now: UInt64, effects: inout [LogEffect]
     ) {
         lastPublished = 0
-        guard phase != .disconnected else { return }
-        if let identity, let serverIdentity, identity != serverIdentity {
-            effects.append(.upstream(.reconnect(reason: "both connections must lead to the same server")))
-            return
-        }
+        subscriptionIdentity = identity
+        guard phase != .disconnected, isSameServer(effects: &effects) else { return }
         // What was published while nobody listened shows in the next probe.
         nextProbe = now
         wake(now: now, effects: &effects)
+    }
+
+    /// Whether both connections lead to the same process, as far as it shows; if not, both are made anew.
+    mutating func isSameServer(effects: inout [LogEffect]) -> Bool {
+        guard let subscriptionIdentity, let serverIdentity, subscriptionIdentity != serverIdentity else { return true }
+        phase = .disconnected
+        effects.append(.upstream(.reconnect(reason: "both connections must lead to the same server")))
+        return false
     }
 
     // MARK: Probes

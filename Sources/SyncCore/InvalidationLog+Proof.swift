@@ -5,6 +5,8 @@ import NIOCore
 extension InvalidationLog {
     mutating func commandsConnected(effects: inout [LogEffect]) {
         replacedHere = false
+        isJustReplaced = false
+        serverIdentity = nil
         inspect(effects: &effects)
     }
 
@@ -76,18 +78,28 @@ extension InvalidationLog {
             effects.append(.upstream(.reconnect(reason: "the server is a replica")))
             return
         }
+        guard isSameServer(effects: &effects) else { return }
         switch verdict(on: found) {
         case .replace(let why, let reason):
             isolate(why, now: now, effects: &effects)
             if !isSuspect { raiseEpoch(reason, effects: &effects) }
             isSuspect = true
-            replace(found.rawRecord, effects: &effects)
+            isolationReason = why
+            if isJustReplaced {
+                // It did not help; at once it would not either.
+                isJustReplaced = false
+                phase = .retrying(at: now + limits.probeNanoseconds)
+            } else {
+                replace(found.rawRecord, effects: &effects)
+            }
         case .adopt:
             isolate("Redis holds another log", now: now, effects: &effects)
             if !isSuspect { raiseEpoch(.incarnation, effects: &effects) }
+            isJustReplaced = false
             adopt(found)
             catchUp(to: found.position, now: now, effects: &effects)
         case .proceed(let isContinuous):
+            isJustReplaced = false
             if !isContinuous { missed(upTo: max(found.firstEntry ?? 0, applied + 1) - 1, effects: &effects) }
             catchUp(to: found.position, now: now, effects: &effects)
         }
@@ -163,6 +175,7 @@ extension InvalidationLog {
             return
         }
         replacedHere = true
+        isJustReplaced = true
         inspect(effects: &effects)
     }
 

@@ -108,11 +108,15 @@ struct InvalidationLog {
     var isAdopted = false
     /// The log before the present one: messages of it may still come.
     var former = Incarnation.none
-    /// The process at the other end of the command connection.
+    /// The process at the other end of the command connection, since it was inspected.
     var serverIdentity: ServerIdentity?
+    /// The process at the other end of the subscription connection.
+    var subscriptionIdentity: ServerIdentity?
     /// What the server's record of the log was at the last inspection.
     var rawRecord: ByteBuffer?
     var serverVersion = ""
+    /// The log was replaced and not inspected since.
+    var isJustReplaced = false
     /// What the server refused us last, since the last proof: it is told once.
     var lastDenial: String?
     /// The log was replaced over this very connection: a server that shows no identity need not be asked again.

@@ -66,6 +66,7 @@ final class BrainHarness {
     func disconnect() {
         isLinked = false
         event(.commandsDisconnected(reason: "cut"))
+        event(.subscriptionDisconnected(reason: "cut"))
     }
 
     func event(_ event: UpstreamEvent) {

@@ -339,6 +339,37 @@ import Testing
         #expect(denials.count == 1)
     }
 
+    @Test func bothConnectionsLeadToOneServer() {
+        let host = BrainHarness.attached(server)
+        host.event(.subscriptionConnected(ServerIdentity(runID: "other", replicationID: "repl-1")))
+        #expect(server.reconnects == 1)
+        host.event(.commandsConnected)
+        #expect(server.reconnects == 2, "the subscription came first")
+        host.disconnect()
+        server.restart()
+        server.isRefusing = .refused("LOADING")
+        host.connect()
+        #expect(server.reconnects == 2, "what was inspected over the connection before does not count")
+        server.isRefusing = nil
+        host.advance(milliseconds: 1000)
+        #expect(host.state == .attached)
+        #expect(server.reconnects == 2)
+    }
+
+    @Test func aLogThatIsReplacedInVainIsNotReplacedWithoutAPause() {
+        let host = BrainHarness.attached(server)
+        host.disconnect()
+        server.isRestless = true
+        host.isLinked = true
+        host.event(.commandsConnected)
+        let before = server.replacements
+        host.advance(milliseconds: 2000)
+        #expect((4...10).contains(server.replacements - before), "\(server.replacements - before) in 2 s")
+        server.isRestless = false
+        host.advance(milliseconds: 1000)
+        #expect(host.state == .attached)
+    }
+
     @Test func aReplicaIsNotBelieved() {
         let host = BrainHarness.attached(server)
         host.client(1)

@@ -15,6 +15,10 @@ final class ModelServer {
     var isRefusing: UpstreamFailure?
     /// The stream's key holds something else; only a replacement ends that.
     var isStreamDamaged = false
+    /// Each inspection shows another process, as behind a proxy with several servers.
+    var isRestless = false
+    private(set) var replacements = 0
+    private(set) var reconnects = 0
     /// What was published on the log channel and not yet delivered.
     var publications: [UpstreamEvent] = []
 
@@ -55,20 +59,26 @@ final class ModelServer {
     func execute(_ command: UpstreamCommand) -> UpstreamEvent? {
         switch command {
         case .inspect(let id, let last):
+            if isRestless { identity?.runID += "+" }
             return .reply(id, isRefusing.map { .failed($0) } ?? .inspected(inspection(last)))
         case .append(let id, _) where isStreamDamaged: return .reply(id, .failed(.damaged("the stream is a list")))
         case .append(let id, let append): return .reply(id, isRefusing.map { .failed($0) } ?? self.append(append))
         case .probe(let id): return .reply(id, .probed(record?.incarnation, position: position))
         case .read(let id, let after, let count):
             return .reply(id, .entries(Array(entries.filter { $0.position > after }.prefix(count))))
-        case .replace(let id, let replace): return .reply(id, self.replace(replace))
+        case .replace(let id, let replace):
+            replacements += 1
+            return .reply(id, self.replace(replace))
         case .publish(let id, _): return .reply(id, .published(receivers: 1))
         case .get(let id, let key):
             return .reply(id, .got(entry: values[key]?.entry, ttlMilliseconds: values[key]?.ttl ?? 0))
         case .set(let key, let entry, let ttl):
             values[key] = (entry, ttl)
             return nil
-        case .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe, .reconnect: return nil
+        case .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe: return nil
+        case .reconnect:
+            reconnects += 1
+            return nil
         }
     }
 

@@ -23,7 +23,9 @@ extension RedisScript {
         if k2 ~= 'string' and k2 ~= 'none' then return redis.error_reply('DAMAGED position is a ' .. k2) end
         if k3 ~= 'stream' and k3 ~= 'none' then return redis.error_reply('DAMAGED stream is a ' .. k3) end
         local position = redis.call('GET', KEYS[2]) or '0'
-        if not string.match(position, '^%d+$') then return redis.error_reply('DAMAGED position is no number') end
+        if not (string.match(position, '^%d+$') and tonumber(position) < 9007199254740991) then
+          return redis.error_reply('DAMAGED position is no number')
+        end
         local record = redis.call('GET', KEYS[1])
         local incarnation
         if record then
@@ -57,16 +59,24 @@ extension RedisScript {
         """)
 
     /// KEYS: as above. ARGV: last applied position.
-    /// Returns {record or false, position or false, first id or false, last id or false, body or false}; keys of
-    /// another type are as if they were not there.
+    /// Returns {record or false, position or false, first id or false, last id or false, body or false, damaged}:
+    /// `damaged` is 1 if a key is of another type, or the position no number, so that nothing can be appended.
     static let inspect = RedisScript(
         """
+        local damaged = 0
         local function text(key)
-          if redis.call('TYPE', key).ok ~= 'string' then return false end
-          return redis.call('GET', key)
+          local kind = redis.call('TYPE', key).ok
+          if kind ~= 'string' and kind ~= 'none' then damaged = 1 end
+          return kind == 'string' and redis.call('GET', key)
+        end
+        local record, position = text(KEYS[1]), text(KEYS[2])
+        if position and not (string.match(position, '^%d+$') and tonumber(position) < 9007199254740991) then
+          damaged = 1
         end
         local first, last, body = false, false, false
-        if redis.call('TYPE', KEYS[3]).ok == 'stream' then
+        local kind = redis.call('TYPE', KEYS[3]).ok
+        if kind ~= 'stream' and kind ~= 'none' then damaged = 1 end
+        if kind == 'stream' then
           local found = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)
           if found[1] then first = found[1][1] end
           found = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
@@ -74,7 +84,7 @@ extension RedisScript {
           found = redis.call('XRANGE', KEYS[3], ARGV[1] .. '-0', ARGV[1] .. '-0')
           if found[1] then body = found[1][2][2] or '' end
         end
-        return {text(KEYS[1]), text(KEYS[2]), first, last, body}
+        return {record, position, first, last, body, damaged}
         """)
 
     /// KEYS: as above. ARGV: 1 if a record is expected, the record, fresh incarnation, run id, replication id, floor,
@@ -89,14 +99,14 @@ extension RedisScript {
         end
         local record = text(KEYS[1])
         local position = text(KEYS[2]) or '0'
-        if not string.match(position, '^%d+$') or tonumber(position) > 9007199254740992 then position = '0' end
+        if not string.match(position, '^%d+$') or tonumber(position) >= 9007199254740991 then position = '0' end
         local isExpected = (ARGV[1] == '1' and record == ARGV[2]) or (ARGV[1] == '0' and not record)
         if not isExpected then return {string.match(record or '', '^(%x+) ') or '', position} end
         if redis.call('TYPE', KEYS[3]).ok == 'stream' then
           local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
           if last[1] then
             local id = string.match(last[1][1], '^%d+')
-            if tonumber(id) <= 9007199254740992 and tonumber(id) > tonumber(position) then position = id end
+            if tonumber(id) < 9007199254740991 and tonumber(id) > tonumber(position) then position = id end
           end
         end
         if tonumber(ARGV[6]) > tonumber(position) then position = ARGV[6] end

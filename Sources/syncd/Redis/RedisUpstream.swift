@@ -298,7 +298,9 @@ final class RedisUpstream {
             if case .bulkString(let text) = reply { info = ServerInfo(String(buffer: text)) }
         }
         run(id, .inspect, [.number(lastApplied)]) { reply in
-            guard case .array(let parts) = reply, parts.count == 5 else { return nil }
+            guard case .array(let parts) = reply, parts.count == 6, case .integer(let damaged) = parts[5] else {
+                return nil
+            }
             let record = Record(parts[0])
             let raw: ByteBuffer? = if case .bulkString(let bytes) = parts[0] { bytes } else { nil }
             var entry: LogEntry?
@@ -307,7 +309,8 @@ final class RedisUpstream {
             }
             // A stream with ids of another form holds no log.
             let first = Self.bulk(parts[2]), last = Self.bulk(parts[3])
-            let isReadable = [first, last].allSatisfy { $0 == nil || $0.flatMap(RedisNumber.streamID) != nil }
+            let isReadable =
+                damaged == 0 && [first, last].allSatisfy { $0 == nil || $0.flatMap(RedisNumber.streamID) != nil }
             return .inspected(
                 Inspection(
                     identity: info?.identity, serverVersion: info?.version ?? "", isPrimary: info?.isPrimary ?? true,
