@@ -91,12 +91,16 @@ package final class RedisServer: Sendable {
     package func resume() { child.resume() }
 
     /// Starts it again on the same port after ``kill()``; what it had saved is there again.
-    package func start() async throws {
+    ///
+    /// - Parameters:
+    ///   - further: options for this life only.
+    ///   - isWaiting: whether to wait until it answers.
+    package func start(_ further: [String] = [], isWaiting: Bool = true) async throws {
         try process.withLock { process in
             process.kill()
-            process = try Self.launch(port: port, directory: directory, options: options)
+            process = try Self.launch(port: port, directory: directory, options: options + further)
         }
-        try await waitUntilAnswering()
+        if isWaiting { try await waitUntilAnswering() }
     }
 
     /// Kills it and starts it again on the same port, with all its data or with none.
