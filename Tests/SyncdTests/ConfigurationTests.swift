@@ -48,7 +48,7 @@ import Testing
         ["SYNCD_NAMESPACE": String(repeating: "a", count: 65)], ["SYNCD_SOCKET": ""], ["SYNCD_NAMESPACE": ""],
         ["SYNCD_SOCKET": "relative"], ["SYNCD_SOCKET": "@abstract"],
         ["SYNCD_SOCKET": "/" + String(repeating: "a", count: 103)],
-        ["REDIS_ENABLED": "true", "REDIS_URL": "localhost"], ["REDIS_ENABLED": "true", "REDIS_URL": "rediss://h"],
+        ["REDIS_ENABLED": "true", "REDIS_URL": "localhost"], ["REDIS_ENABLED": "true", "REDIS_URL": "http://h"],
     ])
     func `a value that can't be used names its key`(environment: [String: String]) throws {
         let key = try #require(environment.keys.sorted().last)

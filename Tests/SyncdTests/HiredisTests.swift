@@ -64,9 +64,54 @@ import Testing
         try reader.feed(ByteBuffer(string: "$536870912\r\n"))
         #expect(try reader.next() == nil)
         let chunk = ByteBuffer(repeating: 0x61, count: 4096)
+        for _ in 0..<2 {
+            try reader.feed(chunk)
+            #expect(try reader.next() == nil)
+        }
         try reader.feed(chunk)
-        try reader.feed(chunk)
-        #expect(throws: MalformedServerReply.self) { try reader.feed(chunk) }
+        #expect {
+            try reader.next()
+        } throws: { ($0 as? MalformedServerReply)?.isTooLong == true }
+    }
+
+    /// Arrays in arrays are read as they come: what is not read yet stays small for ever.
+    @Test func `a reply of endless arrays is cut off`() throws {
+        let reader = try #require(HiredisReader(maximumBytes: 1 << 30))
+        try reader.feed(ByteBuffer(string: "*60000\r\n"))
+        #expect(try reader.next() == nil)
+        let chunk = ByteBuffer(string: String(repeating: "*1\r\n:1\r\n", count: 1000))
+        let error = #expect(throws: MalformedServerReply.self) {
+            for _ in 0..<60 {
+                try reader.feed(chunk)
+                _ = try reader.next()
+            }
+        }
+        #expect(error?.description == "a reply of too many elements")
+    }
+
+    @Test func `the elements of one reply do not count for the next`() throws {
+        let reader = try #require(reader)
+        let page = "*20000\r\n" + String(repeating: ":1\r\n", count: 20_000)
+        for _ in 0..<10 {
+            try reader.feed(ByteBuffer(string: page))
+            guard case .array(let items) = try reader.next() else {
+                Issue.record("no array")
+                return
+            }
+            #expect(items.count == 20_000)
+        }
+    }
+
+    @Test(arguments: ["+", "-", ":", "$", "*"]) func `a line that never ends is cut off`(type: String) throws {
+        let reader = try #require(reader)
+        try reader.feed(ByteBuffer(string: type))
+        let chunk = ByteBuffer(repeating: 0x31, count: 4096)
+        #expect(throws: MalformedServerReply.self) {
+            for _ in 0..<17 {
+                try reader.feed(chunk)
+                _ = try reader.next()
+            }
+        }
     }
 
     @Test func `many replies in one chunk do not count as one`() throws {
