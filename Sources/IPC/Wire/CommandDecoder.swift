@@ -15,6 +15,8 @@ public struct CommandDecoder: Sendable {
     private var feed = RESPFeed()
     private var state = State.betweenFrames
     private var arguments: [ByteBuffer] = []
+    /// Arguments that have been looked at for the memory that they keep.
+    private var compacted = 0
     private var failure: RESPError?
     private let limits: WireLimits
 
@@ -23,18 +25,41 @@ public struct CommandDecoder: Sendable {
     /// Bytes looked at so far. Never more than were fed.
     var bytesExamined: Int { feed.bytesExamined }
 
-    /// Takes more bytes of the connection.
-    public mutating func feed(_ chunk: ByteBuffer) { feed.feed(chunk) }
+    /// Bytes of memory that are held for a command that is not complete, apart from its arguments.
+    var heldBytes: Int { feed.heldBytes }
+
+    /// Takes more bytes of the connection. After an error they are dropped.
+    public mutating func feed(_ chunk: ByteBuffer) {
+        if failure == nil { feed.feed(chunk) }
+    }
 
     /// The next command with its arguments, at least one; `nil`: it is not complete yet.
     public mutating func next() throws(RESPError) -> [ByteBuffer]? {
         if let failure { throw failure }
         do throws(RESPError) {
-            return try advance()
+            if let command = try advance() { return command }
+            compact()
+            return nil
         } catch {
             failure = error
             arguments = []
+            feed = RESPFeed()
             throw error
+        }
+    }
+
+    /// Copies the arguments that came out of the present chunk, if they are a small part of it: a command that comes
+    /// in dribs and drabs must not keep every buffer alive that it was read with.
+    private mutating func compact() {
+        let fresh = arguments[compacted...]
+        compacted = arguments.count
+        let bytes = fresh.reduce(0) { $0 + $1.readableBytes }
+        guard let largest = fresh.lazy.map(\.storageCapacity).max(), largest > 2 * bytes + 64 else { return }
+        var copy = ByteBuffer()
+        copy.reserveCapacity(bytes)
+        for argument in fresh { copy.writeImmutableBuffer(argument) }
+        for index in fresh.indices {
+            arguments[index] = copy.readSlice(length: arguments[index].readableBytes) ?? ByteBuffer()
         }
     }
 
@@ -57,7 +82,10 @@ public struct CommandDecoder: Sendable {
                 state = .argumentHeader(missing: Int(count))
             case .argumentHeader(0):
                 state = .betweenFrames
-                defer { arguments = [] }
+                defer {
+                    arguments = []
+                    compacted = 0
+                }
                 return arguments
             case .argumentHeader(let missing):
                 if let type = feed.input.getInteger(at: feed.input.readerIndex, as: UInt8.self), !isInsideHeader {

@@ -32,8 +32,13 @@ public struct RESPDecoder: Sendable {
     /// Bytes looked at so far. Never more than were fed.
     var bytesExamined: Int { feed.bytesExamined }
 
-    /// Takes more bytes of the connection.
-    public mutating func feed(_ chunk: ByteBuffer) { feed.feed(chunk) }
+    /// Bytes of memory that are held for a frame that is not complete, apart from its values.
+    var heldBytes: Int { feed.heldBytes }
+
+    /// Takes more bytes of the connection. After an error they are dropped.
+    public mutating func feed(_ chunk: ByteBuffer) {
+        if failure == nil { feed.feed(chunk) }
+    }
 
     /// The next frame; `nil`: it is not complete yet. Attributes are skipped.
     public mutating func next() throws(RESPError) -> RESPValue? {
@@ -46,6 +51,7 @@ public struct RESPDecoder: Sendable {
         } catch {
             failure = error
             stack = []
+            feed = RESPFeed()
             throw error
         }
     }

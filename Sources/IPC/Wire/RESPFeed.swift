@@ -29,6 +29,9 @@ struct RESPFeed {
         }
     }
 
+    /// Bytes of memory that are held for what is not complete.
+    var heldBytes: Int { input.readableBytes + line.count + blob.storageCapacity }
+
     mutating func beginFrame() { frameBytes = 0 }
 
     /// The bytes of a line without its CR LF; `nil`: it is not complete yet.

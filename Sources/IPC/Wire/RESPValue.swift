@@ -78,7 +78,7 @@ enum PlainNumber {
         return number <= WireLimits.maximumNumber ? number : nil
     }
 
-    /// A number that may be negative, of at most 2^63 - 1 in absolute value, or `nil`. For replies of servers.
+    /// A number of -2^63 … 2^63 - 1, or `nil`. For replies of servers.
     static func parseSigned<Bytes: Collection>(_ digits: Bytes) -> Int64? where Bytes.Element == UInt8 {
         guard let first = digits.first else { return nil }
         let isNegative = first == UInt8(ascii: "-")
@@ -89,10 +89,12 @@ enum PlainNumber {
         for digit in rest {
             guard digit >= UInt8(ascii: "0"), digit <= UInt8(ascii: "9") else { return nil }
             let (product, overflow) = number.multipliedReportingOverflow(by: 10)
-            let (sum, carry) = product.addingReportingOverflow(Int64(digit - UInt8(ascii: "0")))
+            let value = Int64(digit - UInt8(ascii: "0"))
+            // Negative numbers reach one further.
+            let (sum, carry) = product.addingReportingOverflow(isNegative ? -value : value)
             guard !overflow, !carry else { return nil }
             number = sum
         }
-        return isNegative ? -number : number
+        return number
     }
 }
