@@ -1,0 +1,193 @@
+import NIOCore
+import Testing
+
+@testable import IPCWire
+
+/// The one rule as a worker applies it (docs/consistency.md, "Reading", step 1).
+///
+/// What is tested: every condition alone turns a hit into a miss, at its boundary; and the clock is taken after
+/// everything has been loaded, and state, beat and freshAsOf before the slots and the epoch. The order shows by what
+/// a change at the moment of taking the clock does: nothing that was loaded before it may be replaced by it. What
+/// can't be tested from outside is the order among loads without a call between them; the code loads with acquire
+/// ordering in the order of its lines.
+@Suite struct FreshnessTests {
+    private static let start: UInt64 = 1_000_000_000_000
+    private static let second: UInt64 = 1_000_000_000
+
+    /// A table and an entry that is fresh by it at `start`.
+    private struct Scene {
+        let table = TagTable.inMemory(epoch: 7)
+        var slots: [UInt32] = [3, 5, 65_535]
+        var asOf: UInt64 = 100
+        var epoch: UInt64 = 7
+        var now = FreshnessTests.start
+
+        init() {
+            table.setState(.attached)
+            table.setBeat(FreshnessTests.start)
+            table.setFreshAsOf(FreshnessTests.start)
+            table.raise(3, to: 100)
+        }
+
+        var isFresh: Bool { table.isFresh(slots: slots, asOf: asOf, epoch: epoch) { now } }
+    }
+
+    @Test func `fresh`() {
+        #expect(Scene().isFresh)
+        var scene = Scene()
+        scene.slots = []
+        #expect(scene.isFresh)
+    }
+
+    @Test func `every slot counts, and only a greater position`() {
+        for slot in [3, 5, 65_535] {
+            let scene = Scene()
+            scene.table.raise(UInt64(slot), to: 100)
+            #expect(scene.isFresh, "invalidated at asOf: the value was read after it")
+            scene.table.raise(UInt64(slot), to: 101)
+            #expect(!scene.isFresh)
+        }
+        let scene = Scene()
+        scene.table.raise(4, to: 1 << 53)
+        #expect(scene.isFresh, "not one of its slots")
+    }
+
+    @Test(arguments: [0, 6, 8, .max] as [UInt64]) func `another epoch`(epoch: UInt64) {
+        var scene = Scene()
+        scene.epoch = epoch
+        #expect(!scene.isFresh)
+    }
+
+    @Test func `isolated`() {
+        let scene = Scene()
+        scene.table.setState(.isolated)
+        #expect(!scene.isFresh)
+    }
+
+    /// Age of the beat, age of freshAsOf, verdict.
+    @Test(
+        arguments: [
+            (0, 0, true), (1, 1, true), (second - 1, 0, true), (second, 0, true), (second + 1, 0, false),
+            (0, 2 * second, true),
+            (0, 2 * second + 1, false), (second, 2 * second, true), (second + 1, 2 * second, false),
+            (second, 2 * second + 1, false),
+            (start, 0, false), (0, start, false),
+        ] as [(UInt64, UInt64, Bool)]) func `age`(beat: UInt64, freshAsOf: UInt64, isFresh: Bool)
+    {
+        let scene = Scene()
+        scene.table.setBeat(Self.start - beat)
+        scene.table.setFreshAsOf(Self.start - freshAsOf)
+        #expect(scene.isFresh == isFresh)
+    }
+
+    @Test func `a time in the future is not believed`() {
+        var scene = Scene()
+        scene.now = Self.start - 1
+        #expect(!scene.isFresh)
+        scene = Scene()
+        scene.table.setFreshAsOf(Self.start + 1)
+        #expect(!scene.isFresh)
+        scene = Scene()
+        scene.table.setBeat(.max)
+        #expect(!scene.isFresh)
+        scene.now = 0
+        #expect(!scene.isFresh, "a clock that can't be read")
+    }
+
+    @Test func `a table that never beat`() {
+        let scene = Scene()
+        scene.table.setBeat(0)
+        #expect(!scene.isFresh)
+    }
+
+    // MARK: Order
+
+    /// syncd was stopped, wakes up, applies what it missed and beats, all while a reader is between its loads and
+    /// its clock. Loaded last, the new beat would vouch for the old slot.
+    @Test func `a beat that comes late vouches for nothing that was loaded before it`() {
+        let scene = Scene()
+        scene.table.setBeat(Self.start - 2 * Self.second)
+        let isFresh = scene.table.isFresh(slots: scene.slots, asOf: scene.asOf, epoch: scene.epoch) {
+            scene.table.raise(3, to: 101)
+            scene.table.setBeat(Self.start)
+            return Self.start
+        }
+        #expect(!isFresh)
+    }
+
+    @Test func `the same for freshAsOf and the state`() {
+        var scene = Scene()
+        scene.table.setFreshAsOf(Self.start - 3 * Self.second)
+        #expect(
+            !scene.table.isFresh(slots: scene.slots, asOf: scene.asOf, epoch: scene.epoch) {
+                scene.table.setFreshAsOf(Self.start)
+                return Self.start
+            })
+        scene = Scene()
+        scene.table.setState(.isolated)
+        #expect(
+            !scene.table.isFresh(slots: scene.slots, asOf: scene.asOf, epoch: scene.epoch) {
+                scene.table.setState(.attached)
+                return Self.start
+            })
+    }
+
+    /// A reader that sleeps between its loads and its clock finds its beat too old.
+    @Test func `the clock is taken once, after everything`() {
+        let scene = Scene()
+        var calls = 0
+        let isFresh = scene.table.isFresh(slots: scene.slots, asOf: scene.asOf, epoch: scene.epoch) {
+            calls += 1
+            return Self.start + Self.second + 1
+        }
+        #expect(!isFresh)
+        #expect(calls == 1)
+    }
+
+    @Test func `what is certain without it takes no clock`() {
+        let scene = Scene()
+        scene.table.raise(5, to: 101)
+        var calls = 0
+        #expect(
+            !scene.table.isFresh(slots: scene.slots, asOf: scene.asOf, epoch: scene.epoch) {
+                calls += 1
+                return Self.start
+            })
+        #expect(calls == 0)
+    }
+
+    /// One writer that keeps the invariant "the value 2n was written at position n" and readers that check it.
+    @Test func `readers on other threads never see a slot older than the beat they believe`() async {
+        let table = TagTable.inMemory(epoch: 1)
+        table.setState(.attached)
+        let rounds: UInt64 = 20_000
+        await withTaskGroup(of: Int.self) { group in
+            group.addTask {
+                for round in 1...rounds {
+                    // As syncd does: the slot first, then the beat that vouches for it.
+                    table.raise(9, to: round)
+                    table.setFreshAsOf(round)
+                    table.setBeat(round)
+                }
+                return 0
+            }
+            for _ in 0..<2 {
+                group.addTask {
+                    var violations = 0
+                    var seen: UInt64 = 0
+                    while seen < rounds {
+                        let beat = table.beat
+                        // An entry as of one position earlier is not fresh once that beat was made.
+                        if beat > 0, table.isFresh(slots: [9], asOf: beat - 1, epoch: 1, clock: { beat }) {
+                            violations += 1
+                        }
+                        if beat < seen { violations += 1 }
+                        seen = beat
+                    }
+                    return violations
+                }
+            }
+            for await violations in group { #expect(violations == 0) }
+        }
+    }
+}
