@@ -20,6 +20,7 @@ public struct CommandDecoder: Sendable {
     private var failure: RESPError?
     private let limits: WireLimits
 
+    /// A decoder at the beginning of a connection.
     public init(limits: WireLimits) { self.limits = limits }
 
     /// Bytes looked at so far. Never more than were fed.

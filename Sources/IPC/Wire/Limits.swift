@@ -23,6 +23,7 @@ public struct WireLimits: Sendable, Equatable {
     /// The longest time a `FETCH … WAIT` may wait for somebody else's load.
     public var maximumWaitMilliseconds: UInt64 = 60_000
 
+    /// The defaults.
     public init() {}
 
     /// Greatest number that the protocol carries: every integer up to it is exact as a double as well,

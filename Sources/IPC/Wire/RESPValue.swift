@@ -42,6 +42,7 @@ public enum RESPError: Error, Sendable, Hashable, CustomStringConvertible {
     case nestedTooDeep(limit: Int)
     case streamedType
 
+    /// What is wrong, as it follows `-ERR Protocol error: `.
     public var description: String {
         switch self {
         case .expectedArray: "expected '*': requests are arrays of bulk strings, inline commands are refused"

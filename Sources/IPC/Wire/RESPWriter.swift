@@ -4,8 +4,10 @@ import NIOCore
 public struct RESPWriter: Sendable {
     /// What has been written and not taken yet.
     public var buffer: ByteBuffer
+    /// Which null, maps, booleans and pushes are written.
     public let version: RESPVersion
 
+    /// A writer that appends to `buffer`.
     public init(version: RESPVersion, buffer: ByteBuffer = ByteBuffer()) {
         self.version = version
         self.buffer = buffer
@@ -24,12 +26,14 @@ public struct RESPWriter: Sendable {
         header(version == .v3 ? UInt8(ascii: ">") : UInt8(ascii: "*"), count)
     }
 
+    /// Data: its length, then its bytes as they are.
     public mutating func bulkString(_ bytes: ByteBuffer) {
         header(UInt8(ascii: "$"), bytes.readableBytes)
         buffer.writeImmutableBuffer(bytes)
         lineEnd()
     }
 
+    /// Data: its length in UTF-8, then its bytes as they are.
     public mutating func bulkString(_ text: String) {
         header(UInt8(ascii: "$"), text.utf8.count)
         buffer.writeString(text)
@@ -43,12 +47,14 @@ public struct RESPWriter: Sendable {
         lineEnd()
     }
 
+    /// A number.
     public mutating func integer(_ number: UInt64) {
         buffer.writeInteger(UInt8(ascii: ":"))
         digits(number)
         lineEnd()
     }
 
+    /// A number that may be negative.
     public mutating func integer(_ number: Int64) {
         buffer.writeInteger(UInt8(ascii: ":"))
         if number < 0 { buffer.writeInteger(UInt8(ascii: "-")) }
@@ -56,6 +62,7 @@ public struct RESPWriter: Sendable {
         lineEnd()
     }
 
+    /// Yes or no; in RESP2 1 or 0.
     public mutating func boolean(_ flag: Bool) {
         if version == .v3 {
             buffer.writeStaticString(flag ? "#t\r\n" : "#f\r\n")
@@ -64,6 +71,7 @@ public struct RESPWriter: Sendable {
         }
     }
 
+    /// Nothing; in RESP2 the null bulk string.
     public mutating func null() {
         if version == .v3 { buffer.writeStaticString("_\r\n") } else { buffer.writeStaticString("$-1\r\n") }
     }

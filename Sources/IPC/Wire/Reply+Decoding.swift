@@ -2,10 +2,13 @@ import NIOCore
 
 /// A reply that is well-formed RESP but not what the protocol says. The connection cannot be trusted any more.
 public struct MalformedReply: Error, Sendable, Hashable, CustomStringConvertible {
+    /// What there should have been.
     public var expected: String
 
+    /// Says what there should have been.
     public init(_ expected: String) { self.expected = expected }
 
+    /// For a log.
     public var description: String { "malformed reply: expected \(expected)" }
 }
 
@@ -16,6 +19,7 @@ public enum FetchReply: Sendable, Hashable {
     case wait(ticket: UInt64)
     case error(ReplyError)
 
+    /// From the reply to FETCH.
     public init(_ value: RESPValue) throws(MalformedReply) {
         if case .error(let text) = value {
             self = .error(ReplyError(text))

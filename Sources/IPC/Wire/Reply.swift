@@ -6,6 +6,7 @@ public enum SyncState: UInt64, Sendable, Hashable {
     case isolated = 1
     case attached = 2
 
+    /// As it is written in replies and pushes.
     public var label: String { self == .attached ? "attached" : "isolated" }
 }
 
@@ -23,9 +24,12 @@ public enum ErrorCode: String, Sendable, Hashable, CaseIterable {
 
 /// An error that a peer is told: a code and a message that names the thing and the remedy.
 public struct ReplyError: Error, Sendable, Hashable {
+    /// What kind of error it is.
     public var code: ErrorCode
+    /// What is wrong and what helps, for people. May hold data: it is escaped when it is written.
     public var message: String
 
+    /// An error of a kind.
     public init(_ code: ErrorCode, _ message: String) {
         self.code = code
         self.message = message
@@ -38,12 +42,14 @@ public struct Hit: Sendable, Hashable {
     public var value: ByteBuffer?
     /// Log position that was applied before the value was read from the database.
     public var asOf: UInt64
+    /// How long the value may still be used.
     public var ttlMilliseconds: UInt64
     /// The declared tags.
     public var tags: [ByteBuffer]
     /// Epoch of the table at the verdict.
     public var epoch: UInt64
 
+    /// A value and what it is judged by.
     public init(value: ByteBuffer?, asOf: UInt64, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: UInt64) {
         self.value = value
         self.asOf = asOf
@@ -55,11 +61,14 @@ public struct Hit: Sendable, Hashable {
 
 /// Permission to load a key and to fill it.
 public struct Lease: Sendable, Hashable {
+    /// Its number, which FILL and ABANDON name.
     public var id: LeaseID
     /// Log position that is applied now, before the load begins: the `asOf` of what will be loaded.
     public var asOf: UInt64
+    /// Epoch of the table when it was given: a later one ends it.
     public var epoch: UInt64
 
+    /// A lease.
     public init(id: LeaseID, asOf: UInt64, epoch: UInt64) {
         self.id = id
         self.asOf = asOf
@@ -85,12 +94,19 @@ public enum LogMode: String, Sendable, Hashable {
 
 /// What `HELLO` tells a client.
 public struct Greeting: Sendable, Hashable {
+    /// Version of syncd.
     public var version: String
+    /// The protocol version that is spoken from here on.
     public var proto: RESPVersion
+    /// Number of this connection, as in CLIENT ID.
     public var clientID: UInt64
+    /// Epoch of the tag table.
     public var epoch: UInt64
+    /// Incarnation of the log: 32 hexadecimal digits.
     public var incarnation: String
+    /// Log position that is applied.
     public var applied: UInt64
+    /// Whether the caches may be trusted now.
     public var state: SyncState
     /// Whether the log is shared through Redis or is syncd's own.
     public var logMode: LogMode
@@ -98,8 +114,10 @@ public struct Greeting: Sendable, Hashable {
     public var table: String
     /// Path of the journal directory.
     public var journal: String
+    /// How long a beat is believed.
     public var trustWindowMilliseconds: UInt64
 
+    /// Everything that HELLO tells.
     public init(
         version: String, proto: RESPVersion, clientID: UInt64, epoch: UInt64, incarnation: String, applied: UInt64,
         state: SyncState, logMode: LogMode, table: String, journal: String, trustWindowMilliseconds: UInt64
@@ -157,8 +175,10 @@ public enum Reply: Sendable, Hashable {
 public struct SubscriptionChange: Sendable, Hashable {
     /// `nil`: unsubscribing from everything when there was nothing.
     public var channel: ByteBuffer?
+    /// Subscriptions of the client afterwards.
     public var count: Int
 
+    /// A channel and the number of subscriptions after it.
     public init(channel: ByteBuffer?, count: Int) {
         self.channel = channel
         self.count = count
@@ -167,9 +187,12 @@ public struct SubscriptionChange: Sendable, Hashable {
 
 /// A named value of STATUS or EXPLAIN.
 public struct StatusField: Sendable, Hashable {
+    /// Lower case with dashes.
     public var name: String
+    /// What it is at this moment.
     public var value: StatusValue
 
+    /// A named value.
     public init(_ name: String, _ value: StatusValue) {
         self.name = name
         self.value = value
@@ -199,14 +222,18 @@ public enum Push: Sendable, Hashable {
 
 /// syncd's sign of life.
 public struct Beat: Sendable, Hashable {
+    /// Epoch of the tag table.
     public var epoch: UInt64
+    /// Log position that is applied.
     public var applied: UInt64
+    /// Whether the caches may be trusted.
     public var state: SyncState
     /// CLOCK_BOOTTIME.
     public var beatNanoseconds: UInt64
     /// CLOCK_BOOTTIME at which the last covered probe was sent.
     public var freshAsOfNanoseconds: UInt64
 
+    /// All that a beat says.
     public init(
         epoch: UInt64, applied: UInt64, state: SyncState, beatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
     ) {

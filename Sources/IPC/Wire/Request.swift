@@ -2,9 +2,12 @@ import NIOCore
 
 /// An event as applications know it: a payload on a channel, delivered at most once.
 public struct Event: Sendable, Hashable {
+    /// Where it is published, at most 256 bytes.
     public var channel: ByteBuffer
+    /// Any bytes.
     public var payload: ByteBuffer
 
+    /// A payload on a channel.
     public init(channel: ByteBuffer, payload: ByteBuffer) {
         self.channel = channel
         self.payload = payload
@@ -63,9 +66,12 @@ public enum CommandSubcommand: Sendable, Hashable {
 
 /// One figure that a worker reports about itself.
 public struct ReportField: Sendable, Hashable {
+    /// Any bytes, at most 256; shown in STATUS.
     public var name: ByteBuffer
+    /// Any bytes, at most 256; shown in STATUS.
     public var value: ByteBuffer
 
+    /// A named figure.
     public init(name: ByteBuffer, value: ByteBuffer) {
         self.name = name
         self.value = value
@@ -74,7 +80,9 @@ public struct ReportField: Sendable, Hashable {
 
 /// A value on its way into the cache.
 public struct Fill: Sendable, Hashable {
+    /// The key whose lease it is.
     public var key: ByteBuffer
+    /// The lease under which the value was loaded.
     public var lease: LeaseID
     /// 1 ms … 24 h.
     public var ttlMilliseconds: UInt64
@@ -83,6 +91,7 @@ public struct Fill: Sendable, Hashable {
     /// `nil` is a negative result: it is known that there is no such value.
     public var value: ByteBuffer?
 
+    /// A value, or the absence of one, with its tags.
     public init(
         key: ByteBuffer, lease: LeaseID, ttlMilliseconds: UInt64, tags: [ByteBuffer], value: ByteBuffer?
     ) {

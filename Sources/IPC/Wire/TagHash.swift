@@ -6,6 +6,7 @@ import NIOCore
 public struct TagHash: Sendable {
     @usableFromInline var state: UInt64 = 0xcbf2_9ce4_8422_2325
 
+    /// The hash of nothing yet.
     public init() {}
 
     /// Mixes one more byte in.

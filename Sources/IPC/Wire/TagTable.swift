@@ -10,7 +10,9 @@ public enum TagTableLayout {
     public static let version: UInt64 = 1
     /// The slots begin here: one page after the header.
     public static let headerBytes = 4096
+    /// Binary logarithms of the numbers of slots that a table may have.
     public static let slotBitsRange = 16...24
+    /// 2^20 slots: 8 MiB.
     public static let defaultSlotBits = 20
 
     static let magicOffset = 0
@@ -118,13 +120,19 @@ public final class TagTable: Sendable {
         return greatest
     }
 
+    /// Whether syncd vouches for caches. A number that is not known means that it doesn't.
     public var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
+    /// Goes up whenever everything that was kept is worthless.
     public var epoch: UInt64 { load(TagTableLayout.epochOffset) }
     /// CLOCK_BOOTTIME in ns of the last beat; 0: never.
     public var beat: UInt64 { load(TagTableLayout.beatOffset) }
+    /// CLOCK_BOOTTIME in ns at which the last covered probe of Redis was sent; embedded: the beat.
     public var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
+    /// Greatest position up to which every entry of the log is in the slots.
     public var applied: UInt64 { load(TagTableLayout.appliedOffset) }
+    /// Greatest position that this syncd did not apply itself.
     public var horizon: UInt64 { load(TagTableLayout.horizonOffset) }
+    /// The log that the positions belong to.
     public var incarnation: Incarnation {
         Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
     }
@@ -171,12 +179,19 @@ public final class TagTable: Sendable {
         for tag in tags { raise(TagHash.tag(tag), to: position) }
     }
 
+    /// Stores the state.
     public func setState(_ state: SyncState) { store(state.rawValue, TagTableLayout.stateOffset) }
+    /// Stores the epoch.
     public func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
+    /// Stores the time of a beat, sampled before what it vouches for was looked at.
     public func setBeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.beatOffset) }
+    /// Stores the time at which a covered probe was sent.
     public func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
+    /// Stores the applied position, after the slots that it speaks of.
     public func setApplied(_ position: UInt64) { store(position, TagTableLayout.appliedOffset) }
+    /// Stores the horizon.
     public func setHorizon(_ position: UInt64) { store(position, TagTableLayout.horizonOffset) }
+    /// Stores the incarnation, as two numbers.
     public func setIncarnation(_ incarnation: Incarnation) {
         store(incarnation.high, TagTableLayout.incarnationHighOffset)
         store(incarnation.low, TagTableLayout.incarnationLowOffset)
@@ -206,6 +221,7 @@ public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
     case otherLayout(version: UInt64)
     case tooShort(bytes: Int)
 
+    /// What is wrong and what helps.
     public var description: String {
         switch self {
         case .notATable: "the file is not a syncd tag table"
@@ -218,9 +234,12 @@ public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
 
 /// The random id of a log. Another incarnation is another log, and positions of the two don't compare.
 public struct Incarnation: Sendable, Hashable {
+    /// The first 16 hexadecimal digits.
     public var high: UInt64
+    /// The last 16 hexadecimal digits.
     public var low: UInt64
 
+    /// From two halves.
     public init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
