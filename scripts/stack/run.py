@@ -4,6 +4,7 @@ import fcntl
 import http.client
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -125,17 +126,16 @@ class Run:
 
     def explain(self):
         settings = self.settings
-        shown = os.path.relpath(self.socket) if not self.short_directory else self.socket
-        port = settings.port
+        workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
         self.host.say(f"""
-  API      {self.url}  ({settings.workers} workers)
-  syncd    {shown}  (pid {self.syncd.pid})
+  API      {self.url}  ({workers})
+  syncd    {self.socket}  (pid {self.syncd.pid})
   MongoDB  {self.database}
   Redis    {self.redis}
 
 Things to try, in another terminal:
 
-  export SYNCD_SOCKET={shown}
+  export SYNCD_SOCKET={shlex.quote(self.socket)}
 
   # Create a user: every worker logs the event here.
   curl -s {self.url}/api/users -H 'Content-Type: application/json' \\
