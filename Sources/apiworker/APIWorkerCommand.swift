@@ -12,7 +12,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
         discussion: """
             One worker per CPU core; all listen on one port. Everything can be set by the environment, by a file of \
             KEY=value lines (--config, and .env in the working directory) or here; this beats the environment, which \
-            beats the files.
+            beats the files. SIGHUP reads the log level again. SIGTERM and SIGINT end the worker when what is under \
+            way is answered; a second one ends it at once.
 
             """ + WorkerConfiguration.keys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"),
         version: Version.current)
@@ -27,6 +28,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
     @Option(name: .customLong("worker-l1-bytes"), help: "Bytes for the worker's own cache (WORKER_L1_BYTES).")
     var l1Bytes: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
+    @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
     /// What was given here, by the keys' names.
     private var given: [String: String] {
@@ -34,6 +36,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
             (WorkerConfiguration.portKey, port), (WorkerConfiguration.hostKey, host),
             (WorkerConfiguration.databaseKey, databaseURL), (WorkerConfiguration.originsKey, origins),
             (.syncdSocket, socket), (WorkerConfiguration.l1Key, l1Bytes), (.logLevel, logLevel),
+            (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }
@@ -41,8 +44,14 @@ struct APIWorkerCommand: AsyncParsableCommand {
     func run() async throws {
         do {
             let settings = try Settings(commandLine: given, configFile: config)
-            ProcessLog.bootstrap(label: "apiworker", level: try settings.logLevel())
-            try await Worker(try WorkerConfiguration.read(settings), logger: Logger(label: "apiworker")).run()
+            ProcessLog.bootstrap(label: "apiworker", level: try settings.logLevel(), format: try settings.logFormat())
+            let worker = try Worker(
+                try WorkerConfiguration.read(settings, sockets: try InheritedSockets()), manager: ServiceManager(),
+                logger: Logger(label: "apiworker"))
+            let (given, config) = (given, config)
+            try await worker.run { () throws(ConfigurationError) in
+                try Settings(commandLine: given, configFile: config).logLevel()
+            }
         } catch let error as ConfigurationError {
             StandardError.write("apiworker: \(error)\n")
             throw ExitCode(ExitStatus.configuration.rawValue)

@@ -10,10 +10,11 @@ struct Worker {
     private let services: [any Service]
     private let operations: MongoOperations
     private let group: MultiThreadedEventLoopGroup
+    private let manager: ServiceManager
     private let logger: Logger
 
     /// - Throws: `DB_URL` can't be used.
-    init(_ configuration: WorkerConfiguration, logger: Logger) throws(ConfigurationError) {
+    init(_ configuration: WorkerConfiguration, manager: ServiceManager, logger: Logger) throws(ConfigurationError) {
         guard let uri = MongoURI(configuration.databaseURL), let pool = MongoClientPool(uri) else {
             throw ConfigurationError(
                 WorkerConfiguration.databaseKey, value: configuration.databaseURL, problem: "is no connection string",
@@ -24,6 +25,7 @@ struct Worker {
         let eventLoop = group.any()
         let worker = WorkerIdentity()
         let limits = HTTPLimits()
+        self.manager = manager
         self.logger = logger
         operations = MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger)
         let store = UserStore(operations: operations)
@@ -42,23 +44,62 @@ struct Worker {
                 state: WorkerState(worker: worker, cache: cache, operations: operations), bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(
-            address: .host(configuration.host, port: configuration.port), limits: limits, worker: worker,
+            address: configuration.inheritedSocket.map { .inherited($0) }
+                ?? .host(configuration.host, port: configuration.port),
+            limits: limits, worker: worker,
             eventLoop: eventLoop, logger: logger, respond: { request, _ in await responder.respond(to: request) },
-            onListening: { logger.notice("Worker \(worker.text) started on port \($0)") })
+            onListening: {
+                logger.notice("Worker \(worker.text) started on port \($0)")
+                manager.notify(.ready, isWaiting: true)
+            })
         // They are stopped in the opposite order: first no more requests, last the connection to syncd.
         services = [
             CacheConnection(cache: cache), EventLog(cache: cache, worker: worker, logger: logger),
-            FigureReports(cache: cache, requests: requests),
+            FigureReports(cache: cache, requests: requests), ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
         ]
     }
 
-    /// Serves until SIGTERM or SIGINT.
-    func run() async throws {
-        let services = ServiceGroup(
-            services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
-        try await services.run()
+    /// Serves until SIGTERM or SIGINT: then requests may finish. A second one cuts them.
+    ///
+    /// - Parameter reload: reads the log level again, for SIGHUP.
+    func run(reload: @escaping @Sendable () throws(ConfigurationError) -> Logger.Level) async throws {
+        let services = ServiceGroup(services: services, logger: logger)
+        let serving = Task { try await services.run() }
+        let signals = ProcessSignals { request in
+            switch request {
+            case .shutdown(.drain, let reason):
+                logger.notice("Worker is stopping", metadata: ["reason": "\(reason)"])
+                manager.notify(.stopping, .status("stopping: requests may finish"), isWaiting: true)
+                Task { await services.triggerGracefulShutdown() }
+            case .shutdown(.immediate, let reason):
+                logger.notice("Worker is stopping at once", metadata: ["reason": "\(reason)"])
+                serving.cancel()
+            case .reload: self.reload(reload)
+            }
+        }
+        let watchdog = Watchdog()?.start(on: group.any(), manager: manager)
+        do {
+            try await serving.value
+        } catch is CancellationError {
+            // The second signal.
+        }
+        signals.cancel()
+        watchdog?.cancel()
         await operations.shutDown()
         try await group.shutdownGracefully()
+    }
+
+    /// A configuration that can't be used changes nothing.
+    private func reload(_ read: () throws(ConfigurationError) -> Logger.Level) {
+        manager.notify(.reloadingNow, isWaiting: true)
+        do {
+            let level = try read()
+            ProcessLog.setLevel(level)
+            logger.notice("Configuration reloaded", metadata: ["log-level": "\(level)"])
+        } catch {
+            logger.error("The configuration was not reloaded", metadata: ["error": "\(error)"])
+        }
+        manager.notify(.ready, isWaiting: true)
     }
 }

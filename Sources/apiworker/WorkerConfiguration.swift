@@ -11,6 +11,8 @@ struct WorkerConfiguration: Sendable {
     /// `nil`: no syncd, hence no cache.
     var socketPath: String?
     var l1Bytes: Int
+    /// A listening socket that the service manager handed over; `nil`: host and port count.
+    var inheritedSocket: Int32?
 
     static let portKey = ConfigurationKey("PORT", default: "3001", help: "Port of the HTTP API; workers share it.")
     static let hostKey = ConfigurationKey("HOST", default: "0.0.0.0", help: "Address of the HTTP API.")
@@ -23,19 +25,25 @@ struct WorkerConfiguration: Sendable {
         "WORKER_L1_BYTES", default: String(64 << 20), help: "Bytes for the cache in the worker's own memory.")
 
     /// Everything that can be set.
-    static let keys = [portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, .logLevel]
+    static let keys = [portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, .logLevel, .logFormat]
 
     /// What an address of a Unix socket may have.
     private static let maximumSocketPath = 103
 
-    static func read(_ settings: Settings) throws(ConfigurationError) -> WorkerConfiguration {
+    /// `FileDescriptorName=` of the socket that is handed over.
+    static let socketName = "http"
+
+    static func read(
+        _ settings: Settings, sockets: InheritedSockets
+    ) throws(ConfigurationError) -> WorkerConfiguration {
         WorkerConfiguration(
             host: try host(settings),
             port: try settings.integer(portKey, in: 0...65_535),
             databaseURL: try settings.required(databaseKey),
             origins: try origins(try settings.string(originsKey) ?? ""),
             socketPath: try socketPath(settings),
-            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)))
+            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)),
+            inheritedSocket: try sockets.listener(named: socketName, kind: .internet))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {

@@ -21,6 +21,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var requestsInProgress = 0
     /// No further request is accepted.
     private var isLast = false
+    /// The process is ending: the next response says that the connection closes.
+    private var isQuiescing = false
     /// What is to be written after the responses in progress.
     private var rejection: HTTPResponseStatus?
     /// The last response is written; what still arrives is dropped.
@@ -110,8 +112,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
         case is ChannelShouldQuiesceEvent:
-            isLast = true
-            if requestsInProgress == 0, rejection == nil { context.close(promise: nil) }
+            isQuiescing = true
+            if requestsInProgress == 0, rejection == nil, !isLast { closeUnlessAsked(context) }
         case ChannelEvent.inputClosed:
             failIncompleteRequest(context)
             if isLingering { context.close(promise: nil) } else { context.fireUserInboundEventTriggered(event) }
@@ -126,7 +128,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         case .head(var head) where head.status.code >= 200:
             if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
                 isLast = true
-            } else if isLast, requestsInProgress == 1 {
+            } else if isLast || isQuiescing, requestsInProgress == 1 {
+                isLast = true
                 head.headers.replaceOrAdd(name: "connection", value: "close")
             }
             context.write(wrapOutboundOut(.head(head)), promise: promise)
@@ -134,7 +137,14 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             context.write(data, promise: promise)
             requestsInProgress -= 1
             guard requestsInProgress == 0 else { return }
-            if rejection != nil { writeRejection(context) } else if isLast { linger(context) }
+            if rejection != nil {
+                writeRejection(context)
+            } else if isLast {
+                linger(context)
+            } else if isQuiescing {
+                // The client was not told that the connection closes: it may have sent the next request already.
+                closeUnlessAsked(context)
+            }
         case .head, .body: context.write(data, promise: promise)
         }
     }
@@ -169,6 +179,18 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     // MARK: Ends
+
+    /// Closes an idle connection of a process that is ending, unless a request comes in time.
+    private func closeUnlessAsked(_ context: ChannelHandlerContext) {
+        let this = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: limits.lastRequest) {
+            let connection = this.value
+            guard connection.requestsInProgress == 0, connection.deadlines.phase == .idle, !connection.isLast else {
+                return
+            }
+            connection.context?.close(promise: nil)
+        }
+    }
 
     /// Says that nothing more is coming, and gives the client time to read what came.
     private func linger(_ context: ChannelHandlerContext) {

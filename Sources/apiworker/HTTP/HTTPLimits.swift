@@ -19,6 +19,9 @@ struct HTTPLimits: Sendable {
     /// How long a closed connection still takes what the client was sending. Closing at once would reset it, and the
     /// last response could get lost.
     var linger: TimeAmount = .seconds(1)
+    /// How long a connection without a request is kept after the process was asked to end: a request that was on its
+    /// way is still answered, and its client told to close.
+    var lastRequest: TimeAmount = .seconds(1)
     /// How long requests may go on after the process was asked to end.
     var grace: TimeAmount = .seconds(10)
 }

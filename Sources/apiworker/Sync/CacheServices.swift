@@ -1,5 +1,6 @@
 import IPC
 import Logging
+import ProcessSupport
 import ServiceLifecycle
 import Synchronization
 
@@ -54,8 +55,17 @@ struct FigureReports: Service {
 
     func run() async {
         await cancelWhenGracefulShutdown {
+            let core = ProcessorAffinity.onlyCore.map { [ReportField("core", $0)] } ?? []
+            var (before, then) = (requests.current, ContinuousClock.now)
             while !Task.isCancelled {
-                cache.report([.httpRequests(requests.current)])
+                let (count, now) = (requests.current, ContinuousClock.now)
+                let perSecond = max(0, Double(count - before)) / max(0.001, (now - then) / .seconds(1))
+                (before, then) = (count, now)
+                cache.report(
+                    core + [
+                        ReportField("http-requests", count),
+                        ReportField("http-requests-per-s", Int(perSecond.rounded())),
+                    ])
                 try? await Task.sleep(for: Self.interval)
             }
         }
@@ -63,7 +73,7 @@ struct FigureReports: Service {
 }
 
 extension ReportField {
-    fileprivate static func httpRequests(_ count: Int) -> ReportField {
-        ReportField(name: .init(string: "http-requests"), value: .init(string: String(count)))
+    fileprivate init(_ name: String, _ number: Int) {
+        self.init(name: .init(string: name), value: .init(string: String(number)))
     }
 }
