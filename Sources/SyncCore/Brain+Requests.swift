@@ -161,6 +161,7 @@ extension Brain {
     private mutating func publish(
         _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
     ) {
+        if publishBridged(client, id, event, now: now, effects: &effects) { return }
         guard configuration.mode == .redis, log.state == .attached, isUpstreamConnected else {
             effects.append(.reply(client, id, .integer(relay(event, effects: &effects))))
             return
@@ -210,6 +211,7 @@ extension Brain {
         }
         effects.append(
             .reply(client, id, .subscriptions(kind == .channel ? .subscribe : .patternSubscribe, changes)))
+        if kind == .channel { first.removeAll { isBridged($0) } }
         if !first.isEmpty, configuration.mode == .redis {
             effects.append(.upstream(kind == .channel ? .subscribe(first) : .patternSubscribe(first)))
         }
@@ -246,6 +248,7 @@ extension Brain {
     private func unsubscribeUpstream(
         _ names: [ByteBuffer], _ kind: Subscriptions.Kind, effects: inout [Effect]
     ) {
+        let names = kind == .channel ? names.filter { !isBridged($0) } : names
         guard !names.isEmpty, configuration.mode == .redis else { return }
         effects.append(.upstream(kind == .channel ? .unsubscribe(names) : .patternUnsubscribe(names)))
     }

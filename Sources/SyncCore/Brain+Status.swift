@@ -65,6 +65,7 @@ extension Brain {
             StatusField("invalidations-in", .number(figures.invalidationsIn)),
             StatusField("invalidations-out", .number(figures.invalidationsOut)),
             StatusField("deferred", .number(figures.deferred)),
+            StatusField("bridged", .number(figures.bridged)),
             StatusField("latency-p50-us", .number(latency[0])),
             StatusField("latency-p99-us", .number(latency[1])),
             StatusField("latency-max-us", .number(latency[2])),

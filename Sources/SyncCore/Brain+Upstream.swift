@@ -13,7 +13,8 @@ extension Brain {
             endLookups(now: now, effects: &effects)
             endPublishes(effects: &effects)
         case .subscriptionConnected(let identity):
-            let channels = subscriptions.allChannels
+            feed.interrupted(last: log.nextID)
+            let channels = subscriptions.allChannels.filter { !isBridged($0) }
             let patterns = subscriptions.allPatterns
             if !channels.isEmpty { effects.append(.upstream(.subscribe(channels))) }
             if !patterns.isEmpty { effects.append(.upstream(.patternSubscribe(patterns))) }
@@ -22,12 +23,16 @@ extension Brain {
             }
         case .subscriptionDisconnected: log.subscriptionIdentity = nil  // What is missed meanwhile shows in the probes.
         case .published(let incarnation, let entry):
+            feed.entryCame(entry, isOurs: incarnation == log.incarnation, last: log.nextID)
             withLog(now: now, effects: &effects) { log, logEffects in
                 log.published(incarnation, entry, now: now, effects: &logEffects)
             }
         case .publishedUnreadable:
+            feed.interrupted(last: log.nextID)
             withLog(now: now, effects: &effects) { log, logEffects in log.publishedUnreadable(effects: &logEffects) }
         case .message(let event):
+            // The invalidation first: who hears of the event may read at once.
+            bridge(event, now: now, effects: &effects)
             for client in subscriptions.listeners(event.channel) { effects.append(.push(client, .message(event))) }
         case .patternMessage(let pattern, let event):
             for client in subscriptions.listeners(pattern: pattern) {
@@ -57,6 +62,9 @@ extension Brain {
                 effects.append(.reply(publish.client, publish.request, .integer(count)))
             }
             return
+        }
+        if case .probed(let incarnation, let position) = reply, incarnation == log.incarnation {
+            feed.probed(id, position: position)
         }
         withLog(now: now, effects: &effects) { log, logEffects in
             log.replied(id, reply, now: now, effects: &logEffects)

@@ -17,10 +17,12 @@ package struct BrainConfiguration: Sendable {
     /// The channel on which the server publishes the log's entries. No client may speak or listen there: a forged
     /// entry would be believed, and the end of a client's subscription would end syncd's own.
     package var logChannel: ByteBuffer?
+    /// What the events of other programs invalidate.
+    package var bridge: BridgeRules
 
     package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
-        isTableNew: Bool, logChannel: ByteBuffer? = nil
+        isTableNew: Bool, logChannel: ByteBuffer? = nil, bridge: BridgeRules = .none
     ) {
         self.mode = mode
         self.limits = limits
@@ -29,6 +31,7 @@ package struct BrainConfiguration: Sendable {
         self.journalPath = journalPath
         self.isTableNew = isTableNew
         self.logChannel = logChannel
+        self.bridge = bridge
     }
 }
 
@@ -37,7 +40,7 @@ package struct BrainConfiguration: Sendable {
 ///
 /// It is made of smaller machines, each for one thing: ``InvalidationLog`` knows what has been invalidated and
 /// whether that can be relied on, ``LoadTable`` who loads and who waits, ``Subscriptions`` who listens,
-/// ``JournalPass`` what of the journal is in the log.
+/// ``JournalPass`` what of the journal is in the log, ``BridgeFeed`` which events are other programs'.
 package struct Brain: ~Copyable {
     let configuration: BrainConfiguration
     private(set) var limits: Limits
@@ -45,6 +48,7 @@ package struct Brain: ~Copyable {
     var log: InvalidationLog
     var loads: LoadTable
     var subscriptions = Subscriptions()
+    var feed = BridgeFeed()
     var journal = JournalPass()
     /// L2 without Redis.
     var cache: SieveCache<ByteBuffer, CachedEntry>
@@ -94,6 +98,7 @@ package struct Brain: ~Copyable {
         var invalidationsIn: UInt64 = 0
         var invalidationsOut: UInt64 = 0
         var deferred: UInt64 = 0
+        var bridged: UInt64 = 0
     }
 
     /// Takes the table over: from here on nobody believes what an earlier syncd vouched for.
@@ -210,12 +215,21 @@ package struct Brain: ~Copyable {
         case .committed(.client(let client, let request), let position):
             acknowledge(client, request, .integer(position), now: now, effects: &effects)
         case .committed(.journal(let file), _): journalCommitted(file, now: now, effects: &effects)
-        case .deferred(.client(let client, let request), let tags, let event):
+        case .committed(.publisher(let client, let request, let channel), _):
+            acknowledge(client, request, .integer(receivers(channel)), now: now, effects: &effects)
+        case .committed(.bridge, _): break
+        case .deferred(.journal, _, _): journal.abort()
+        case .deferred(let requester, let tags, let event):
             figures.deferred += 1
             owe(tags, effects: &effects)
-            if let event { _ = relay(event, effects: &effects) }
-            acknowledge(client, request, .simple(.deferred), now: now, effects: &effects)
-        case .deferred(.journal, _, _): journal.abort()
+            let count = event.map { relay($0, effects: &effects) } ?? 0
+            switch requester {
+            case .client(let client, let request):
+                acknowledge(client, request, .simple(.deferred), now: now, effects: &effects)
+            case .publisher(let client, let request, _):
+                acknowledge(client, request, .integer(count), now: now, effects: &effects)
+            case .bridge, .journal: break
+            }
         case .applied(let entry):
             figures.invalidationsOut += 1
             pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), effects: &effects)

@@ -6,6 +6,10 @@ import NIOCore
 enum AppendRequester: Sendable, Hashable {
     case client(ClientID, RequestID)
     case journal(file: String)
+    /// PUBLISH on a channel of the event bridge's rules.
+    case publisher(ClientID, RequestID, channel: ByteBuffer)
+    /// An event of another program; without a name, it is appended whoever else has done so.
+    case bridge(BridgedEvent?)
 }
 
 /// What the log wants done, or makes known to the brain.
@@ -224,6 +228,7 @@ struct InvalidationLog {
         append.isSent = true
         append.appliedThen = applied
         appends[id] = append
+        let bridged: BridgedEvent? = if case .bridge(let name) = append.requester { name } else { nil }
         effects.append(
             .upstream(
                 .append(
@@ -233,7 +238,7 @@ struct InvalidationLog {
                         body: LogEntryBody(
                             origin: origin, nonce: append.nonce, eventChannel: append.event?.channel,
                             tags: append.tags),
-                        eventPayload: append.event?.payload))))
+                        eventPayload: append.event?.payload, bridged: bridged))))
     }
 
     /// Sends what waits for a proof. Ids ascend in the order of the requests.
@@ -259,6 +264,8 @@ struct InvalidationLog {
             arrived(LogEntry(position: position, body: body), now: now, effects: &effects)
             latency.add(now &- append.startedAt)
             effects.append(.committed(append.requester, position: position))
+        case .alreadyBridged(let incarnation) where incarnation == self.incarnation:
+            break  // Its entry was published after the event, so it comes, or a probe shows that it is missing.
         case .appended:
             // The log was gone and this append made a new one: its event is published, its tags are not safe.
             deferred(append, event: nil, effects: &effects)

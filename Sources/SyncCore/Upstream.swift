@@ -53,12 +53,19 @@ package struct AppendCommand: Sendable, Hashable {
     package var body: LogEntryBody
     /// Payload for `body.eventChannel`.
     package var eventPayload: ByteBuffer?
+    /// The event of another program that it is for. If the server has taken an append with this name and the same
+    /// tags a short while ago, it does not append, and answers ``UpstreamReply/alreadyBridged(_:)``.
+    package var bridged: BridgedEvent?
 
-    package init(incarnation: Incarnation, fresh: Incarnation, body: LogEntryBody, eventPayload: ByteBuffer?) {
+    package init(
+        incarnation: Incarnation, fresh: Incarnation, body: LogEntryBody, eventPayload: ByteBuffer?,
+        bridged: BridgedEvent? = nil
+    ) {
         self.incarnation = incarnation
         self.fresh = fresh
         self.body = body
         self.eventPayload = eventPayload
+        self.bridged = bridged
     }
 }
 
@@ -143,6 +150,8 @@ package enum UpstreamReply: Sendable, Hashable {
     case appended(Incarnation, position: UInt64)
     /// Not appended: the log has another incarnation.
     case otherIncarnation(Incarnation?)
+    /// Not appended: this log has it, by another host or by an earlier try.
+    case alreadyBridged(Incarnation)
     case probed(Incarnation?, position: UInt64)
     case entries([LogEntry])
     /// The log's incarnation and position after the attempt, whoever won.

@@ -52,7 +52,8 @@ final class Daemon {
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
                 isTableNew: isTableNew,
                 logChannel: configuration.mode == .redis
-                    ? RedisKeys(namespace: configuration.namespace).logChannel : nil),
+                    ? RedisKeys(namespace: configuration.namespace).logChannel : nil,
+                bridge: configuration.bridge),
             table: table, random: SystemRandomNumberGenerator(), now: startedAt)
     }
 
@@ -67,8 +68,7 @@ final class Daemon {
         guard let endpoint = configuration.endpoint else { return }
         let upstream = RedisUpstream(
             endpoint: endpoint, tls: configuration.tls, keys: RedisKeys(namespace: configuration.namespace),
-            eventLoop: eventLoop,
-            logger: logger
+            bridgedChannels: configuration.bridge.channels, eventLoop: eventLoop, logger: logger
         ) { [weak self] event in
             self?.upstreamEvent(event)
         }

@@ -16,6 +16,8 @@ struct DaemonConfiguration: Sendable {
     var slotBits: Int
     /// A listening socket at `paths.socket` that the service manager handed over; `nil` if the daemon makes its own.
     var inheritedSocket: Int32?
+    /// What the events of other programs invalidate.
+    var bridge: BridgeRules
     /// Which layers gave something, for STATUS.
     var source: String
 }
@@ -41,9 +43,16 @@ enum SyncdConfiguration {
     static let slotBits = ConfigurationKey(
         "SYNCD_TABLE_BITS", option: "--table-bits", default: "20",
         help: "the tag table has 2^bits slots, 16 to 24")
+    static let bridge = ConfigurationKey(
+        "SYNCD_BRIDGE", option: "--bridge", default: "true",
+        help: "events of other programs invalidate; false: only what workers and INVALIDATE say counts")
+    static let bridgeRules = ConfigurationKey(
+        "SYNCD_BRIDGE_RULES", option: "--bridge-rules", default: BridgeRules.defaultText,
+        help: "what they invalidate: channel tag{field}… ; … (docs/event-bridge.md)")
 
     static let keys =
-        [socket, redisEnabled, redisURL] + TLSSettings.keys + [namespace, slotBits, .logLevel, .logFormat]
+        [socket, redisEnabled, redisURL] + TLSSettings.keys
+        + [namespace, slotBits, bridge, bridgeRules, .logLevel, .logFormat]
 
     /// The key of an adjustable limit.
     static func key(_ limit: Limits.Adjustable) -> ConfigurationKey {
@@ -67,6 +76,7 @@ enum SyncdConfiguration {
             limits: try readLimits(settings),
             slotBits: try settings.integer(slotBits, in: TagTableLayout.slotBitsRange),
             inheritedSocket: try inherited(sockets, path: paths.socket),
+            bridge: try readBridge(settings),
             source: settings.source)
     }
 
@@ -94,6 +104,18 @@ enum SyncdConfiguration {
             )
         }
         return descriptor
+    }
+
+    private static func readBridge(_ settings: Settings) throws -> BridgeRules {
+        guard try settings.flag(bridge) else { return .none }
+        let text = try settings.required(bridgeRules)
+        do {
+            return try BridgeRules(text: text)
+        } catch {
+            throw ConfigurationError(
+                bridgeRules, value: text, problem: "cannot be read: \(error)",
+                remedy: "write rules as in docs/event-bridge.md, separated by semicolons")
+        }
     }
 
     private static func readNamespace(_ settings: Settings) throws -> String {

@@ -25,7 +25,7 @@ final class BrainHarness {
 
     init(
         _ mode: LogMode, server: ModelServer? = nil, table: TagTable = .inMemory(), isTableNew: Bool = false,
-        limits: Limits = Limits(), now: UInt64 = 1_000_000_000_000, seed: UInt64 = 1
+        limits: Limits = Limits(), bridge: BridgeRules = .none, now: UInt64 = 1_000_000_000_000, seed: UInt64 = 1
     ) {
         self.now = now
         self.table = table
@@ -33,14 +33,16 @@ final class BrainHarness {
         brain = Brain(
             configuration: BrainConfiguration(
                 mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j",
-                isTableNew: isTableNew),
+                isTableNew: isTableNew, bridge: bridge),
             table: table, random: SeededRandom(seed: seed), now: now)
         beat()
     }
 
     /// A harness that is attached to a fresh server.
-    static func attached(_ server: ModelServer, table: TagTable = .inMemory(), seed: UInt64 = 1) -> BrainHarness {
-        let harness = BrainHarness(.redis, server: server, table: table, seed: seed)
+    static func attached(
+        _ server: ModelServer, table: TagTable = .inMemory(), bridge: BridgeRules = .none, seed: UInt64 = 1
+    ) -> BrainHarness {
+        let harness = BrainHarness(.redis, server: server, table: table, bridge: bridge, seed: seed)
         harness.connect()
         harness.settle()
         #expect(harness.state == .attached)

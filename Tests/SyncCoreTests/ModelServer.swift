@@ -19,8 +19,12 @@ final class ModelServer {
     var isRestless = false
     private(set) var replacements = 0
     private(set) var reconnects = 0
-    /// What was published on the log channel and not yet delivered.
+    /// What was published on the log channel, and on those of ``listened``, and not yet delivered.
     var publications: [UpstreamEvent] = []
+    /// Channels of events that the hosts have subscribed.
+    var listened: [ByteBuffer] = []
+    /// Tags of the events of other programs that are in the log.
+    var bridged: [BridgedEvent: [ByteBuffer]] = [:]
 
     private var rawRecord: ByteBuffer? {
         record.map { ByteBuffer(string: "\($0.incarnation.description) \($0.identity?.runID ?? "-")") }
@@ -54,6 +58,12 @@ final class ModelServer {
         let entry = LogEntry(position: position, body: body)
         entries.append(entry)
         if isPublished, let record { publications.append(.published(record.incarnation, entry)) }
+    }
+
+    /// Publishes an event as any program does.
+    func publish(_ channel: String, _ payload: String) {
+        let event = Event(channel: ByteBuffer(string: channel), payload: ByteBuffer(string: payload))
+        if listened.contains(event.channel) { publications.append(.message(event)) }
     }
 
     func execute(_ command: UpstreamCommand) -> UpstreamEvent? {
@@ -95,10 +105,17 @@ final class ModelServer {
         guard let record, record.incarnation == append.incarnation || record.incarnation == append.fresh else {
             return .otherIncarnation(record?.incarnation)
         }
+        if let name = append.bridged {
+            if bridged[name] == append.body.tags { return .alreadyBridged(record.incarnation) }
+            bridged[name] = append.body.tags
+        }
         position += 1
         let entry = LogEntry(position: position, body: append.body)
         entries.append(entry)
         publications.append(.published(record.incarnation, entry))
+        if let channel = append.body.eventChannel, listened.contains(channel) {
+            publications.append(.message(Event(channel: channel, payload: append.eventPayload ?? ByteBuffer())))
+        }
         return .appended(record.incarnation, position: position)
     }
 

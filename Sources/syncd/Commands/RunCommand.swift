@@ -28,6 +28,8 @@ struct RunCommand: AsyncParsableCommand {
     var redisTLSServerName: String?
     @Option(help: "Prefix of the keys in Redis (SYNCD_NAMESPACE).") var namespace: String?
     @Option(help: "The tag table has 2^bits slots (SYNCD_TABLE_BITS).") var tableBits: String?
+    @Option(help: "false: events of other programs invalidate nothing (SYNCD_BRIDGE).") var bridge: String?
+    @Option(help: "What they invalidate (SYNCD_BRIDGE_RULES).") var bridgeRules: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
     @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
@@ -37,7 +39,8 @@ struct RunCommand: AsyncParsableCommand {
             (SyncdConfiguration.redisURL, redisURL), (TLSSettings.caFileKey, redisTLSCAFile),
             (TLSSettings.certificateFileKey, redisTLSCertificateFile), (TLSSettings.keyFileKey, redisTLSKeyFile),
             (TLSSettings.serverNameKey, redisTLSServerName), (SyncdConfiguration.namespace, namespace),
-            (SyncdConfiguration.slotBits, tableBits), (.logLevel, logLevel), (.logFormat, logFormat),
+            (SyncdConfiguration.slotBits, tableBits), (SyncdConfiguration.bridge, bridge),
+            (SyncdConfiguration.bridgeRules, bridgeRules), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }

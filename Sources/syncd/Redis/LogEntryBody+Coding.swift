@@ -14,6 +14,14 @@ extension LogEntryBody {
         return writer.buffer
     }
 
+    /// The tags alone, in the same form.
+    func encodedTags() -> ByteBuffer {
+        var writer = RESPWriter(version: .v2)
+        writer.arrayHeader(tags.count)
+        for tag in tags { writer.bulkString(tag) }
+        return writer.buffer
+    }
+
     /// `nil` for anything that `encoded()` does not make.
     init?(encoded bytes: ByteBuffer) {
         var decoder = CommandDecoder(limits: WireLimits())

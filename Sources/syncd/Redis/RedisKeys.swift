@@ -1,5 +1,6 @@
 import IPCWire
 import NIOCore
+import SyncCore
 
 /// The names in Redis. All keys share one hash tag, so that they live on one node of a cluster.
 struct RedisKeys: Sendable {
@@ -9,6 +10,7 @@ struct RedisKeys: Sendable {
     /// The channel on which entries are published.
     let logChannel: ByteBuffer
     private let valuePrefix: ByteBuffer
+    private let bridgedPrefix: ByteBuffer
 
     init(namespace: String) {
         func name(_ suffix: String) -> ByteBuffer { ByteBuffer(string: "{\(namespace)}:\(suffix)") }
@@ -17,11 +19,19 @@ struct RedisKeys: Sendable {
         stream = name("stream")
         logChannel = name("log")
         valuePrefix = name("v:")
+        bridgedPrefix = name("bridged:")
     }
 
     func value(_ key: ByteBuffer) -> ByteBuffer {
         var name = valuePrefix
         name.writeImmutableBuffer(key)
+        return name
+    }
+
+    /// Where it is remembered that an event of another program is in the log.
+    func bridged(_ event: BridgedEvent) -> ByteBuffer {
+        var name = bridgedPrefix
+        name.writeString("\(event.base)-\(event.ordinal)")
         return name
     }
 }

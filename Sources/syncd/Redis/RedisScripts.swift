@@ -13,6 +13,9 @@ extension RedisScript {
     /// body, log channel, MAXLEN, and optionally event channel and payload.
     /// Returns {1, incarnation, position}, or {0, other incarnation}.
     ///
+    /// For an event of another program there is no event to publish; a fourth key remembers it, and ARGV 8 and 9 are
+    /// its tags and for how long (ms). Returns {2, incarnation} if it is in the log already.
+    ///
     /// XADD comes first and PUBLISH last: Lua keeps earlier writes when a later call fails, and a superfluous
     /// invalidation is harmless. Positions stay text: Lua writes numbers above 1e14 as 1e+14.
     static let append = RedisScript(
@@ -31,6 +34,7 @@ extension RedisScript {
         if record then
           incarnation = string.match(record, '^(%x+) ')
           if incarnation ~= ARGV[1] then return {0, incarnation or ''} end
+          if KEYS[4] and redis.pcall('GET', KEYS[4]) == ARGV[8] then return {2, incarnation} end
         else
           incarnation = ARGV[2]
           if k3 == 'stream' then
@@ -54,7 +58,11 @@ extension RedisScript {
           redis.call('SET', KEYS[1], incarnation .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
         end
         redis.call('PUBLISH', ARGV[6], incarnation .. ' ' .. position .. ' ' .. ARGV[5])
-        if ARGV[8] then redis.call('PUBLISH', ARGV[8], ARGV[9]) end
+        if KEYS[4] then
+          redis.pcall('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
+        elseif ARGV[8] then
+          redis.call('PUBLISH', ARGV[8], ARGV[9])
+        end
         return {1, incarnation, position}
         """)
 

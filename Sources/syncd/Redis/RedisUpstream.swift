@@ -7,6 +7,7 @@ import SyncCore
 /// subscriptions, each kept up by itself. Takes the brain's commands, delivers its events, decides nothing.
 final class RedisUpstream {
     private let keys: RedisKeys
+    private let bridgedChannels: [ByteBuffer]
     private let endpoint: RedisEndpoint
     private let eventLoop: any EventLoop
     private let logger: Logger
@@ -26,16 +27,20 @@ final class RedisUpstream {
 
     /// Entries kept in the stream, about.
     private static let retainedEntries = "100000"
+    /// How long an event of another program is remembered: a host that lags behind the first one by more appends
+    /// for it once more, which is harmless.
+    private static let bridgedMilliseconds = "10000"
     /// One of so many probes asks for the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
 
     init(
-        endpoint: RedisEndpoint, tls: TLSSettings? = nil, keys: RedisKeys, eventLoop: any EventLoop, logger: Logger,
-        deliver: @escaping (UpstreamEvent) -> Void
+        endpoint: RedisEndpoint, tls: TLSSettings? = nil, keys: RedisKeys, bridgedChannels: [ByteBuffer],
+        eventLoop: any EventLoop, logger: Logger, deliver: @escaping (UpstreamEvent) -> Void
     ) {
         self.endpoint = endpoint
         self.keys = keys
+        self.bridgedChannels = bridgedChannels
         self.eventLoop = eventLoop
         self.logger = logger
         self.deliver = deliver
@@ -186,10 +191,11 @@ final class RedisUpstream {
 
     /// Runs a script by its name where the server knows it.
     private func run(
-        _ id: UpstreamID, _ script: RedisScript, _ arguments: [ByteBuffer],
+        _ id: UpstreamID, _ script: RedisScript, _ arguments: [ByteBuffer], key: ByteBuffer? = nil,
         _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
-        let tail = [.number(3), keys.incarnation, keys.position, keys.stream] + arguments
+        let names = [keys.incarnation, keys.position, keys.stream] + (key.map { [$0] } ?? [])
+        let tail = [.number(UInt64(names.count))] + names + arguments
         guard let connection else { return }
         guard let name = scripts.name(of: script) else {
             learnName(of: script, connection)
@@ -234,12 +240,15 @@ final class RedisUpstream {
         arguments += [append.body.encoded(), keys.logChannel, ByteBuffer(string: Self.retainedEntries)]
         if let channel = append.body.eventChannel, let payload = append.eventPayload {
             arguments += [channel, payload]
+        } else if append.bridged != nil {
+            arguments += [append.body.encodedTags(), ByteBuffer(string: Self.bridgedMilliseconds)]
         }
-        run(id, .append, arguments) { reply in
+        run(id, .append, arguments, key: append.bridged.map(keys.bridged)) { reply in
             guard case .array(let parts) = reply, parts.count >= 2, case .integer(let isAppended) = parts[0],
                 case .bulkString(let text) = parts[1]
             else { return nil }
             let incarnation = Incarnation(String(buffer: text))
+            if isAppended == 2, let incarnation { return .alreadyBridged(incarnation) }
             guard isAppended == 1 else { return .otherIncarnation(incarnation) }
             guard let incarnation, parts.count == 3, case .bulkString(let digits) = parts[2],
                 let position = RedisNumber.position(digits)
@@ -370,9 +379,11 @@ final class RedisUpstream {
 
     // MARK: Subscriptions
 
+    /// The log last: whoever sees one of its entries also sees the event that directly follows it.
     private func subscribeToLog(_ connection: RedisConnection) {
         connection.becomeSubscriber()
         refusedSubscriptions.removeAll()
+        changeSubscription("SUBSCRIBE", bridgedChannels)
         connection.sendSubscription([.word("SUBSCRIBE"), keys.logChannel]) { [weak connection] text in
             connection?.close(ConnectionLoss(redisError: text))
         }

@@ -1,0 +1,36 @@
+import IPCWire
+import NIOCore
+
+// The event bridge: what other programs publish on the channels of the rules invalidates as if a worker had written.
+extension Brain {
+    /// An event came from the server. If another program has published it, its tags are invalidated: by this host
+    /// or by another one that has seen it, once.
+    mutating func bridge(_ event: Event, now: UInt64, effects: inout [Effect]) {
+        guard feed.isForeign(event.channel), let tags = configuration.bridge.tags(for: event, limits: limits.wire)
+        else { return }
+        figures.bridged += 1
+        let name = feed.name()
+        withLog(now: now, effects: &effects) { log, logEffects in
+            log.append(tags: tags, event: nil, for: .bridge(name), now: now, effects: &logEffects)
+        }
+    }
+
+    /// PUBLISH by a client on a channel of the rules: the invalidation and the event go together, as in INVALIDATE,
+    /// so that no subscriber hears of a change that is not invalidated yet. Returns false without a rule.
+    mutating func publishBridged(
+        _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
+    ) -> Bool {
+        guard let tags = configuration.bridge.tags(for: event, limits: limits.wire) else { return false }
+        figures.bridged += 1
+        withLog(now: now, effects: &effects) { log, logEffects in
+            log.append(
+                tags: tags, event: event, for: .publisher(client, id, channel: event.channel), now: now,
+                effects: &logEffects)
+        }
+        if configuration.mode == .embedded { _ = relay(event, effects: &effects) }
+        return true
+    }
+
+    /// Channels that the upstream connection subscribes by itself, and keeps.
+    func isBridged(_ channel: ByteBuffer) -> Bool { configuration.bridge.rules.contains { $0.channel == channel } }
+}

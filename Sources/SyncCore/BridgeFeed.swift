@@ -1,0 +1,70 @@
+import NIOCore
+
+/// Names one event of another program. Hosts that saw the same messages name it alike.
+package struct BridgedEvent: Sendable, Hashable {
+    /// The log's position when the event was published, or a greater one.
+    package var base: UInt64
+    /// Its place among the bridged events since then, from 1.
+    package var ordinal: UInt64
+
+    package init(base: UInt64, ordinal: UInt64) {
+        self.base = base
+        self.ordinal = ordinal
+    }
+}
+
+/// Tells which messages of the subscription are events of other programs, and names them, so that of all hosts
+/// that see one of them only the first one's append goes into the log.
+///
+/// Both rest on the order of messages on one connection, which is the same on all of them:
+/// - An append publishes its log entry and directly after it its event. So the message that follows an entry which
+///   names an event is that event, and needs no invalidation more.
+/// - Hosts count events from the last log entry on. The append carries the position of that entry, the count, and
+///   the tags; the server remembers for a while which of these it has taken, and refuses the same once more.
+///
+/// Nothing is lost by that. Say the server refuses an append for an event M, because it has taken one with the same
+/// tags and base, at position q > base. Had M been published after q, then the entry q would have come before M,
+/// and M's base were at least q. So M came before q, and what M is about is invalidated by q. Where the base isn't
+/// known (on a new connection, until a probe that was sent on it is answered) an event has no name and every host
+/// appends for it.
+struct BridgeFeed: Sendable {
+    /// Channel of the event that the last message, a log entry, has named.
+    private var announced: ByteBuffer?
+    /// At least the position at which the next message will be published. Exact once an entry has come.
+    private var base: UInt64?
+    private var ordinal: UInt64 = 0
+    /// Probes with a greater id were sent after the base was lost.
+    private var lostAt: UpstreamID = 0
+
+    /// The order is broken: a new connection, or a message that cannot be read. `last` is the last command's id.
+    mutating func interrupted(last: UpstreamID) {
+        announced = nil
+        base = nil
+        ordinal = 0
+        lostAt = last
+    }
+
+    /// A log entry came. `isOurs`: of the log that this host appends to.
+    mutating func entryCame(_ entry: LogEntry, isOurs: Bool, last: UpstreamID) {
+        interrupted(last: last)
+        announced = entry.body.eventChannel
+        if isOurs { base = entry.position }
+    }
+
+    /// The position of our log was asked for with a command of this id. Entries that came since then have said more.
+    mutating func probed(_ id: UpstreamID, position: UInt64) {
+        if base == nil, id > lostAt { base = position }
+    }
+
+    /// An event came on a channel. Returns whether another program has published it.
+    mutating func isForeign(_ channel: ByteBuffer) -> Bool {
+        defer { announced = nil }
+        return announced != channel
+    }
+
+    /// The name of the event of another program that has just come.
+    mutating func name() -> BridgedEvent? {
+        ordinal += 1
+        return base.map { BridgedEvent(base: $0, ordinal: ordinal) }
+    }
+}
