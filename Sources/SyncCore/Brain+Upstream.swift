@@ -31,7 +31,7 @@ extension Brain {
             feed.interrupted(last: log.nextID)
             withLog(now: now, effects: &effects) { log, logEffects in log.publishedUnreadable(effects: &logEffects) }
         case .message(let event):
-            // The invalidation first: who hears of the event may read at once.
+            // The invalidation goes on its way before anybody here hears of the event.
             bridge(event, now: now, effects: &effects)
             for client in subscriptions.listeners(event.channel) { effects.append(.push(client, .message(event))) }
         case .patternMessage(let pattern, let event):

@@ -10,6 +10,8 @@ enum AppendRequester: Sendable, Hashable {
     case publisher(ClientID, RequestID, channel: ByteBuffer)
     /// An event of another program; without a name, it is appended whoever else has done so.
     case bridge(BridgedEvent?)
+
+    var isBridge: Bool { if case .bridge = self { true } else { false } }
 }
 
 /// What the log wants done, or makes known to the brain.
@@ -211,7 +213,9 @@ struct InvalidationLog {
         }
         // The journal's invalidations are what ends isolation, so they are tried also while isolated.
         let isOwed = if case .journal = requester { true } else { false }
-        guard state == .attached || (isOwed && phase == .proven), appends.count < limits.pendingAppends else {
+        guard state == .attached || requester.isBridge || (isOwed && phase == .proven),
+            appends.count < limits.pendingAppends
+        else {
             if state == .attached { isolate("too many appends wait for Redis", now: now, effects: &effects) }
             effects.append(.deferred(requester, tags: tags, event))
             return
@@ -298,7 +302,8 @@ struct InvalidationLog {
 
     // MARK: State
 
-    /// Ends trust on this host: whoever waits is owed.
+    /// Ends trust on this host: whoever waits is owed. Only events of other programs go on waiting, and isolation
+    /// with them: asked once more by their name, the server knows whether another host has appended them meanwhile.
     mutating func isolate(_ reason: String, now: UInt64, effects: inout [LogEffect]) {
         if state == .attached {
             state = .isolated
@@ -307,7 +312,7 @@ struct InvalidationLog {
             isolationReason = reason
             effects.append(.isolated(reason: reason))
         }
-        for id in appends.keys.sorted() {
+        for id in appends.keys.sorted() where appends[id]?.requester.isBridge == false {
             guard let append = appends.removeValue(forKey: id) else { continue }
             // What was sent may have happened, event included; events are delivered at most once.
             deferred(append, event: append.isSent ? nil : append.event, effects: &effects)

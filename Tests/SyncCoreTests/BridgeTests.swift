@@ -128,19 +128,62 @@ import Testing
         #expect(host.applied == 1)
     }
 
-    @Test func anIsolatedHostOwesWhatItHears() {
+    @Test func anIsolatedHostAppendsWhatItHearsBeforeItAttaches() {
         let host = host()
         host.disconnect()
         host.advance(milliseconds: 2300)
         #expect(host.state == .isolated)
         server.publish("user:updated", #"{"userId":"a"}"#)
         host.deliver()
-        #expect(host.journal.map(\.tags) == [[.text("users"), .text("user:a")]])
+        #expect(server.entries.isEmpty)
         host.connect()
+        #expect(tags == [["users", "user:a"]])
+        #expect(host.state == .isolated)
         host.settle()
+        #expect(host.state == .attached)
+    }
+
+    @Test func whatAnotherHostHasAppendedMeanwhileIsNotAppendedAgain() {
+        let hosts = (1...2).map { host($0) }
+        hosts[0].disconnect()
+        server.publish("user:updated", #"{"userId":"a"}"#)
+        deliver(to: hosts)
+        #expect(server.entries.count == 1)
+        // Too late for its own append: it isolates itself, and asks by the name when it is back.
+        hosts[0].advance(milliseconds: 300)
+        #expect(hosts[0].state == .isolated)
+        #expect(hosts[0].journal.isEmpty)
+        hosts[0].connect()
+        hosts[0].settle()
+        #expect(hosts[0].state == .attached)
+        #expect(server.entries.count == 1)
+    }
+
+    @Test func whatTheServerRefusesIsOwed() {
+        let host = host()
+        server.isRefusing = .refused("OOM")
+        server.publish("user:updated", #"{"userId":"a"}"#)
+        host.deliver()
+        #expect(host.state == .isolated)
+        #expect(host.journal.map(\.tags) == [[.text("users"), .text("user:a")]])
+        server.isRefusing = nil
+        host.advance(milliseconds: 600)
         #expect(host.state == .attached)
         #expect(tags == [["users", "user:a"]])
         #expect(host.journal.isEmpty)
+    }
+
+    @Test func noMoreWaitThanThereIsPlaceFor() {
+        var limits = Limits()
+        limits.pendingAppends = 3
+        let host = BrainHarness(.redis, server: server, limits: limits, bridge: .ofUsers)
+        for number in 0..<5 { server.publish("user:updated", #"{"userId":"\#(number)"}"#) }
+        host.deliver()
+        #expect(host.journal.count == 2)
+        host.connect()
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(server.entries.count == 5)
     }
 
     @Test func anIsolatedHostOwesAPublicationAndRelaysIt() {
