@@ -14,7 +14,7 @@ struct Simulation {
     let isTracing: Bool
 
     /// How long everything may take to recover when faults end, in ns.
-    static let recovery: UInt64 = 15_000_000_000
+    static let recovery: UInt64 = 9_000_000_000
 
     // Unchecked: set and read by the one thread that runs simulations, one after the other.
     nonisolated(unsafe) private static var world: World?
@@ -46,7 +46,7 @@ struct Simulation {
         driver.calmDown()
         let end = world.now + Self.recovery
         // Reads from the start on, so that nobody can hide; the last of them count as hits.
-        driver.readEverywhere(every: 400_000_000, until: end - 4_000_000_000)
+        driver.readEverywhere(every: 400_000_000, until: end - 3_000_000_000)
         world.run(until: end, while: { oracle.violation == nil })
         if oracle.violation == nil { driver.checkCalm() }
     }

@@ -115,7 +115,8 @@ struct RedisData {
         var recorded: ServerIdentity?
         if case .text(let text) = record {
             raw = ByteBuffer(string: text)
-            incarnation = Self.soundIncarnation(text)
+            // Without a position that can be read there is no log.
+            incarnation = visiblePosition == nil ? nil : Self.soundIncarnation(text)
             if incarnation != nil { recorded = Self.identity(text) }
         }
         var entries: [LogEntry] = []
@@ -166,7 +167,7 @@ struct RedisData {
 
     func probe() -> UpstreamReply {
         var incarnation: Incarnation?
-        if case .text(let text) = record { incarnation = Self.soundIncarnation(text) }
+        if case .text(let text) = record, visiblePosition != nil { incarnation = Self.soundIncarnation(text) }
         return .probed(incarnation, position: visiblePosition ?? 0)
     }
 

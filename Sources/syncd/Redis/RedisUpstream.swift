@@ -276,7 +276,9 @@ final class RedisUpstream {
             if isReplica { return .failed(.wrongRole("Redis has become a replica")) }
             guard case .array(let parts) = reply, parts.count == 2 else { return nil }
             self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
-            return .probed(Record(parts[0])?.incarnation, position: Self.position(parts[1]) ?? 0)
+            // Without a position that can be read there is no log: 0 could be what a host has applied.
+            guard let position = Self.position(parts[1]) else { return .probed(nil, position: 0) }
+            return .probed(Record(parts[0])?.incarnation, position: position)
         }
     }
 
@@ -316,15 +318,17 @@ final class RedisUpstream {
             if case .bulkString(let bytes) = parts[4], let body = LogEntryBody(encoded: bytes) {
                 entry = LogEntry(position: lastApplied, body: body)
             }
-            // A stream with ids of another form holds no log.
+            // A stream with ids of another form holds no log, nor is there one without a position.
             let first = Self.bulk(parts[2]), last = Self.bulk(parts[3])
+            let position = Self.position(parts[1])
             let isReadable =
-                damaged == 0 && [first, last].allSatisfy { $0 == nil || $0.flatMap(RedisNumber.streamID) != nil }
+                damaged == 0 && position != nil
+                && [first, last].allSatisfy { $0 == nil || $0.flatMap(RedisNumber.streamID) != nil }
             return .inspected(
                 Inspection(
                     identity: info?.identity, serverVersion: info?.version ?? "", isPrimary: info?.isPrimary ?? true,
                     rawRecord: raw, incarnation: isReadable ? record?.incarnation : nil,
-                    recordedIdentity: record?.identity, position: Self.position(parts[1]) ?? 0,
+                    recordedIdentity: record?.identity, position: position ?? 0,
                     firstEntry: first.flatMap(RedisNumber.streamID), lastEntry: last.flatMap(RedisNumber.streamID),
                     entryAtLastApplied: entry, warnings: info?.warnings ?? []))
         }
