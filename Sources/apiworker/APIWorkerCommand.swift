@@ -52,6 +52,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
             try await worker.run { () throws(ConfigurationError) in
                 try Settings(commandLine: given, configFile: config).logLevel()
             }
+            // Everything is answered. Freeing what is left could mean to wait for the database.
+            withExtendedLifetime(worker) { Glibc.exit(EXIT_SUCCESS) }
         } catch let error as ConfigurationError {
             StandardError.write("apiworker: \(error)\n")
             throw ExitCode(ExitStatus.configuration.rawValue)

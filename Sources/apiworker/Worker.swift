@@ -8,9 +8,8 @@ import ServiceLifecycle
 /// A worker: its parts, put together.
 struct Worker {
     private let services: [any Service]
-    private let operations: MongoOperations
-    private let group: MultiThreadedEventLoopGroup
     private let manager: ServiceManager
+    private let eventLoop: any EventLoop
     private let logger: Logger
 
     /// - Throws: `DB_URL` can't be used.
@@ -21,13 +20,12 @@ struct Worker {
                 remedy: "give mongodb://host:port/database")
         }
         // One thread: connections of clients and the one to syncd live on it.
-        group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let eventLoop = group.any()
+        eventLoop = MultiThreadedEventLoopGroup(numberOfThreads: 1).any()
         let worker = WorkerIdentity()
         let limits = HTTPLimits()
         self.manager = manager
         self.logger = logger
-        operations = MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger)
+        let operations = MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger)
         let store = UserStore(operations: operations)
         let cache = SyncedCache(
             configuration: SyncedCacheConfiguration(
@@ -44,9 +42,7 @@ struct Worker {
                 state: WorkerState(worker: worker, cache: cache, operations: operations), bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(
-            address: configuration.inheritedSocket.map { .inherited($0) }
-                ?? .host(configuration.host, port: configuration.port),
-            limits: limits, worker: worker,
+            address: configuration.address, limits: limits, worker: worker,
             eventLoop: eventLoop, logger: logger, respond: { request, _ in await responder.respond(to: request) },
             onListening: {
                 logger.notice("Worker \(worker.text) started on port \($0)")
@@ -60,7 +56,8 @@ struct Worker {
         ]
     }
 
-    /// Serves until SIGTERM or SIGINT: then requests may finish. A second one cuts them.
+    /// Serves until SIGTERM or SIGINT: then requests may finish. A second one cuts them. Threads and connections stay:
+    /// one that waits for a silent database would have to be waited for.
     ///
     /// - Parameter reload: reads the log level again, for SIGHUP.
     func run(reload: @escaping @Sendable () throws(ConfigurationError) -> Logger.Level) async throws {
@@ -78,7 +75,7 @@ struct Worker {
             case .reload: self.reload(reload)
             }
         }
-        let watchdog = Watchdog()?.start(on: group.any(), manager: manager)
+        let watchdog = Watchdog()?.start(on: eventLoop, manager: manager)
         do {
             try await serving.value
         } catch is CancellationError {
@@ -86,8 +83,6 @@ struct Worker {
         }
         signals.cancel()
         watchdog?.cancel()
-        await operations.shutDown()
-        try await group.shutdownGracefully()
     }
 
     /// A configuration that can't be used changes nothing.

@@ -20,10 +20,11 @@ struct DatabaseWatch: Service {
             while !Task.isCancelled {
                 if !isConnected || !store.operations.isReachable {
                     if let failure = await probe() {
-                        if failure.detail != lastDetail {
+                        // That it doesn't answer is said already, where it is noticed.
+                        if failure.evidence != .silent, failure.detail != lastDetail {
+                            lastDetail = failure.detail
                             logger.warning("MongoDB can't be used", metadata: ["detail": "\(failure.detail)"])
                         }
-                        lastDetail = failure.detail
                     } else if !isConnected {
                         isConnected = true
                         logger.notice("Worker \(worker.text): MongoDB connected")

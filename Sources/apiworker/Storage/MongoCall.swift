@@ -13,8 +13,10 @@ final class MongoCall: Sendable {
     static let serverMilliseconds: Int64 = 1900
 
     private struct State {
-        /// When the database answered last, at first the call's own beginning.
+        /// When the database brought a part of the result, at first the call's own beginning.
         var progressedAt: NIODeadline
+        /// Whether it has answered anything.
+        var isHeard = false
         var isWaitedFor = true
         /// A thread has taken it up.
         var isBegun = false
@@ -57,8 +59,14 @@ final class MongoCall: Sendable {
     /// The database answered with a part of the result: there is reason to wait for more.
     func progressed() {
         let now = NIODeadline.now()
-        state.withLock { $0.progressedAt = now }
+        state.withLock { state in
+            state.progressedAt = now
+            state.isHeard = true
+        }
     }
+
+    /// The database answered with something: it is there, but this call takes its time.
+    func heard() { state.withLock { $0.isHeard = true } }
 
     /// What is left of the server's time, at least 1 ms.
     var serverMilliseconds: Int64 {
@@ -94,10 +102,12 @@ final class MongoCall: Sendable {
             let deadline = state.progressedAt + Self.patience
             guard now >= deadline else { return .later(deadline) }
             state.isWaitedFor = false
-            // Without a thread it was never asked: that says nothing about the database.
+            // Without a thread it was never asked, and after an answer it may just be slow: neither says that it is
+            // not there.
+            let isSilent = state.isBegun && !state.isHeard
             return .giveUp(
                 StorageFailure(
-                    kind: .unavailable, isDoubtful: state.isWriting, evidence: state.isBegun ? .silent : .none,
+                    kind: .unavailable, isDoubtful: state.isWriting, evidence: isSilent ? .silent : .none,
                     detail: "no answer in time"))
         }
     }

@@ -24,11 +24,6 @@ final class MongoOperations: Sendable {
         threads.start()
     }
 
-    /// Ends the threads once they are done with what they do. Calls that have not begun fail.
-    func shutDown() async {
-        try? await threads.shutdownGracefully()
-    }
-
     /// Connections at most, and how many are in use at this moment.
     var connections: (pool: Int, inUse: Int) { (pool.size, pool.usedCount) }
 

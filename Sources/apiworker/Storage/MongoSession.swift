@@ -2,7 +2,7 @@ import CMongoC
 
 /// A session of a client, for a transaction. Belongs to the thread that has the client.
 final class MongoSession {
-    let pointer: OpaquePointer
+    private let pointer: OpaquePointer
 
     init(_ client: MongoClient) throws(StorageFailure) {
         var error = bson_error_t()
@@ -13,6 +13,14 @@ final class MongoSession {
     }
 
     deinit { mongoc_client_session_destroy(pointer) }
+
+    /// Makes a command part of the transaction.
+    func append(to options: OpaquePointer) throws(StorageFailure) {
+        var error = bson_error_t()
+        guard mongoc_client_session_append(pointer, options, &error) else {
+            throw StorageFailure(error, reply: [:])
+        }
+    }
 
     func begin(maxCommitTimeMilliseconds: Int64) throws(StorageFailure) {
         let options = mongoc_transaction_opts_new()
@@ -37,7 +45,7 @@ final class MongoSession {
     }
 
     func commit() -> Commit {
-        let (isDone, reply, error) = CDocument.reply { reply, error in
+        let (isDone, reply, error) = BSONDocument.reply { reply, error in
             mongoc_client_session_commit_transaction(pointer, reply, error)
         }
         guard !isDone else { return .committed }

@@ -68,7 +68,7 @@ private struct FriendshipStep {
         try session.begin(maxCommitTimeMilliseconds: client.call.serverMilliseconds)
         let result: (matched: Int64, modified: Int64)
         do {
-            result = try update([(first, second), (second, first)], change.operators.own, in: session)
+            result = try updateBoth(in: session)
         } catch {
             // Nothing is committed: nothing happened.
             session.abort()
@@ -91,49 +91,44 @@ private struct FriendshipStep {
         }
     }
 
+    /// Both users by one command.
+    private func updateBoth(in session: MongoSession) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
+        let statements = [(first, second), (second, first)].map { user, friend -> BSONValue in
+            .document([
+                "q": .document(["_id": .string(user)]),
+                "u": .document([change.operators.own: .document(["friends": .string(friend)])]),
+            ])
+        }
+        let reply = try client.run(
+            ["update": .string(MongoClient.collection), "updates": .array(statements)], in: session)
+        return (reply["n"]?.integer ?? 0, reply["nModified"]?.integer ?? 0)
+    }
+
     // MARK: Without
 
     func inOrder() throws(StorageFailure) -> UserStore.Friendship {
         guard try client.user(first) != nil, try client.user(second) != nil else { return .notFound }
         let (own, inverse) = change.operators
-        let one: (matched: Int64, modified: Int64)
-        do {
-            one = try update([(first, second)], own)
-        } catch {
-            throw error.doubtful
-        }
+        let one = try update(first, own, second)
         guard one.matched == 1 else { return .notFound }
+        let other: (matched: Int64, modified: Int64)
         do {
-            let other = try update([(second, first)], own)
-            if other.matched == 1 { return one.modified + other.modified > 0 ? .changed : .unchanged }
+            other = try update(second, own, first)
         } catch {
-            takeBack(one.modified > 0 ? inverse : nil)
-            throw error.doubtful
+            // Who waits is told of the failure, whether this succeeds or not.
+            if one.modified > 0 { _ = try? update(first, inverse, second) }
+            throw error
         }
-        // Whoever was deleted meanwhile had no friends, and must not be anybody's.
-        takeBack(change == .link && one.modified > 0 ? inverse : nil)
+        if other.matched == 1 { return one.modified + other.modified > 0 ? .changed : .unchanged }
+        // Whoever was deleted meanwhile must not be anybody's friend.
+        if change == .link, one.modified > 0 { _ = try update(first, inverse, second) }
         return .vanished
     }
 
-    /// The failure that led here is what the client is told, whether this succeeds or not.
-    private func takeBack(_ inverse: String?) {
-        if let inverse { _ = try? update([(first, second)], inverse) }
-    }
-
-    // MARK: Both
-
-    /// Applies an operator to the friends of each user.
     private func update(
-        _ pairs: [(user: String, friend: String)], _ operation: String, in session: MongoSession? = nil
+        _ user: String, _ operation: String, _ friend: String
     ) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
-        let statements = pairs.map { pair -> BSONValue in
-            .document([
-                "q": .document(["_id": .string(pair.user)]),
-                "u": .document([operation: .document(["friends": .string(pair.friend)])]),
-            ])
-        }
-        let reply = try client.write(
-            ["update": .string(MongoClient.collection), "updates": .array(statements)], in: session)
-        return (reply["n"]?.integer ?? 0, reply["nModified"]?.integer ?? 0)
+        try client.updateOne(
+            ["_id": .string(user)], [operation: .document(["friends": .string(friend)])])
     }
 }

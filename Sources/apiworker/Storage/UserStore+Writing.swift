@@ -2,9 +2,7 @@ extension UserStore {
     func insert(_ user: User) async throws(StorageFailure) {
         try await operations.run { client throws(StorageFailure) in
             _ = try client.beginWriting()
-            try client.change([
-                "insert": .string(MongoClient.collection), "documents": .array([.document(user.document)]),
-            ])
+            try client.insert(user.document)
         }
     }
 
@@ -20,12 +18,9 @@ extension UserStore {
         try await operations.run { client throws(StorageFailure) in
             guard !change.isEmpty else { return try client.user(id).map(Update.unchanged) ?? .notFound }
             _ = try client.beginWriting()
-            let reply = try client.change([
-                "findAndModify": .string(MongoClient.collection), "query": .document(["_id": .string(id)]),
-                "update": .document(["$set": .document(change.fields)]),
-            ])
-            // The reply has the user as it was before.
-            guard let before = reply["value"]?.document.flatMap(User.init) else { return .notFound }
+            let document = try client.findAndUpdate(
+                ["_id": .string(id)], ["$set": .document(change.fields)])
+            guard let before = document.flatMap(User.init) else { return .notFound }
             let after = change.applied(to: before)
             return after == before ? .unchanged(before) : .changed(after)
         }
@@ -43,25 +38,8 @@ extension UserStore {
         try await operations.run { client throws(StorageFailure) in
             _ = try client.beginWriting()
             let isLonely: BSONDocument = ["_id": .string(id), "friends.0": .document(["$exists": .bool(false)])]
-            let reply = try client.change([
-                "delete": .string(MongoClient.collection),
-                "deletes": .array([.document(["q": .document(isLonely), "limit": .int32(1)])]),
-            ])
-            if reply["n"]?.integer == 1 { return .deleted }
+            if try client.deleteOne(isLonely) { return .deleted }
             return try client.user(id) == nil ? .notFound : .hasFriends
-        }
-    }
-}
-
-extension MongoClient {
-    /// Changes something by one command that does all or nothing. A failure is doubtful, but for those that say that
-    /// the statement was refused.
-    @discardableResult
-    func change(_ command: BSONDocument) throws(StorageFailure) -> BSONDocument {
-        do {
-            return try write(command)
-        } catch {
-            throw error.kind == .duplicate ? error : error.doubtful
         }
     }
 }

@@ -93,7 +93,7 @@ struct UserStore: Sendable {
     /// while the server goes on, and the next call finds it done.
     func makeIndex() async throws(StorageFailure) {
         try await operations.run { client throws(StorageFailure) in
-            _ = try client.write([
+            _ = try client.run([
                 "createIndexes": .string(MongoClient.collection),
                 "indexes": .array([
                     .document(["key": .document(Self.order), "name": .string("createdAt_1__id_1")])
@@ -117,7 +117,6 @@ extension MongoClient {
         _ request: PageRequest, _ filter: BSONDocument, order: BSONDocument
     ) throws(StorageFailure) -> UserStore.Page {
         let total = try count(filter)
-        call.progressed()
         guard request.skipped < total else { return UserStore.Page(users: [], total: total) }
         var users: [User] = []
         let options: BSONDocument = [

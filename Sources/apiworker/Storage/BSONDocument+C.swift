@@ -1,23 +1,22 @@
 import CMongoC
 
-/// A document as libbson has it. Always behind a pointer: the type has to be aligned to 128 bytes, which Swift can't.
-final class CDocument {
-    let pointer: OpaquePointer
-
-    init(_ document: BSONDocument) {
-        let bytes = document.encoded()
+/// Documents as libbson has them. Always behind a pointer: its type has to be aligned to 128 bytes, which Swift can't.
+extension BSONDocument {
+    /// A copy for the C library. Whoever calls this destroys it in the same scope: `defer { bson_destroy(…) }`.
+    func allocated() -> OpaquePointer {
+        let bytes = encoded()
         // Only a length that is not the buffer's own gives no document.
-        pointer = bson_new_from_data(bytes, bytes.count) ?? bson_new()
+        return bson_new_from_data(bytes, bytes.count) ?? bson_new()
     }
 
-    deinit { bson_destroy(pointer) }
-
     /// Reads what libbson holds; `nil` if it is no document, which a server doesn't send.
-    static func decode(_ pointer: OpaquePointer) -> BSONDocument? {
+    init?(_ pointer: OpaquePointer) {
         guard let bytes = bson_get_data(pointer) else { return nil }
         // Every document begins with its length, itself included; libbson has checked that much.
         let length = UnsafeRawPointer(bytes).loadUnaligned(as: Int32.self).littleEndian
-        return try? BSONDocument.decode(UnsafeRawBufferPointer(start: bytes, count: Int(length)))
+        let buffer = UnsafeRawBufferPointer(start: bytes, count: Int(length))
+        guard let document = try? Self.decode(buffer) else { return nil }
+        self = document
     }
 
     /// Calls something that fills in a reply and an error.
@@ -32,7 +31,7 @@ final class CDocument {
         defer { bson_destroy(reply) }
         var error = bson_error_t()
         let isDone = body(reply, &error)
-        return (isDone, decode(reply) ?? [:], error)
+        return (isDone, BSONDocument(reply) ?? [:], error)
     }
 
     /// Size and alignment of bson_t, fixed by libbson's ABI.
