@@ -3,16 +3,12 @@ import ProcessSupport
 
 /// What a worker is told by its environment, checked.
 struct WorkerConfiguration: Sendable {
-    var host: String
-    /// 0 is any free one.
-    var port: Int
+    var address: HTTPServer.Address
     var databaseURL: String
     var origins: Set<String>
     /// `nil`: no syncd, hence no cache.
     var socketPath: String?
     var l1Bytes: Int
-    /// A listening socket that the service manager handed over; `nil`: host and port count.
-    var inheritedSocket: Int32?
 
     static let portKey = ConfigurationKey("PORT", default: "3001", help: "Port of the HTTP API; workers share it.")
     static let hostKey = ConfigurationKey("HOST", default: "0.0.0.0", help: "Address of the HTTP API.")
@@ -33,17 +29,18 @@ struct WorkerConfiguration: Sendable {
     /// `FileDescriptorName=` of the socket that is handed over.
     static let socketName = "http"
 
+    /// - Parameter sockets: what the service manager handed over. A listener is used instead of host and port.
     static func read(
         _ settings: Settings, sockets: InheritedSockets
     ) throws(ConfigurationError) -> WorkerConfiguration {
-        WorkerConfiguration(
-            host: try host(settings),
-            port: try settings.integer(portKey, in: 0...65_535),
+        let (host, port) = (try host(settings), try settings.integer(portKey, in: 0...65_535))
+        let inherited = try sockets.listener(named: socketName, kind: .internet)
+        return WorkerConfiguration(
+            address: inherited.map(HTTPServer.Address.inherited) ?? .host(host, port: port),
             databaseURL: try settings.required(databaseKey),
             origins: try origins(try settings.string(originsKey) ?? ""),
             socketPath: try socketPath(settings),
-            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)),
-            inheritedSocket: try sockets.listener(named: socketName, kind: .internet))
+            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {

@@ -59,8 +59,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         switch unwrapInboundIn(data) {
         case .head(let head):
             guard !isLast else { return }
-            // Nothing is tunnelled here, and what follows a CONNECT is no HTTP.
-            guard head.method != .CONNECT else { return reject(.badRequest, context) }
+            guard isAcceptable(head) else { return reject(.badRequest, context) }
             deadlines.headArrived(now: .now())
             requestsInProgress += 1
             isLast = !head.isKeepAlive
@@ -77,13 +76,18 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
+    /// Nothing is tunnelled here, and what follows a CONNECT is no HTTP. HTTP/1.1 wants one `Host` (RFC 9112, 3.2).
+    private func isAcceptable(_ head: HTTPRequestHead) -> Bool {
+        head.method != .CONNECT && (head.version == .http1_0 || head.headers["host"].count == 1)
+    }
+
     /// A body that is too long anyway is not asked for.
     private func isWaitingForContinue(_ head: HTTPRequestHead) -> Bool {
         guard head.version.major == 1, head.version.minor >= 1, head.headers.contains(name: "expect"),
             head.headers["expect"].contains(where: { $0.lowercased() == "100-continue" })
         else { return false }
         guard let length = head.headers.first(name: "content-length") else { return true }
-        return Int(length).map { $0 <= limits.bodyBytes } ?? false
+        return Int(length) ?? .max <= limits.bodyBytes
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

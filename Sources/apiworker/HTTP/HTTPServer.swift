@@ -40,7 +40,7 @@ struct HTTPServer: Service {
     /// - Throws: ``ListenError``
     func run() async throws {
         let channels = http1
-        let connections = OpenConnections()
+        let connections = OpenConnections(limit: limits.connections)
         let listener = try await listen(channels, connections)
         onListening(listener.channel.localAddress?.port ?? 0)
         await withGracefulShutdownHandler {
@@ -87,7 +87,10 @@ struct HTTPServer: Service {
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
         let setUp: @Sendable (any Channel) -> EventLoopFuture<Connection> = { [limits, worker, logger] channel in
-            connections.add(channel)
+            if case .refused(let isNews) = connections.add(channel) {
+                if isNews { logger.warning("Too many connections: further ones are closed") }
+                return channel.close().flatMapThrowing { throw ChannelError.alreadyClosed }
+            }
             return channels.setup(channel: channel, logger: logger).flatMapThrowing { connection in
                 try Self.addGuard(to: channel, limits: limits, worker: worker)
                 return connection

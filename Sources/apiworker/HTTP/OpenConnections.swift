@@ -6,20 +6,36 @@ final class OpenConnections: Sendable {
     private struct State {
         var channels: [ObjectIdentifier: any Channel] = [:]
         var isQuiescing = false
+        var isFull = false
+    }
+
+    /// What becomes of a new connection.
+    enum Admission: Equatable {
+        case admitted
+        /// There are as many as there may be. `isNews`: there were fewer the last time.
+        case refused(isNews: Bool)
     }
 
     private let state = Mutex(State())
+    private let limit: Int
+
+    init(limit: Int) { self.limit = limit }
 
     /// A new connection. One that comes after ``quiesce(within:on:)`` is asked to end at once.
-    func add(_ channel: any Channel) {
-        let isQuiescing = state.withLock { state in
+    func add(_ channel: any Channel) -> Admission {
+        let (admission, isQuiescing) = state.withLock { state -> (Admission, Bool) in
+            let isNews = !state.isFull
+            state.isFull = state.channels.count >= limit
+            guard !state.isFull else { return (.refused(isNews: isNews), false) }
             state.channels[ObjectIdentifier(channel)] = channel
-            return state.isQuiescing
+            return (.admitted, state.isQuiescing)
         }
+        guard admission == .admitted else { return admission }
         channel.closeFuture.whenComplete { [self] _ in
             state.withLock { _ = $0.channels.removeValue(forKey: ObjectIdentifier(channel)) }
         }
         if isQuiescing { ask(channel) }
+        return .admitted
     }
 
     /// Connections at this moment.

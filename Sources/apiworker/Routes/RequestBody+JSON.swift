@@ -10,8 +10,8 @@ extension Request {
         if let encoding = headers[.contentEncoding], encoding.lowercased() != "identity" { throw .notJSON }
         let type = headers[.contentType]
         if let type, !Self.isJSON(type) { throw .notJSON }
-        // A length that is no number doesn't get here: the parser refuses it.
-        if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw .bodyTooLarge }
+        // The parser lets only digits through: what is no number here has too many of them.
+        if let length = headers[.contentLength], Int(length) ?? .max > limit { throw .bodyTooLarge }
         let bytes: ByteBuffer
         do {
             bytes = try await body.collect(upTo: limit)

@@ -10,10 +10,20 @@ struct Responder: Sendable {
     let worker: WorkerIdentity
     let requests: RequestCount
     let logger: Logger
+    private let date = HTTPDate()
+
+    init(routes: Routes, cors: CORSPolicy, worker: WorkerIdentity, requests: RequestCount, logger: Logger) {
+        self.routes = routes
+        self.cors = cors
+        self.worker = worker
+        self.requests = requests
+        self.logger = logger
+    }
 
     func respond(to request: Request) async -> Response {
         requests.increment()
         var response = await answer(request)
+        response.headers[.date] = date.now
         response.headers[.xWorker] = worker.text
         cors.apply(to: &response, for: request)
         return request.method == .head ? response.createHeadResponse() : response
@@ -44,10 +54,11 @@ struct Responder: Sendable {
         return response
     }
 
-    /// That the database is away is said once, where it is noticed; each request only says it on a lower level.
+    /// That the database is away is said once, where it is noticed, and a value that is taken is the client's to know.
     private func log(_ failure: StorageFailure) {
+        let isExpected = failure.kind == .unavailable || failure.kind == .duplicate
         logger.log(
-            level: failure.kind == .unavailable ? .debug : .error, "The database failed",
+            level: isExpected ? .debug : .error, "The database failed",
             metadata: [
                 "kind": "\(failure.kind.rawValue)", "doubtful": "\(failure.isDoubtful)", "detail": "\(failure.detail)",
             ])
