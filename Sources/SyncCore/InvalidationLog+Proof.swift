@@ -31,6 +31,8 @@ extension InvalidationLog {
         pageRead = nil
         probe = nil
         gapDeadline = nil
+        // Entries may still be published until the answer is here: it is compared with what was known now.
+        inspected = Inspected(entry: lastEntry, greatest: max(applied, greatest))
         effects.append(.upstream(.inspect(id, lastApplied: lastEntry?.position ?? applied)))
     }
 
@@ -120,14 +122,14 @@ extension InvalidationLog {
         }
         if theirs == damaged { return .replace("the keys of the log in Redis hold something else", .discontinuous) }
         // Positions never go back, whoever made the log: a slot that is ahead of it would be a miss for ever.
-        if found.position < max(applied, greatest) || (found.lastEntry ?? 0) > found.position {
+        if found.position < inspected.greatest || (found.lastEntry ?? 0) > found.position {
             return .replace("the log in Redis went back", .discontinuous)
         }
         guard theirs == incarnation, isAdopted else { return .adopt }
         // Nothing of this log has been applied yet: a hole would show in catching up.
-        guard let lastEntry else { return .proceed(isContinuous: true) }
+        guard let asked = inspected.entry else { return .proceed(isContinuous: true) }
         if let entry = found.entryAtLastApplied {
-            return entry == lastEntry
+            return entry == asked
                 ? .proceed(isContinuous: true) : .replace("the log in Redis changed", .discontinuous)
         }
         return .proceed(isContinuous: false)

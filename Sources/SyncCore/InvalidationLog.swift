@@ -73,6 +73,13 @@ struct InvalidationLog {
         var appliedThen: UInt64 = 0
     }
 
+    /// What was known when the server was inspected.
+    struct Inspected {
+        var entry: LogEntry?
+        /// The greatest position of any log.
+        var greatest: UInt64 = 0
+    }
+
     struct Probe {
         var id: UpstreamID
         var sentAt: UInt64
@@ -131,6 +138,7 @@ struct InvalidationLog {
     var damaged: Incarnation?
     /// The last entry that was applied, as it was: the proof compares it.
     var lastEntry: LogEntry?
+    var inspected = Inspected()
     var pageRead: PageRead?
     /// Entries whose predecessors have not arrived.
     var ahead: [UInt64: LogEntryBody] = [:]

@@ -156,6 +156,11 @@ final class BrainHarness {
         return effects.compactMap { if case .notice(let notice) = $0 { notice } else { nil } }
     }
 
+    /// Commands for the server that were not executed since the last time.
+    func upstreamCommands() -> [UpstreamCommand] {
+        take().compactMap { if case .upstream(let command) = $0 { command } else { nil } }
+    }
+
     /// Pushes since the last time.
     func takePushes() -> [Push] {
         take().compactMap { if case .push(_, let push) = $0 { push } else { nil } }

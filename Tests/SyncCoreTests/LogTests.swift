@@ -416,4 +416,26 @@ import Testing
         #expect(host.state == .attached)
         #expect(host.journal.isEmpty)
     }
+
+    @Test func anEntryThatIsPublishedWhileTheServerIsInspectedIsNoOtherLog() throws {
+        let host = BrainHarness.attached(server)
+        server.appendElsewhere("a")
+        host.deliver()
+        let epoch = host.epoch
+        host.event(.commandsDisconnected(reason: "cut"))
+        host.isLinked = false
+        host.event(.commandsConnected)
+        let question = try #require(host.upstreamCommands().last)
+        // The answer is on its way when another host's entry comes on the other connection.
+        let answer = try #require(server.execute(question))
+        server.appendElsewhere("b")
+        host.deliver()
+        #expect(host.applied == 2)
+        host.isLinked = true
+        host.event(answer)
+        host.settle()
+        #expect(host.epoch == epoch)
+        #expect(host.state == .attached)
+        #expect(host.applied == 2 && host.slot("b") == 2)
+    }
 }
