@@ -1,0 +1,134 @@
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// Stands between syncd and a real Redis server: passes everything on, until it is told to hold it back, to cut it,
+/// or to answer in Redis' place.
+package final class RedisProxy: Sendable {
+    /// What becomes of one command.
+    package enum Verdict: Sendable {
+        case forward
+        /// These bytes are its answer; Redis never hears of it.
+        case answer(String)
+        /// Redis gets it, and these bytes come instead of its answer.
+        case replaceAnswer(String)
+        /// Redis gets it, and nothing comes back any more on this connection.
+        case forwardAndFallSilent
+    }
+
+    /// Decides about a command by its words, the first of them in upper case.
+    package typealias Rule = @Sendable ([String]) -> Verdict
+
+    private struct State {
+        var rule: Rule?
+        var isStalled = false
+        var isRefusing = false
+        var links: [NIOLoopBound<ProxyLink>] = []
+        var listener: (any Channel)?
+    }
+
+    private let port: ReservedPort
+    private let target: Int
+    private let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    private let state = Mutex(State())
+
+    /// Listens in front of a server.
+    package init(_ redis: RedisServer) async throws {
+        port = try ReservedPort()
+        target = redis.portNumber
+        let listener = try await ServerBootstrap(group: eventLoop)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { [weak self] channel in
+                channel.eventLoop.makeCompletedFuture { try self?.accept(channel) }
+            }
+            .bind(host: "127.0.0.1", port: port.number).get()
+        state.withLock { $0.listener = listener }
+    }
+
+    deinit {
+        state.withLock { state in
+            state.listener?.close(promise: nil)
+            for link in state.links { eventLoop.execute { link.value.close() } }
+        }
+    }
+
+    /// For REDIS_URL.
+    package var url: String { "redis://127.0.0.1:\(port.number)" }
+
+    // MARK: Faults
+
+    /// Decides about all commands from now on; `nil`: everything is passed on.
+    package func setRule(_ rule: Rule?) { state.withLock { $0.rule = rule } }
+
+    /// Passes nothing on in either direction and closes nothing: a cut network is silent.
+    package func stall() { state.withLock { $0.isStalled = true } }
+
+    /// Passes everything on again, also what came meanwhile.
+    package func resume() async throws {
+        state.withLock { $0.isStalled = false }
+        try await forEachLink { $0.passOn() }
+    }
+
+    /// Ends all connections and takes no new ones until ``heal()``.
+    package func cut() async throws {
+        state.withLock { $0.isRefusing = true }
+        try await forEachLink { $0.close() }
+    }
+
+    package func heal() { state.withLock { $0.isRefusing = false } }
+
+    /// Ends the connections on which something was subscribed.
+    package func closeSubscriptions() async throws {
+        try await forEachLink { if $0.isSubscriber { $0.close() } }
+    }
+
+    /// Sends syncd bytes that it has not asked for.
+    package func inject(_ text: String, intoSubscription: Bool) async throws {
+        try await forEachLink { if $0.isSubscriber == intoSubscription { $0.answer(text) } }
+    }
+
+    private func forEachLink(_ body: @escaping @Sendable (ProxyLink) -> Void) async throws {
+        let links = state.withLock { $0.links }
+        try await eventLoop.submit { for link in links { body(link.value) } }.get()
+    }
+
+    // MARK: Links
+
+    var isStalled: Bool { state.withLock { $0.isStalled } }
+
+    func verdict(on words: [String]) -> Verdict { state.withLock { $0.rule }?(words) ?? .forward }
+
+    private func accept(_ channel: any Channel) throws {
+        guard !state.withLock({ $0.isRefusing }) else { return channel.close(promise: nil) }
+        let link = ProxyLink(client: channel, proxy: self)
+        let bound = NIOLoopBound(link, eventLoop: eventLoop)
+        state.withLock { state in
+            state.links.removeAll { $0.value.isClosed }
+            state.links.append(bound)
+        }
+        try channel.pipeline.syncOperations.addHandler(
+            ProxyHandler {
+                bound.value.clientSent($0)
+            } onClosed: {
+                bound.value.close()
+            })
+        ClientBootstrap(group: eventLoop)
+            .channelInitializer { server in
+                server.eventLoop.makeCompletedFuture {
+                    try server.pipeline.syncOperations.addHandler(
+                        ProxyHandler {
+                            bound.value.serverSent($0)
+                        } onClosed: {
+                            bound.value.close()
+                        })
+                }
+            }
+            .connect(host: "127.0.0.1", port: target)
+            .whenComplete { result in
+                switch result {
+                case .success(let server): bound.value.connected(server)
+                case .failure: bound.value.close()
+                }
+            }
+    }
+}
