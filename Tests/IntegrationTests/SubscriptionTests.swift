@@ -93,11 +93,10 @@ import Testing
 
     @Test func `an invalidation's event reaches all hosts, directly after its entry`() async throws {
         let redis = try await RedisServer()
-        let hosts = [try await SyncdProcess(redis: redis), try await SyncdProcess(redis: redis)]
+        let hosts = try await Host.several(2, redis)
         var clients: [RESPSocket] = []
         for host in hosts {
-            try await host.waitUntilAttached()
-            let client = try await host.connect()
+            let client = try await host.syncd.connect()
             try await client.send("SUBSCRIBE", "user:created")
             try await client.send("TRACK", "ON")
             clients.append(client)
@@ -105,18 +104,21 @@ import Testing
         try await eventually("both are subscribed") {
             try await redis.command("PUBSUB", "NUMSUB", "user:created").elements?.last?.number == 2
         }
-        let writer = try await hosts[0].connect()
         for number in 1...20 {
-            let reply = try await writer.command("INVALIDATE", "EVENT", "user:created", "\(number)", "TAGS", "users")
-            #expect(reply.number == number)
-        }
-        for client in clients {
-            var seen: [String] = []
-            while seen.count < 40, let push = try await client.push("message", within: .seconds(2)) ?? nil {
-                seen.append(push.last?.string ?? "")
-                if seen.last == "20" { break }
+            await hosts[0].waitUntilAttached()
+            let reply = try await hosts[0].client.command(
+                "INVALIDATE", "EVENT", "user:created", "event \(number)", "TAGS", "users \(number)")
+            // A busy machine may defer it: then its event is for this host alone.
+            guard reply.number != nil else { continue }
+            for client in clients {
+                var seen: [[RESPValue]] = []
+                try await eventually("the event comes") {
+                    seen += try await client.pushes().filter { $0[0] != .text("beat") }
+                    return seen.last == [.text("message"), .text("user:created"), .text("event \(number)")]
+                }
+                let before = seen.dropLast().last
+                #expect(before?[0] == .text("invalidate") && before?[2] == .array([.text("users \(number)")]))
             }
-            #expect(seen == (1...20).map(String.init))
         }
     }
 
@@ -129,10 +131,10 @@ import Testing
         let beat = try #require(try await client.push("beat"))
         #expect(beat[3] == .text("attached"))
         let writer = try await syncd.connect()
-        for number in 1...50 { #expect(try await writer.invalidate("t\(number)", "all") == number) }
         for number in 1...50 {
-            let push = try #require(try await client.push("invalidate"))
-            #expect(push.dropFirst() == [.integer(Int64(number)), .array([.text("t\(number)"), .text("all")])])
+            let position = try await writer.invalidate("t\(number)", "all")
+            let push = try await client.push("invalidate") { $0[1].number == position }
+            #expect(push?[2] == .array([.text("t\(number)"), .text("all")]))
         }
         // A sign of life every 100 ms, with its own time.
         var beats: [Int] = []
