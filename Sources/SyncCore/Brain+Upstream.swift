@@ -13,7 +13,7 @@ extension Brain {
             endLookups(now: now, effects: &effects)
             endPublishes(effects: &effects)
         case .subscriptionConnected(let identity):
-            feed.interrupted(last: log.nextID)
+            feed.connected(last: log.nextID)
             let channels = subscriptions.allChannels.filter { !isBridged($0) }
             let patterns = subscriptions.allPatterns
             if !channels.isEmpty { effects.append(.upstream(.subscribe(channels))) }
@@ -21,7 +21,10 @@ extension Brain {
             withLog(now: now, effects: &effects) { log, logEffects in
                 log.subscriptionConnected(identity, now: now, effects: &logEffects)
             }
-        case .subscriptionDisconnected: log.subscriptionIdentity = nil  // What is missed meanwhile shows in the probes.
+        case .subscriptionDisconnected:
+            // What is missed meanwhile shows in the probes.
+            log.subscriptionIdentity = nil
+            feed.disconnected(last: log.nextID)
         case .published(let incarnation, let entry):
             feed.entryCame(entry, isOurs: incarnation == log.incarnation, last: log.nextID)
             withLog(now: now, effects: &effects) { log, logEffects in

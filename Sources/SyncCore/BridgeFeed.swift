@@ -18,7 +18,8 @@ package struct BridgedEvent: Sendable, Hashable {
 ///
 /// Both rest on the order of messages on one connection, which is the same on all of them:
 /// - An append publishes its log entry and directly after it its event. So the message that follows an entry which
-///   names an event is that event, and needs no invalidation more.
+///   names an event is that event, and needs no invalidation more. (The channels of the rules are subscribed before
+///   the log's, so that no such event is left out.)
 /// - Hosts count events from the last log entry on. The append carries the position of that entry, the count, and
 ///   the tags; the server remembers for a while which of these it has taken, and refuses the same once more.
 ///
@@ -28,6 +29,8 @@ package struct BridgedEvent: Sendable, Hashable {
 /// known (on a new connection, until a probe that was sent on it is answered) an event has no name and every host
 /// appends for it.
 struct BridgeFeed: Sendable {
+    /// The log's channel is subscribed: no entry passes unseen.
+    private var isListening = false
     /// Channel of the event that the last message, a log entry, has named.
     private var announced: ByteBuffer?
     /// At least the position at which the next message will be published. Exact once an entry has come.
@@ -36,7 +39,17 @@ struct BridgeFeed: Sendable {
     /// Probes with a greater id were sent after the base was lost.
     private var lostAt: UpstreamID = 0
 
-    /// The order is broken: a new connection, or a message that cannot be read. `last` is the last command's id.
+    mutating func connected(last: UpstreamID) {
+        interrupted(last: last)
+        isListening = true
+    }
+
+    mutating func disconnected(last: UpstreamID) {
+        interrupted(last: last)
+        isListening = false
+    }
+
+    /// The base is lost, also by a message that cannot be read. `last` is the last command's id.
     mutating func interrupted(last: UpstreamID) {
         announced = nil
         base = nil
@@ -48,12 +61,12 @@ struct BridgeFeed: Sendable {
     mutating func entryCame(_ entry: LogEntry, isOurs: Bool, last: UpstreamID) {
         interrupted(last: last)
         announced = entry.body.eventChannel
-        if isOurs { base = entry.position }
+        if isListening, isOurs { base = entry.position }
     }
 
     /// The position of our log was asked for with a command of this id. Entries that came since then have said more.
     mutating func probed(_ id: UpstreamID, position: UInt64) {
-        if base == nil, id > lostAt { base = position }
+        if isListening, base == nil, id > lostAt { base = position }
     }
 
     /// An event came on a channel. Returns whether another program has published it.
