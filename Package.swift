@@ -2,7 +2,9 @@
 import PackageDescription
 
 /// Every target is held to the same rules: Swift 6 language mode, no warning.
-let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+/// `MUTANTS` compiles rules in that the simulator can break (scripts/mutants).
+let strict: [SwiftSetting] =
+    [.treatAllWarnings(as: .error)] + (Context.environment["SYNCD_MUTANTS"] == nil ? [] : [.define("MUTANTS")])
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
@@ -73,7 +75,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "IPC", nioCore, logging, deque, arguments,
+                "SyncCore", "IPC", "IPCWire", nioCore, logging, deque, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict

@@ -6,6 +6,9 @@ extension Brain {
     struct Lookup: Sendable {
         var key: ByteBuffer
         var askers: [Asker]
+        #if MUTANTS
+            var appliedAtQuestion: UInt64 = 0
+        #endif
     }
 
     struct Asker: Sendable {
@@ -61,13 +64,27 @@ extension Brain {
 
     /// The one rule, for an entry of L2.
     func isFresh(_ entry: StoredEntry, key: ByteBuffer) -> Bool {
-        entry.incarnation == log.incarnation && entry.asOf >= log.horizon
+        #if MUTANTS
+            if Mutant.active == .incarnationIgnored || Mutant.active == .horizonIgnored {
+                return (Mutant.active == .incarnationIgnored || entry.incarnation == log.incarnation)
+                    && (Mutant.active == .horizonIgnored || entry.asOf >= log.horizon)
+                    && isUnchanged(since: entry.asOf, key: key, tags: entry.tags)
+            }
+        #endif
+        return entry.incarnation == log.incarnation && entry.asOf >= log.horizon
             && isUnchanged(since: entry.asOf, key: key, tags: entry.tags)
     }
 
     /// Whether none of the tags, the declared ones and the two that every entry has, was invalidated after `asOf`.
     private func isUnchanged(since asOf: UInt64, key: ByteBuffer, tags: [ByteBuffer]) -> Bool {
-        func position(_ hash: UInt64) -> UInt64 { table.slot(table.slotIndex(hash)) }
+        func position(_ hash: UInt64) -> UInt64 {
+            let position = table.slot(table.slotIndex(hash))
+            #if MUTANTS
+                // What was invalidated since the question does not count.
+                if let question = appliedAtQuestion, position > question { return 0 }
+            #endif
+            return position
+        }
         return position(TagHash.key(key)) <= asOf && position(TagHash.everything) <= asOf
             && tags.allSatisfy { position(TagHash.tag($0)) <= asOf }
     }
@@ -109,6 +126,9 @@ extension Brain {
         let key = key.compacted
         lookupOfKey[key] = id
         lookups[id] = Lookup(key: key, askers: [asker])
+        #if MUTANTS
+            lookups[id]?.appliedAtQuestion = log.applied
+        #endif
         deadlines.add(.lookup(id), at: now + limits.lookupNanoseconds)
         effects.append(.upstream(.get(id, key: key)))
     }
@@ -120,6 +140,10 @@ extension Brain {
         guard let lookup = lookups.removeValue(forKey: id) else { return }
         lookupOfKey[lookup.key] = nil
         let entry = found.flatMap { StoredEntry(encoded: $0.entry, limits: limits.wire) }
+        #if MUTANTS
+            if Mutant.active == .verdictAtQuestion { appliedAtQuestion = lookup.appliedAtQuestion }
+            defer { appliedAtQuestion = nil }
+        #endif
         for asker in lookup.askers where clients[asker.client] != nil {
             switch asker.purpose {
             case .explain:
@@ -159,15 +183,33 @@ extension Brain {
         guard log.state == .attached else {
             return refuse(.isolated, "this host is cut off from the log: keep nothing")
         }
+        #if MUTANTS
+            if Mutant.active == .fillWithoutLease {
+                let lease = loads.load(fill.key)?.lease ?? Lease(id: fill.lease, asOf: log.applied, epoch: log.epoch)
+                return accept(fill, lease, client, id, now: now, effects: &effects)
+            }
+        #endif
         guard let lease = loads.isValid(fill.lease, key: fill.key, client: client, epoch: log.epoch, now: now) else {
             return refuse(.noLease, "the lease is unknown, expired or of another epoch")
         }
         guard mayAnswer(now), isUnchanged(since: lease.asOf, key: fill.key, tags: fill.tags) else {
+            #if MUTANTS
+                if Mutant.active == .fillChecksKeyOnly, isUnchanged(since: lease.asOf, key: fill.key, tags: []) {
+                    return accept(fill, lease, client, id, now: now, effects: &effects)
+                }
+            #endif
             figures.staleFills += 1
             refuse(.stale, "a tag was invalidated while the value was loaded")
             passOn(fill.key, now: now, effects: &effects)
             return
         }
+        accept(fill, lease, client, id, now: now, effects: &effects)
+    }
+
+    /// Keeps a value that is fresh, and gives it to everybody who waits for it.
+    private mutating func accept(
+        _ fill: Fill, _ lease: Lease, _ client: ClientID, _ id: RequestID, now: UInt64, effects: inout [Effect]
+    ) {
         figures.fills += 1
         effects.append(.reply(client, id, .ok))
         let entry = StoredEntry(

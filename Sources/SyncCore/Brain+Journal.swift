@@ -73,6 +73,16 @@ extension Brain {
 
     mutating func scanJournal(now: UInt64, effects: inout [Effect]) {
         guard journal.pass == nil else { return }
+        #if MUTANTS
+            if Mutant.active == .beatWithoutJournal {
+                // Read after every third beat only.
+                beatsWithoutJournal += 1
+                if beatsWithoutJournal % 3 != 0, log.state == .attached {
+                    let pass = JournalPass.Pass(sampledAt: now, generation: log.generation)
+                    return finishPass(pass, now: now, effects: &effects)
+                }
+            }
+        #endif
         journal.begin(JournalPass.Pass(sampledAt: now, generation: log.generation))
         effects.append(.scanJournal(sampledAt: now))
     }
@@ -104,6 +114,9 @@ extension Brain {
             switch item.kind {
             case .owed:
                 journal.deleting.insert(item.name)
+                #if MUTANTS
+                    if Mutant.active == .owedDeletedFirst { effects.append(.removeJournalFile(item.name)) }
+                #endif
                 due.append((item.name, tags))
             case .orphan:
                 if let first = journal.orphans[item.name] {
@@ -130,6 +143,9 @@ extension Brain {
     }
 
     mutating func journalCommitted(_ file: String, now: UInt64, effects: inout [Effect]) {
+        #if MUTANTS
+            if Mutant.active == .orphanOnce { journal.deleting.insert(file) }
+        #endif
         if journal.deleting.remove(file) != nil {
             journal.orphans[file] = nil
             effects.append(.removeJournalFile(file))
@@ -141,6 +157,11 @@ extension Brain {
 
     private mutating func finishPass(_ pass: JournalPass.Pass, now: UInt64, effects: inout [Effect]) {
         journal.abort()
+        #if MUTANTS
+            var pass = pass
+            if Mutant.active == .outdatedPassBeats { pass.isOutdated = false }
+            if Mutant.active == .beatStampedLate { pass.sampledAt = now }
+        #endif
         if pass.isOutdated {
             // Who was told DEFERRED relies on it that nobody believes a cache until this, too, is in the table.
             scanJournal(now: now, effects: &effects)

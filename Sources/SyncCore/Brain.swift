@@ -69,6 +69,10 @@ package struct Brain: ~Copyable {
     var awakeSince: UInt64 = 0
     var isUpstreamConnected = false
     var figures = Figures()
+    #if MUTANTS
+        var appliedAtQuestion: UInt64?
+        var beatsWithoutJournal = 0
+    #endif
 
     struct CachedEntry: Sendable {
         var entry: StoredEntry
@@ -126,7 +130,15 @@ package struct Brain: ~Copyable {
     /// Whether an answer may come from cache: this host is attached, syncd has beaten recently enough to know that
     /// it has not slept, and whatever was invalidated while it did sleep is applied (docs/consistency.md, "Fencing").
     func mayAnswer(_ now: UInt64) -> Bool {
-        log.state == .attached
+        #if MUTANTS
+            if Mutant.active == .fenceIgnored || Mutant.active == .sleepForgotten {
+                return log.state == .attached
+                    && (Mutant.active == .fenceIgnored
+                        || TagTable.isWithin(now, of: lastBeat, TrustTiming.fenceNanoseconds))
+                    && TagTable.isWithin(now, of: log.freshAsOf, TrustTiming.upstreamTrustNanoseconds)
+            }
+        #endif
+        return log.state == .attached
             && TagTable.isWithin(now, of: lastBeat, TrustTiming.fenceNanoseconds)
             && TagTable.isWithin(now, of: log.freshAsOf, TrustTiming.upstreamTrustNanoseconds)
             && log.freshAsOf >= awakeSince
@@ -236,6 +248,9 @@ package struct Brain: ~Copyable {
         case .epochRaised(let reason):
             effects.append(.notice(.epochRaised(log.epoch, reason)))
             pushTracking(.epoch(log.epoch, reason: reason), effects: &effects)
+            #if MUTANTS
+                if Mutant.active == .leaseOutlivesEpoch { return }
+            #endif
             endLoads(effects: &effects)
         case .attached: effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
@@ -255,6 +270,9 @@ package struct Brain: ~Copyable {
     private mutating func acknowledge(
         _ client: ClientID, _ request: RequestID, _ reply: Reply, now: UInt64, effects: inout [Effect]
     ) {
+        #if MUTANTS
+            if Mutant.active == .newTableNotHeldBack { return effects.append(.reply(client, request, reply)) }
+        #endif
         if now < acknowledgeFrom {
             held.append((client, request, reply))
         } else {

@@ -20,6 +20,9 @@ extension InvalidationLog {
     mutating func arrived(_ entry: LogEntry, now: UInt64, effects: inout [LogEffect]) {
         guard entry.position > applied else { return }
         known = max(known, entry.position)
+        #if MUTANTS
+            if Mutant.active == .entriesOutOfOrder { return apply(entry, effects: &effects) }
+        #endif
         if entry.position == applied + 1 {
             apply(entry, effects: &effects)
             drainAhead(effects: &effects)
@@ -111,6 +114,9 @@ extension InvalidationLog {
             }
             known = max(known, position)
             uncovered.append((position, probe.sentAt))
+            #if MUTANTS
+                if Mutant.active == .probeNotCovered { freshAsOf = max(freshAsOf, probe.sentAt) }
+            #endif
             cover()
             if applied < known, gapDeadline == nil { gapDeadline = now + limits.arrivalNanoseconds }
         case .failed(.damaged(let why)): damaged(why, now: now, effects: &effects)

@@ -115,9 +115,17 @@ extension InvalidationLog {
         case replace(String, EpochReason)
     }
 
+    /// Whether the server is another process than the one that the log was recorded in.
+    private func isOther(_ found: Inspection) -> Bool {
+        #if MUTANTS
+            if Mutant.active == .identityIgnored { return false }
+        #endif
+        return found.identity == nil ? !replacedHere : found.identity != found.recordedIdentity
+    }
+
     private func verdict(on found: Inspection) -> Verdict {
         guard let theirs = found.incarnation else { return .replace("there is no log in Redis", .incarnation) }
-        if found.identity == nil ? !replacedHere : found.identity != found.recordedIdentity {
+        if isOther(found) {
             return .replace("Redis is another process than the one that held the log", .incarnation)
         }
         if theirs == damaged { return .replace("the keys of the log in Redis hold something else", .discontinuous) }
@@ -129,6 +137,9 @@ extension InvalidationLog {
         // Nothing of this log has been applied yet: a hole would show in catching up.
         guard let asked = inspected.entry else { return .proceed(isContinuous: true) }
         if let entry = found.entryAtLastApplied {
+            #if MUTANTS
+                if Mutant.active == .lastEntryIgnored { return .proceed(isContinuous: true) }
+            #endif
             return entry == asked
                 ? .proceed(isContinuous: true) : .replace("the log in Redis changed", .discontinuous)
         }
@@ -202,6 +213,14 @@ extension InvalidationLog {
         generation += 1
         nextProbe = now
         sendWaiting(effects: &effects)
+        #if MUTANTS
+            if Mutant.active == .attachedAtProof, state == .isolated {
+                state = .attached
+                isSuspect = false
+                table.setState(.attached)
+                effects.append(.attached)
+            }
+        #endif
         effects.append(.proven)
         wake(now: now, effects: &effects)
     }
@@ -239,6 +258,9 @@ extension InvalidationLog {
             proceed(now: now, effects: &effects)
             return
         }
+        #if MUTANTS
+            if Mutant.active == .gapIgnored, entries.isEmpty { applied = max(applied, read.knownThen) }
+        #endif
         guard !entries.isEmpty || applied >= read.knownThen else {
             suspect("entries are missing in Redis", .trimmed, now: now, effects: &effects)
             return
@@ -250,6 +272,12 @@ extension InvalidationLog {
 
     /// Entries up to `position` are gone before they were applied: everything from before them is worthless.
     private mutating func missed(upTo position: UInt64, effects: inout [LogEffect]) {
+        #if MUTANTS
+            if Mutant.active == .trimIgnored {
+                applied = max(applied, position)
+                return
+            }
+        #endif
         if !isSuspect { raiseEpoch(.trimmed, effects: &effects) }
         if position > applied {
             applied = position

@@ -264,13 +264,19 @@ struct InvalidationLog {
         guard let append = appends.removeValue(forKey: id) else { return }
         switch reply {
         case .appended(let incarnation, let position)
-        where incarnation == self.incarnation && position <= append.appliedThen:
+        where incarnation == self.incarnation && isBack(position, since: append.appliedThen):
             // Its slots are no news to entries of a later position.
             deferred(append, event: nil, effects: &effects)
             suspect("the log in Redis went back", .discontinuous, now: now, effects: &effects)
         case .appended(let incarnation, let position) where incarnation == self.incarnation:
             let body = LogEntryBody(
                 origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags)
+            #if MUTANTS
+                if Mutant.active == .committedNotRaised {
+                    effects.append(.committed(append.requester, position: position))
+                    return
+                }
+            #endif
             // The table has it before anybody is told; `applied` follows when its predecessors have come.
             raise(append.tags, to: position)
             arrived(LogEntry(position: position, body: body), now: now, effects: &effects)
@@ -292,6 +298,14 @@ struct InvalidationLog {
             deferred(append, event: nil, effects: &effects)
             suspect("an unexpected answer to an append", .discontinuous, now: now, effects: &effects)
         }
+    }
+
+    /// Whether a position shows that the log was set back since something was asked.
+    private func isBack(_ position: UInt64, since applied: UInt64) -> Bool {
+        #if MUTANTS
+            if Mutant.active == .positionBackIgnored { return false }
+        #endif
+        return position <= applied
     }
 
     private func deferred(_ append: PendingAppend, event: Event?, effects: inout [LogEffect]) {
@@ -346,6 +360,9 @@ struct InvalidationLog {
     /// The log cannot be used as it is: the next inspection replaces it.
     mutating func damaged(_ why: String, now: UInt64, effects: inout [LogEffect]) {
         damaged = incarnation
+        #if MUTANTS
+            if Mutant.active == .damageForgotten { damaged = nil }
+        #endif
         suspect(why, .discontinuous, now: now, effects: &effects)
     }
 

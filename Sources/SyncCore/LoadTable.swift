@@ -60,6 +60,12 @@ struct LoadTable: Sendable {
     mutating func admit(
         _ key: ByteBuffer, client: ClientID, wait: UInt64?, asOf: UInt64, epoch: UInt64, now: UInt64
     ) -> Admission {
+        #if MUTANTS
+            if Mutant.active == .twoLeases, let load = loads[key], load.waiters.count > 1 {
+                return .lease(
+                    grant(key.compacted, to: client, waiters: load.waiters, asOf: asOf, epoch: epoch, now: now))
+            }
+        #endif
         guard let load = loads[key] else {
             guard loads.count < limits.leases else { return .full }
             return .lease(grant(key.compacted, to: client, waiters: [], asOf: asOf, epoch: epoch, now: now))
@@ -78,6 +84,9 @@ struct LoadTable: Sendable {
         _ key: ByteBuffer, to client: ClientID, waiters: Deque<Waiter>, asOf: UInt64, epoch: UInt64, now: UInt64
     ) -> Lease {
         nextLease += 1
+        #if MUTANTS
+            if Mutant.active == .leaseIDsRepeat, nextLease > 1_000_000 { nextLease = 1 }
+        #endif
         let lease = Lease(id: nextLease, asOf: asOf, epoch: epoch)
         loads[key] = Load(
             holder: client, lease: lease, deadline: now + limits.leaseNanoseconds, waiters: waiters)
@@ -87,8 +96,13 @@ struct LoadTable: Sendable {
 
     /// Whether this lease may fill this key.
     func isValid(_ lease: LeaseID, key: ByteBuffer, client: ClientID, epoch: UInt64, now: UInt64) -> Lease? {
-        guard let load = loads[key], load.lease.id == lease, load.holder == client, load.lease.epoch == epoch,
-            now < load.deadline
+        guard let load = loads[key], load.lease.id == lease, load.holder == client, now < load.deadline else {
+            return nil
+        }
+        #if MUTANTS
+            if Mutant.active == .leaseOutlivesEpoch { return load.lease }
+        #endif
+        guard load.lease.epoch == epoch
         else { return nil }
         return load.lease
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import IPCWire
 
 /// `simulate`: runs the real state machines in a world that a seed makes, and checks the promises.
 @main
@@ -36,6 +37,11 @@ struct SimulateCommand: ParsableCommand {
     @Flag(help: "Do not fail when a rare situation was never reached.")
     var allowMissingGoals = false
 
+    #if MUTANTS
+        @Option(help: "The rule to break.")
+        var mutant: Mutant?
+    #endif
+
     /// Runs the seeds in this process, for the process that collects.
     @Flag(help: .hidden)
     var batch = false
@@ -49,6 +55,9 @@ struct SimulateCommand: ParsableCommand {
 
     mutating func run() throws {
         try Self.makeHashingDeterministic()
+        #if MUTANTS
+            Mutant.active = mutant
+        #endif
         guard Simulation.prepare() else {
             throw ValidationError("this Swift runtime does not let its jobs be taken: no simulation")
         }
@@ -93,6 +102,10 @@ struct SimulateCommand: ParsableCommand {
         throw ValidationError("the program cannot start itself again: \(String(cString: strerror(errno)))")
     }
 }
+
+#if MUTANTS
+    extension Mutant: ExpressibleByArgument {}
+#endif
 
 /// `first..last`.
 struct SeedRange: ExpressibleByArgument {

@@ -147,6 +147,9 @@ public final class TagTable: Sendable {
     public func isFresh(
         slots: [UInt32], asOf: UInt64, epoch entryEpoch: UInt64, clock: () -> UInt64
     ) -> Bool {
+        #if MUTANTS
+            if Mutant.active != nil { return isFreshMutated(slots: slots, asOf: asOf, epoch: entryEpoch, clock: clock) }
+        #endif
         let state = load(TagTableLayout.stateOffset)
         let beat = load(TagTableLayout.beatOffset)
         let freshAsOf = load(TagTableLayout.freshAsOfOffset)

@@ -64,6 +64,9 @@ final class DirectLoads: Sendable {
             state.queue.append(key)
             return load
         }
+        #if MUTANTS
+            if Mutant.active == .directLoadJoinedLate, place.current.shared.join() { return place.current }
+        #endif
         if !place.hasBegun, place.current.shared.join() { return place.current }
         if let next = place.next, next.shared.join() { return next }
         let load = Load(loader)

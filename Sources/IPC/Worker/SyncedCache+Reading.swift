@@ -96,6 +96,15 @@ extension SyncedCache {
     }
 
     private func joinerStep(_ result: FlightResult, isCovered: Bool) -> Step {
+        #if MUTANTS
+            if Mutant.active == .joinerGetsOlderLoad {
+                switch result.end {
+                case .found(let hit), .filled(let hit): return .answer(CachedValue(value: hit.value, source: .l2))
+                case .unproven(let value): return .answer(CachedValue(value: value, source: .miss))
+                case .failed, .miss: break
+                }
+            }
+        #endif
         switch result.end {
         case .found(let hit):
             return result.isFreshAtEnd ? .answer(CachedValue(value: hit.value, source: .l2)) : .again

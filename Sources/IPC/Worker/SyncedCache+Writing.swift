@@ -56,12 +56,21 @@ extension SyncedCache {
     }
 
     private func carryOut(_ commitment: Commitment) async {
+        #if MUTANTS
+            if Mutant.active == .doubtfulIsForgotten, commitment.isDoubtful { return commitment.intent?.delete() ?? () }
+        #endif
         // From the rename on syncd invalidates it before every beat, whether it hears from us or not.
         var isRecorded = commitment.isDoubtful ? commitment.intent?.becomeOrphan() ?? false : false
         var recordedAt = clock.now()
 
         let (connection, generation) = session.current
         let answer = await connection?.invalidate(commitment.tags, event: commitment.event) ?? .none(wasSent: false)
+        #if MUTANTS
+            if Mutant.active == .silenceIsSuccess, answer == .none(wasSent: true) {
+                commitment.intent?.delete()
+                return
+            }
+        #endif
         if answer == .taken {
             if !commitment.isDoubtful { commitment.intent?.delete() }
             return
@@ -73,6 +82,9 @@ extension SyncedCache {
         if !isRecorded || !session.isReadBySyncd(commitment.intent) { session.unrecorded.add(commitment.tags) }
         // An event is published at most once: again only if syncd can't have seen it.
         let event = answer == .none(wasSent: false) ? commitment.event : nil
+        #if MUTANTS
+            if Mutant.active == .noTrustWindowWait { return }
+        #endif
         await takenOrDistrusted(commitment.tags, event: event, after: generation, recordedAt: recordedAt)
     }
 

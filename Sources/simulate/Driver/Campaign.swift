@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import IPCWire
 
 /// Many seeds, on several processors: child processes run some of them each, and tell what came of it through a pipe.
 ///
@@ -60,6 +61,9 @@ struct Campaign {
         posix_spawn_file_actions_addclose(&actions, ends[0])
         var words = ["simulate", "--batch", "--seeds", "\(first)..\(last)", "--steps", String(steps)]
         if isCheckingDeterminism { words.append("--check-determinism") }
+        #if MUTANTS
+            if let mutant = Mutant.active { words += ["--mutant", mutant.rawValue] }
+        #endif
         var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
         var pid: pid_t = 0

@@ -97,7 +97,10 @@ final class Driver: @unchecked Sendable {
         return [reaching[chosen - 5 == 3 ? 3 : chosen - 5]]
     }
 
-    func write(_ key: Int, on worker: SimulatedWorker, readsAfterwards: Bool = false) {
+    func write(
+        _ key: Int, on worker: SimulatedWorker, readsAfterwards: Bool = false,
+        afterwards: @escaping @Sendable () -> Void = {}
+    ) {
         let tags = tags(for: key)
         let hasEvent = world.random.oneIn(2)
         world.run(worker) {
@@ -129,6 +132,7 @@ final class Driver: @unchecked Sendable {
                     oracle.acknowledged(key, version: version, on: worker)
                 }
                 worker.writes.removeAll { $0 === write }
+                world.after(0, nil, "after a write", afterwards)
                 guard readsAfterwards || world.random.oneIn(3) else { return }
                 world.after(world.random.number(0...500_000), nil, "read after a write") { [self] in
                     for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
@@ -209,6 +213,7 @@ final class Driver: @unchecked Sendable {
         case .invalidate: if let worker = anyWorker { invalidate(anyKey, on: worker) }
         case .lateRead: lateRead()
         case .scenario: scenario()
+        case .wakeRace: wakeRace()
         default: fault(action)
         }
     }
@@ -227,6 +232,35 @@ final class Driver: @unchecked Sendable {
             world.after(delay + world.random.number(0...20_000_000), nil, "write of a scenario") { [self] in
                 if let worker = anyWorker { write(key, on: worker, readsAfterwards: true) }
             }
+        }
+    }
+
+    /// syncd sleeps while a write is acknowledged without it, and wakes up in the middle of a read.
+    private func wakeRace() {
+        let host = anyHost
+        let key = anyKey
+        guard let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, let writer = anyWorker, writer.host === host
+        else { return }
+        let readers = host.workers.filter { $0 !== writer && $0.isAlive && !$0.isStopped }
+        for reader in readers { read(key, on: reader) }
+        let areReadersAsleep = world.random.oneIn(3)
+        world.after(world.random.number(5_000_000...100_000_000), nil, "syncd falls asleep") { [self] in
+            guard !isCalm, !syncd.isOnStack, writer.isAlive, !writer.isStopped else { return }
+            syncd.stop()
+            if areReadersAsleep { for reader in readers where !reader.isOnStack { reader.stop() } }
+            write(key, on: writer) { [self] in
+                for reader in readers where reader.isAlive && !reader.isOnStack {
+                    reader.proceed()
+                    if !areReadersAsleep { reader.clockCallsToPause = max(0, world.random.below(5) - 2) }
+                    read(key, on: reader)
+                }
+                world.after(world.random.number(0...2_000_000), nil, "syncd wakes up") { syncd.proceed() }
+            }
+        }
+        oracle.figures.add("syncd asleep during a write")
+        // Whatever came of the write.
+        world.after(6_000_000_000, nil, "all wake up") {
+            for process: Process in readers + [syncd] where !process.isOnStack { process.proceed() }
         }
     }
 

@@ -40,7 +40,7 @@ struct Plan {
 
     /// What the driver does.
     enum Action: String, CaseIterable {
-        case read, burst, write, invalidate, lateRead, scenario
+        case read, burst, write, invalidate, lateRead, scenario, wakeRace
         case killWorker, stopWorker, restartWorker
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
@@ -51,7 +51,7 @@ struct Plan {
         /// The class that a seed may switch off.
         var group: Int {
             switch self {
-            case .read, .burst, .write, .invalidate, .lateRead, .scenario: 0
+            case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace: 0
             case .killWorker, .stopWorker, .restartWorker: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
@@ -72,7 +72,8 @@ struct Plan {
             case .restartWorker, .restartSyncd: 30
             case .killWorker, .killSyncd, .stopWorker, .stopSyncd: 6
             case .lateRead: 2
-            case .scenario: 20
+            case .scenario: 30
+            case .wakeRace: 15
             case .duplicateSyncd, .wipeDirectory, .damageKey, .goBack, .demote: 1
             case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis, .deleteEntry: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 4
@@ -83,10 +84,10 @@ struct Plan {
 
     init(seed: UInt64) {
         var random = SeededRandom(seed: seed ^ 0x5eed)
-        hosts = [1, 1, 2, 2, 2, 3][random.below(6)]
+        hosts = [1, 1, 1, 2, 2, 3][random.below(6)]
         workersPerHost = 1 + random.below(3)
         keys = 1 + random.below(4)
-        isEmbedded = hosts == 1 && random.oneIn(2)
+        isEmbedded = hosts == 1 && random.percent(60)
         if random.oneIn(3) { limits.leaseNanoseconds = 2_000_000_000 }
         if random.oneIn(3) {
             kernelBytes = 512
@@ -132,6 +133,6 @@ struct Plan {
         weights[.restartWorker] = 30
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
-        if weights[.stopSyncd] == nil { weights[.lateRead] = nil }
+        if weights[.stopSyncd] == nil { (weights[.lateRead], weights[.wakeRace]) = (nil, nil) }
     }
 }

@@ -55,6 +55,9 @@ final class SimulatedWorker: Process, @unchecked Sendable {
 
     func loadEnded(_ key: Int) { loadEnds[key] = world.now }
 
+    /// It is stopped when it has asked so often for the time.
+    var clockCallsToPause: Int?
+
     /// Whether syncd answers it.
     var isConnected: Bool { link?.channel.isActive ?? false }
 
@@ -96,6 +99,13 @@ final class SimulatedWorker: Process, @unchecked Sendable {
 
     /// The time; at some of the moments when it is asked for, the process is stopped first.
     private func clockAsked() -> UInt64 {
+        if let count = clockCallsToPause {
+            clockCallsToPause = count > 0 ? count - 1 : nil
+            if count == 0, !world.areFaultsOver {
+                oracle.figures.add("worker stopped between its loads")
+                world.pause(self, for: world.random.number(1_000_000...300_000_000))
+            }
+        }
         if plan.pauses > 0, !world.areFaultsOver, world.current === self, world.random.oneIn(plan.pauses) {
             oracle.figures.add("worker stopped between its loads")
             world.pause(self, for: world.random.number(1_000_000...plan.longestStop))

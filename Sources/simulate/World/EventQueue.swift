@@ -7,6 +7,11 @@ struct EventQueue {
         var label: StaticString
         var body: () -> Void
 
+        /// Set by a process for itself.
+        var isTimer: Bool {
+            ["beat due", "deadline", "timer", "sleep ends", "watch Redis"].contains(label.description)
+        }
+
         func precedes(_ other: Item) -> Bool { (time, order) < (other.time, other.order) }
     }
 

@@ -46,6 +46,8 @@ class Process: @unchecked Sendable {
         changed()
         let item = EventQueue.Item(time: world.now, order: 0, process: self, label: "continued") { [self] in continued()
         }
+        // An event loop that wakes up may look at its sockets first, however long its timers are overdue.
+        if world.random.oneIn(2) { held = held.filter { !$0.isTimer } + held.filter(\.isTimer) }
         held.insert(item, at: 0)
         catchUp()
     }

@@ -1,0 +1,51 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The simulator itself, as a program: it takes over the concurrency runtime of its process.
+@Suite struct CampaignTests {
+    /// Runs `simulate` to its end.
+    private func simulate(_ arguments: String..., within limit: Duration) async throws -> (
+        status: Int32?, output: String
+    ) {
+        let child = try ChildProcess(Executables.built("simulate"), arguments)
+        await eventually("simulate ends", within: limit, details: { child.transcript }) { child.exit != nil }
+        guard case .status(let status)? = child.exit else { return (nil, child.transcript) }
+        return (status, child.transcript)
+    }
+
+    /// No promise is broken, and every rare situation is reached.
+    @Test func aFixedCampaign() async throws {
+        let (status, output) = try await simulate("--seeds", "1..400", within: .seconds(300))
+        #expect(status == 0, "\(output)")
+        #expect(output.contains("400 seeds"), "\(output)")
+    }
+
+    /// Seeds that once showed a bug of ours (docs/simulation.md).
+    @Test(arguments: [7, 626, 2456])
+    func aSeedThatOnceFailed(seed: Int) async throws {
+        let (status, output) = try await simulate("--seed", "\(seed)", within: .seconds(60))
+        #expect(status == 0, "\(output)")
+    }
+
+    @Test func oneSeedIsOneTrace() async throws {
+        let (status, output) = try await simulate(
+            "--seeds", "1001..1010", "--check-determinism", "--allow-missing-goals", within: .seconds(120))
+        #expect(status == 0, "\(output)")
+        let first = try await simulate("--seed", "1001", within: .seconds(60)).output
+        let second = try await simulate("--seed", "1001", within: .seconds(60)).output
+        let hash = first.split(separator: "\n").first { $0.contains("trace hash") }
+        #expect(hash != nil)
+        #expect(second.split(separator: "\n").first { $0.contains("trace hash") } == hash)
+    }
+
+    @Test func argumentsThatMakeNoSense() async throws {
+        for arguments in [
+            ["--seed", "x"], ["--seeds", "5..1"], ["--steps", "0"], ["--seed", "1", "--seeds", "1..2"],
+        ] {
+            let child = try ChildProcess(Executables.built("simulate"), arguments)
+            await eventually("simulate ends", within: .seconds(20)) { child.exit != nil }
+            #expect(child.exit == .status(64), "\(child.transcript)")
+        }
+    }
+}

@@ -1,0 +1,247 @@
+import IPCWire
+import Logging
+import NIOCore
+import NIOPosix
+import SyncCore
+import Synchronization
+import Testing
+import TestSupport
+
+@testable import simulate
+@testable import syncd
+
+/// The simulator's Redis answers as the real one does: the same commands, and the same mishaps between them, against
+/// both.
+@Suite struct RedisModelTests {
+    @Test(arguments: 1...12)
+    func sameAnswers(seed: UInt64) async throws {
+        let server = try await TestSupport.RedisServer()
+        let redis = try await RealRedis(server)
+        var random = SeededRandom(seed: seed)
+        var model = RedisData()
+        var published: [UpstreamEvent] = []
+        var history: [String] = []
+        let incarnations = (1...3).map { Incarnation(high: UInt64($0) << 60 | 1, low: UInt64($0)) }
+        var identity: ServerIdentity?
+        for step in 1...150 {
+            if random.oneIn(4) {
+                let mishap = Mishap.allCases[random.below(Mishap.allCases.count)]
+                history.append("\(mishap)")
+                try await mishap.happen(to: server, index: random.below(max(1, model.entryCount)))
+                mishap.happen(to: &model, index: random.below(1))
+            }
+            let command = Self.command(UInt64(step), incarnations, model, &random)
+            history.append("\(command)")
+            let answer = await redis.ask(command)
+            if identity == nil, case .inspected(let found)? = answer { identity = found.identity }
+            guard identity != nil || command.isInspection else { continue }
+            let expected = Self.execute(command, on: &model, identity: identity, published: &published)
+            #expect(
+                Self.comparable(answer) == Self.comparable(expected), "\(history.suffix(6).joined(separator: "\n"))")
+            guard Self.comparable(answer) == Self.comparable(expected) else { break }
+        }
+        let expected = published
+        await eventually("the same messages are published", details: { "\(redis.published)\n\(expected)" }) {
+            redis.published == expected
+        }
+        await redis.stop()
+    }
+
+    // MARK: Commands
+
+    private static func command(
+        _ id: UpstreamID, _ incarnations: [Incarnation], _ model: RedisData, _ random: inout SeededRandom
+    ) -> UpstreamCommand {
+        guard id > 1 else { return .inspect(id, lastApplied: 0) }
+        let some = incarnations[random.below(incarnations.count)]
+        let believed = random.oneIn(4) ? some : model.presentIncarnation ?? some
+        switch random.below(10) {
+        case 0...3:
+            let tags = (0...random.below(3)).map { ByteBuffer(bytes: [UInt8($0), 0x0d, 0x0a, 0xff, 0x2a]) }
+            let body = LogEntryBody(origin: 7, nonce: id, eventChannel: nil, tags: tags)
+            return .append(id, AppendCommand(incarnation: believed, fresh: some, body: body, eventPayload: nil))
+        case 4: return .probe(id)
+        case 5: return .read(id, after: UInt64(random.below(20)), count: 1 + random.below(5))
+        case 6, 7: return .inspect(id, lastApplied: UInt64(random.below(20)))
+        case 8:
+            let raw: ByteBuffer? = if case .text(let text) = model.record { ByteBuffer(string: text) } else { nil }
+            let expected = random.oneIn(4) ? ByteBuffer(string: "nonsense") : raw
+            return .replace(id, ReplaceCommand(expected: expected, fresh: some, floor: UInt64(random.below(30))))
+        default: return .get(id, key: ByteBuffer(string: "k"))
+        }
+    }
+
+    private static func execute(
+        _ command: UpstreamCommand, on model: inout RedisData, identity: ServerIdentity?,
+        published: inout [UpstreamEvent]
+    ) -> UpstreamReply? {
+        switch command {
+        case .inspect(_, let last):
+            return .inspected(
+                model.inspection(lastApplied: last, identity: identity, isPrimary: true, version: "", warnings: []))
+        case .append(_, let append):
+            let done = model.append(append, identity: identity)
+            if let (incarnation, entry) = done.published { published.append(.published(incarnation, entry)) }
+            return done.reply
+        case .probe: return model.probe()
+        case .read(_, let after, let count): return model.read(after: after, count: count)
+        case .replace(_, let replace):
+            let (reply, isPublished) = model.replace(replace, identity: identity)
+            if isPublished { published.append(.publishedUnreadable) }
+            return reply
+        case .get(_, let key): return model.get(key, now: 0)
+        default: return nil
+        }
+    }
+
+    /// What must be equal: everything but words for people, versions, and times.
+    private static func comparable(_ reply: UpstreamReply?) -> UpstreamReply? {
+        switch reply {
+        case .failed(.damaged): return .failed(.damaged(""))
+        case .failed(.refused): return .failed(.refused(""))
+        case .inspected(var found):
+            found.identity = nil
+            found.serverVersion = ""
+            found.warnings = []
+            return .inspected(found)
+        case .got(let entry, _): return .got(entry: entry, ttlMilliseconds: 0)
+        default: return reply
+        }
+    }
+
+    // MARK: Mishaps
+
+    private enum Mishap: CaseIterable {
+        case flush, deleteRecord, deletePosition, deleteStream, recordIsList, positionIsList, positionIsText
+        case streamIsText, recordIsNonsense, trim, deleteEntry
+
+        func happen(to server: TestSupport.RedisServer, index: Int) async throws {
+            let (record, position, stream) = ("{syncd}:incarnation", "{syncd}:position", "{syncd}:stream")
+            switch self {
+            case .flush: try await server.command("FLUSHALL")
+            case .deleteRecord: try await server.command("DEL", record)
+            case .deletePosition: try await server.command("DEL", position)
+            case .deleteStream: try await server.command("DEL", stream)
+            case .recordIsList: try await replace(record, on: server)
+            case .positionIsList: try await replace(position, on: server)
+            case .positionIsText: try await server.command("SET", position, "12x")
+            case .streamIsText: try await server.command("SET", stream, "x")
+            case .recordIsNonsense: try await server.command("SET", record, "nonsense")
+            case .trim:
+                if case .bulkString(let type) = try await server.command("TYPE", stream),
+                    String(buffer: type) != "stream"
+                {
+                    return
+                }
+                try await server.command("XTRIM", stream, "MAXLEN", "2")
+            case .deleteEntry:
+                guard case .array(let found) = try await server.command("XRANGE", stream, "-", "+", "COUNT", "1"),
+                    case .array(let parts)? = found.first, case .bulkString(let id)? = parts.first
+                else { return }
+                try await server.command("XDEL", stream, String(buffer: id))
+            }
+        }
+
+        private func replace(_ key: String, on server: TestSupport.RedisServer) async throws {
+            try await server.command("DEL", key)
+            try await server.command("RPUSH", key, "x")
+        }
+
+        func happen(to model: inout RedisData, index: Int) {
+            switch self {
+            case .flush: model.flushAll()
+            case .deleteRecord: model.record = .missing
+            case .deletePosition: model.position = .missing
+            case .deleteStream: model.stream = .missing
+            case .recordIsList: model.record = .other
+            case .positionIsList: model.position = .other
+            case .positionIsText: model.position = .text("12x")
+            case .streamIsText: model.stream = .other
+            case .recordIsNonsense: model.record = .text("nonsense")
+            case .trim: model.trim(to: 2)
+            case .deleteEntry: model.deleteEntry(at: 0)
+            }
+        }
+    }
+}
+
+extension RedisData {
+    /// The incarnation that the record names.
+    fileprivate var presentIncarnation: Incarnation? {
+        guard case .text(let text) = record else { return nil }
+        return Incarnation(String(text.prefix(32)))
+    }
+}
+
+extension UpstreamCommand {
+    fileprivate var isInspection: Bool { if case .inspect = self { true } else { false } }
+}
+
+/// A real server, asked as syncd asks it.
+private final class RealRedis: Sendable {
+    private struct State {
+        var answers: [UpstreamID: UpstreamReply] = [:]
+        var published: [UpstreamEvent] = []
+        var connections = 0
+    }
+
+    private let state = Mutex(State())
+    private let eventLoop: any EventLoop
+    private let upstream: NIOLoopBoundBox<RedisUpstream?>
+
+    init(_ server: TestSupport.RedisServer) async throws {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        self.eventLoop = eventLoop
+        upstream = .makeBoxSendingValue(nil, eventLoop: eventLoop)
+        let endpoint = try RedisEndpoint.parse(server.url)
+        try await eventLoop.submit { [self] in
+            let upstream = RedisUpstream(
+                endpoint: endpoint, keys: RedisKeys(namespace: "syncd"), eventLoop: eventLoop,
+                logger: Logger(label: "test")
+            ) { [weak self] event in self?.received(event) }
+            self.upstream.value = upstream
+            upstream.start()
+        }.get()
+        await eventually("both connections are there") { state.withLock { $0.connections == 2 } }
+    }
+
+    private func received(_ event: UpstreamEvent) {
+        state.withLock { state in
+            switch event {
+            case .commandsConnected, .subscriptionConnected: state.connections += 1
+            case .reply(let id, let reply): state.answers[id] = reply
+            case .published, .publishedUnreadable: state.published.append(event)
+            default: break
+            }
+        }
+    }
+
+    var published: [UpstreamEvent] { state.withLock { $0.published } }
+
+    func ask(_ command: UpstreamCommand) async -> UpstreamReply? {
+        guard let id = command.testID else { return nil }
+        eventLoop.execute { [upstream] in
+            upstream.value?.send(command)
+            upstream.value?.flush()
+        }
+        await eventually("an answer to \(command)") { state.withLock { $0.answers[id] != nil } }
+        return state.withLock { $0.answers[id] }
+    }
+
+    func stop() async {
+        try? await eventLoop.flatSubmit { [upstream, eventLoop] in
+            upstream.value?.shutdown() ?? eventLoop.makeSucceededVoidFuture()
+        }.get()
+    }
+}
+
+extension UpstreamCommand {
+    fileprivate var testID: UpstreamID? {
+        switch self {
+        case .inspect(let id, _), .append(let id, _), .probe(let id), .read(let id, _, _), .replace(let id, _),
+            .publish(let id, _), .get(let id, _):
+            id
+        default: nil
+        }
+    }
+}
