@@ -196,7 +196,7 @@ private final class RealRedis: Sendable {
         let endpoint = try RedisEndpoint.parse(server.url)
         try await eventLoop.submit { [self] in
             let upstream = RedisUpstream(
-                endpoint: endpoint, keys: RedisKeys(namespace: "syncd"), eventLoop: eventLoop,
+                endpoint: endpoint, keys: RedisKeys(namespace: "syncd"), bridgedChannels: [], eventLoop: eventLoop,
                 logger: Logger(label: "test")
             ) { [weak self] event in self?.received(event) }
             self.upstream.value = upstream

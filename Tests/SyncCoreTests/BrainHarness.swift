@@ -60,15 +60,23 @@ final class BrainHarness {
     // MARK: Driving
 
     func connect() {
-        isLinked = true
-        event(.commandsConnected)
+        connectCommands()
         event(.subscriptionConnected(server?.identity))
     }
 
     func disconnect() {
+        disconnectCommands()
+        event(.subscriptionDisconnected(reason: "cut"))
+    }
+
+    func connectCommands() {
+        isLinked = true
+        event(.commandsConnected)
+    }
+
+    func disconnectCommands() {
         isLinked = false
         event(.commandsDisconnected(reason: "cut"))
-        event(.subscriptionDisconnected(reason: "cut"))
     }
 
     func event(_ event: UpstreamEvent) {

@@ -145,7 +145,7 @@ import Testing
 
     @Test func whatAnotherHostHasAppendedMeanwhileIsNotAppendedAgain() {
         let hosts = (1...2).map { host($0) }
-        hosts[0].disconnect()
+        hosts[0].disconnectCommands()
         server.publish("user:updated", #"{"userId":"a"}"#)
         deliver(to: hosts)
         #expect(server.entries.count == 1)
@@ -153,7 +153,7 @@ import Testing
         hosts[0].advance(milliseconds: 300)
         #expect(hosts[0].state == .isolated)
         #expect(hosts[0].journal.isEmpty)
-        hosts[0].connect()
+        hosts[0].connectCommands()
         hosts[0].settle()
         #expect(hosts[0].state == .attached)
         #expect(server.entries.count == 1)
