@@ -77,6 +77,9 @@ package final class RedisProxy: Sendable {
 
     package func heal() { state.withLock { $0.isRefusing = false } }
 
+    /// Ends all connections; new ones are taken.
+    package func closeAll() async throws { try await forEachLink { $0.close() } }
+
     /// Ends the connections on which something was subscribed.
     package func closeSubscriptions() async throws {
         try await forEachLink { if $0.isSubscriber { $0.close() } }

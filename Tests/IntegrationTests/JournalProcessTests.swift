@@ -1,0 +1,145 @@
+import Foundation
+import IPCWire
+import NIOCore
+import TestSupport
+import Testing
+
+@testable import IPC
+
+/// What workers leave behind in the journal directory is in the table before the next beat.
+@Suite(.processes) struct JournalProcessTests {
+    private static func journal(of host: Host) throws -> Journal {
+        try Journal(path: host.syncd.directory.file("journal"))
+    }
+
+    private static func tags(_ tags: String...) -> [ByteBuffer] { tags.map { ByteBuffer(string: $0) } }
+
+    private func start(_ home: Home) async throws -> (RedisServer?, Host) {
+        let redis = home == .redis ? try await RedisServer() : nil
+        return (redis, try await Host(redis))
+    }
+
+    @Test(arguments: Home.allCases) func `owed invalidations`(home: Home) async throws {
+        let (redis, host) = try await start(home)
+        let journal = try Self.journal(of: host)
+        for number in 1...50 {
+            #expect(try journal.begin(Self.tags("t\(number)")).becomeOwed())
+            // Whoever sees a beat that is younger than the file sees the invalidation, too.
+            let written = BootClock.now
+            await eventually("a beat comes", details: { host.syncd.transcript }) { host.table.beat > written }
+            #expect(host.slot("t\(number)") > 0)
+        }
+        await eventually("the files are gone") { host.journal("owed").isEmpty }
+        #expect(host.slot("never") == 0)
+        withExtendedLifetime(redis) {}
+    }
+
+    @Test(arguments: Home.allCases) func `a writer that died, and one that lives`(home: Home) async throws {
+        let (redis, host) = try await start(home)
+        let living = try Self.journal(of: host)
+        let intent = try living.begin(Self.tags("living"))
+        var dying: Journal? = try Self.journal(of: host)
+        var left: Intent? = try dying?.begin(Self.tags("dead"))
+        #expect(left != nil)
+        await eventually("beats pass") { host.table.beat > BootClock.now &- 50_000_000 }
+        #expect(host.slot("dead") == 0 && host.slot("living") == 0, "their owners live")
+        // The kernel lets go of the lock when the last descriptor is closed, as it does for a dead process.
+        left = nil
+        dying = nil
+        let died = BootClock.now
+        await eventually("a beat comes") { host.table.beat > died }
+        let first = host.slot("dead")
+        #expect(first > 0)
+        #expect(host.journal("intent").count == 2, "kept: its write may still be on its way")
+        await eventually("it is appended once more and deleted", details: { host.syncd.transcript }) {
+            host.slot("dead") > first && host.journal("intent").count == 1
+        }
+        #expect(BootClock.now - died >= 5_000_000_000, "after 5 s")
+        #expect(host.slot("living") == 0)
+        intent.delete()
+        withExtendedLifetime(redis) {}
+    }
+
+    @Test func `an orphan is appended twice, and by the next syncd if there is one`() async throws {
+        let (_, host) = try await start(.embedded)
+        let journal = try Self.journal(of: host)
+        #expect(try journal.begin(Self.tags("orphan")).becomeOrphan())
+        await eventually("it is appended") { host.slot("orphan") > 0 }
+        let first = host.slot("orphan")
+        #expect(host.journal("orphan").count == 1)
+        try await host.syncd.restart()
+        await host.waitUntilAttached()
+        #expect(host.slot("orphan") > first, "before the first beat of the next")
+        let second = host.slot("orphan")
+        await eventually("it is appended for the last time", details: { host.syncd.transcript }) {
+            host.journal("orphan").isEmpty
+        }
+        #expect(host.slot("orphan") > second)
+    }
+
+    @Test(arguments: Home.allCases) func `what came while syncd was down is in the table before it beats`(
+        home: Home
+    ) async throws {
+        let (redis, host) = try await start(home)
+        let journal = try Self.journal(of: host)
+        try await host.client.store("key", "old", tags: ["users"])
+        for number in 1...3 {
+            host.syncd.kill()
+            #expect(try journal.begin(Self.tags("users", "t\(number)")).becomeOwed())
+            let before = host.table.beat
+            try await host.syncd.start()
+            await eventually("it beats") { host.table.beat > before && host.isAttached }
+            #expect(host.slot("t\(number)") > 0)
+            #expect(try await host.syncd.connect().fetch("key").value == nil)
+        }
+        withExtendedLifetime(redis) {}
+    }
+
+    @Test func `while Redis is away the files stay`() async throws {
+        let (redis, host) = try await start(.redis)
+        let journal = try Self.journal(of: host)
+        redis?.kill()
+        await host.waitUntilIsolated()
+        #expect(try journal.begin(Self.tags("owed")).becomeOwed())
+        try await host.deferred("deferred")
+        let written = BootClock.now
+        await eventually("it beats on") { host.table.beat > written + 300_000_000 }
+        #expect(host.journal("owed").count == 2)
+        #expect(host.slot("owed") == 0, "nobody trusts a cache now")
+        try await redis?.start()
+        await host.waitUntilAttached()
+        #expect(host.slot("owed") > 0 && host.slot("deferred") > 0)
+        #expect(host.journal("owed").isEmpty)
+    }
+
+    @Test func `nonsense in the journal: what can't be read invalidates everything, what is foreign is left alone`()
+        async throws
+    {
+        let (_, host) = try await start(.embedded)
+        try await host.client.store("key", "old", tags: ["users"])
+        let owner = JournalName.newOwner(processID: 1)
+        try host.syncd.directory.write("precious", to: "journal/notes.txt")
+        try host.syncd.directory.write("*1\r\n$5\r\nuse", to: "journal/\(owner)-1.intent")
+        await eventually("an intent that was never complete is deleted") { host.journal("intent").isEmpty }
+        #expect(try await host.client.hit("key").text == "old", "its write had not begun")
+        try host.syncd.directory.write("garbage", to: "journal/\(owner)-2.owed")
+        await eventually("everything is invalidated") { host.slot("*") > 0 }
+        #expect(try await host.client.fetch("key").value == nil)
+        await eventually("it is deleted") { host.journal("owed").isEmpty }
+        #expect(host.syncd.directory.names(in: "journal").contains("notes.txt"))
+    }
+
+    @Test func `the marker kills every cached value`() async throws {
+        let (redis, host) = try await start(.redis)
+        try await host.client.store("key", "old", tags: ["users"])
+        #expect(try await host.client.hit("key").text == "old")
+        let incarnation = host.table.incarnation
+        try host.syncd.directory.write("", to: "journal/syncd.marker")
+        await eventually("it is obeyed", details: { host.syncd.transcript }) {
+            !host.syncd.directory.names(in: "journal").contains("syncd.marker") && host.isAttached
+        }
+        #expect(host.table.incarnation != incarnation)
+        #expect(try await host.client.fetch("key").value == nil)
+        withExtendedLifetime(redis) {}
+    }
+}
