@@ -28,9 +28,9 @@ smoke-test: ## start `make run`, use it, break it, stop it
 sanitize: ## unit tests under a sanitizer: make sanitize SAN=thread (or address)
 	@scripts/sanitize $(SAN)
 
-fuzz: ## fuzz the wire protocol
+fuzz: ## fuzz the wire protocol for TIME seconds (60)
 	@scripts/fuzz
 
 clean: ## remove what was built and the data of make run; what was fetched stays
 	@swift package clean
-	@rm -rf .build/run .build-thread .build-address
+	@rm -rf .build/run .build-thread .build-address .build-fuzz
