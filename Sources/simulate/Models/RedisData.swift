@@ -115,9 +115,8 @@ struct RedisData {
         var recorded: ServerIdentity?
         if case .text(let text) = record {
             raw = ByteBuffer(string: text)
-            // Without a position that can be read there is no log.
-            incarnation = visiblePosition == nil ? nil : Self.soundIncarnation(text)
-            if incarnation != nil { recorded = Self.identity(text) }
+            incarnation = isSound ? Self.soundIncarnation(text) : nil
+            if Self.soundIncarnation(text) != nil { recorded = Self.identity(text) }
         }
         var entries: [LogEntry] = []
         if case .entries(let present, _) = stream { entries = present }
@@ -127,6 +126,9 @@ struct RedisData {
             firstEntry: entries.first?.position, lastEntry: entries.last?.position,
             entryAtLastApplied: Self.find(lastApplied, in: entries), warnings: warnings)
     }
+
+    /// Whether entries can be appended: without a position that can be read there is no log.
+    private var isSound: Bool { record != .other && stream != .other && visiblePosition != nil }
 
     private static func find(_ position: UInt64, in entries: [LogEntry]) -> LogEntry? {
         let index = Self.firstIndex(after: position &- 1, in: entries)

@@ -12,6 +12,7 @@ class Process: @unchecked Sendable {
     private(set) var interruptions = 0
     private var held: [EventQueue.Item] = []
     private var isCatchingUp = false
+    private var areTimersLate = false
 
     init(world: World, name: String) {
         self.world = world
@@ -47,7 +48,8 @@ class Process: @unchecked Sendable {
         let item = EventQueue.Item(time: world.now, order: 0, process: self, label: "continued") { [self] in continued()
         }
         // An event loop that wakes up may look at its sockets first, however long its timers are overdue.
-        if world.random.oneIn(2) { held = held.filter { !$0.isTimer } + held.filter(\.isTimer) }
+        areTimersLate = world.random.oneIn(2)
+        if areTimersLate { held = held.filter { !$0.isTimer } + held.filter(\.isTimer) }
         held.insert(item, at: 0)
         catchUp()
     }
@@ -79,7 +81,11 @@ class Process: @unchecked Sendable {
     /// Runs an event now, or keeps it until the process goes on. A dead process loses it.
     func perform(_ item: EventQueue.Item) {
         guard isAlive else { return }
-        if isStopped || !held.isEmpty { return held.append(item) }
-        world.run(self, item.body)
+        guard isStopped || !held.isEmpty else { return world.run(self, item.body) }
+        if !isStopped, areTimersLate, !item.isTimer, let timer = held.firstIndex(where: \.isTimer) {
+            held.insert(item, at: timer)
+        } else {
+            held.append(item)
+        }
     }
 }

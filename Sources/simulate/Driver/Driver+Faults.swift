@@ -1,0 +1,103 @@
+import IPC
+import IPCWire
+import NIOCore
+import SyncCore
+
+extension Driver {
+    func stop(_ process: Process, _ name: String) {
+        guard process.isAlive, !process.isStopped, !process.isOnStack else { return }
+        oracle.figures.add("fault: \(name)")
+        process.stop()
+        world.after(duration, nil, "continue") { if !process.isOnStack { process.proceed() } }
+    }
+
+    func kill(_ process: Process?, _ name: String) {
+        guard let process, process.isAlive, !process.isOnStack else { return }
+        oracle.figures.add("fault: \(name)")
+        process.kill()
+        if let worker = process as? SimulatedWorker {
+            for write in worker.writes { if let version = write.version { promise(write, version) } }
+        }
+    }
+
+    func fault(_ action: Plan.Action) {
+        let host = anyHost
+        switch action {
+        case .killWorker: kill(world.random.element(host.workers), "worker killed")
+        case .stopWorker: if let worker = world.random.element(host.workers) { stop(worker, "worker stopped") }
+        case .restartWorker:
+            if let dead = host.workers.first(where: { !$0.isAlive }) { startWorker(dead.number, on: host) }
+        case .killSyncd: kill(host.syncd, "syncd killed")
+        case .stopSyncd: if let syncd = host.syncd { stop(syncd, "syncd stopped") }
+        case .restartSyncd:
+            if host.startSyncd(oracle: oracle, cluster: cluster) { oracle.figures.add("syncd started again") }
+        case .duplicateSyncd:
+            if !host.startSyncd(oracle: oracle, cluster: cluster) { oracle.figures.add("fault: second syncd refused") }
+        case .wipeDirectory:
+            guard let syncd = host.syncd, !syncd.isAlive else { return }
+            oracle.figures.add("fault: runtime directory wiped")
+            host.wipe()
+            if cluster != nil { oracle.lostJournal(of: host.index) }
+        case .fillJournal, .closeJournal:
+            let journal = host.journal
+            let end = duration
+            host.journalFaultsUntil = max(host.journalFaultsUntil, world.now + end)
+            oracle.figures.add(action == .fillJournal ? "fault: journal full" : "fault: journal not usable")
+            if action == .fillJournal { journal.isFull = true } else { journal.isClosed = true }
+            world.after(end, nil, "journal usable") {
+                if action == .fillJournal { journal.isFull = false } else { journal.isClosed = false }
+            }
+        default: if let cluster { redisFault(action, host, cluster) }
+        }
+    }
+
+    func redisFault(_ action: Plan.Action, _ host: Host, _ cluster: Cluster) {
+        let server = cluster.primary
+        oracle.figures.add("fault: \(action.rawValue)")
+        switch action {
+        case .cut, .cutRequests, .cutAnswers:
+            let end = world.now + duration
+            if action != .cutAnswers { host.network.requestsHeldUntil = end }
+            if action != .cutRequests { host.network.answersHeldUntil = end }
+        case .dropCommands: server.dropConnections { !server.isSubscriber($0) }
+        case .dropSubscription: server.dropConnections { server.isSubscriber($0) }
+        case .stopRedis: stop(server, "Redis stopped")
+        case .restartRedis, .loseRedis:
+            guard server.isAlive else { return }
+            let saved = action == .loseRedis ? nil : world.random.oneIn(2) ? server.data : cluster.savedData
+            server.kill()
+            world.after(duration / 4, nil, "Redis starts") { if !cluster.primary.isAlive { cluster.restart(saved) } }
+        case .failOver, .splitBrain:
+            guard server.isAlive else { return }
+            if cluster.lag > 0 { oracle.figures.add("goal: failover lost an acknowledged entry") }
+            cluster.failOver(splitFor: action == .splitBrain ? duration : nil)
+        case .demote: break
+        case .flushAll: server.data.flushAll()
+        case .deleteKey:
+            switch world.random.below(3) {
+            case 0: server.data.record = .missing
+            case 1: server.data.position = .missing
+            default: server.data.stream = .missing
+            }
+        case .damageKey:
+            switch world.random.below(4) {
+            case 0: server.data.record = world.random.oneIn(2) ? .other : .text("nonsense")
+            case 1: server.data.position = .other
+            case 2: server.data.position = .text("12x")
+            default: server.data.stream = .other
+            }
+        case .trim: server.data.trim(to: world.random.below(4))
+        case .deleteEntry: server.data.deleteEntry(at: world.random.below(max(1, server.data.entryCount)))
+        case .goBack:
+            let values = server.data.values
+            server.data = cluster.savedData
+            server.data.values = values
+            oracle.rewound()
+        case .evictValues: server.data.values = [:]
+        case .refuseWrites, .refuseAll:
+            server.refusal = action == .refuseWrites ? .writes : world.random.oneIn(2) ? .everything : .connections
+            world.after(duration, nil, "no refusal") { server.refusal = nil }
+        default: break
+        }
+    }
+}

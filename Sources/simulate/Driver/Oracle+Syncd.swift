@@ -1,0 +1,127 @@
+import IPCWire
+import NIOCore
+import SyncCore
+
+// What syncd does, seen at its effects.
+extension Oracle {
+    func requested(_ syncd: SimulatedSyncd, _ client: ClientID, _ id: RequestID, _ request: Request) {
+        let host = syncd.host.index
+        switch request {
+        case .fetch(let key, _): hosts[host].fetches[client, default: [:]][id] = key
+        case .fill(let fill): hosts[host].fills[client, default: [:]][id] = fill
+        case .abandon(let key, let lease):
+            if let current = hosts[host].leases[key], current.id == lease, current.holder == client {
+                hosts[host].leases[key] = nil
+            }
+        default: break
+        }
+    }
+
+    func clientClosed(_ syncd: SimulatedSyncd, _ client: ClientID) {
+        let host = syncd.host.index
+        hosts[host].fills[client] = nil
+        hosts[host].fetches[client] = nil
+        let gone = hosts[host].leases.filter { $0.value.holder == client }.map(\.key)
+        for key in gone { hosts[host].leases[key] = nil }
+        hosts[host].closing = true
+        world.after(0, nil, "after close") { [self] in hosts[host].closing = false }
+    }
+
+    func effect(_ syncd: SimulatedSyncd, _ effect: Effect) {
+        let host = syncd.host.index
+        switch effect {
+        case .reply(let client, let id, let reply):
+            if let key = hosts[host].fetches[client]?.removeValue(forKey: id) {
+                if case .fetched(.lease(let lease)) = reply {
+                    granted(lease, key, to: client, syncd, isPassedOn: false)
+                }
+                if case .wait(let ticket) = reply { hosts[host].tickets[ticket] = key }
+            }
+            guard let fill = hosts[host].fills[client]?.removeValue(forKey: id) else { break }
+            filled(fill, reply, syncd, client)
+        case .push(let client, .fetched(let ticket, let outcome)):
+            guard let key = hosts[host].tickets.removeValue(forKey: ticket) else {
+                return fail("the outcome of a ticket that nobody has")
+            }
+            if case .lease(let lease) = outcome { granted(lease, key, to: client, syncd, isPassedOn: true) }
+        case .removeJournalFile(let name):
+            if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
+            if name.hasSuffix(".orphan") { figures.add("goal: orphan appended once more") }
+        case .notice(let notice): self.notice(notice, syncd)
+        case .writeMarker: figures.add("goal: marker written")
+        case .writeOwed: figures.add("goal: write deferred")
+        default: break
+        }
+    }
+
+    func granted(
+        _ lease: Lease, _ key: ByteBuffer, to client: ClientID, _ syncd: SimulatedSyncd, isPassedOn: Bool
+    ) {
+        let host = syncd.host.index
+        if let current = hosts[host].leases[key] {
+            // A holder that has gone, a load that took too long, and a load that failed end a lease.
+            check(
+                world.now >= current.endsAt || isPassedOn && hosts[host].closing,
+                "a second lease for one key: \(lease.id) beside \(current.id)")
+            if isPassedOn, world.now >= current.endsAt { figures.add("goal: lease passed on after its time") }
+        }
+        hosts[host].leases[key] = (lease.id, client, world.now + plan.limits.leaseNanoseconds)
+        check(lease.id > hosts[host].lastLease, "a lease id was given out twice: \(lease.id)")
+        hosts[host].lastLease = max(hosts[host].lastLease, lease.id)
+        hosts[host].leaseAsOf[lease.id] = lease.asOf
+        world.trace("lease", nil, lease.id, lease.asOf)
+        figures.add("leases")
+        if isPassedOn, hosts[host].closing { figures.add("goal: lease passed on after its holder left") }
+    }
+
+    func filled(_ fill: Fill, _ reply: Reply, _ syncd: SimulatedSyncd, _ client: ClientID) {
+        if let current = hosts[syncd.host.index].leases[fill.key], current.id == fill.lease, current.holder == client {
+            hosts[syncd.host.index].leases[fill.key] = nil
+        }
+        if case .error(let error) = reply, error.code == .stale { figures.add("goal: stale fill refused") }
+        guard case .ok = reply else { return }
+        figures.add("fills")
+        guard let key = names.keys.firstIndex(of: fill.key), let asOf = hosts[syncd.host.index].leaseAsOf[fill.lease]
+        else { return fail("a fill was accepted under a lease that nobody got") }
+        let table = syncd.host.table
+        for tag in names.reaching[key] where table.slot(table.slotIndex(TagHash.tag(tag))) > asOf {
+            fail("promise 5: a fill was accepted although a tag was invalidated after its lease", key: key)
+        }
+    }
+
+    func notice(_ notice: Notice, _ syncd: SimulatedSyncd) {
+        let host = syncd.host.index
+        switch notice {
+        case .epochRaised(let epoch, let reason):
+            world.trace("epoch raised", syncd, epoch)
+            figures.add("goal: epoch raised: \(reason.rawValue)")
+            hosts[host].leases = [:]
+        case .isolated(let reason):
+            world.trace("isolated", syncd)
+            hosts[host].leases = [:]
+            isolated(reason)
+        case .attached(let epoch, let applied):
+            world.trace("attached", syncd, epoch, applied)
+            figures.add("attached")
+        case .upstreamReady:
+            if let lost = hosts[host].lostLink, lost.epoch == syncd.epoch {
+                figures.add("goal: link lost and resumed in the same epoch")
+            }
+            hosts[host].lostLink = nil
+        case .upstreamWarning, .upstreamDenied: break
+        }
+    }
+
+    func isolated(_ reason: String) {
+        let reasons: [(String, String)] = [
+            ("another process", "another process"), ("vanished", "log vanished"), ("no log", "log vanished"),
+            ("another log", "another log"), ("went back", "went back"), ("changed", "changed"),
+            ("DAMAGED", "damaged"), ("something else", "damaged"), ("WRONGTYPE", "damaged"), ("replica", "replica"),
+            ("READONLY", "replica"),
+            ("entries are missing", "entries missing"), ("within 250 ms", "append timed out"),
+            ("for 2 s", "no probe for 2 s"),
+        ]
+        figures.add("isolated")
+        for (text, name) in reasons where reason.contains(text) { figures.add("goal: isolated: \(name)") }
+    }
+}
