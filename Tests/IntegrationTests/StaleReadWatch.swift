@@ -39,7 +39,11 @@ final class StaleReadWatch: Sendable {
             let result: Result<Void, any Error>
             do { result = .success(try await body()) } catch { result = .failure(error) }
             book.withLock { $0.isOver = true }
-            try await group.waitForAll()
+            do {
+                try await group.waitForAll()
+            } catch {
+                throw TestFailure("\(error)\n\(syncd.transcript)")
+            }
             try result.get()
         }
         let found = book.withLock { $0 }

@@ -152,7 +152,6 @@ final class RedisLink {
         isReady = true
         readyAt = .now()
         connects += 1
-        loggedReason = nil
         logger.info(
             "connected to Redis", metadata: ["server": "\(target)", "version": "\(info?.version ?? "unknown")"])
         onReady(connection, info)
@@ -168,8 +167,11 @@ final class RedisLink {
         isReady = false
         guard !isStopped else { return }
         lastLoss = loss
+        if let readyAt, .now() - readyAt > Self.goodLife {
+            delay = Self.shortestDelay
+            loggedReason = nil
+        }
         log(loss)
-        if let readyAt, .now() - readyAt > Self.goodLife { delay = Self.shortestDelay }
         readyAt = nil
         onLost(loss)
         let wait = loss.isDenied ? Self.deniedDelay : delay

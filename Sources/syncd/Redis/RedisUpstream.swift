@@ -15,6 +15,8 @@ final class RedisUpstream {
     private let commands: RedisLink
     private let subscription: RedisLink
     private var watch: SentinelWatch?
+    /// What the connected server told of itself last.
+    private var info: ServerInfo?
     private var scripts = ScriptNames()
     private var roundTrips = LatencyRing()
     private var probes = 0
@@ -50,7 +52,7 @@ final class RedisUpstream {
         }
         commands = link("syncd")
         subscription = link("syncd-subscriptions")
-        commands.onReady = { [weak self] _, _ in self?.commandsReady() }
+        commands.onReady = { [weak self] _, info in self?.commandsReady(info) }
         commands.onLost = { [weak self] loss in self?.commandsLost(loss) }
         subscription.onReady = { [weak self] connection, _ in self?.subscribeToLog(connection) }
         subscription.onLost = { [weak self] loss in self?.deliver(.subscriptionDisconnected(reason: loss.reason)) }
@@ -88,7 +90,7 @@ final class RedisUpstream {
         return [
             StatusField("endpoint", .text(endpoint.redacted)),
             StatusField("primary", .text(commands.isReady ? commands.target : "")),
-            StatusField("server-version", .text(commands.info?.version ?? "")),
+            StatusField("server-version", .text(info?.version ?? "")),
             StatusField("round-trip-p50-us", .number(latency[0])),
             StatusField("round-trip-p99-us", .number(latency[1])),
             StatusField("round-trip-histogram-us", .fields(roundTrips.histogram.statusFields)),
@@ -101,10 +103,10 @@ final class RedisUpstream {
 
     /// What is wrong with the server's settings, or with syncd's permissions.
     private var warnings: [String] {
-        var warnings = commands.info?.warnings ?? []
-        if commands.isReady, commands.info == nil {
+        var warnings = info?.warnings ?? []
+        if commands.isReady, info == nil {
             warnings.append("INFO is forbidden: every reconnect costs a cold cache, and the role is not checked")
-        } else if commands.isReady, commands.info?.identity == nil {
+        } else if commands.isReady, info?.identity == nil {
             warnings.append("INFO shows no run_id: every reconnect costs a cold cache")
         }
         if isRoleForbidden {
@@ -131,7 +133,10 @@ final class RedisUpstream {
 
     // MARK: Commands
 
-    private func commandsReady() { deliver(.commandsConnected) }
+    private func commandsReady(_ info: ServerInfo?) {
+        self.info = info
+        deliver(.commandsConnected)
+    }
 
     func send(_ command: UpstreamCommand) {
         switch command {
@@ -228,7 +233,7 @@ final class RedisUpstream {
     }
 
     private var identityArguments: [ByteBuffer] {
-        let identity = commands.info?.identity
+        let identity = info?.identity
         return [ByteBuffer(string: identity?.runID ?? "-"), ByteBuffer(string: identity?.replicationID ?? "-")]
     }
 
@@ -304,11 +309,11 @@ final class RedisUpstream {
     private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
         guard let connection else { return }
         // INFO anew: the role may have changed since the connection was made.
-        var info = commands.info
-        connection.send([.word("INFO")]) { reply in
-            if case .bulkString(let text) = reply { info = ServerInfo(String(buffer: text)) }
+        connection.send([.word("INFO")]) { [weak self] reply in
+            if case .bulkString(let text) = reply { self?.info = ServerInfo(String(buffer: text)) }
         }
-        run(id, .inspect, [.number(lastApplied)]) { reply in
+        run(id, .inspect, [.number(lastApplied)]) { [weak self] reply in
+            let info = self?.info
             guard case .array(let parts) = reply, parts.count == 6, case .integer(let damaged) = parts[5] else {
                 return nil
             }
