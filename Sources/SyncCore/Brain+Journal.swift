@@ -33,6 +33,8 @@ struct JournalPass: Sendable {
         var sampledAt: UInt64
         /// The proof that it began after.
         var generation: UInt64
+        /// Files that are to be appended after those that wait.
+        var remaining: ArraySlice<(name: String, tags: [ByteBuffer])> = []
         /// Files whose append is not answered yet.
         var waiting: Set<String> = []
         /// Something more has been owed since the directory was read.
@@ -40,6 +42,8 @@ struct JournalPass: Sendable {
     }
 
     private(set) var pass: Pass?
+    /// Files are being appended; what is committed meanwhile does not begin that anew.
+    var isAppending = false
     /// When each orphan was appended for the first time.
     var orphans: [String: UInt64] = [:]
     /// Files to delete once their append is answered.
@@ -58,11 +62,20 @@ struct JournalPass: Sendable {
     /// An invalidation is owed that this pass has not seen.
     mutating func becomeOutdated() { pass?.isOutdated = true }
 
-    mutating func wait(for file: String) { pass?.waiting.insert(file) }
+    mutating func append(_ files: [(name: String, tags: [ByteBuffer])]) { pass?.remaining = files[...] }
+
+    /// The next file to append, if no more than `limit` are under way.
+    mutating func next(limit: Int) -> (name: String, tags: [ByteBuffer])? {
+        guard let count = pass?.waiting.count, count < limit, let file = pass?.remaining.popFirst() else { return nil }
+        pass?.waiting.insert(file.name)
+        return file
+    }
 
     /// Returns the pass if this was the last file that it waited for.
     mutating func committed(_ file: String) -> Pass? {
-        guard pass?.waiting.remove(file) != nil, let pass, pass.waiting.isEmpty else { return nil }
+        guard pass?.waiting.remove(file) != nil, let pass, pass.waiting.isEmpty, pass.remaining.isEmpty else {
+            return nil
+        }
         return pass
     }
 }
@@ -83,9 +96,15 @@ extension Brain {
                 }
             }
         #endif
-        journal.begin(JournalPass.Pass(sampledAt: now, generation: log.generation))
+        let pass = JournalPass.Pass(sampledAt: now, generation: log.generation)
+        // The files stay: nobody trusts a cache now. They may be very many, so that they are not even looked at.
+        if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
+        journal.begin(pass)
         effects.append(.scanJournal(sampledAt: now))
     }
+
+    /// Isolated, and the log cannot be appended to.
+    private var isJournalIdle: Bool { log.state == .isolated && log.phase != .proven }
 
     /// The journal directory could not be read: nobody may be told that nothing is owed.
     package mutating func journalUnreadable() { journal.abort() }
@@ -98,17 +117,13 @@ extension Brain {
         _ items: [JournalItem], sampledAt: UInt64, now: UInt64, effects: inout [Effect]
     ) {
         guard let pass = journal.pass, pass.sampledAt == sampledAt else { return }
-        if log.state == .isolated, log.phase != .proven {
-            // The files stay: nobody trusts a cache now.
-            finishPass(pass, now: now, effects: &effects)
-            return
-        }
+        if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
         forgetOrphans(except: items)
         if !replaceIfMarked(items, now: now, effects: &effects) {
             journal.abort()
             return
         }
-        var due: [(String, [ByteBuffer])] = []
+        var due: [(name: String, tags: [ByteBuffer])] = []
         for item in items {
             let tags = item.tags.isEmpty ? [ByteBuffer(string: "*")] : item.tags
             switch item.kind {
@@ -128,16 +143,21 @@ extension Brain {
             case .marker: continue
             }
         }
-        for (file, _) in due { journal.wait(for: file) }
-        if due.isEmpty {
-            finishPass(pass, now: now, effects: &effects)
-            return
-        }
-        for (file, tags) in due {
-            // An append that is refused aborts the pass and isolates: what is left would be refused too.
-            guard journal.pass != nil else { return }
+        if due.isEmpty { return finishPass(pass, now: now, effects: &effects) }
+        journal.append(due)
+        appendFiles(now: now, effects: &effects)
+    }
+
+    /// Appends as many as may be under way at once: however much is owed, the server gets no more than it can take in
+    /// time. An append that is refused aborts the pass and isolates: what is left would be refused too.
+    private mutating func appendFiles(now: UInt64, effects: inout [Effect]) {
+        guard !journal.isAppending else { return }
+        journal.isAppending = true
+        defer { journal.isAppending = false }
+        while let file = journal.next(limit: limits.journalAppends) {
             withLog(now: now, effects: &effects) { log, logEffects in
-                log.append(tags: tags, event: nil, for: .journal(file: file), now: now, effects: &logEffects)
+                log.append(
+                    tags: file.tags, event: nil, for: .journal(file: file.name), now: now, effects: &logEffects)
             }
         }
     }
@@ -152,7 +172,11 @@ extension Brain {
         } else {
             journal.orphans[file] = now
         }
-        if let pass = journal.committed(file) { finishPass(pass, now: now, effects: &effects) }
+        if let pass = journal.committed(file) {
+            finishPass(pass, now: now, effects: &effects)
+        } else {
+            appendFiles(now: now, effects: &effects)
+        }
     }
 
     private mutating func finishPass(_ pass: JournalPass.Pass, now: UInt64, effects: inout [Effect]) {

@@ -48,6 +48,8 @@ package struct Limits: Sendable, Equatable {
     package var entriesAhead = 65_536
     /// Appends that wait for Redis; beyond, syncd isolates itself and owes them.
     package var pendingAppends = 65_536
+    /// Owed invalidations that are appended at once: Redis takes them well within `appendNanoseconds`.
+    package var journalAppends = 256
     /// Owed invalidations; beyond, one marker stands for all.
     package var owed = 100_000
     /// How long after the first time an orphan is appended once more: a write that was on its way when its

@@ -20,6 +20,17 @@ import Testing
         #expect(host.table.beat > before)
     }
 
+    /// However much is owed, only as much is under way as the server takes in time, and no stack grows with it.
+    @Test(arguments: [LogMode.embedded, .redis]) func veryMuchIsOwed(mode: LogMode) {
+        let server = ModelServer()
+        let host = mode == .redis ? BrainHarness.attached(server) : BrainHarness(.embedded)
+        host.journal = (0..<20_000).map { item(.owed, "w-\($0)", tags: ["t\($0 % 100)"]) }
+        host.advance(milliseconds: 200)
+        #expect(host.applied == 20_000)
+        #expect(host.journal.isEmpty)
+        #expect(host.state == .attached)
+    }
+
     @Test func anOrphanIsAppendedTwiceFiveSecondsApart() {
         let host = BrainHarness(.embedded)
         host.journal = [item(.orphan)]
