@@ -24,9 +24,9 @@ import Testing
     @Test(arguments: [LogMode.embedded, .redis]) func veryMuchIsOwed(mode: LogMode) {
         let server = ModelServer()
         let host = mode == .redis ? BrainHarness.attached(server) : BrainHarness(.embedded)
-        host.journal = (0..<20_000).map { item(.owed, "w-\($0)", tags: ["t\($0 % 100)"]) }
+        host.journal = (0..<2000).map { item(.owed, "w-\($0)", tags: ["t\($0 % 100)"]) }
         host.advance(milliseconds: 200)
-        #expect(host.applied == 20_000)
+        #expect(host.applied == 2000)
         #expect(host.journal.isEmpty)
         #expect(host.state == .attached)
     }

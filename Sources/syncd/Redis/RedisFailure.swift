@@ -12,6 +12,11 @@ extension UpstreamFailure {
             self = .damaged("the keys of the log hold something else: \(message)")
             return
         }
+        // What NOPERM is called inside of a script.
+        if message.contains("The user executing the script can't") {
+            self = .denied("the Redis user may not do this (NOPERM): \(message)")
+            return
+        }
         if message.contains("READONLY") {
             self = .wrongRole("Redis is a replica (READONLY)")
             return

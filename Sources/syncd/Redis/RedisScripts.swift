@@ -11,7 +11,8 @@ struct RedisScript: Sendable {
 extension RedisScript {
     /// KEYS: incarnation, position, stream. ARGV: believed incarnation, fresh incarnation, run id, replication id,
     /// body, log channel, MAXLEN, and optionally event channel and payload.
-    /// Returns {1, incarnation, position}, or {0, other incarnation}.
+    /// Returns {1, incarnation, position}, or {0, other incarnation}. An event that could not be published (its channel
+    /// may be out of reach) is no reason not to take the invalidation: the error comes as a fourth element.
     ///
     /// For an event of another program there is no event to publish; a fourth key remembers it, and ARGV 8 and 9 are
     /// its tags and for how long (ms). Returns {2, incarnation} if it is in the log already.
@@ -61,7 +62,8 @@ extension RedisScript {
         if KEYS[4] then
           redis.pcall('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
         elseif ARGV[8] then
-          redis.call('PUBLISH', ARGV[8], ARGV[9])
+          local sent = redis.pcall('PUBLISH', ARGV[8], ARGV[9])
+          if type(sent) == 'table' and sent.err then return {1, incarnation, position, sent.err} end
         end
         return {1, incarnation, position}
         """)

@@ -24,8 +24,8 @@ final class RedisUpstream {
     private var isRoleForbidden = false
     /// Entries of one page at most: less after a page that was too long for the reader.
     private var longestPage = Int.max
-    /// Channels that the server does not let syncd subscribe, with its words.
-    private var refusedSubscriptions: [String: String] = [:]
+    /// Channels that the server does not let syncd use, and what follows from that.
+    private var refusedChannels: [String: String] = [:]
 
     /// Entries kept in the stream, about.
     private static let retainedEntries = "100000"
@@ -112,8 +112,8 @@ final class RedisUpstream {
         if isRoleForbidden {
             warnings.append("ROLE is forbidden: a demoted primary is noticed when it refuses to write")
         }
-        let refused = refusedSubscriptions.sorted { $0.key < $1.key }.prefix(Self.maximumRefusedShown)
-        return warnings + refused.map { "no subscription of \($0.key): \($0.value)" }
+        let refused = refusedChannels.sorted { $0.key < $1.key }.prefix(Self.maximumRefusedShown)
+        return warnings + refused.map { "channel \($0.key) is refused: \($0.value)" }
     }
 
     private func commandsLost(_ loss: ConnectionLoss) {
@@ -248,16 +248,19 @@ final class RedisUpstream {
         } else if append.bridged != nil {
             arguments += [append.body.encodedTags(), ByteBuffer(string: Self.bridgedMilliseconds)]
         }
-        run(id, .append, arguments, key: append.bridged.map(keys.bridged)) { reply in
+        run(id, .append, arguments, key: append.bridged.map(keys.bridged)) { [weak self] reply in
             guard case .array(let parts) = reply, parts.count >= 2, case .integer(let isAppended) = parts[0],
                 case .bulkString(let text) = parts[1]
             else { return nil }
             let incarnation = Incarnation(String(buffer: text))
             if isAppended == 2, let incarnation { return .alreadyBridged(incarnation) }
             guard isAppended == 1 else { return .otherIncarnation(incarnation) }
-            guard let incarnation, parts.count == 3, case .bulkString(let digits) = parts[2],
+            guard let incarnation, (3...4).contains(parts.count), case .bulkString(let digits) = parts[2],
                 let position = RedisNumber.position(digits)
             else { return nil }
+            if parts.count == 4, let channel = append.body.eventChannel, let error = Self.bulk(parts[3]) {
+                self?.channelRefused(channel, error, "its events reach nobody")
+            }
             return .appended(incarnation, position: position)
         }
     }
@@ -391,7 +394,7 @@ final class RedisUpstream {
     /// The log last: whoever sees one of its entries also sees the event that directly follows it.
     private func subscribeToLog(_ connection: RedisConnection) {
         connection.becomeSubscriber()
-        refusedSubscriptions.removeAll()
+        refusedChannels.removeAll()
         changeSubscription("SUBSCRIBE", bridgedChannels)
         connection.sendSubscription([.word("SUBSCRIBE"), keys.logChannel]) { [weak connection] text in
             connection?.close(ConnectionLoss(redisError: text))
@@ -404,20 +407,20 @@ final class RedisUpstream {
         guard subscription.isReady else { return }
         for name in names {
             subscription.connection?.sendSubscription([.word(command), name]) { [weak self] text in
-                self?.subscriptionRefused(name, text)
+                self?.channelRefused(name, text, "only events of this host will come")
             }
         }
     }
 
-    private func subscriptionRefused(_ name: ByteBuffer, _ text: ByteBuffer) {
+    private func channelRefused(_ name: ByteBuffer, _ text: ByteBuffer, _ consequence: String) {
         let channel = name.escaped
-        guard refusedSubscriptions.count < Self.maximumRefusedShown, refusedSubscriptions[channel] == nil else {
-            return
-        }
-        refusedSubscriptions[channel] = text.escaped
+        guard refusedChannels.count < Self.maximumRefusedShown, refusedChannels[channel] == nil else { return }
+        refusedChannels[channel] = consequence
         logger.warning(
-            "Redis refuses a subscription: only events of this host will come",
-            metadata: ["channel": "\(channel)", "error": "\(text.escaped)"])
+            "Redis refuses a channel",
+            metadata: [
+                "channel": "\(channel)", "consequence": "\(consequence)", "error": "\(text.escaped)",
+            ])
     }
 
     private func message(_ parts: [RESPValue]) {
