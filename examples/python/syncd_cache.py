@@ -1,0 +1,119 @@
+"""A cache that syncd keeps right, for asyncio and redis-py. docs/clients.md explains each step."""
+import asyncio, collections, pathlib, random
+from redis.asyncio import UnixDomainSocketConnection
+from redis.exceptions import RedisError, ResponseError
+from syncd_files import Journal, Table, boot_time
+
+SILENCE, TRUST_WINDOW, MOST_ENTRIES = 0.5, 1.0, 10_000  # the first two in seconds
+
+
+class Cache:
+    def __init__(self, socket, protocol=3):
+        self.socket, self.protocol, self.connection, self.table = socket, protocol, None, None
+        self.entries = collections.OrderedDict()
+        self.journal = Journal(pathlib.Path(socket).parent / "journal")
+
+    async def run(self):
+        """Keeps one connection up. As long as there is none, values come from the database."""
+        delay = 0.05
+        while True:
+            connection = UnixDomainSocketConnection(
+                path=self.socket, protocol=self.protocol, socket_timeout=None, client_name="python")
+            self.answers, self.outcomes = collections.deque(), {}
+            try:
+                async with asyncio.timeout(SILENCE):
+                    await connection.connect()
+                    await connection.send_command("HELLO", self.protocol)
+                    hello = await connection.read_response(disable_decoding=True)
+                self.table = Table((hello if self.protocol == 3 else dict(zip(hello[::2], hello[1::2])))[b"table"])
+                self.entries.clear()  # They are numbered by the slots of another table.
+                self.connection, delay = connection, 0.05
+                while True:
+                    try:
+                        self.received(await connection.read_response(disable_decoding=True, push_request=True))
+                    except ResponseError as error:
+                        self.received(error)
+            except (OSError, RedisError, TimeoutError):
+                self.connection = None
+                for future in (*self.answers, *self.outcomes.values()):
+                    settle(future, None)
+                await connection.disconnect(nowait=True)
+                await asyncio.sleep(delay * random.uniform(0.5, 1))
+                delay = min(1, 2 * delay)
+
+    def received(self, frame):
+        """Replies come in the order of the requests; how a FETCH ends that had to wait comes as a push."""
+        kind = frame[0] if isinstance(frame, list) else None
+        if kind == b"fetched":
+            settle(self.outcome(frame[1]), frame[2:])
+        elif kind == b"wait":
+            answer, outcome = self.answers.popleft(), self.outcome(frame[1])
+            outcome.add_done_callback(lambda _: settle(answer, self.outcomes.pop(frame[1], outcome).result()))
+        else:
+            settle(self.answers.popleft(), frame)
+
+    def outcome(self, ticket):
+        """An outcome may overtake its ticket."""
+        return self.outcomes.setdefault(ticket, asyncio.get_running_loop().create_future())
+
+    async def ask(self, *words):
+        """The reply; None if there is none within 500 ms: a late one must not pass for the answer to something else."""
+        if not (connection := self.connection):
+            return None
+        self.answers.append(answer := asyncio.get_running_loop().create_future())
+        try:
+            async with asyncio.timeout(SILENCE):
+                await connection.send_command(*words)
+                return await answer
+        except (OSError, RedisError, TimeoutError):
+            await connection.disconnect(nowait=True)
+
+    async def value(self, key, tags, ttl, load):
+        """The value of a key and where it came from; `load` reads the database. `ttl` is in ms."""
+        table, kept = self.table, self.entries.get(key)
+        if kept and kept[-1] > boot_time() and table.is_fresh(*kept[1:-1]):
+            return kept[0], "L1"
+        reply = await self.ask("FETCH", key, *(["WAIT", 400] if self.protocol == 3 else []))
+        kind = reply[0] if isinstance(reply, list) else None  # -BUSY, or nobody answers.
+        if kind == b"hit":
+            _, value, as_of, ttl, tags, epoch = reply
+            self.keep(table, key, value, tags, as_of, epoch, ttl)
+            return value, "L2"
+        if kind != b"lease":
+            return await load(), "BYPASS"
+        _, lease, as_of, epoch = reply
+        try:
+            value = await load()
+        except BaseException:
+            await self.ask("ABANDON", key, lease)
+            raise
+        if await self.ask("FILL", key, lease, ttl, len(tags), *tags, *([] if value is None else [value])) == b"OK":
+            self.keep(table, key, value, tags, as_of, epoch, ttl)
+        return value, "MISS"
+
+    def keep(self, table, key, value, tags, as_of, epoch, ttl):
+        if table is self.table:
+            self.entries[key] = (value, table.slots(key, tags), as_of, epoch, boot_time() + ttl * 1_000_000)
+            if len(self.entries) > MOST_ENTRIES:
+                self.entries.popitem(last=False)
+
+    async def invalidating(self, tags, write):
+        """Runs a write; when it returns, nobody on this host is answered from cache with anything older."""
+        note = self.journal.begin(tags)
+        try:
+            return await write()
+        except BaseException:  # It may have happened, or happen yet: syncd invalidates it now and once more later.
+            note = note.rename(note.with_suffix(".orphan"))
+            raise
+        finally:
+            reply = await self.ask("INVALIDATE", "TAGS", *tags)
+            is_taken = isinstance(reply, int) or reply == b"DEFERRED"
+            if note.suffix == ".intent":
+                note.unlink() if is_taken else note.rename(note.with_suffix(".owed"))
+            if not is_taken:  # syncd goes through the journal before it beats again; nobody believes an older beat.
+                await asyncio.sleep(TRUST_WINDOW + 0.001)
+
+
+def settle(future, result):
+    if not future.done():
+        future.set_result(result)

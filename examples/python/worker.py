@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""A worker in Python: answers "<id> read <key>" and "<id> write <key>" on stdin; its database is a Redis.
+
+    SYNCD_SOCKET=… DATABASE_SOCKET=… PROTOCOL=3 worker.py
+"""
+import asyncio, os, sys
+import redis.asyncio
+from redis.exceptions import RedisError
+from syncd_cache import Cache
+
+
+async def serve(cache, database, number, verb, key):
+    tags = [b"register:" + key]
+    try:
+        if verb == b"read":
+            value, source = await cache.value(key, tags, 60_000, lambda: database.get(key))
+            print(number, "ok", "-" if value is None else value.decode(), source, flush=True)
+        else:
+            value = await cache.invalidating(tags, lambda: database.incr(key))
+            print(number, "ok", value, "-", flush=True)
+    except (OSError, RedisError) as error:
+        print(number, "error", repr(error), flush=True)
+
+
+async def main():
+    cache = Cache(os.environ["SYNCD_SOCKET"], int(os.environ.get("PROTOCOL", "3")))
+    database = redis.asyncio.Redis(unix_socket_path=os.environ["DATABASE_SOCKET"])
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async with asyncio.TaskGroup() as tasks:
+        connection = tasks.create_task(cache.run())
+        while line := await lines.readline():
+            number, verb, key = line.split()
+            tasks.create_task(serve(cache, database, number.decode(), verb, key))
+        connection.cancel()
+
+
+asyncio.run(main())
