@@ -10,7 +10,7 @@ let database;
 
 async function query(...words) {
   if (!database || database.isEnded) database = new Connection(process.env.DATABASE_SOCKET);
-  const reply = await database.ask(words, 2000);
+  const reply = await database.ask(words, undefined, 2000);
   if (reply instanceof Error) throw reply;
   if (reply === null && database.isEnded) throw new Error("the database does not answer");
   return reply;

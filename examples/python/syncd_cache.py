@@ -49,7 +49,7 @@ class Cache:
         elif kind == b"wait":
             answer, outcome = self.answers.popleft(), self.outcome(frame[1])
             outcome.add_done_callback(lambda _: settle(answer, self.outcomes.pop(frame[1], outcome).result()))
-        else:
+        elif kind in (None, b"hit", b"lease", b"miss"):  # All else is a push that means nothing here.
             settle(self.answers.popleft(), frame)
 
     def outcome(self, ticket):

@@ -1,0 +1,84 @@
+import Glibc
+
+/// What `check-client` looks up in the file system.
+enum SystemFiles {
+    private static let maximumBytes = 16 << 20
+
+    /// The bytes of a file; `nil` if it cannot be read.
+    static func read(_ path: String) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while bytes.count < maximumBytes {
+            let count = Glibc.read(descriptor, &chunk, chunk.count)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return count < 0 ? nil : bytes }
+            bytes += chunk[..<count]
+        }
+        return bytes
+    }
+
+    /// The names in a folder, sorted; none if there is no such folder.
+    static func names(in folder: String) -> [String] {
+        guard let directory = opendir(folder) else { return [] }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// When the name, mode or owner of a file was last changed, by the wall clock.
+    static func changeTime(_ path: String) -> Duration? {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        return .seconds(status.st_ctim.tv_sec) + .nanoseconds(status.st_ctim.tv_nsec)
+    }
+
+    static var wallClock: Duration {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
+    }
+
+    /// Whether a process of this group has a file mapped. Of a process of another user that cannot be seen.
+    static func isMapped(_ path: String, byGroup group: pid_t) -> Bool {
+        names(in: "/proc").filter { $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }.contains { pid in
+            guard let status = read("/proc/\(pid)/stat") else { return false }
+            // pid (name) state parent group …; the name may hold anything.
+            let words = String(decoding: status, as: UTF8.self).split(separator: ")").last?.split(separator: " ")
+            guard let words, words.count > 2, pid_t(words[2]) == group, let maps = read("/proc/\(pid)/maps") else {
+                return false
+            }
+            return String(decoding: maps, as: UTF8.self).contains(path)
+        }
+    }
+}
+
+/// A folder of one check, deleted with everything in it.
+final class ScratchFolder: Sendable {
+    let path: String
+
+    init() throws {
+        // Short: a socket's path has at most 103 bytes.
+        var template = Array("/tmp/syncd-check-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw BrokenRule("no folder for the check: \(String(cString: strerror(errno)))")
+        }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    deinit { Self.remove(path) }
+
+    private static func remove(_ path: String) {
+        if unlink(path) == 0 { return }
+        for name in SystemFiles.names(in: path) { remove("\(path)/\(name)") }
+        rmdir(path)
+    }
+}
