@@ -110,6 +110,11 @@ let package = Package(
             dependencies: ["IPC", "TestSupport", "syncd", "apiworker", nioCore, nioPosix],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "ClientTests",
+            dependencies: ["IPC", "TestSupport", "syncd", nioCore, nioPosix, logging, deque],
+            swiftSettings: strict
+        ),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"], swiftSettings: strict),
     ]
 )

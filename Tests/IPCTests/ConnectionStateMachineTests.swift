@@ -89,6 +89,14 @@ import Testing
         #expect(trace.close() == ["b", "a"])
     }
 
+    @Test func `a push of a kind that a later syncd has is passed over`() {
+        var trace = Trace.ready()
+        #expect(trace.ask("a") == "send")
+        #expect(trace.receive(.push([.bulkString(ByteBuffer(string: "later")), .integer(1)])) == "nothing")
+        #expect(trace.receive(.integer(7)) == "resume a 7")
+        #expect(trace.receive(.push([.integer(1)])) == "close malformed", "it does not even say what it is")
+    }
+
     @Test func `refusals while opening`() {
         var trace = Trace()
         _ = trace.open()

@@ -42,6 +42,18 @@ extension Push {
         }
     }
 
+    private static let kinds: [StaticString] = [
+        "fetched", "invalidate", "beat", "epoch", "message", "pmessage", "subscribe", "unsubscribe", "psubscribe",
+        "punsubscribe",
+    ]
+
+    /// Whether a push says of itself that it is of a kind that this version does not know. A client passes over it: a
+    /// later syncd may have more to say.
+    public static func isOfUnknownKind(_ value: RESPValue) -> Bool {
+        guard case .push(let parts) = value, let kind = parts.first?.bytes else { return false }
+        return !kinds.contains { kind.isWord($0) }
+    }
+
     /// What a client has received as a push. `nil`: the confirmation of a subscription, which RESP3 sends as a push
     /// as well.
     public static func decode(_ value: RESPValue) throws(MalformedReply) -> Push? {

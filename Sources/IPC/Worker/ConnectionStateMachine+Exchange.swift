@@ -119,6 +119,7 @@ extension ConnectionStateMachine {
         }
 
         private mutating func pushed(_ value: RESPValue, now: UInt64) -> ReceiveAction {
+            if Push.isOfUnknownKind(value) { return .nothing }
             let push: Push
             do {
                 guard let decoded = try Push.decode(value) else { return confirmed() }
