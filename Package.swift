@@ -115,6 +115,8 @@ let package = Package(
             dependencies: ["IPC", "TestSupport", "syncd", nioCore, nioPosix, logging, deque],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "SystemdTests", dependencies: ["TestSupport"], exclude: ["load.py"], swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"], swiftSettings: strict),
     ]
 )

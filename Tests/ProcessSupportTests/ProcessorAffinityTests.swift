@@ -5,7 +5,8 @@ import Testing
 
 @Suite struct ProcessorAffinityTests {
     @Test func oneCoreIsNamed() {
-        #expect(ProcessorAffinity.onlyCore(status: "Name:\tx\nCpus_allowed:\t8\nCpus_allowed_list:\t3\nMems:\t0\n") == 3)
+        #expect(
+            ProcessorAffinity.onlyCore(status: "Name:\tx\nCpus_allowed:\t8\nCpus_allowed_list:\t3\nMems:\t0\n") == 3)
     }
 
     @Test(arguments: ["0-1", "0,2", "", "x"])

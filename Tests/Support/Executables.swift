@@ -31,7 +31,7 @@ package enum Executables {
     }
 
     /// mongod of the machine, else the one that is kept under the build folder.
-    static func mongod() throws -> String {
+    package static func mongod() throws -> String {
         let candidates = searchPath("mongod") + ["\(packageFolder)/.build/servers/mongod"]
         for path in candidates where isExecutable(path) { return path }
         throw TestFailure("mongod is missing: scripts/install-dependencies puts it into .build/servers")

@@ -48,6 +48,15 @@ final class BootedCopy: Sendable {
         return result.output.trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
+    /// Copies a file of the machine to a path in the copy.
+    func put(_ source: String, at path: String) async throws {
+        // The copy's root directory, as process 1 has it.
+        let pid = try String(contentsOfFile: directory.file("pid"), encoding: .utf8)
+        let target = "/proc/\(pid.trimmingCharacters(in: .whitespacesAndNewlines))/root\(path)"
+        let result = try await ChildProcess.run(try Executables.find("cp"), ["--", source, target])
+        guard result.exit == .status(0) else { throw TestFailure("\(source) was not copied: \(result.errors)") }
+    }
+
     /// Runs lines of shell that all have to succeed, as an administrator would type them.
     @discardableResult
     func shell(_ text: String, within limit: Duration = .seconds(60)) async throws -> String {

@@ -79,7 +79,8 @@ extension ClientCheck {
             // A file's time may be one tick of the kernel behind.
             try stage.expect(end - renamed >= .milliseconds(990), "it acknowledged \(end - renamed) after the rename")
             try stage.expect(time < .milliseconds(1500) + CheckStage.tolerance, "the write took \(time)")
-            let silent = stage.syncd.heard.first { if case .invalidate = $0.request { true } else { false } }?.connection
+            let silent = stage.syncd.heard.first { if case .invalidate = $0.request { true } else { false } }?
+                .connection
             try stage.expect(silent?.isClosed != false, "it left the connection open on which the reply is overdue")
         },
         ClientCheck("failed-write", "A write that failed may have happened: it is invalidated, and stays as .orphan.") {
