@@ -56,6 +56,13 @@ struct JournalPass: Sendable {
 
     mutating func begin(_ pass: Pass) { self.pass = pass }
 
+    /// The log is to be replaced. A replacement that is under way does not count: it may have happened already, and
+    /// other hosts may have filled caches since.
+    mutating func mark() {
+        isMarked = true
+        replacing = nil
+    }
+
     /// Something could not be appended: no beat comes of this pass.
     mutating func abort() { pass = nil }
 
@@ -110,7 +117,7 @@ extension Brain {
     package mutating func journalUnreadable() { journal.abort() }
 
     /// An owed invalidation could not be written down: the whole log must be replaced instead.
-    package mutating func owedNotWritten() { journal.isMarked = true }
+    package mutating func owedNotWritten() { journal.mark() }
 
     /// Goes through what the journal directory held at `sampledAt` or later.
     package mutating func journalScanned(
@@ -154,7 +161,8 @@ extension Brain {
         guard !journal.isAppending else { return }
         journal.isAppending = true
         defer { journal.isAppending = false }
-        while let file = journal.next(limit: limits.journalAppends) {
+        // Not more than half of what may wait at all: one that finds no place ends the pass.
+        while let file = journal.next(limit: min(limits.journalAppends, max(1, limits.pendingAppends / 2))) {
             withLog(now: now, effects: &effects) { log, logEffects in
                 log.append(
                     tags: file.tags, event: nil, for: .journal(file: file.name), now: now, effects: &logEffects)
@@ -211,7 +219,12 @@ extension Brain {
     mutating func owe(_ tags: [ByteBuffer], effects: inout [Effect]) {
         journal.owed += 1
         journal.becomeOutdated()
-        effects.append(journal.owed > limits.owed ? .writeMarker : .writeOwed(tags))
+        if journal.owed > limits.owed {
+            journal.mark()
+            effects.append(.writeMarker)
+        } else {
+            effects.append(.writeOwed(tags))
+        }
     }
 
     /// If more is owed than can be named, the log is replaced, and every cached value of every host is dead.
@@ -229,10 +242,13 @@ extension Brain {
             return true
         }
         guard log.phase == .proven else { return false }
-        journal.replacing = log.incarnation
+        let former = log.incarnation
         withLog(now: now, effects: &effects) { log, logEffects in
             log.replaceOwed(rawRecord: log.rawRecord, now: now, effects: &logEffects)
         }
+        // What waited is owed now, and covered. What comes from now on is named again, so that this comes to an end.
+        journal.replacing = former
+        journal.owed = 0
         return false
     }
 }

@@ -11,9 +11,6 @@ package struct BrainConfiguration: Sendable {
     package var tablePath: String
     /// Path of the journal directory, told to clients.
     package var journalPath: String
-    /// The table was made at this start: workers may still believe one that is gone, so no write is acknowledged
-    /// until one trust window has passed.
-    package var isTableNew: Bool
     /// The channel on which the server publishes the log's entries. No client may speak or listen there: a forged
     /// entry would be believed, and the end of a client's subscription would end syncd's own.
     package var logChannel: ByteBuffer?
@@ -22,14 +19,13 @@ package struct BrainConfiguration: Sendable {
 
     package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
-        isTableNew: Bool, logChannel: ByteBuffer? = nil, bridge: BridgeRules = .none
+        logChannel: ByteBuffer? = nil, bridge: BridgeRules = .none
     ) {
         self.mode = mode
         self.limits = limits
         self.version = version
         self.tablePath = tablePath
         self.journalPath = journalPath
-        self.isTableNew = isTableNew
         self.logChannel = logChannel
         self.bridge = bridge
     }
@@ -115,7 +111,8 @@ package struct Brain: ~Copyable {
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
         loads = LoadTable(limits: limits, now: now)
         cache = SieveCache(byteBudget: configuration.mode == .embedded ? limits.embeddedCacheBytes : 0)
-        acknowledgeFrom = configuration.isTableNew ? now + TrustTiming.trustWindowNanoseconds : 0
+        // Workers may believe one that is gone until then, whichever syncd made this one.
+        acknowledgeFrom = table.madeAt == 0 ? 0 : min(table.madeAt, now) + TrustTiming.trustWindowNanoseconds
         if acknowledgeFrom > now { deadlines.add(.acknowledge, at: acknowledgeFrom) }
     }
 
@@ -266,7 +263,7 @@ package struct Brain: ~Copyable {
         }
     }
 
-    /// Answers an INVALIDATE; a table that was made at this start holds the answers back.
+    /// Answers an INVALIDATE; a table that was just made holds the answers back.
     private mutating func acknowledge(
         _ client: ClientID, _ request: RequestID, _ reply: Reply, now: UInt64, effects: inout [Effect]
     ) {

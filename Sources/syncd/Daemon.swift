@@ -37,7 +37,7 @@ final class Daemon {
     var onStateChanged: (StateLine) -> Void = { _ in }
 
     init(
-        configuration: DaemonConfiguration, table: TagTable, isTableNew: Bool, journal: JournalDirectory,
+        configuration: DaemonConfiguration, table: TagTable, journal: JournalDirectory,
         eventLoop: any EventLoop, logger: Logger, clock: @escaping () -> UInt64 = { BootClock.now }
     ) {
         self.configuration = configuration
@@ -50,7 +50,6 @@ final class Daemon {
             configuration: BrainConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
-                isTableNew: isTableNew,
                 logChannel: configuration.mode == .redis
                     ? RedisKeys(namespace: configuration.namespace).logChannel : nil,
                 bridge: configuration.bridge),

@@ -159,6 +159,24 @@ import Testing
         }
     }
 
+    @Test func `a journal that could not be used is tried again for each write, without syncd, too`() async throws {
+        try await CacheHarness.run { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            await eventually("it tries to connect") { syncd.clock.sleeperCount == 1 }
+            try FileManager.default.removeItem(atPath: syncd.journalPath)
+            let first = harness.write()
+            await eventually("it waits") { syncd.clock.sleeperCount == 2 }
+            syncd.clock.advance(milliseconds: 1002)
+            #expect(try await first.value == "done")
+            #expect(!harness.cache.session.isJournalUsable)
+            _ = try JournalDirectory(path: syncd.journalPath)
+            let second = harness.write()
+            await eventually("it is owed") { harness.journal == ["owed"] }
+            syncd.clock.advance(milliseconds: 1002)
+            #expect(try await second.value == "done")
+        }
+    }
+
     @Test func `without a journal an unanswered write waits and is made up for`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd

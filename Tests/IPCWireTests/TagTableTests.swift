@@ -15,7 +15,7 @@ import Testing
             bytes = 4096 + 8 * (1 << slotBits)
             memory = .allocate(byteCount: bytes, alignment: 64)
             memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-            TagTable.initializeHeader(memory, slotBits: slotBits, epoch: epoch)
+            TagTable.initializeHeader(memory, slotBits: slotBits, epoch: epoch, madeAt: 0)
         }
 
         deinit { memory.deallocate() }

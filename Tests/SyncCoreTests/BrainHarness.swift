@@ -24,7 +24,7 @@ final class BrainHarness {
     private var owedFiles = 0
 
     init(
-        _ mode: LogMode, server: ModelServer? = nil, table: TagTable = .inMemory(), isTableNew: Bool = false,
+        _ mode: LogMode, server: ModelServer? = nil, table: TagTable = .inMemory(),
         limits: Limits = Limits(), bridge: BridgeRules = .none, now: UInt64 = 1_000_000_000_000, seed: UInt64 = 1
     ) {
         self.now = now
@@ -32,8 +32,7 @@ final class BrainHarness {
         self.server = server
         brain = Brain(
             configuration: BrainConfiguration(
-                mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j",
-                isTableNew: isTableNew, bridge: bridge),
+                mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j", bridge: bridge),
             table: table, random: SeededRandom(seed: seed), now: now)
         beat()
     }

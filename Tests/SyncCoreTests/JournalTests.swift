@@ -131,8 +131,51 @@ import Testing
         #expect(host.state == .attached)
     }
 
+    /// The replacement that a marker asks for has happened, but its answer is on its way: what is deferred now may be
+    /// in caches that other hosts filled in the new log.
+    @Test(arguments: [1, 3]) func whatIsDeferredDuringAReplacementIsNotCoveredByIt(count: Int) throws {
+        var limits = Limits()
+        limits.owed = 1
+        let server = ModelServer()
+        let host = BrainHarness(.redis, server: server, limits: limits)
+        host.connect()
+        host.settle()
+        host.client(1)
+        host.disconnect()
+        host.advance(milliseconds: 3000)
+        #expect(host.state == .isolated)
+        for _ in 0..<3 { #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == .simple(.deferred)) }
+        #expect(host.journal.map(\.kind) == [.marker])
+        let before = server.replacements
+        // Proven, with the answer to the replacement held back.
+        host.connect()
+        _ = host.take()
+        host.isLinked = false
+        host.beat()
+        let command = try #require(host.upstreamCommands().first)
+        let answer = try #require(server.execute(command))
+        #expect(server.replacements == before + 1)
+        server.appendElsewhere("x")
+        let filled = server.position
+        for _ in 0..<count { #expect(host.request(.invalidate(tags: [.text("u")], event: nil)) == .simple(.deferred)) }
+        host.isLinked = true
+        host.event(answer)
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.journal.isEmpty)
+        if count == 1 {
+            #expect(host.slot("u") > filled, "it was named, and is appended")
+        } else {
+            #expect(server.replacements == before + 2, "too many to name: the log is replaced once more")
+        }
+    }
+
     @Test func aNewTableAcknowledgesNoWriteForOneTrustWindow() {
-        let host = BrainHarness(.embedded, isTableNew: true)
+        let madeAt: UInt64 = 1_000_000_000_000
+        let table = TagTable.inMemory(madeAt: madeAt)
+        // The syncd that made it is killed at once; the next one knows.
+        _ = BrainHarness(.embedded, table: table, now: madeAt)
+        let host = BrainHarness(.embedded, table: table, now: madeAt + 1_000_000)
         host.client(1)
         host.advance(milliseconds: 100)
         #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == nil)

@@ -18,6 +18,7 @@ public enum TagTableLayout {
     static let magicOffset = 0
     static let versionOffset = 8
     static let slotCountOffset = 16
+    static let madeAtOffset = 24
     // One cache line of what every beat writes and every L1 hit reads.
     static let stateOffset = 64
     static let epochOffset = 72
@@ -60,17 +61,20 @@ public final class TagTable: Sendable {
     deinit { release(memory) }
 
     /// A table in this process's own memory: for embedding, tests and simulation.
-    public static func inMemory(slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: UInt64 = 1) -> TagTable
-    {
+    public static func inMemory(
+        slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: UInt64 = 1, madeAt: UInt64 = 0
+    ) -> TagTable {
         let bytes = TagTableLayout.byteCount(slotBits: slotBits)
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
         memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-        initializeHeader(memory, slotBits: slotBits, epoch: epoch)
+        initializeHeader(memory, slotBits: slotBits, epoch: epoch, madeAt: madeAt)
         return TagTable(memory: memory, slotBits: slotBits, release: { $0.deallocate() })
     }
 
     /// Writes the header of a fresh table into zeroed memory: isolated, nothing applied.
-    public static func initializeHeader(_ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: UInt64) {
+    public static func initializeHeader(
+        _ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: UInt64, madeAt: UInt64
+    ) {
         memory.storeBytes(
             of: TagTableLayout.magic.littleEndian, toByteOffset: TagTableLayout.magicOffset, as: UInt64.self)
         memory.storeBytes(
@@ -80,6 +84,7 @@ public final class TagTable: Sendable {
         memory.storeBytes(
             of: SyncState.isolated.rawValue.littleEndian, toByteOffset: TagTableLayout.stateOffset, as: UInt64.self)
         memory.storeBytes(of: epoch.littleEndian, toByteOffset: TagTableLayout.epochOffset, as: UInt64.self)
+        memory.storeBytes(of: madeAt.littleEndian, toByteOffset: TagTableLayout.madeAtOffset, as: UInt64.self)
     }
 
     /// Checks the header of a mapped file of `fileBytes` bytes and returns the table's slot bits.
@@ -122,6 +127,9 @@ public final class TagTable: Sendable {
 
     /// Whether syncd vouches for caches. A number that is not known means that it doesn't.
     public var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
+    /// CLOCK_BOOTTIME in ns at which the table was made; 0: not known. For one trust window from then on, a worker may
+    /// believe an older table whose file is gone.
+    public var madeAt: UInt64 { load(TagTableLayout.madeAtOffset) }
     /// Goes up whenever everything that was kept is worthless.
     public var epoch: UInt64 { load(TagTableLayout.epochOffset) }
     /// CLOCK_BOOTTIME in ns of the last beat; 0: never.

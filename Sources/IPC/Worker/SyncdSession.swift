@@ -172,6 +172,9 @@ final class SyncdSession: ConnectionObserver {
 
     /// Writes down what is about to be invalidated; `nil` if that can't be done: the write goes on all the same.
     func begin(_ tags: [ByteBuffer]) -> Intent? {
+        // It could not be used before. A write without syncd depends on it most.
+        let (path, isConnected) = state.withLock { ($0.journalPath, $0.connection != nil) }
+        if !isJournalUsable, let path { useJournal(at: path, isConfirmed: isConnected) }
         guard let journal = state.withLock({ $0.journal }) else { return nil }
         do {
             let intent = try journal.begin(tags)

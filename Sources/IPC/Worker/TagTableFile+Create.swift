@@ -23,7 +23,8 @@ extension TagTableFile {
             let reserved = posix_fallocate(file.number, 0, off_t(bytes))
             guard reserved == 0 else { throw SystemError(code: reserved) }
             let map = try Mapping(file, bytes: bytes, isWritable: true)
-            TagTable.initializeHeader(map.memory, slotBits: slotBits, epoch: randomEpoch())
+            TagTable.initializeHeader(
+                map.memory, slotBits: slotBits, epoch: randomEpoch(), madeAt: BootClock.now)
             guard rename(temporary, path) == 0 else { throw SystemError.last }
             return TagTable(memory: map.memory, slotBits: slotBits, release: { _ in map.unmap() })
         } catch {

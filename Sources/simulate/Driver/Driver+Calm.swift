@@ -30,7 +30,12 @@ extension Driver {
     /// Reads everywhere, now and then.
     func readEverywhere(every interval: UInt64, until end: UInt64) {
         world.after(interval, nil, "calm reads") { [self] in
-            for worker in hosts.flatMap(\.workers) { read(anyKey, on: worker) }
+            for worker in hosts.flatMap(\.workers) {
+                let key = anyKey
+                read(key, on: worker)
+                // Once more, before the shortest TTL ends.
+                world.after(100_000_000, nil, "calm read") { [self] in read(key, on: worker) }
+            }
             if world.now < end { readEverywhere(every: interval, until: end) }
         }
     }

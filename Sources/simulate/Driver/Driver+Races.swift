@@ -77,6 +77,38 @@ extension Driver {
         }
     }
 
+    /// Redis goes back to an older state while a host is cut off, and others, who were down meanwhile, give the
+    /// positions that the host has applied to other entries.
+    func rewrittenLog() {
+        let host = anyHost
+        let others = hosts.filter { $0 !== host }
+        guard let cluster, let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, syncd.state == .attached,
+            cluster.primary.isAlive, let other = others.first, others.allSatisfy({ $0.syncd?.isOnStack != true }),
+            let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped })
+        else { return }
+        for down in others { kill(down.syncd, "syncd killed") }
+        let older = cluster.primary.data
+        write(anyKey, on: writer)
+        world.after(world.random.number(20_000_000...100_000_000), nil, "rewritten") { [self] in
+            guard !isCalm, cluster.primary.isAlive, !others.contains(where: { $0.syncd?.isAlive == true }) else {
+                return
+            }
+            let end = world.now + world.random.number(800_000_000...1_800_000_000)
+            (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
+            // Values, too: as a dump is loaded.
+            cluster.primary.data = older
+            oracle.rewound()
+            oracle.uncover()
+            other.startSyncd(oracle: oracle, cluster: cluster)
+            for wait: UInt64 in [200, 300, 400, 500] {
+                world.after(wait * 1_000_000, nil, "write of the others") { [self] in
+                    guard !isCalm else { return }
+                    for worker in other.workers.prefix(1) where worker.isAlive { write(anyKey, on: worker) }
+                }
+            }
+        }
+    }
+
     /// Stops syncd, and reads when the table is believed for the last few milliseconds.
     func lateRead() {
         let host = anyHost

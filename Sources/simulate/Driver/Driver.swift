@@ -127,9 +127,16 @@ final class Driver: @unchecked Sendable {
                 }
                 if let versionAtEnd {
                     // Without a journal, only what syncd took is sure to outlive it.
-                    let isRecorded = host.journalFaultsUntil < begin && host.journal === journal
-                    let version = isRecorded ? versionAtEnd : min(versionAtEnd, oracle.coveredVersion(key))
-                    oracle.acknowledged(key, version: version, on: worker)
+                    let isRecorded =
+                        host.journalFaultsUntil < begin && host.journal === journal
+                        && worker.journal?.isDeleted != true
+                    // And one that waited for beats to grow old is not covered, if syncd has beaten meanwhile.
+                    let isTaken = write.endedAt.map { world.now < $0 + TrustTiming.trustWindowNanoseconds } ?? false
+                    if isRecorded {
+                        oracle.acknowledged(key, version: versionAtEnd, on: worker)
+                    } else if isTaken {
+                        oracle.acknowledged(key, version: min(versionAtEnd, oracle.coveredVersion(key)), on: worker)
+                    }
                 }
                 worker.writes.removeAll { $0 === write }
                 world.after(0, nil, "after a write", afterwards)
@@ -215,6 +222,7 @@ final class Driver: @unchecked Sendable {
         case .scenario: scenario()
         case .wakeRace: wakeRace()
         case .lateCut: lateCut()
+        case .rewrittenLog: rewrittenLog()
         default: fault(action)
         }
     }

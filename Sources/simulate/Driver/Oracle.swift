@@ -292,6 +292,9 @@ final class Oracle: @unchecked Sendable {
         isRewound = true
     }
 
+    /// What was in the log is not there any more, and the one host that knows may be killed before it can tell.
+    func uncover() { covered = covered.map { _ in [(0, 1)] } }
+
     func silence(_ host: Int, _ isSilent: Bool) {
         if isSilent {
             if hosts[host].silentSince == nil { hosts[host].silentSince = world.now }

@@ -40,7 +40,7 @@ struct Plan {
 
     /// What the driver does.
     enum Action: String, CaseIterable {
-        case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut
+        case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog
         case killWorker, stopWorker, restartWorker
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
@@ -51,7 +51,7 @@ struct Plan {
         /// The class that a seed may switch off.
         var group: Int {
             switch self {
-            case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut: 0
+            case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog: 0
             case .killWorker, .stopWorker, .restartWorker: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
@@ -74,7 +74,7 @@ struct Plan {
             case .lateRead: 2
             case .scenario: 30
             case .wakeRace: 15
-            case .lateCut: 8
+            case .lateCut, .rewrittenLog: 8
             case .duplicateSyncd, .wipeDirectory, .damageKey, .goBack, .demote: 1
             case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis, .deleteEntry: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 4
@@ -134,6 +134,7 @@ struct Plan {
         weights[.restartWorker] = 30
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
+        if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
         if weights[.stopSyncd] == nil { for late: Action in [.lateRead, .wakeRace, .lateCut] { weights[late] = nil } }
     }
 }

@@ -8,7 +8,7 @@ final class Host {
     let index: Int
     let plan: Plan
     private(set) var table: TagTable
-    private(set) var isTableNew = true
+    private var isTableMissing = false
     private(set) var journal: MemoryJournal
     var syncd: SimulatedSyncd?
     var workers: [SimulatedWorker] = []
@@ -29,8 +29,7 @@ final class Host {
 
     /// The runtime directory is gone: the next syncd makes a new one.
     func wipe() {
-        table = .inMemory(epoch: world.random.number(1...1_000_000))
-        isTableNew = true
+        isTableMissing = true
         journal.wipe()
         journal = MemoryJournal(world: world)
     }
@@ -43,8 +42,11 @@ final class Host {
     func startSyncd(oracle: Oracle, cluster: Cluster?) -> Bool {
         if let syncd, syncd.isAlive { return false }
         starts += 1
-        let syncd = SimulatedSyncd(host: self, number: starts, isTableNew: isTableNew, oracle: oracle, cluster: cluster)
-        isTableNew = false
+        if isTableMissing {
+            table = .inMemory(epoch: world.random.number(1...1_000_000), madeAt: world.now)
+            isTableMissing = false
+        }
+        let syncd = SimulatedSyncd(host: self, number: starts, oracle: oracle, cluster: cluster)
         self.syncd = syncd
         world.after(0, syncd, "syncd starts") { syncd.start() }
         return true

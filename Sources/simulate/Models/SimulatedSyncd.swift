@@ -51,7 +51,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         }
     }
 
-    init(host: Host, number: Int, isTableNew: Bool, oracle: Oracle, cluster: Cluster?) {
+    init(host: Host, number: Int, oracle: Oracle, cluster: Cluster?) {
         self.host = host
         self.plan = host.plan
         self.oracle = oracle
@@ -64,7 +64,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         brain = Brain(
             configuration: BrainConfiguration(
                 mode: cluster == nil ? .embedded : .redis, limits: limits, version: "simulated",
-                tablePath: "/run/syncd/tags.table", journalPath: "/run/syncd/journal", isTableNew: isTableNew),
+                tablePath: "/run/syncd/tags.table", journalPath: "/run/syncd/journal"),
             table: host.table, random: SeededRandom(seed: world.random.next()), now: world.now)
         super.init(world: world, name: "syncd\(host.index).\(number)")
         if let cluster {

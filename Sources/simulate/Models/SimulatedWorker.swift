@@ -42,6 +42,8 @@ final class SimulatedWorker: Process, @unchecked Sendable {
     }
 
     /// Its writes that have not been acknowledged.
+    /// The journal directory that it has opened.
+    private(set) var journal: MemoryJournal?
     var writes: [Database.Write] = []
     private var loadEnds: [Int: UInt64] = [:]
 
@@ -91,7 +93,8 @@ final class SimulatedWorker: Process, @unchecked Sendable {
                 return MappedTagTable(table) { [unowned self] _ in host.table === table }
             },
             openJournal: { [unowned self] path in
-                try Journal(
+                journal = host.journal
+                return try Journal(
                     host.journal, path: path, owner: JournalName.owner(random: world.random.next(), processID: 1))
             },
             random: { [unowned self] in world.random.number($0) })

@@ -23,7 +23,7 @@ struct DaemonProcess {
         let paths = configuration.paths
         try paths.prepare()
         let locks = [try RuntimeLock(paths.lock), try RuntimeLock(paths.tableLock)]
-        let (table, isTableNew) = try TagTableFile.openOrCreate(path: paths.table, slotBits: configuration.slotBits)
+        let (table, _) = try TagTableFile.openOrCreate(path: paths.table, slotBits: configuration.slotBits)
         let journal = try openJournal()
         // A socket that was handed over is not this process's to remove, now or at the end.
         if configuration.inheritedSocket == nil { try paths.removeStaleSocket() }
@@ -39,7 +39,7 @@ struct DaemonProcess {
         }
         let daemon = try await eventLoop.submit { [configuration, manager, logger] in
             let daemon = Daemon(
-                configuration: configuration, table: table, isTableNew: isTableNew, journal: journal,
+                configuration: configuration, table: table, journal: journal,
                 eventLoop: eventLoop, logger: logger)
             daemon.onShutdownAsked = { request.yield(.shutdown(.drain, reason: "SHUTDOWN")) }
             daemon.onStateChanged = { manager.notify(.status($0.description)) }
