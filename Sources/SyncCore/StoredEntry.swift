@@ -29,7 +29,7 @@ struct StoredEntry: Sendable, Hashable {
     }
 }
 
-// As it is kept in Redis (docs/protocol.md, "An entry in Redis"), all numbers big endian:
+// As it is kept in Redis (docs/protocol.md, "In Redis"), all numbers big endian:
 // "S1" · incarnation (16 bytes) · asOf (8) · 1 if there is a value, else 0 (1) · number of tags (1) ·
 // per tag its length (2) and bytes · the value.
 extension StoredEntry {

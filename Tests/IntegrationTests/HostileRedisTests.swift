@@ -9,7 +9,7 @@ import Testing
 @Suite(.processes, .serialized, .timeLimit(.minutes(5))) struct HostileRedisTests {
     // MARK: Frames
 
-    /// faults.md, bad inputs, as replies.
+    /// Bytes that are no reply.
     private static let frames: [String] = [
         "$-2\r\n", "$05\r\nhello\r\n", "$ 5\r\n", "$0x5\r\n", "$٥\r\n", "$9223372036854775807\r\n",
         "$9223372036854775808\r\n", "$536870913\r\n", "*-2\r\n", "*2147483647\r\n", "*9223372036854775807\r\n",
