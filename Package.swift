@@ -49,7 +49,7 @@ let package = Package(
         .target(
             name: "ProcessSupport",
             dependencies: [
-                logging, lifecycle, nioCore, .product(name: "Configuration", package: "swift-configuration"),
+                logging, nioCore, .product(name: "Configuration", package: "swift-configuration"),
             ],
             swiftSettings: strict
         ),
@@ -57,7 +57,7 @@ let package = Package(
             name: "syncd",
             dependencies: [
                 "SyncCore", "IPC", "CHiredis", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging, deque,
-                lifecycle, arguments,
+                arguments,
             ],
             swiftSettings: strict
         ),
@@ -75,7 +75,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "IPC", "IPCWire", nioCore, logging, deque, arguments,
+                "SyncCore", "IPC", "IPCWire", nioCore, logging, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
@@ -117,6 +117,9 @@ let package = Package(
         ),
         .testTarget(
             name: "SystemdTests", dependencies: ["TestSupport"], exclude: ["load.py"], swiftSettings: strict),
-        .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "ArchitectureTests",
+            dependencies: ["TestSupport", "ProcessSupport", "SyncCore", "syncd", "apiworker"],
+            swiftSettings: strict),
     ]
 )
