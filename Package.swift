@@ -104,7 +104,12 @@ let package = Package(
             dependencies: ["simulate", "syncd", "SyncCore", "IPC", "TestSupport", nioCore, nioPosix, logging],
             swiftSettings: strict),
         .testTarget(
-            name: "APIWorkerTests", dependencies: ["apiworker", "TestSupport", nioCore], swiftSettings: strict),
+            name: "APIWorkerTests",
+            dependencies: [
+                "apiworker", "CMongoC", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
             dependencies: ["IPC", "TestSupport", "syncd", "apiworker", nioCore, nioPosix],

@@ -55,8 +55,8 @@ struct JSONWriter {
     /// A number without a fraction has no decimal point. Numbers that are not finite don't exist in JSON: `null`.
     mutating func value(_ number: Double) {
         separate()
-        if number == number.rounded(), abs(number) < 9_007_199_254_740_992 {
-            buffer.writeString(String(Int64(number)))
+        if let whole = Int64(exactly: number) {
+            buffer.writeString(String(whole))
         } else if number.isFinite {
             buffer.writeString(number.description)
         } else {
