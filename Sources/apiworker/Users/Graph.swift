@@ -4,7 +4,7 @@ struct GraphPage: Sendable {
     private let pagination: Pagination
     private let includesConnections: Bool
     /// Hobbies of everybody whom an edge can reach.
-    private let hobbies: [String: Set<String>]
+    private let hobbies: [String: Set<ExactText>]
 
     /// A node with a greater score is a high score node.
     private static let highScore = 5.0
@@ -16,13 +16,15 @@ struct GraphPage: Sendable {
         self.users = users
         self.pagination = pagination
         self.includesConnections = includesConnections
-        hobbies = Dictionary((users + friendsElsewhere).map { ($0.id, Set($0.hobbies)) }) { first, _ in first }
+        hobbies = Dictionary((users + friendsElsewhere).map { ($0.id, Self.hobbies(of: $0)) }) { first, _ in first }
     }
+
+    private static func hobbies(of user: User) -> Set<ExactText> { Set(user.hobbies.map(ExactText.init)) }
 
     /// Number of friends, and half a point for each hobby shared with each of them.
     func score(_ user: User) -> Double {
         guard includesConnections else { return Double(user.friends.count) }
-        let own = Set(user.hobbies)
+        let own = Self.hobbies(of: user)
         let shared = user.friends.reduce(0) { $0 + (hobbies[$1].map { own.intersection($0).count } ?? 0) }
         return Double(user.friends.count) + 0.5 * Double(shared)
     }

@@ -87,7 +87,7 @@ private struct JSONParser {
         guard depth <= Self.maximumDepth else { throw MalformedJSON() }
         index += 1
         var members: [JSONValue.Member] = []
-        var names: Set<String> = []
+        var names: Set<ExactText> = []
         skipSpace()
         if take(UInt8(ascii: "}")) { return .object([]) }
         repeat {
@@ -95,7 +95,8 @@ private struct JSONParser {
             guard next == UInt8(ascii: "\"") else { throw MalformedJSON() }
             let name = try string()
             skipSpace()
-            guard take(UInt8(ascii: ":")), names.insert(name).inserted, members.count < Self.maximumMembers else {
+            guard take(UInt8(ascii: ":")), names.insert(ExactText(name)).inserted, members.count < Self.maximumMembers
+            else {
                 throw MalformedJSON()
             }
             members.append(JSONValue.Member(name: name, value: try value(depth: depth)))

@@ -3,7 +3,7 @@ struct Statistics: Sendable {
     private var userCount = 0
     /// Entries in all `friends`; each friendship has two.
     private var friendCount = 0
-    private var hobbyCounts: [String: Int] = [:]
+    private var hobbyCounts: [ExactText: Int] = [:]
 
     private static let topCount = 5
 
@@ -11,7 +11,7 @@ struct Statistics: Sendable {
     mutating func add(_ user: User) {
         userCount += 1
         friendCount += user.friends.count
-        for hobby in Set(user.hobbies) { hobbyCounts[hobby, default: 0] += 1 }
+        for hobby in Set(user.hobbies.map(ExactText.init)) { hobbyCounts[hobby, default: 0] += 1 }
     }
 
     /// Different hobbies so far: what this takes memory for.
@@ -36,7 +36,7 @@ struct Statistics: Sendable {
             writer.array { writer in
                 for (hobby, count) in top {
                     writer.object { writer in
-                        writer.field("hobby", hobby)
+                        writer.field("hobby", hobby.text)
                         writer.field("count", count)
                     }
                 }

@@ -1,0 +1,94 @@
+import TestSupport
+import Testing
+
+@testable import apiworker
+
+/// docs/http-api.md, "Endpoints": the graph.
+@Suite struct GraphTests {
+    private static func page(
+        _ users: [User], elsewhere: [User] = [], includesConnections: Bool = true, limit: Int = 100
+    ) -> GraphPage {
+        GraphPage(
+            users: users, friendsElsewhere: elsewhere,
+            pagination: Pagination(page: PageRequest(page: 1, limit: limit), total: users.count + elsewhere.count),
+            includesConnections: includesConnections)
+    }
+
+    private static func edges(_ graph: GraphPage) throws -> [[String: String]] {
+        guard case .array(let edges)? = try JSONValue.parse(json(graph.write))["edges"] else { return [] }
+        return edges.map { edge in
+            guard case .object(let members) = edge else { return [:] }
+            return members.reduce(into: [:]) { if case .string(let text) = $1.value { $0[$1.name] = text } }
+        }
+    }
+
+    @Test func `friends, and half a point for each shared hobby`() {
+        let a = User.named("a", hobbies: ["x", "y", "z"], friends: ["b", "c", "d"])
+        let b = User.named("b", hobbies: ["y", "x", "w"], friends: ["a"])
+        let c = User.named("c", hobbies: ["v"], friends: ["a"])
+        let graph = Self.page([a, b, c, User.named("e", hobbies: ["x"])])
+        #expect(graph.score(a) == 4, "three friends, one of them gone, two shared hobbies")
+        #expect(graph.score(b) == 2)
+        #expect(graph.score(c) == 1)
+        #expect(graph.score(User.named("e", hobbies: ["x"])) == 0)
+    }
+
+    @Test func `friends on other pages count`() throws {
+        let a = User.named("a", hobbies: ["x"], friends: ["b"])
+        let graph = Self.page([a], elsewhere: [User.named("b", hobbies: ["x", "y"])])
+        #expect(graph.score(a) == 1.5)
+        #expect(try Self.edges(graph) == [["id": "e-a-b", "source": "a", "target": "b"]])
+    }
+
+    @Test func `an edge comes from who is first on the page`() throws {
+        let users = [
+            User.named("c", friends: ["a", "b"]), User.named("a", friends: ["b", "c"]),
+            User.named("b", friends: ["c", "elsewhere", "a"]),
+        ]
+        let edges = try Self.edges(Self.page(users))
+        #expect(edges.compactMap { $0["id"] } == ["e-c-a", "e-c-b", "e-a-b", "e-b-elsewhere"])
+        #expect(edges.allSatisfy { $0["id"] == "e-\($0["source"] ?? "")-\($0["target"] ?? "")" })
+    }
+
+    @Test func `nobody is their own friend`() throws {
+        #expect(try Self.edges(Self.page([User.named("a", friends: ["a"])])) == [])
+    }
+
+    @Test func `without connections the score is the number of friends`() throws {
+        let a = User.named("a", hobbies: ["x"], friends: ["b"]), b = User.named("b", hobbies: ["x"], friends: ["a"])
+        let graph = Self.page([a, b], includesConnections: false)
+        #expect(graph.score(a) == 1)
+        #expect(try Self.edges(graph) == [])
+    }
+
+    @Test func `above 5 is high`() throws {
+        let friends = (0..<5).map { "f\($0)" }
+        let five = User.named("five", hobbies: ["x"], friends: friends)
+        let more = User.named("more", hobbies: ["y"], friends: friends)
+        let graph = Self.page([five, more], elsewhere: [User.named("f0", hobbies: ["y"])])
+        #expect(graph.score(five) == 5 && graph.score(more) == 5.5)
+        guard case .array(let nodes)? = try JSONValue.parse(json(graph.write))["nodes"] else {
+            throw TestFailure("no nodes")
+        }
+        #expect(nodes.map { $0["type"] } == [.string("lowScoreNode"), .string("highScoreNode")])
+    }
+
+    @Test func `a page, word for word`() {
+        let graph = Self.page(
+            [User.named("Ada", id: "a", age: 36, hobbies: ["m"], friends: ["b"])],
+            elsewhere: [User.named("Bob", id: "b", hobbies: ["m"])], limit: 1)
+        #expect(
+            json(graph.write)
+                == #"{"nodes":[{"id":"a","type":"lowScoreNode","data":{"label":"Ada","age":36,"hobbies":["m"],"popularityScore":1.5},"position":{"x":1,"y":2.5}}],"edges":[{"id":"e-a-b","source":"a","target":"b"}],"pagination":{"page":1,"limit":1,"total":2,"totalPages":2,"hasMore":true}}"#
+        )
+        #expect(
+            json(Self.page([]).write)
+                == #"{"nodes":[],"edges":[],"pagination":{"page":1,"limit":100,"total":0,"totalPages":0,"hasMore":false}}"#
+        )
+    }
+
+    @Test func `hobbies that only look alike are not shared`() {
+        let a = User.named("a", hobbies: ["caf\u{e9}"], friends: ["b"])
+        #expect(Self.page([a, User.named("b", hobbies: ["cafe\u{301}"], friends: ["a"])]).score(a) == 1)
+    }
+}
