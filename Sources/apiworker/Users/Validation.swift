@@ -11,6 +11,7 @@ struct ValidationFailure: Error, Equatable {
 }
 
 /// The rules for a user's fields (docs/http-api.md, "Rules"). Each returns the value as it is stored, or `nil`.
+/// Characters are Unicode scalars: what `Character` counts as one may be of any length.
 enum UserRules {
     static let maximumUsername = 100
     static let maximumAge = 150.0
@@ -27,7 +28,7 @@ enum UserRules {
     static func username(_ value: JSONValue) -> String? {
         guard case .string(let text) = value else { return nil }
         let trimmed = text.trimmed
-        return (1...maximumUsername).contains(trimmed.count) ? trimmed : nil
+        return (1...maximumUsername).contains(trimmed.unicodeScalars.count) ? trimmed : nil
     }
 
     static func age(_ value: JSONValue) -> Double? {
@@ -39,13 +40,12 @@ enum UserRules {
     static func hobbies(_ value: JSONValue) -> [String]? {
         guard case .array(let items) = value else { return nil }
         var hobbies: [String] = []
-        // Byte for byte: two spellings that only look alike are two hobbies.
-        var seen: Set<[UInt8]> = []
+        var seen: Set<ExactText> = []
         for item in items {
             guard case .string(let text) = item else { return nil }
             let hobby = text.trimmed.lowercased()
-            guard hobby.count <= maximumHobby else { return nil }
-            if !hobby.isEmpty, seen.insert(Array(hobby.utf8)).inserted { hobbies.append(hobby) }
+            guard hobby.unicodeScalars.count <= maximumHobby else { return nil }
+            if !hobby.isEmpty, seen.insert(ExactText(hobby)).inserted { hobbies.append(hobby) }
         }
         return hobbies.count <= maximumHobbies ? hobbies : nil
     }
