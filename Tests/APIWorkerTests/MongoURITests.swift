@@ -1,0 +1,53 @@
+import CMongoC
+import Testing
+
+@testable import apiworker
+
+@Suite struct MongoURITests {
+    @Test(arguments: [
+        ("mongodb://h", "test"), ("mongodb://h/", "test"), ("mongodb://h/?replicaSet=r", "test"),
+        ("mongodb://h/shop", "shop"), ("mongodb://u:p%40ss@h:1,i:2/shop?authSource=admin", "shop"),
+        ("mongodb://[::1]:27017/a_b-c", "a_b-c"),
+    ])
+    func `the database, or test`(url: String, database: String) throws {
+        #expect(MongoURI(url)?.database == database)
+    }
+
+    @Test(arguments: [
+        "", "h", "http://h", "mongodb://", "mongodb:/h", "mongodb://h:x", "mongodb://h:0", "mongodb://h:65536",
+        "mongodb:///db", "mongodb://h/a b?c=%", "redis://h",
+    ])
+    func `what is no connection string`(url: String) {
+        #expect(MongoURI(url) == nil)
+    }
+
+    @Test(arguments: [
+        ("", 16), ("?maxPoolSize=1", 1), ("?maxPoolSize=0", 16), ("?maxPoolSize=-5", 1), ("?maxPoolSize=128", 128),
+        ("?maxPoolSize=129", 128), ("?maxPoolSize=2147483647", 128),
+    ])
+    func `connections`(query: String, size: Int) throws {
+        #expect(MongoURI("mongodb://h/\(query)")?.poolSize == size)
+        let uri = try #require(MongoURI("mongodb://h/\(query)"))
+        #expect(MongoClientPool(uri)?.size == size)
+    }
+
+    private static func milliseconds(_ uri: MongoURI, _ option: String) -> Int32 {
+        mongoc_uri_get_option_as_int32(uri.pointer, option, -1)
+    }
+
+    @Test func `waiting is short unless the URL says otherwise`() throws {
+        let uri = try #require(MongoURI("mongodb://h/?connectTimeoutMS=7000"))
+        #expect(Self.milliseconds(uri, MONGOC_URI_CONNECTTIMEOUTMS) == 7000)
+        #expect(Self.milliseconds(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS) == 2000)
+        #expect(Self.milliseconds(uri, MONGOC_URI_SOCKETTIMEOUTMS) == 5000)
+        #expect(Self.milliseconds(uri, MONGOC_URI_WAITQUEUETIMEOUTMS) == 250)
+    }
+
+    @Test func `the primary and a majority, whatever the URL says`() throws {
+        let uri = try #require(MongoURI("mongodb://h/?readPreference=secondary&w=1&wtimeoutMS=1"))
+        #expect(mongoc_read_prefs_get_mode(mongoc_uri_get_read_prefs_t(uri.pointer)) == MONGOC_READ_PRIMARY)
+        let concern = mongoc_uri_get_write_concern(uri.pointer)
+        #expect(mongoc_write_concern_get_wmajority(concern))
+        #expect(mongoc_write_concern_get_wtimeout(concern) == 1900)
+    }
+}

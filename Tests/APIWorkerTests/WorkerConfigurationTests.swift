@@ -1,0 +1,101 @@
+import ProcessSupport
+import TestSupport
+import Testing
+
+@testable import apiworker
+
+@Suite struct WorkerConfigurationTests {
+    private func read(_ environment: [String: String]) throws -> WorkerConfiguration {
+        let environment = environment.merging(["DB_URL": "mongodb://h"]) { given, _ in given }
+        return try WorkerConfiguration.read(
+            Settings(commandLine: [:], configFile: nil, environment: environment, workingDirectory: "/nowhere"),
+            sockets: InheritedSockets(environment: [:]))
+    }
+
+    @Test func `defaults`() throws {
+        let configuration = try read([:])
+        #expect(configuration.address == .host("0.0.0.0", port: 3001))
+        #expect(configuration.databaseURL == "mongodb://h")
+        #expect(configuration.origins == [])
+        #expect(configuration.socketPath == "/run/syncd/syncd.sock")
+        #expect(configuration.l1Bytes == 64 << 20)
+    }
+
+    @Test func `every key`() throws {
+        let configuration = try read([
+            "PORT": "0", "HOST": "::1", "DB_URL": "mongodb://other/db", "SYNCD_SOCKET": "/s", "WORKER_L1_BYTES": "0",
+            "FRONTEND_ORIGIN_URL": "https://a.example",
+        ])
+        #expect(configuration.address == .host("::1", port: 0))
+        #expect(configuration.databaseURL == "mongodb://other/db")
+        #expect(configuration.origins == ["https://a.example"])
+        #expect(configuration.socketPath == "/s" && configuration.l1Bytes == 0)
+        #expect(try read(["PORT": "65535", "WORKER_L1_BYTES": "1099511627776"]).l1Bytes == 1 << 40)
+        #expect(try read(["PORT": ""]).address == .host("0.0.0.0", port: 3001))
+        #expect(try read(["HOST": ""]).address == .host("0.0.0.0", port: 3001))
+        #expect(try read(["SYNCD_SOCKET": ""]).socketPath == nil, "no syncd")
+    }
+
+    @Test(arguments: [
+        ["PORT": "65536"], ["PORT": "-1"], ["PORT": "http"], ["PORT": " 80"], ["PORT": "+80"], ["PORT": "80.0"],
+        ["WORKER_L1_BYTES": "-1"], ["WORKER_L1_BYTES": "64M"], ["WORKER_L1_BYTES": "1099511627777"],
+        ["WORKER_L1_BYTES": "99999999999999999999"], ["DB_URL": ""],
+        ["SYNCD_SOCKET": "/" + String(repeating: "a", count: 103)],
+        ["FRONTEND_ORIGIN_URL": "a.example"], ["FRONTEND_ORIGIN_URL": "*"],
+        ["FRONTEND_ORIGIN_URL": "https://a.example/x"],
+        ["FRONTEND_ORIGIN_URL": "https://A.example"], ["FRONTEND_ORIGIN_URL": "https://a.example,ftp://b"],
+        ["FRONTEND_ORIGIN_URL": "https://"], ["FRONTEND_ORIGIN_URL": "https://u:p@a.example"],
+        ["FRONTEND_ORIGIN_URL": "https://a.example?x"], ["FRONTEND_ORIGIN_URL": "https://a b"],
+        ["FRONTEND_ORIGIN_URL": "HTTPS://a.example"], ["FRONTEND_ORIGIN_URL": "null"],
+    ])
+    func `a value that can't be used names its key`(environment: [String: String]) throws {
+        let key = try #require(environment.keys.first)
+        let error = #expect(throws: ConfigurationError.self) { try read(environment) }
+        #expect(error?.key == key && error?.description.contains(key) == true)
+    }
+
+    @Test func `DB_URL has to be there, and is never shown`() throws {
+        let error = #expect(throws: ConfigurationError.self) {
+            try WorkerConfiguration.read(
+                Settings(commandLine: [:], configFile: nil, environment: [:], workingDirectory: "/nowhere"),
+                sockets: InheritedSockets(environment: [:]))
+        }
+        #expect(error?.key == "DB_URL" && error?.description.contains("DB_URL_FILE") == true)
+        #expect(WorkerConfiguration.databaseKey.isSecret)
+        let shown = ConfigurationError(
+            WorkerConfiguration.databaseKey, value: "mongodb://u:hidden@h", problem: "is wrong", remedy: "mend it")
+        #expect(!shown.description.contains("hidden"))
+    }
+
+    @Test func `DB_URL from a file`() throws {
+        let directory = try TemporaryDirectory()
+        let path = try directory.write("mongodb://file/db\n", to: "url")
+        let settings = try Settings(
+            commandLine: [:], configFile: nil, environment: ["DB_URL_FILE": path], workingDirectory: "/nowhere")
+        let configuration = try WorkerConfiguration.read(settings, sockets: InheritedSockets(environment: [:]))
+        #expect(configuration.databaseURL == "mongodb://file/db")
+    }
+
+    @Test func `103 bytes are a path`() throws {
+        let longest = "/" + String(repeating: "a", count: 102)
+        #expect(try read(["SYNCD_SOCKET": longest]).socketPath == longest)
+    }
+
+    @Test(
+        arguments: [
+            ("https://a.example", ["https://a.example"]),
+            (" https://a.example/ , http://localhost:5173,", ["https://a.example", "http://localhost:5173"]),
+            ("http://[::1]:80,http://[::1]:80", ["http://[::1]:80"]), (" , ", []),
+        ] as [(String, Set<String>)])
+    func `origins`(text: String, origins: Set<String>) throws {
+        #expect(try read(["FRONTEND_ORIGIN_URL": text]).origins == origins)
+    }
+
+    @Test func `the help names every key, and each has an option`() {
+        let help = APIWorkerCommand.helpMessage(columns: 400)
+        for key in WorkerConfiguration.keys {
+            #expect(help.contains("\(key.name): "))
+            #expect(help.contains("\(key.option) <"), "\(key.option)")
+        }
+    }
+}
