@@ -6,7 +6,7 @@ import Testing
 
 @testable import apiworker
 
-/// Users in a real MongoDB: a replica set of one.
+/// Users in a real MongoDB: a replica set of one, and where it makes a difference also a server without transactions.
 @Suite(.processes) struct UserStoreTests {
     /// A store with a database of its own, which is dropped with it.
     private final class Place: Sendable {
@@ -14,8 +14,8 @@ import Testing
         let database = MongoServer.newDatabaseName()
         let store: UserStore
 
-        init() async throws {
-            server = try await MongoServer.shared()
+        init(_ kind: MongoServer.Kind) async throws {
+            server = try await MongoServer.shared(kind)
             let uri = try #require(MongoURI(server.url(database: database)))
             let pool = try #require(MongoClientPool(uri))
             store = UserStore(
@@ -42,8 +42,10 @@ import Testing
         }
     }
 
-    private static func with(_ body: (Place) async throws -> Void) async throws {
-        let place = try await Place()
+    private static func with(
+        _ kind: MongoServer.Kind = .replicaSet, _ body: (Place) async throws -> Void
+    ) async throws {
+        let place = try await Place(kind)
         let result: Result<Void, any Error>
         do {
             result = .success(try await body(place))
@@ -231,8 +233,9 @@ import Testing
         }
     }
 
-    @Test func `a link is mutual and happens once`() async throws {
-        try await Self.with { place in
+    @Test(arguments: MongoServer.Kind.allCases)
+    func `a link is mutual and happens once`(kind: MongoServer.Kind) async throws {
+        try await Self.with(kind) { place in
             try await place.insert(.named("a"), .named("b"), .named("c"))
             #expect(try await place.store.change(.link, between: "a", and: "b") == .changed)
             #expect(try await place.store.change(.link, between: "a", and: "b") == .unchanged)
@@ -249,8 +252,9 @@ import Testing
         }
     }
 
-    @Test func `with somebody who is not there neither is changed`() async throws {
-        try await Self.with { place in
+    @Test(arguments: MongoServer.Kind.allCases)
+    func `with somebody who is not there neither is changed`(kind: MongoServer.Kind) async throws {
+        try await Self.with(kind) { place in
             try await place.insert(.named("a", friends: ["gone"]))
             for change in [FriendshipChange.link, .unlink] {
                 for (one, other) in [("a", "nobody"), ("nobody", "a"), ("nobody", "no one"), ("a", "gone")] {
@@ -261,8 +265,9 @@ import Testing
         }
     }
 
-    @Test func `half a friendship becomes a whole one, or none`() async throws {
-        try await Self.with { place in
+    @Test(arguments: MongoServer.Kind.allCases)
+    func `half a friendship becomes a whole one, or none`(kind: MongoServer.Kind) async throws {
+        try await Self.with(kind) { place in
             try await place.insert(.named("a", friends: ["b"]), .named("b"))
             #expect(try await place.store.change(.link, between: "a", and: "b") == .changed)
             #expect(try await place.friends("a") == ["b"])
@@ -273,8 +278,9 @@ import Testing
         }
     }
 
-    @Test func `many links to one user at once`() async throws {
-        try await Self.with { place in
+    @Test(arguments: MongoServer.Kind.allCases)
+    func `many links to one user at once`(kind: MongoServer.Kind) async throws {
+        try await Self.with(kind) { place in
             try await place.insert(.named("hub"))
             let names = (0..<12).map { "f\($0)" }
             for name in names { try await place.insert(.named(name)) }
@@ -289,8 +295,9 @@ import Testing
         }
     }
 
-    @Test func `who has friends is not deleted`() async throws {
-        try await Self.with { place in
+    @Test(arguments: MongoServer.Kind.allCases)
+    func `who has friends is not deleted`(kind: MongoServer.Kind) async throws {
+        try await Self.with(kind) { place in
             try await place.insert(.named("a"), .named("b"))
             _ = try await place.store.change(.link, between: "a", and: "b")
             #expect(try await place.store.delete("a") == .hasFriends)
@@ -299,6 +306,42 @@ import Testing
             #expect(try await place.store.delete("a") == .deleted)
             #expect(try await place.store.delete("a") == .notFound)
             #expect(try await place.documents().keys.sorted() == ["b"])
+        }
+    }
+
+    @Test(arguments: MongoServer.Kind.allCases)
+    func `if one of the two can't be changed, neither is`(kind: MongoServer.Kind) async throws {
+        try await Self.with(kind) { place in
+            try await place.insert(.named("a"), .named("b"))
+            // b takes no friends.
+            let rule: TestSupport.BSONValue = [
+                "$or": [["_id": ["$ne": "b"]], ["friends.0": ["$exists": false]]]
+            ]
+            try await place.command(["collMod": "users", "validator": rule])
+            for (one, other) in [("a", "b"), ("b", "a")] {
+                let failure = await #expect(throws: StorageFailure.self) {
+                    _ = try await place.store.change(.link, between: one, and: other)
+                }
+                #expect(failure?.kind == .rejected && failure?.evidence == .answered)
+                #expect(failure?.isDoubtful == (kind == .standalone), "a transaction surely did not happen")
+                #expect(try await place.friends("a") == [])
+                #expect(try await place.friends("b") == [])
+            }
+        }
+    }
+
+    @Test func `a transaction that got into another's way is tried again`() async throws {
+        try await Self.with { place in
+            try await place.insert(.named("a"), .named("b"))
+            try await place.server.command([
+                "configureFailPoint": "failCommand", "mode": ["times": 3],
+                "data": [
+                    "failCommands": ["update"], "errorCode": 112, "errorLabels": ["TransientTransactionError"],
+                    "namespace": .string("\(place.database).users"),
+                ],
+            ])
+            #expect(try await place.store.change(.link, between: "a", and: "b") == .changed)
+            #expect(try await place.friends("b") == ["a"])
         }
     }
 

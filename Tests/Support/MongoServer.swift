@@ -1,11 +1,20 @@
 import Foundation
 import Synchronization
 
-/// A mongod of a test: a replica set of one node, on a port of its own, with a directory of its own.
+/// A mongod of a test: a replica set of one node, or a server by itself, on a port of its own, with a directory of its
+/// own.
 ///
 /// Its start takes a second or two. Tests that don't harm the server use ``shared()``, each with a database of its
 /// own.
 package final class MongoServer: Sendable {
+    /// What it is.
+    package enum Kind: Sendable, Hashable, CaseIterable {
+        case replicaSet
+        /// Without transactions.
+        case standalone
+    }
+
+    private let kind: Kind
     private let port: ReservedPort
     private let directory: TemporaryDirectory
     private let process: Mutex<ChildProcess>
@@ -13,33 +22,36 @@ package final class MongoServer: Sendable {
     private static let replicaSet = "rs0"
 
     /// Starts a server and waits until it takes writes.
-    package init() async throws {
+    package init(_ kind: Kind = .replicaSet) async throws {
+        self.kind = kind
         port = try ReservedPort()
         directory = try TemporaryDirectory()
-        process = Mutex(try Self.launch(port: port, directory: directory))
-        try await waitUntilWritable(isNew: true)
+        process = Mutex(try Self.launch(kind, port: port, directory: directory))
+        try await waitUntilWritable(isNew: kind == .replicaSet)
     }
 
-    private static func launch(port: ReservedPort, directory: TemporaryDirectory) throws -> ChildProcess {
+    private static func launch(
+        _ kind: Kind, port: ReservedPort, directory: TemporaryDirectory
+    ) throws -> ChildProcess {
         try ChildProcess(
             try Executables.mongod(),
             [
                 "--port", "\(port.number)", "--bind_ip", "127.0.0.1", "--dbpath", directory.path,
-                "--replSet", replicaSet, "--nounixsocket", "--oplogSize", "16", "--wiredTigerCacheSizeGB", "0.25",
+                "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25",
                 "--setParameter", "enableTestCommands=1", "--setParameter", "diagnosticDataCollectionEnabled=false",
-            ])
+            ] + (kind == .replicaSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []))
     }
 
     // MARK: Shared
 
-    private static let sharedTask = Mutex<Task<MongoServer, any Error>?>(nil)
+    private static let sharedTasks = Mutex<[Kind: Task<MongoServer, any Error>]>([:])
 
     /// The server that all tests of this process share. It ends with the process.
-    package static func shared() async throws -> MongoServer {
-        let task = sharedTask.withLock { task in
-            if let task { return task }
-            let new = Task { try await MongoServer() }
-            task = new
+    package static func shared(_ kind: Kind = .replicaSet) async throws -> MongoServer {
+        let task = sharedTasks.withLock { tasks in
+            if let task = tasks[kind] { return task }
+            let new = Task { try await MongoServer(kind) }
+            tasks[kind] = new
             return new
         }
         return try await task.value
@@ -54,7 +66,7 @@ package final class MongoServer: Sendable {
 
     /// For DB_URL.
     package func url(database: String) -> String {
-        "mongodb://127.0.0.1:\(port.number)/\(database)?replicaSet=\(Self.replicaSet)"
+        "mongodb://127.0.0.1:\(port.number)/\(database)" + (kind == .replicaSet ? "?replicaSet=\(Self.replicaSet)" : "")
     }
 
     /// A name that no other test uses.
@@ -109,7 +121,7 @@ package final class MongoServer: Sendable {
     package func start() async throws {
         try process.withLock { process in
             process.kill()
-            process = try Self.launch(port: port, directory: directory)
+            process = try Self.launch(kind, port: port, directory: directory)
         }
         try await waitUntilWritable(isNew: false)
     }

@@ -1,7 +1,7 @@
 import CMongoC
 
-/// Writes. The driver tries those of one document once more by itself after a network error; the server knows that it
-/// is the same write.
+/// Writes. The driver tries most of those of one document once more by itself after a network error; the server knows
+/// that it is the same write.
 extension MongoClient {
     func insert(_ document: BSONDocument) throws(StorageFailure) {
         let (document, options) = (document.allocated(), limited([:]).allocated())
@@ -14,20 +14,20 @@ extension MongoClient {
         try change { mongoc_collection_insert_one(users, document, options, $0, $1) }
     }
 
+    /// A command of its own: in the driver's function for it, `maxTimeMS` becomes a field of the statement, which the
+    /// server refuses. So it is not tried again, which only a replica set would allow.
+    ///
     /// - Returns: how many documents matched (0 or 1), and how many are different now.
     func updateOne(
         _ filter: BSONDocument, _ update: BSONDocument
     ) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
-        let (filter, update, options) = (filter.allocated(), update.allocated(), limited([:]).allocated())
-        defer {
-            bson_destroy(filter)
-            bson_destroy(update)
-            bson_destroy(options)
+        let statement: BSONDocument = ["q": .document(filter), "u": .document(update)]
+        do {
+            let reply = try run(["update": .string(Self.collection), "updates": .array([.document(statement)])])
+            return (reply["n"]?.integer ?? 0, reply["nModified"]?.integer ?? 0)
+        } catch {
+            throw error.refusedOrDoubtful
         }
-        let users = users
-        defer { mongoc_collection_destroy(users) }
-        let reply = try change { mongoc_collection_update_one(users, filter, update, options, $0, $1) }
-        return (reply["matchedCount"]?.integer ?? 0, reply["modifiedCount"]?.integer ?? 0)
     }
 
     /// Changes a document and returns it as it was before; `nil` if there is none.
@@ -85,7 +85,12 @@ extension MongoClient {
         do {
             return try reply(body)
         } catch {
-            throw error.kind == .duplicate ? error : error.doubtful
+            throw error.refusedOrDoubtful
         }
     }
+}
+
+extension StorageFailure {
+    /// The failure of a write that was sent.
+    fileprivate var refusedOrDoubtful: StorageFailure { kind == .duplicate ? self : doubtful }
 }
