@@ -106,7 +106,7 @@ let package = Package(
         .testTarget(
             name: "APIWorkerTests",
             dependencies: [
-                "apiworker", "CMongoC", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
+                "apiworker", "CMongoC", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging, lifecycle,
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),

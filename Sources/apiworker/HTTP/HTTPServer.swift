@@ -41,23 +41,29 @@ struct HTTPServer: Service {
     func run() async throws {
         let channels = http1
         let connections = OpenConnections(limit: limits.connections)
-        let listener = try await listen(channels, connections)
-        onListening(listener.channel.localAddress?.port ?? 0)
-        await withGracefulShutdownHandler {
+        // A stream of our own, read out of cancellation's reach: NIO ends the process when a connection was accepted and
+        // nobody took it up, and that is what its stream leaves behind when the listener closes at that moment.
+        let (accepted, arrivals) = AsyncStream<Connection>.makeStream()
+        let listener = try await listen(channels, connections, arrivals)
+        listener.closeFuture.whenComplete { _ in arrivals.finish() }
+        onListening(listener.localAddress?.port ?? 0)
+        let serving = Task {
             await withDiscardingTaskGroup { group in
-                do {
-                    try await listener.executeThenClose { accepted in
-                        for try await connection in accepted {
-                            group.addTask { await channels.handle(value: connection, logger: logger) }
-                        }
-                    }
-                } catch is CancellationError {
-                } catch {
-                    logger.error("Listening ended", metadata: ["error": "\(error)"])
+                for await connection in accepted {
+                    group.addTask { await channels.handle(value: connection, logger: logger) }
                 }
+                if connections.isCut { group.cancelAll() }
+            }
+        }
+        await withGracefulShutdownHandler {
+            await withTaskCancellationHandler {
+                await serving.value
+            } onCancel: {
+                connections.cut()
+                listener.close(promise: nil)
             }
         } onGracefulShutdown: {
-            listener.channel.close(promise: nil)
+            listener.close(promise: nil)
             connections.quiesce(within: limits.grace, on: eventLoop)
         }
     }
@@ -75,8 +81,8 @@ struct HTTPServer: Service {
     }
 
     private func listen(
-        _ channels: HTTP1Channel, _ connections: OpenConnections
-    ) async throws -> NIOAsyncChannel<Connection, Never> {
+        _ channels: HTTP1Channel, _ connections: OpenConnections, _ arrivals: AsyncStream<Connection>.Continuation
+    ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelInitializer { [logger] channel in
@@ -86,16 +92,18 @@ struct HTTPServer: Service {
             }
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-        let setUp: @Sendable (any Channel) -> EventLoopFuture<Connection> = { [limits, worker, logger] channel in
-            if case .refused(let isNews) = connections.add(channel) {
-                if isNews { logger.warning("Too many connections: further ones are closed") }
-                return channel.close().flatMapThrowing { throw ChannelError.alreadyClosed }
+            .childChannelInitializer { [limits, worker, logger] channel in
+                if case .refused(let isNews) = connections.add(channel) {
+                    if isNews { logger.warning("Too many connections: further ones are closed") }
+                    return channel.close().flatMapThrowing { throw ChannelError.alreadyClosed }
+                }
+                return channels.setup(channel: channel, logger: logger).flatMapThrowing { connection in
+                    try Self.addGuard(to: channel, limits: limits, worker: worker)
+                    guard case .terminated = arrivals.yield(connection) else { return }
+                    channel.close(promise: nil)
+                    Task { await channels.handle(value: connection, logger: logger) }
+                }
             }
-            return channels.setup(channel: channel, logger: logger).flatMapThrowing { connection in
-                try Self.addGuard(to: channel, limits: limits, worker: worker)
-                return connection
-            }
-        }
         switch address {
         case .host(let host, let port):
             do {
@@ -103,12 +111,12 @@ struct HTTPServer: Service {
                     try await bootstrap
                     .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                     .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
-                    .bind(host: host, port: port, childChannelInitializer: setUp)
+                    .bind(host: host, port: port).get()
             } catch {
                 throw ListenError(host: host, port: port, error)
             }
         case .inherited(let descriptor):
-            return try await bootstrap.bind(descriptor, childChannelInitializer: setUp)
+            return try await bootstrap.withBoundSocket(descriptor).get()
         }
     }
 

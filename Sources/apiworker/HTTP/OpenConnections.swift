@@ -6,6 +6,7 @@ final class OpenConnections: Sendable {
     private struct State {
         var channels: [ObjectIdentifier: any Channel] = [:]
         var isQuiescing = false
+        var isCut = false
         var isFull = false
     }
 
@@ -52,6 +53,18 @@ final class OpenConnections: Sendable {
             for channel in state.withLock({ Array($0.channels.values) }) { channel.close(promise: nil) }
         }
     }
+
+    /// Closes every connection, whatever it is at.
+    func cut() {
+        let channels = state.withLock { state in
+            state.isCut = true
+            return Array(state.channels.values)
+        }
+        for channel in channels { channel.close(promise: nil) }
+    }
+
+    /// Whether ``cut()`` was called.
+    var isCut: Bool { state.withLock { $0.isCut } }
 
     private func ask(_ channel: any Channel) {
         channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())

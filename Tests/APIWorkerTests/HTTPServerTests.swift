@@ -1,0 +1,268 @@
+import Hummingbird
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import TestSupport
+import Testing
+
+@testable import apiworker
+
+/// docs/http-api.md, "Connections": the server on a real socket, with short limits.
+@Suite(.processes) struct HTTPServerTests {
+    /// A server of one test. `/slow` is answered when ``open()`` is called, `/body` when its body is there.
+    private final class Running: Sendable {
+        let port: Int
+        private let group: ServiceGroup
+        private let serving: Task<Void, any Error>
+        private let gate: AsyncStream<Void>.Continuation
+        private let entered: AsyncStream<Void>
+
+        init(_ limits: HTTPLimits) async throws {
+            let (ports, listening) = AsyncStream<Int>.makeStream()
+            let (opened, gate) = AsyncStream<Void>.makeStream()
+            let (entered, enter) = AsyncStream<Void>.makeStream()
+            (self.gate, self.entered) = (gate, entered)
+            let server = HTTPServer(
+                address: .host("127.0.0.1", port: 0), limits: limits, worker: WorkerIdentity(),
+                eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test"),
+                respond: { request, _ in
+                    switch request.uri.path {
+                    case "/slow":
+                        enter.yield()
+                        for await _ in opened {}
+                    case "/body":
+                        do throws(APIError) {
+                            _ = try await request.json(limit: limits.bodyBytes)
+                        } catch {
+                            return error.response
+                        }
+                    default: break
+                    }
+                    return JSONResponse.make(ByteBuffer(string: "\"\(request.uri.path)\""))
+                },
+                onListening: { listening.yield($0) })
+            group = ServiceGroup(services: [server], logger: Logger(label: "test"))
+            serving = Task { [group] in try await group.run() }
+            port = try #require(await ports.first { _ in true })
+        }
+
+        func connect() throws -> HTTPConnection { try HTTPConnection(port: port) }
+        /// Waits until a request to `/slow` has come in.
+        func slowRequest() async { _ = await entered.first { _ in true } }
+        func open() { gate.finish() }
+        func shutDown() async { await group.triggerGracefulShutdown() }
+        func ended() async throws { try await serving.value }
+
+        /// As a second signal does.
+        func cut() { serving.cancel() }
+    }
+
+    private static func with(_ limits: HTTPLimits = HTTPLimits(), _ body: (Running) async throws -> Void) async throws {
+        let server = try await Running(limits)
+        let result: Result<Void, any Error>
+        do {
+            result = .success(try await body(server))
+        } catch {
+            result = .failure(error)
+        }
+        server.open()
+        server.cut()
+        try? await server.ended()
+        try result.get()
+    }
+
+    private static let get = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    // MARK: Requests
+
+    @Test func `several requests on one connection, also at once`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            #expect(try await http.get("/1").text == "\"/1\"")
+            try await http.send(
+                "GET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n"
+            )
+            for path in ["/2", "/3", "/4"] { #expect(try await http.reply().text == "\"\(path)\"") }
+        }
+    }
+
+    @Test func `what comes before something that is no HTTP is answered`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send(Self.get + Self.get + "NO HTTP\r\n\r\n" + Self.get)
+            #expect(try await http.reply().status == 200)
+            #expect(try await http.reply().status == 200)
+            let rejection = try await http.reply()
+            #expect(rejection.status == 400 && rejection.json["message"].string == "Malformed HTTP request")
+            #expect(rejection["connection"] == "close" && rejection["x-worker"] == WorkerIdentity().text)
+            #expect(try await http.closes())
+        }
+    }
+
+    @Test(arguments: [
+        ("GET / HTTP/1.1\r\n\r\n", 400), ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("GET / HTTP/1.0\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
+    ])
+    func `the connection is closed after the answer`(request: String, status: Int) async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send(request + Self.get)
+            let reply = try await http.reply()
+            #expect(reply.status == status && reply["connection"] == "close")
+            #expect(try await http.closes())
+        }
+    }
+
+    @Test func `16 KiB and 128 fields of headers`() async throws {
+        try await Self.with { server in
+            func reply(_ headers: String) async throws -> HTTPReply {
+                let http = try server.connect()
+                try await http.send("GET / HTTP/1.1\r\nHost: a\r\n\(headers)\r\n")
+                return try await http.reply()
+            }
+            func fields(_ count: Int) -> String { (0..<count).map { "x\($0): y\r\n" }.joined() }
+            #expect(try await reply(fields(126)).status == 200)
+            #expect(try await reply("x: \(String(repeating: "y", count: 15 << 10))\r\n").status == 200)
+            for headers in [fields(129), "x: \(String(repeating: "y", count: 17 << 10))\r\n"] {
+                let refused = try await reply(headers)
+                #expect(refused.status == 431 && refused.json["message"].string == "Request headers too large")
+            }
+        }
+    }
+
+    @Test func `a body is asked for where it will be taken`() async throws {
+        var limits = HTTPLimits()
+        limits.bodyBytes = 10
+        try await Self.with(limits) { server in
+            func head(_ length: Int) -> String {
+                "POST /body HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+                    + "Content-Length: \(length)\r\n\r\n"
+            }
+            let http = try server.connect()
+            try await http.send(head(2))
+            #expect(try await http.reply().status == 100)
+            try await http.send("{}")
+            #expect(try await http.reply().status == 200)
+            let long = try server.connect()
+            try await long.send(head(11))
+            #expect(try await long.reply().status == 413)
+            #expect(try await long.closes())
+        }
+    }
+
+    // MARK: Time
+
+    @Test(arguments: [
+        "G", "GET / HTTP/1.1\r\nHost: a\r\nX: ",
+        "POST /body HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+    ])
+    func `a request that doesn't arrive`(part: String) async throws {
+        var limits = HTTPLimits()
+        limits.arrival = .milliseconds(200)
+        try await Self.with(limits) { server in
+            let http = try server.connect()
+            #expect(try await http.get("/").status == 200)
+            try await http.send(part)
+            #expect(try await http.closes(within: .seconds(30)), "long before the idle time ends")
+            #expect(try await server.connect().get("/").status == 200)
+        }
+    }
+
+    @Test func `a connection without a request`() async throws {
+        var limits = HTTPLimits()
+        limits.idle = .milliseconds(200)
+        try await Self.with(limits) { server in
+            let (silent, http) = (try server.connect(), try server.connect())
+            #expect(try await http.get("/").status == 200)
+            #expect(try await http.closes(within: .seconds(30)))
+            #expect(try await silent.closes(within: .seconds(30)))
+        }
+    }
+
+    @Test func `one connection too many is closed`() async throws {
+        var limits = HTTPLimits()
+        limits.connections = 2
+        try await Self.with(limits) { server in
+            let first = try server.connect()
+            var second: HTTPConnection? = try server.connect()
+            #expect(try await first.get("/").status == 200)
+            #expect(try await second?.get("/").status == 200)
+            #expect(try await server.connect().closes())
+            #expect(try await first.get("/").status == 200, "the others don't notice")
+            second = nil
+            await eventually("there is room again") { (try? await server.connect().get("/").status) == 200 }
+        }
+    }
+
+    // MARK: The end
+
+    @Test func `requests that have begun are finished`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.slowRequest()
+            await server.shutDown()
+            await eventually("nothing more is accepted") { (try? server.connect()) == nil }
+            server.open()
+            let reply = try await http.reply()
+            #expect(reply.status == 200 && reply["connection"] == "close")
+            #expect(try await http.closes())
+            try await server.ended()
+        }
+    }
+
+    @Test func `a request that was on its way is answered, and its client told to close`() async throws {
+        var limits = HTTPLimits()
+        limits.lastRequest = .seconds(30)
+        limits.grace = .seconds(60)
+        try await Self.with(limits) { server in
+            let http = try server.connect()
+            #expect(try await http.get("/")["connection"] == nil)
+            await server.shutDown()
+            await eventually("nothing more is accepted") { (try? server.connect()) == nil }
+            let reply = try await http.get("/last")
+            #expect(reply.text == "\"/last\"" && reply["connection"] == "close")
+            #expect(try await http.closes())
+            try await server.ended()
+        }
+    }
+
+    @Test func `without one it is closed`() async throws {
+        var limits = HTTPLimits()
+        limits.lastRequest = .milliseconds(100)
+        try await Self.with(limits) { server in
+            let http = try server.connect()
+            #expect(try await http.get("/").status == 200)
+            await server.shutDown()
+            #expect(try await http.closes(within: .seconds(9)), "before the grace ends")
+            try await server.ended()
+        }
+    }
+
+    @Test func `a second signal cuts everything, also what was just accepted`() async throws {
+        for _ in 0..<20 {
+            try await Self.with { server in
+                let connections = try (0..<20).map { _ in try server.connect() }
+                server.cut()
+                try await server.ended()
+                for connection in connections { #expect(try await connection.closes()) }
+            }
+        }
+    }
+
+    @Test func `what takes too long is cut`() async throws {
+        var limits = HTTPLimits()
+        limits.grace = .milliseconds(200)
+        try await Self.with(limits) { server in
+            let http = try server.connect()
+            try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.slowRequest()
+            await server.shutDown()
+            #expect(try await http.closes())
+            server.open()
+            try await server.ended()
+        }
+    }
+}
