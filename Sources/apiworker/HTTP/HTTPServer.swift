@@ -41,8 +41,8 @@ struct HTTPServer: Service {
     func run() async throws {
         let channels = http1
         let connections = OpenConnections(limit: limits.connections)
-        // A stream of our own, read out of cancellation's reach: NIO ends the process when a connection was accepted and
-        // nobody took it up, and that is what its stream leaves behind when the listener closes at that moment.
+        // A stream of our own: NIO ends the process when a connection was accepted and nobody took it up, and that is
+        // what its stream leaves behind when the listener closes, or the reader is cancelled, at that moment.
         let (accepted, arrivals) = AsyncStream<Connection>.makeStream()
         let listener = try await listen(channels, connections, arrivals)
         listener.closeFuture.whenComplete { _ in arrivals.finish() }
@@ -52,15 +52,16 @@ struct HTTPServer: Service {
                 for await connection in accepted {
                     group.addTask { await channels.handle(value: connection, logger: logger) }
                 }
-                if connections.isCut { group.cancelAll() }
             }
         }
         await withGracefulShutdownHandler {
             await withTaskCancellationHandler {
                 await serving.value
             } onCancel: {
-                connections.cut()
                 listener.close(promise: nil)
+                connections.cut()
+                // What has arrived is still taken up: AsyncStream hands out first what it has.
+                serving.cancel()
             }
         } onGracefulShutdown: {
             listener.close(promise: nil)

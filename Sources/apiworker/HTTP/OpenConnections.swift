@@ -6,7 +6,6 @@ final class OpenConnections: Sendable {
     private struct State {
         var channels: [ObjectIdentifier: any Channel] = [:]
         var isQuiescing = false
-        var isCut = false
         var isFull = false
     }
 
@@ -49,22 +48,13 @@ final class OpenConnections: Sendable {
             return Array(state.channels.values)
         }
         for channel in channels { ask(channel) }
-        eventLoop.scheduleTask(in: grace) { [self] in
-            for channel in state.withLock({ Array($0.channels.values) }) { channel.close(promise: nil) }
-        }
+        eventLoop.scheduleTask(in: grace) { [self] in cut() }
     }
 
     /// Closes every connection, whatever it is at.
     func cut() {
-        let channels = state.withLock { state in
-            state.isCut = true
-            return Array(state.channels.values)
-        }
-        for channel in channels { channel.close(promise: nil) }
+        for channel in state.withLock({ Array($0.channels.values) }) { channel.close(promise: nil) }
     }
-
-    /// Whether ``cut()`` was called.
-    var isCut: Bool { state.withLock { $0.isCut } }
 
     private func ask(_ channel: any Channel) {
         channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
