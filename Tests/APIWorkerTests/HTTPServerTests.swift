@@ -252,6 +252,31 @@ import Testing
         }
     }
 
+    @Test func `what has just been accepted when the end begins is closed in good order`() async throws {
+        var limits = HTTPLimits()
+        limits.lastRequest = .milliseconds(1)
+        for _ in 0..<20 {
+            try await Self.with(limits) { server in
+                let connections = try (0..<20).map { _ in try server.connect() }
+                await server.shutDown()
+                try await server.ended()
+                for connection in connections { #expect(try await connection.closes()) }
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `a second signal ends a request that waits`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.slowRequest()
+            await server.shutDown()
+            server.cut()
+            #expect(try await http.closes(within: .seconds(9)), "before the grace ends")
+            try? await server.ended()
+        }
+    }
+
     @Test func `what takes too long is cut`() async throws {
         var limits = HTTPLimits()
         limits.grace = .milliseconds(200)

@@ -34,7 +34,8 @@ final class OpenConnections: Sendable {
         channel.closeFuture.whenComplete { [self] _ in
             state.withLock { _ = $0.channels.removeValue(forKey: ObjectIdentifier(channel)) }
         }
-        if isQuiescing { ask(channel) }
+        // Later: its handlers are not there yet.
+        if isQuiescing { channel.eventLoop.execute { self.ask(channel) } }
         return .admitted
     }
 
