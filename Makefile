@@ -1,7 +1,7 @@
 # Everything is a script in scripts/; this is the list of them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint format sanitize fuzz smoke-test clean
+.PHONY: help run test build lint format sanitize fuzz smoke-test install uninstall deb clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,17 @@ test: ## install what is missing and run every test, those with real servers inc
 build: ## .build/release/syncd and .build/release/apiworker
 	@scripts/install-dependencies build
 	@scripts/build
+
+install: ## as root: copy what was built, units, manual pages, configuration (PREFIX=/usr/local, DESTDIR)
+	@scripts/install
+
+uninstall: ## as root: remove what `make install` installed (same PREFIX and DESTDIR)
+	@scripts/uninstall
+
+deb: ## a Debian package with programs and units, in .build/deb
+	@scripts/install-dependencies build package
+	@scripts/build
+	@scripts/make-deb
 
 lint: ## style of Swift sources and scripts
 	@scripts/lint
