@@ -71,6 +71,9 @@ enum SyncdMetrics {
         Metric(
             name: "invalidations_deferred_total", kind: .counter, path: ["fanout", "deferred"],
             help: "Invalidations that were owed because Redis did not take them."),
+        Metric(
+            name: "invalidations_bridged_total", kind: .counter, path: ["fanout", "bridged"],
+            help: "Events of other programs."),
     ]
 
     static func render(_ sections: [StatusField]) -> String {
@@ -93,6 +96,11 @@ enum SyncdMetrics {
         text.add(
             histogram: "redis_round_trip_seconds", help: "From the probe to its answer.",
             fields(sections, ["redis", "round-trip-histogram-us"]))
+        if case .list(let warnings) = sections.value("redis", "warnings") {
+            text.add(
+                "redis_warnings", type: "gauge", help: "Settings and permissions of Redis that endanger something.",
+                [([], Double(warnings.count))])
+        }
         addClients(sections, to: &text)
         let limits = fields(sections, ["limits"]).map { ([("limit", $0.name)], number($0.value) ?? 0) }
         text.add("limit", type: "gauge", help: "The limits in force.", limits)

@@ -1,0 +1,69 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Alert rules and dashboard against what `syncd metrics` prints.
+@Suite(.processes) struct MonitoringTests {
+    private static func document(_ name: String) throws -> String {
+        try String(contentsOfFile: "\(Executables.packageFolder)/docs/\(name)", encoding: .utf8)
+    }
+
+    /// Everything in a text that looks like a name of ours, samples of histograms by the histogram's name.
+    private static func names(in text: String) -> Set<String> {
+        let words = text.split { !($0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_")) }
+        return Set(
+            words.filter { $0.hasPrefix("syncd_") }.map { word in
+                let suffix = ["_bucket", "_sum", "_count"].first { word.hasSuffix($0) } ?? ""
+                return String(word.dropLast(suffix.count))
+            })
+    }
+
+    @Test func `every metric that is named is printed`() async throws {
+        let redis = try await RedisServer()
+        let syncd = try await SyncdProcess(redis: redis)
+        try await syncd.waitUntilAttached()
+        let metrics = try await syncd.runTool(["metrics"])
+        #expect(metrics.exit == .status(0), "\(metrics)")
+        let printed = Set(
+            metrics.output.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }.map {
+                String($0.split(separator: " ")[2])
+            })
+        #expect(printed.count > 20)
+        for name in ["monitoring/alerts.yml", "monitoring/dashboard.json"] {
+            let named = Self.names(in: try Self.document(name))
+            #expect(named.count > 5)
+            #expect(named.subtracting(printed) == [], "\(name)")
+        }
+        // A figure that nobody looks at is not worth a time series.
+        let shown = Self.names(in: try Self.document("monitoring/dashboard.json"))
+        #expect(printed.subtracting(shown) == [])
+    }
+
+    @Test func `a histogram and limits are what the rules expect`() async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let metrics = try await syncd.runTool(["metrics"]).output
+        #expect(metrics.contains("\nsyncd_limit{limit=\"clients\"} 1024\n"))
+        #expect(metrics.contains("\nsyncd_invalidation_latency_seconds_bucket{le=\"+Inf\"} "))
+        #expect(!metrics.contains("syncd_redis"), "no Redis, no figures of it")
+    }
+
+    @Test func `the page for administrators tells of each alert, and of no other`() throws {
+        let rules = try Self.document("monitoring/alerts.yml")
+        let alerts = rules.split(separator: "\n").compactMap { line in
+            line.firstRange(of: "- alert: ").map { String(line[$0.upperBound...]) }
+        }
+        let rows = try Self.document("operating.md").split(separator: "\n").filter { $0.hasPrefix("| `Syncd") }
+        let explained = rows.map { String($0.split(separator: "`")[1]) }
+        #expect(alerts.count > 5 && alerts == explained)
+    }
+
+    @Test func `the dashboard is JSON with panels that ask`() throws {
+        let parsed = try JSONSerialization.jsonObject(with: Data(try Self.document("monitoring/dashboard.json").utf8))
+        let panels = try #require((parsed as? [String: Any])?["panels"] as? [[String: Any]])
+        #expect(panels.count > 10)
+        for panel in panels {
+            let targets = try #require(panel["targets"] as? [[String: Any]], "\(panel["title"] ?? "")")
+            #expect(targets.allSatisfy { ($0["expr"] as? String)?.contains("syncd_") == true })
+        }
+    }
+}
