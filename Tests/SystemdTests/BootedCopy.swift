@@ -7,6 +7,20 @@ final class BootedCopy: Sendable {
     private let directory: TemporaryDirectory
     private let boot: ChildProcess
 
+    /// Why none can be booted here; `nil` if one can.
+    static let obstacle: String? = {
+        guard getuid() == 0 else { return "not root: namespaces with a systemd of their own can't be made" }
+        guard FileManager.default.isExecutableFile(atPath: "/lib/systemd/systemd") else {
+            return "systemd is not installed"
+        }
+        let trial = Process()
+        trial.executableURL = URL(fileURLWithPath: "/usr/bin/unshare")
+        trial.arguments = ["--mount", "--net", "--pid", "--fork", "true"]
+        do { try trial.run() } catch { return "unshare(1) is missing: \(error)" }
+        trial.waitUntilExit()
+        return trial.terminationStatus == 0 ? nil : "this root may not make namespaces"
+    }()
+
     private static var script: String { "\(Executables.packageFolder)/scripts/boot-copy" }
 
     /// Boots, and waits until systemd has started everything.
