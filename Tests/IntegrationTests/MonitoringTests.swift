@@ -39,11 +39,16 @@ import Testing
         #expect(printed.subtracting(shown) == [])
     }
 
-    @Test func `a histogram and limits are what the rules expect`() async throws {
+    @Test func `histograms, limits and what workers report are what the rules expect`() async throws {
         let (_, syncd) = try await Home.embedded.start()
+        let clients = [try await syncd.connect(), try await syncd.connect(), try await syncd.connect()]
+        for (client, figure) in zip(clients, ["7", "5", "nonsense"]) {
+            try await client.command("REPORT", "http-requests-per-s", figure)
+        }
         let metrics = try await syncd.runTool(["metrics"]).output
         #expect(metrics.contains("\nsyncd_limit{limit=\"clients\"} 1024\n"))
         #expect(metrics.contains("\nsyncd_invalidation_latency_seconds_bucket{le=\"+Inf\"} "))
+        #expect(metrics.contains("\nsyncd_workers_requests_per_second 12\n"), "what is no number is passed over")
         #expect(!metrics.contains("syncd_redis"), "no Redis, no figures of it")
     }
 

@@ -111,12 +111,22 @@ enum SyncdMetrics {
         guard case .list(let items) = sections.first(where: { $0.name == "clients" })?.value else { return }
         let clients = items.map { item in if case .fields(let fields) = item { fields } else { [StatusField]() } }
         func sum(_ path: String...) -> Double { clients.reduce(0) { $0 + (number($1.value(at: path)) ?? 0) } }
+        // A client may report anything.
+        func reported(_ name: String) -> Double {
+            clients.reduce(0) { $0 + (UInt64($1.value("reported", name).plain).map(Double.init) ?? 0) }
+        }
         let trackers = clients.count { $0.value("tracking") == .flag(true) || $0.value("tracking") == .number(1) }
         let values: [(String, String, Double)] = [
             ("clients", "Connected clients.", Double(clients.count)),
             ("clients_tracking", "Clients that keep a cache of their own.", Double(trackers)),
             ("clients_requests_in_flight", "Requests of all clients that are not answered.", sum("in-flight")),
             ("clients_output_bytes", "Output that clients have not read.", sum("output-bytes")),
+            (
+                "workers_requests_per_second", "HTTP requests of all workers, as they report them.",
+                reported("http-requests-per-s")
+            ),
+            ("workers_l1_bytes", "Bytes in the workers' own caches.", reported("l1-bytes")),
+            ("workers_l1_entries", "Values in the workers' own caches.", reported("l1-entries")),
         ]
         for (name, help, value) in values { text.add(name, type: "gauge", help: help, [([], value)]) }
     }
