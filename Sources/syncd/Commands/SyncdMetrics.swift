@@ -113,7 +113,7 @@ enum SyncdMetrics {
         func sum(_ path: String...) -> Double { clients.reduce(0) { $0 + (number($1.value(at: path)) ?? 0) } }
         // A client may report anything.
         func reported(_ name: String) -> Double {
-            clients.reduce(0) { $0 + (UInt64($1.value("reported", name).plain).map(Double.init) ?? 0) }
+            clients.reduce(0) { $0 + Double(UInt64($1.value("reported", name).plain) ?? 0) }
         }
         let trackers = clients.count { $0.value("tracking") == .flag(true) || $0.value("tracking") == .number(1) }
         let values: [(String, String, Double)] = [
