@@ -33,6 +33,26 @@ import Testing
         #expect(mapped.isFile(at: path))
     }
 
+    @Test func `looking at all of it leaves none of it in memory, and loses nothing`() throws {
+        let (table, _) = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        table.raise(TagHash.everything, to: 5)
+        let full = try residentKilobytes { for index in UInt32(0)..<(1 << 16) { _ = table.slot(index) } }
+        #expect(full >= TagTableLayout.byteCount(slotBits: 16) / 1024 - 4)
+        let rest = try residentKilobytes { _ = table.greatestSlot }
+        #expect(rest == 0)
+        #expect(table.slot(table.slotIndex(TagHash.everything)) == 5 && table.greatestSlot == 5)
+    }
+
+    /// How much of the file is mapped into this process after `body`.
+    private func residentKilobytes(after body: () -> Void) throws -> Int {
+        body()
+        let maps = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+        let lines = String(decoding: try maps.readToEnd() ?? Data(), as: UTF8.self).split(separator: "\n")
+        let first = try #require(lines.firstIndex { $0.hasSuffix(path) })
+        let resident = try #require(lines[first...].first { $0.hasPrefix("Rss:") })
+        return Int(resident.split(separator: " ")[1]) ?? -1
+    }
+
     @Test func `a damaged file is replaced, not written over`() throws {
         let (old, _) = try TagTableFile.openOrCreate(path: path, slotBits: 16)
         let mapped = try MappedTagTable(path: path)

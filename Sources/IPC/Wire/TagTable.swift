@@ -43,18 +43,22 @@ public final class TagTable: Sendable {
     // Unchecked: the memory is only reached through atomics, and it lives until `deinit`.
     private nonisolated(unsafe) let memory: UnsafeMutableRawPointer
     private let mask: UInt64
+    private let forget: @Sendable (UnsafeMutableRawPointer) -> Void
     private let release: @Sendable (UnsafeMutableRawPointer) -> Void
 
     /// Takes over `memory` of ``TagTableLayout/byteCount(slotBits:)`` bytes, 8-byte aligned, whose header is
-    /// complete; `release` is called with it when nobody uses the table any more.
+    /// complete; `release` is called with it when nobody uses the table any more, and `forget` when all of it was
+    /// looked at and most of it will not be needed soon.
     public init(
         memory: UnsafeMutableRawPointer, slotBits: Int,
+        forget: @escaping @Sendable (UnsafeMutableRawPointer) -> Void = { _ in },
         release: @escaping @Sendable (UnsafeMutableRawPointer) -> Void
     ) {
         precondition(TagTableLayout.slotBitsRange.contains(slotBits), "a tag table has 2^16 to 2^24 slots")
         self.memory = memory
         self.slotCount = 1 << slotBits
         self.mask = UInt64(self.slotCount - 1)
+        self.forget = forget
         self.release = release
     }
 
@@ -122,6 +126,7 @@ public final class TagTable: Sendable {
             greatest = max(greatest, slot(index))
             index += 1
         }
+        forget(memory)
         return greatest
     }
 

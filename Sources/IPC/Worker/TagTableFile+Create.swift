@@ -26,7 +26,8 @@ extension TagTableFile {
             TagTable.initializeHeader(
                 map.memory, slotBits: slotBits, epoch: randomEpoch(), madeAt: BootClock.now)
             guard rename(temporary, path) == 0 else { throw SystemError.last }
-            return TagTable(memory: map.memory, slotBits: slotBits, release: { _ in map.unmap() })
+            return TagTable(
+                memory: map.memory, slotBits: slotBits, forget: { _ in map.forget() }, release: { _ in map.unmap() })
         } catch {
             unlink(temporary)
             if let error = error as? SystemError { throw .system(path: path, error) }
@@ -52,6 +53,9 @@ struct Mapping: Sendable {
         self.memory = memory
         self.bytes = bytes
     }
+
+    /// Takes the pages out of this process. The file keeps them, and what is needed again comes back from there.
+    func forget() { madvise(memory, bytes, MADV_DONTNEED) }
 
     func unmap() { munmap(memory, bytes) }
 }

@@ -101,7 +101,9 @@ public enum TagTableFile {
         }
         do {
             let bits = try TagTable.validateHeader(map.memory, fileBytes: status.bytes)
-            return (TagTable(memory: map.memory, slotBits: bits, release: { _ in map.unmap() }), status)
+            let table = TagTable(
+                memory: map.memory, slotBits: bits, forget: { _ in map.forget() }, release: { _ in map.unmap() })
+            return (table, status)
         } catch {
             map.unmap()
             throw .unusable(path: path, error)
