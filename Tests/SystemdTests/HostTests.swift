@@ -133,7 +133,7 @@ struct HostTests {
             try await copy.output("syncd", "wait", "attached", "--timeout", "20")
         }
         #expect(report.failed == 0 && report.stale.isEmpty, "\(report)")
-        try await copy.shell("journalctl --boot --unit=syncd --no-pager | grep -q 'Watchdog timeout'")
+        try await copy.shell("journalctl --boot --unit=syncd --grep='Watchdog timeout'")
     }
 
     @Test func `a worker hangs: the watchdog restarts it`() async throws {
@@ -144,7 +144,7 @@ struct HostTests {
             "until [ \"$(systemctl show --property=MainPID --value \(worker))\" != \(before) ]; do sleep 0.1; done",
             within: .seconds(40))
         try await host.waitUntilUp()
-        try await copy.shell("journalctl --boot --unit=\(worker) --no-pager | grep -q 'Watchdog timeout'")
+        try await copy.shell("journalctl --boot --unit=\(worker) --grep='Watchdog timeout'")
     }
 
     // MARK: Restarts
@@ -166,10 +166,10 @@ struct HostTests {
         try await copy.output("cp", configuration, "/root/syncd.conf")
         let pid = try await copy.mainProcess(of: "syncd.service")
         try await copy.shell("echo SYNCD_LIMIT_CLIENTS=77 >> \(configuration); systemctl reload syncd")
-        let isChanged = "syncd status --json | grep -q '\"clients\": 77'"
+        let isChanged = "syncd status --json | grep '\"clients\": 77'"
         try await copy.shell("until \(isChanged); do sleep 0.1; done", within: .seconds(10))
         try await copy.shell("echo SYNCD_LIMIT_CLIENTS=none >> \(configuration); systemctl reload syncd")
-        let complaint = "journalctl --boot --unit=syncd --no-pager | grep -q 'was not reloaded'"
+        let complaint = "journalctl --boot --unit=syncd --grep='was not reloaded'"
         try await copy.shell("until \(complaint); do sleep 0.1; done", within: .seconds(10))
         try await copy.shell(isChanged)
         #expect(try await copy.mainProcess(of: "syncd.service") == pid)
@@ -186,7 +186,7 @@ struct HostTests {
         try await copy.shell(
             "until [ \"$(\(state) syncd.service) $(\(state) syncd.socket)\" = 'failed failed' ]; do sleep 0.1; done")
         #expect(try await copy.property("ExecMainStatus", of: "syncd.service") == "78")
-        try await copy.shell("journalctl --boot --unit=syncd --no-pager | grep -q 'SYNCD_LIMIT_CLIENTS'")
+        try await copy.shell("journalctl --boot --unit=syncd --grep=SYNCD_LIMIT_CLIENTS")
         // The workers go on without it.
         #expect(try await copy.output("curl", "-sf", "http://127.0.0.1:3001/").contains("API is running"))
         // As docs/operating.md has it.
