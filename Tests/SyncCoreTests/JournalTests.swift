@@ -147,13 +147,19 @@ import Testing
         for _ in 0..<3 { #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == .simple(.deferred)) }
         #expect(host.journal.map(\.kind) == [.marker])
         let before = server.replacements
-        // Proven, with the answer to the replacement held back.
-        host.connect()
+        // Command by command, until the answer to the replacement is held back.
         _ = host.take()
-        host.isLinked = false
-        host.beat()
-        let command = try #require(host.upstreamCommands().first)
-        let answer = try #require(server.execute(command))
+        host.event(.commandsConnected)
+        host.event(.subscriptionConnected(server.identity))
+        var held: UpstreamEvent?
+        for _ in 0..<20 where held == nil {
+            for command in host.upstreamCommands() {
+                guard let answer = server.execute(command) else { continue }
+                if case .replace = command { held = answer } else { host.event(answer) }
+            }
+            if held == nil { host.advance(milliseconds: 100) }
+        }
+        let answer = try #require(held)
         #expect(server.replacements == before + 1)
         server.appendElsewhere("x")
         let filled = server.position
