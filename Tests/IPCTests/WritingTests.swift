@@ -171,7 +171,7 @@ import Testing
             #expect(!harness.cache.session.isJournalUsable)
             _ = try JournalDirectory(path: syncd.journalPath)
             let second = harness.write()
-            await eventually("it is owed") { harness.journal == ["owed"] }
+            await eventually("it waits") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
             syncd.clock.advance(milliseconds: 1002)
             #expect(try await second.value == "done")
         }
