@@ -37,7 +37,8 @@ final class CacheHarness: Sendable {
     ) async throws {
         try await run(hasTable: hasTable) { (harness: CacheHarness) async throws in
             try await harness.syncd.start()
-            await harness.connectAgain()
+            // It may be there before this line is.
+            await harness.connectAgain(after: 0)
             try await body(harness)
         }
     }
@@ -64,8 +65,8 @@ final class CacheHarness: Sendable {
     }
 
     /// Lets the time pass that the worker waits between attempts, and no more, until it is connected.
-    func connectAgain(otherSleepers: Int = 0) async {
-        let before = cache.session.current.generation
+    func connectAgain(after generation: UInt64? = nil, otherSleepers: Int = 0) async {
+        let before = generation ?? cache.session.current.generation
         await eventually("it connects") {
             if syncd.clock.sleeperCount > otherSleepers { syncd.advance(milliseconds: 50) }
             let current = cache.session.current
