@@ -1,7 +1,7 @@
 # Everything is a script in scripts/; this is the list of them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint format sanitize fuzz smoke-test install uninstall deb clean
+.PHONY: help run test build lint format sanitize fuzz simulate smoke-test install uninstall deb clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ smoke-test: ## start `make run`, use it, break it, stop it
 
 sanitize: ## unit tests under a sanitizer: make sanitize SAN=thread (or address)
 	@scripts/sanitize $(SAN)
+
+simulate: ## simulate whole worlds with faults for TIME seconds (60)
+	@swift run -c release simulate --time $(or $(TIME),60)
 
 fuzz: ## fuzz the wire protocol for TIME seconds (60)
 	@scripts/fuzz

@@ -67,6 +67,10 @@ extension InvalidationLog {
             return
         }
         lastPublished = entry.position
+        if let lastEntry, lastEntry.position == entry.position, lastEntry != entry {
+            suspect("the log in Redis changed", .discontinuous, now: now, effects: &effects)
+            return
+        }
         let isGap = entry.position > applied + 1
         arrived(entry, now: now, effects: &effects)
         if isGap, phase == .proven { readPage(effects: &effects) }

@@ -328,6 +328,24 @@ import Testing
         #expect(host.applied > 3)
     }
 
+    /// The publication of what is applied got lost, and another one of the same position comes.
+    @Test func aPublicationOfWhatIsAppliedIsThatEntryOrAnotherLog() {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.isListening = false
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
+        host.deliver()
+        host.isListening = true
+        let (epoch, replacements) = (host.epoch, server.replacements)
+        server.goBack(by: 1)
+        for _ in 0..<3 { server.appendElsewhere("b") }
+        host.deliver()
+        #expect(host.epoch == epoch + 1)
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(server.replacements == replacements + 1)
+    }
+
     /// It is told once, not with each try.
     @Test func aDenialIsNoticedOnce() {
         let host = BrainHarness.attached(server)

@@ -97,6 +97,8 @@ extension Driver {
             (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
             // Values, too: as a dump is loaded.
             cluster.primary.data = older
+            // What the server has to say it says to a new connection.
+            cluster.primary.dropConnections { _ in true }
             oracle.rewound()
             oracle.uncover()
             other.startSyncd(oracle: oracle, cluster: cluster)

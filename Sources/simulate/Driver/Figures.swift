@@ -18,6 +18,7 @@ struct Figures {
         "goal: isolated: log vanished",
         "goal: isolated: another log",
         "goal: isolated: went back",
+        "goal: isolated: changed",
         "goal: isolated: damaged",
         "goal: isolated: replica",
         "goal: isolated: entries missing",
