@@ -50,9 +50,10 @@ struct JournalPass: Sendable {
     var deleting: Set<String> = []
     /// Invalidations of this syncd that are owed, about.
     var owed = 0
-    /// A marker was seen, or an owed file could not be written: the log that was valid then must be replaced.
-    var replacing: Incarnation?
+    /// A marker was seen, or an owed file could not be written: the log must be replaced.
     var isMarked = false
+    /// The log that is to take its place, once this was asked for.
+    var replacing: Incarnation?
 
     mutating func begin(_ pass: Pass) { self.pass = pass }
 
@@ -234,7 +235,8 @@ extension Brain {
     ) -> Bool {
         let markers = items.filter { $0.kind == .marker }
         guard !markers.isEmpty || journal.isMarked else { return true }
-        let isReplaced = configuration.mode == .embedded || journal.replacing.map { $0 != log.incarnation } == true
+        // Only by ourselves: a log that another host made may be older than what is owed.
+        let isReplaced = journal.replacing.map(log.hasMade) ?? (configuration.mode == .embedded)
         if isReplaced {
             for marker in markers { effects.append(.removeJournalFile(marker.name)) }
             journal.isMarked = false
@@ -242,12 +244,11 @@ extension Brain {
             return true
         }
         guard log.phase == .proven else { return false }
-        let former = log.incarnation
         withLog(now: now, effects: &effects) { log, logEffects in
-            log.replaceOwed(rawRecord: log.rawRecord, now: now, effects: &logEffects)
+            log.replaceOwed(now: now, effects: &logEffects)
         }
         // What waited is owed now, and covered. What comes from now on is named again, so that this comes to an end.
-        journal.replacing = former
+        journal.replacing = log.replacement?.incarnation
         journal.owed = 0
         return false
     }

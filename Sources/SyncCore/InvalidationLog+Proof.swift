@@ -73,6 +73,7 @@ extension InvalidationLog {
         serverIdentity = found.identity
         serverVersion = found.serverVersion
         rawRecord = found.rawRecord
+        saw(found.incarnation)
         for warning in found.warnings { effects.append(.warning(warning)) }
         guard found.isPrimary else {
             isolate("the server is a replica", now: now, effects: &effects)
@@ -166,13 +167,24 @@ extension InvalidationLog {
     private mutating func replace(_ expected: ByteBuffer?, effects: inout [LogEffect]) {
         let id = makeID()
         phase = .replacing(id)
+        let fresh = freshIncarnation()
+        replacement = (fresh, false)
         let floor = max(applied, greatest)
-        effects.append(
-            .upstream(.replace(id, ReplaceCommand(expected: expected, fresh: freshIncarnation(), floor: floor))))
+        effects.append(.upstream(.replace(id, ReplaceCommand(expected: expected, fresh: fresh, floor: floor))))
+    }
+
+    /// Whether this is the log that this process asked for last, and the server has shown that it made it.
+    func hasMade(_ incarnation: Incarnation) -> Bool {
+        replacement.map { $0.incarnation == incarnation && $0.isMade } ?? false
+    }
+
+    /// The server named this log.
+    private mutating func saw(_ incarnation: Incarnation?) {
+        if replacement?.incarnation == incarnation { replacement?.isMade = true }
     }
 
     /// Replaces the log because more is owed than can be named.
-    mutating func replaceOwed(rawRecord: ByteBuffer?, now: UInt64, effects: inout [LogEffect]) {
+    mutating func replaceOwed(now: UInt64, effects: inout [LogEffect]) {
         isolate("too much is owed to name it", now: now, effects: &effects)
         if !isSuspect { raiseEpoch(.incarnation, effects: &effects) }
         isSuspect = true
@@ -183,10 +195,11 @@ extension InvalidationLog {
         _ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]
     ) {
         guard phase == .replacing(id) else { return }
-        guard case .replaced = reply else {
+        guard case .replaced(let incarnation, _) = reply else {
             retry(after: Self.failure(reply), now: now, effects: &effects)
             return
         }
+        saw(incarnation)
         replacedHere = true
         isJustReplaced = true
         inspect(effects: &effects)

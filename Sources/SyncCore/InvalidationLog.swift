@@ -128,6 +128,8 @@ struct InvalidationLog {
     /// What the server's record of the log was at the last inspection.
     var rawRecord: ByteBuffer?
     var serverVersion = ""
+    /// The log that this process has last asked the server to make, and whether the server has named it since.
+    var replacement: (incarnation: Incarnation, isMade: Bool)?
     /// The log was replaced and not inspected since.
     var isJustReplaced = false
     /// What the server refused us last, since the last proof: it is told once.

@@ -16,9 +16,9 @@ import Testing
 
     /// No promise is broken, and every rare situation is reached.
     @Test func aFixedCampaign() async throws {
-        let (status, output) = try await simulate("--seeds", "1..600", within: .seconds(300))
+        let (status, output) = try await simulate("--seeds", "1..1000", within: .seconds(900))
         #expect(status == 0, "\(output)")
-        #expect(output.contains("600 seeds"), "\(output)")
+        #expect(output.contains("1000 seeds"), "\(output)")
     }
 
     /// Seeds that once showed a bug of ours (docs/simulation.md).

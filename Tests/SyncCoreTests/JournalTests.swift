@@ -176,6 +176,37 @@ import Testing
         }
     }
 
+    /// The log was replaced by somebody else before the marker was written, and nobody here has heard of it: caches
+    /// may have been filled in the new log that know nothing of what is owed.
+    @Test func aReplacementBySomebodyElseDoesNotCoverAMarker() throws {
+        var limits = Limits()
+        limits.owed = 1
+        let server = ModelServer()
+        let host = BrainHarness(.redis, server: server, limits: limits)
+        host.connect()
+        host.settle()
+        host.client(1)
+        host.isLinked = false
+        let theirs = Incarnation(high: 7, low: 7)
+        server.record = (theirs, server.identity)
+        server.appendElsewhere("x", isPublished: false)
+        host.advance(milliseconds: 2500)
+        #expect(host.state == .isolated)
+        for _ in 0..<3 { #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == .simple(.deferred)) }
+        #expect(host.journal.map(\.kind) == [.marker])
+        host.advance(milliseconds: 100)
+        let asked = host.upstreamCommands().contains { if case .replace = $0 { true } else { false } }
+        #expect(asked, "it is asked for, and gets lost with the connection")
+        let before = server.replacements
+        host.disconnect()
+        host.connect()
+        host.settle()
+        #expect(host.state == .attached)
+        #expect(host.journal.isEmpty)
+        #expect(server.replacements == before + 1)
+        #expect(server.record?.incarnation != theirs)
+    }
+
     @Test func aNewTableAcknowledgesNoWriteForOneTrustWindow() {
         let madeAt: UInt64 = 1_000_000_000_000
         let table = TagTable.inMemory(madeAt: madeAt)

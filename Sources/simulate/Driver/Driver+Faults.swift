@@ -71,7 +71,6 @@ extension Driver {
             guard server.isAlive else { return }
             if cluster.lag > 0 { oracle.figures.add("goal: failover lost an acknowledged entry") }
             cluster.failOver(splitFor: action == .splitBrain ? duration : nil)
-        case .demote: break
         case .flushAll: server.data.flushAll()
         case .deleteKey:
             switch world.random.below(3) {

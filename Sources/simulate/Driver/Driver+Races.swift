@@ -86,6 +86,7 @@ extension Driver {
             cluster.primary.isAlive, let other = others.first, others.allSatisfy({ $0.syncd?.isOnStack != true }),
             let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped })
         else { return }
+        oracle.figures.add("race: rewritten log")
         for down in others { kill(down.syncd, "syncd killed") }
         let older = cluster.primary.data
         write(anyKey, on: writer)
@@ -102,12 +103,65 @@ extension Driver {
             oracle.rewound()
             oracle.uncover()
             other.startSyncd(oracle: oracle, cluster: cluster)
-            for wait: UInt64 in [200, 300, 400, 500] {
+            for wait: UInt64 in [100, 200, 300, 400, 500, 600] {
                 world.after(wait * 1_000_000, nil, "write of the others") { [self] in
                     guard !isCalm else { return }
-                    for worker in other.workers.prefix(1) where worker.isAlive { write(anyKey, on: worker) }
+                    for worker in other.workers where worker.isAlive && !worker.isStopped {
+                        if world.random.oneIn(2) { write(anyKey, on: worker) } else { invalidate(anyKey, on: worker) }
+                    }
                 }
             }
+        }
+    }
+
+    /// While a host has no connection, others append so much that a worker of its who does not read cannot be told all
+    /// of it at once. The connections may get lost once more, while the host reads what it missed.
+    func missedMuch() {
+        let host = anyHost
+        guard let cluster, cluster.primary.isAlive, let syncd = host.syncd, syncd.isAlive, !syncd.isStopped,
+            let writer = hosts.filter({ $0 !== host }).flatMap(\.workers).first(where: { $0.isAlive && !$0.isStopped })
+        else { return }
+        let server = cluster.primary
+        syncd.upstream?.drop()
+        let end = world.now + 400_000_000
+        (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
+        for _ in 0..<80 {
+            world.after(world.random.number(0...300_000_000), nil, "write of the others") { [self] in
+                if !isCalm, writer.isAlive, !writer.isStopped { invalidate(anyKey, on: writer) }
+            }
+        }
+        if world.random.oneIn(2), let worker = world.random.element(host.workers) { stop(worker, "worker stopped") }
+        if world.random.oneIn(2) { loseOnceMore(syncd, server, from: end, until: end + 500_000_000) }
+    }
+
+    /// As soon as a page of entries is asked for.
+    private func loseOnceMore(_ syncd: SimulatedSyncd, _ server: RedisServer, from: UInt64, until end: UInt64) {
+        world.at(from, nil, "lost once more") { [self] in
+            guard !isCalm, world.now < end, syncd.isAlive else { return }
+            if syncd.upstream?.isReading == true { return syncd.upstream?.drop() ?? () }
+            loseOnceMore(syncd, server, from: world.now + 500_000, until: end)
+        }
+    }
+
+    /// An entry that a host was not told of is gone before it asks for it.
+    func trimmedGap() {
+        let host = anyHost
+        guard let cluster, cluster.primary.isAlive, let syncd = host.syncd, syncd.state == .attached,
+            let writer = hosts.filter({ $0 !== host }).flatMap(\.workers).first(where: { $0.isAlive && !$0.isStopped })
+        else { return }
+        let server = cluster.primary
+        server.dropConnections { server.isSubscriber($0) && syncd.upstream?.isMine($0) == true }
+        let position = server.data.entryCount
+        invalidate(anyKey, on: writer)
+        trim(server, below: position, until: world.now + 400_000_000)
+    }
+
+    /// As soon as there is a new one.
+    private func trim(_ server: RedisServer, below position: Int, until end: UInt64) {
+        world.after(500_000, nil, "trimmed") { [self] in
+            guard !isCalm, world.now < end, server.isAlive else { return }
+            if server.data.entryCount > position { return server.data.trim(to: 0) }
+            trim(server, below: position, until: end)
         }
     }
 

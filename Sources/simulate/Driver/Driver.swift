@@ -91,10 +91,13 @@ final class Driver: @unchecked Sendable {
 
     private func tags(for key: Int) -> [ByteBuffer] {
         let reaching = oracle.names.reaching[key]
-        let chosen = world.random.below(8)
-        if chosen < 4 { return [reaching[1]] }
-        if chosen == 4 { return [reaching[1], reaching[0]] }
-        return [reaching[chosen - 5 == 3 ? 3 : chosen - 5]]
+        switch world.random.below(16) {
+        case 0..<8: return [reaching[1]]
+        case 8..<10: return [reaching[1], reaching[0]]
+        case 10..<12: return [reaching[0]]
+        case 12..<15: return [reaching[2]]
+        default: return [reaching[3]]
+        }
     }
 
     func write(
@@ -148,7 +151,7 @@ final class Driver: @unchecked Sendable {
         }
     }
 
-    private func invalidate(_ key: Int, on worker: SimulatedWorker) {
+    func invalidate(_ key: Int, on worker: SimulatedWorker) {
         let tags = tags(for: key)
         world.run(worker) {
             Task {
@@ -223,6 +226,8 @@ final class Driver: @unchecked Sendable {
         case .wakeRace: wakeRace()
         case .lateCut: lateCut()
         case .rewrittenLog: rewrittenLog()
+        case .missedMuch: missedMuch()
+        case .trimmedGap: trimmedGap()
         default: fault(action)
         }
     }

@@ -40,22 +40,24 @@ struct Plan {
 
     /// What the driver does.
     enum Action: String, CaseIterable {
-        case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog
+        case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch, trimmedGap
         case killWorker, stopWorker, restartWorker
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
-        case stopRedis, restartRedis, loseRedis, failOver, splitBrain, demote
+        case stopRedis, restartRedis, loseRedis, failOver, splitBrain
         case flushAll, deleteKey, damageKey, trim, deleteEntry, goBack, evictValues, refuseWrites, refuseAll
         case fillJournal, closeJournal
 
         /// The class that a seed may switch off.
         var group: Int {
             switch self {
-            case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog: 0
+            case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog,
+                .missedMuch, .trimmedGap:
+                0
             case .killWorker, .stopWorker, .restartWorker: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
-            case .stopRedis, .restartRedis, .loseRedis, .failOver, .splitBrain, .demote: 4
+            case .stopRedis, .restartRedis, .loseRedis, .failOver, .splitBrain: 4
             case .flushAll, .deleteKey, .damageKey, .trim, .deleteEntry, .goBack, .evictValues, .refuseWrites,
                 .refuseAll:
                 5
@@ -71,14 +73,19 @@ struct Plan {
             case .invalidate: 15
             case .restartWorker, .restartSyncd: 30
             case .killWorker, .killSyncd, .stopWorker, .stopSyncd: 6
-            case .lateRead: 2
+            case .lateRead: 4
             case .scenario: 30
             case .wakeRace: 15
-            case .lateCut, .rewrittenLog: 8
-            case .duplicateSyncd, .wipeDirectory, .damageKey, .goBack, .demote: 1
-            case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis, .deleteEntry: 2
+            case .missedMuch, .trimmedGap: 4
+            case .lateCut: 8
+            case .rewrittenLog: 30
+            case .wipeDirectory: 1
+            case .duplicateSyncd, .damageKey, .goBack: 2
+            case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 4
-            case .stopRedis, .restartRedis, .failOver, .splitBrain, .trim, .evictValues, .refuseWrites, .refuseAll: 3
+            case .deleteEntry, .stopRedis, .restartRedis, .failOver, .splitBrain, .trim, .evictValues, .refuseWrites,
+                .refuseAll:
+                3
             }
         }
     }
@@ -135,6 +142,8 @@ struct Plan {
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
         if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
+        if weights[.trim] == nil { weights[.trimmedGap] = nil }
+        if weights[.cut] == nil { weights[.missedMuch] = nil }
         if weights[.stopSyncd] == nil { for late: Action in [.lateRead, .wakeRace, .lateCut] { weights[late] = nil } }
     }
 }

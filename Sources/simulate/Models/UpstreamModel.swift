@@ -184,6 +184,18 @@ final class UpstreamModel {
         connect(subscription, isSubscriber: true)
     }
 
+    /// Whether a page of entries is asked for and not here yet.
+    var isReading: Bool { inFlight.values.contains { if case .read = $0 { true } else { false } } }
+    func isMine(_ connection: ServerConnection) -> Bool {
+        connection === commands?.connection || connection === subscription?.connection
+    }
+
+    /// The server ends both connections.
+    func drop() {
+        commands?.connection?.closedByServer()
+        subscription?.connection?.closedByServer()
+    }
+
     func died() {
         commands?.connection?.abandon()
         subscription?.connection?.abandon()
