@@ -108,8 +108,7 @@ extension InvalidationLog {
         switch reply {
         case .probed(let theirs, let position):
             guard theirs == incarnation else {
-                let why = theirs == nil ? "the log vanished from Redis" : "Redis holds another log"
-                suspect(why, .incarnation, now: now, effects: &effects)
+                isOfAnotherLog(theirs, now: now, effects: &effects)
                 return
             }
             guard position >= probe.appliedThen else {
@@ -130,6 +129,12 @@ extension InvalidationLog {
         default:
             break  // Trust ends by itself when no probe is covered for 2 s.
         }
+    }
+
+    /// An answer is about another log than ours.
+    mutating func isOfAnotherLog(_ theirs: Incarnation?, now: UInt64, effects: inout [LogEffect]) {
+        let why = theirs == nil ? "the log vanished from Redis" : "Redis holds another log"
+        suspect(why, .incarnation, now: now, effects: &effects)
     }
 
     /// What probes showed counts as soon as everything up to their position is applied.

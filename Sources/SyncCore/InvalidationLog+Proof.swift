@@ -248,12 +248,16 @@ extension InvalidationLog {
     mutating func pageAnswered(_ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]) {
         guard let read = pageRead, read.id == id else { return }
         pageRead = nil
-        guard case .entries(let entries) = reply else {
+        guard case .entries(let theirs, let entries) = reply else {
             if case .failed(.damaged(let why)) = reply {
                 damaged(why, now: now, effects: &effects)
             } else {
                 retry(after: Self.failure(reply), now: now, effects: &effects)
             }
+            return
+        }
+        guard theirs == incarnation else {
+            isOfAnotherLog(theirs, now: now, effects: &effects)
             return
         }
         for entry in entries where entry.position > applied {

@@ -153,7 +153,8 @@ package enum UpstreamReply: Sendable, Hashable {
     /// Not appended: this log has it, by another host or by an earlier try.
     case alreadyBridged(Incarnation)
     case probed(Incarnation?, position: UInt64)
-    case entries([LogEntry])
+    /// Entries, and the log that they are of.
+    case entries(Incarnation?, [LogEntry])
     /// The log's incarnation and position after the attempt, whoever won.
     case replaced(Incarnation, position: UInt64)
     case published(receivers: UInt64)

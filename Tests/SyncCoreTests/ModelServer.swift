@@ -75,7 +75,8 @@ final class ModelServer {
         case .append(let id, let append): return .reply(id, isRefusing.map { .failed($0) } ?? self.append(append))
         case .probe(let id): return .reply(id, .probed(record?.incarnation, position: position))
         case .read(let id, let after, let count):
-            return .reply(id, .entries(Array(entries.filter { $0.position > after }.prefix(count))))
+            return .reply(
+                id, .entries(record?.incarnation, Array(entries.filter { $0.position > after }.prefix(count))))
         case .replace(let id, let replace):
             replacements += 1
             return .reply(id, self.replace(replace))

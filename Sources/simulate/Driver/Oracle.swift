@@ -216,7 +216,7 @@ final class Oracle: @unchecked Sendable {
         for syncd: SimulatedSyncd, sentAt: UInt64
     ) {
         if case .read = command, hosts[syncd.host.index].hasLostSubscription,
-            case .entries(let entries) = execution.reply, !entries.isEmpty
+            case .entries(_, let entries) = execution.reply, !entries.isEmpty
         {
             hosts[syncd.host.index].hasLostSubscription = false
             figures.add("goal: subscription lost and caught up from the stream")

@@ -174,12 +174,13 @@ struct RedisData {
     }
 
     func read(after: UInt64, count: Int) -> UpstreamReply {
+        let incarnation: Incarnation? = if case .text(let text) = record { Self.soundIncarnation(text) } else { nil }
         switch stream {
-        case .missing: return .entries([])
-        case .other: return .failed(.damaged("WRONGTYPE"))
+        case .missing: return .entries(incarnation, [])
+        case .other: return .failed(.damaged("DAMAGED stream"))
         case .entries(let entries, _):
             let start = Self.firstIndex(after: after, in: entries)
-            return .entries(Array(entries[start..<min(entries.count, start + count)]))
+            return .entries(incarnation, Array(entries[start..<min(entries.count, start + count)]))
         }
     }
 

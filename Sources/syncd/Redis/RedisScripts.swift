@@ -97,6 +97,16 @@ extension RedisScript {
         return {record, position, first, last, body, damaged}
         """)
 
+    /// KEYS: as above. ARGV: first id, greatest number of entries. Returns {record or false, entries}, of one instant:
+    /// entries without the log that they are of could be those of one that has just taken its place.
+    static let read = RedisScript(
+        """
+        local kind = redis.call('TYPE', KEYS[3]).ok
+        if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('DAMAGED stream is a ' .. kind) end
+        local record = redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1])
+        return {record, redis.call('XRANGE', KEYS[3], ARGV[1], '+', 'COUNT', ARGV[2])}
+        """)
+
     /// KEYS: as above. ARGV: 1 if a record is expected, the record, fresh incarnation, run id, replication id, floor,
     /// log channel. Returns {incarnation, position} after the attempt, whoever won.
     ///

@@ -293,8 +293,10 @@ final class RedisUpstream {
     private func read(_ id: UpstreamID, after: UInt64, count: Int) {
         let from = ByteBuffer(string: "\(after + 1)-0")
         let count = min(count, longestPage)
-        ask(id, [.word("XRANGE"), keys.stream, from, .word("+"), .word("COUNT"), .number(UInt64(count))]) { reply in
-            guard case .array(let items) = reply else { return nil }
+        run(id, .read, [from, .number(UInt64(count))]) { reply in
+            guard case .array(let parts) = reply, parts.count == 2, case .array(let items) = parts[1] else {
+                return nil
+            }
             var entries: [LogEntry] = []
             entries.reserveCapacity(items.count)
             for item in items {
@@ -305,7 +307,7 @@ final class RedisUpstream {
                 else { return .failed(.damaged("an entry of the stream is unreadable")) }
                 entries.append(LogEntry(position: position, body: body))
             }
-            return .entries(entries)
+            return .entries(Record(parts[0])?.incarnation, entries)
         }
     }
 
