@@ -69,6 +69,7 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
             ],
+            resources: [.embedInCode("Page/ui.html")],
             swiftSettings: strict
         ),
 

@@ -39,7 +39,10 @@ struct Worker {
         let responder = Responder(
             routes: Routes(
                 users: CachedUsers(cache: cache, store: store), writes: UserWrites(cache: cache, store: store),
-                state: WorkerState(worker: worker, cache: cache, operations: operations), bodyBytes: limits.bodyBytes),
+                state: WorkerState(worker: worker, cache: cache, operations: operations),
+                host: HostState(
+                    worker: worker, cache: cache, socketPath: configuration.socketPath, eventLoop: eventLoop),
+                bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(
             address: configuration.address, limits: limits, worker: worker,

@@ -83,7 +83,7 @@ package actor HTTPConnection {
         _ method: String, _ path: String, body: String? = nil, headers: [(String, String)] = [],
         within limit: Duration = .seconds(15)
     ) async throws -> HTTPReply {
-        var text = "\(method) \(path) HTTP/1.1\r\nHost: test\r\n"
+        var text = "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\n"
         for (name, value) in headers { text += "\(name): \(value)\r\n" }
         if let body {
             if !headers.contains(where: { $0.0.lowercased() == "content-type" }) {

@@ -11,6 +11,8 @@ enum Route: Sendable, Equatable {
     case link(id: String)
     case unlink(id: String)
     case graph
+    case page
+    case host
 
     /// Segments are compared as they are: no path of this API needs percent encoding. One slash at the end is
     /// allowed, as the service that this one replaces allowed it.
@@ -20,6 +22,8 @@ enum Route: Sendable, Equatable {
         if segments.last == "" { segments.removeLast() }
         switch segments.count {
         case 0: self = .health
+        case 1 where segments == ["ui"]: self = .page
+        case 2 where segments == ["ui", "host"]: self = .host
         case 2 where segments == ["api", "status"]: self = .status
         case 2 where segments == ["api", "users"]: self = .users
         case 2 where segments == ["api", "graph"]: self = .graph
@@ -37,7 +41,7 @@ enum Route: Sendable, Equatable {
     /// What can be done there; wherever GET is, HEAD and OPTIONS are, too.
     private var methods: [HTTPRequest.Method] {
         switch self {
-        case .health, .status, .paginatedUsers, .statistics, .graph: [.get]
+        case .health, .status, .paginatedUsers, .statistics, .graph, .page, .host: [.get]
         case .users: [.get, .post]
         case .user: [.get, .put, .delete]
         case .link: [.post]

@@ -8,6 +8,7 @@ struct Routes: Sendable {
     let users: CachedUsers
     let writes: UserWrites
     let state: WorkerState
+    let host: HostState
     /// Longest body of a request.
     let bodyBytes: Int
 
@@ -20,6 +21,8 @@ struct Routes: Sendable {
         switch (route, request.method) {
         case (.health, _): JSONResponse.make(state.health)
         case (.status, _): JSONResponse.make(state.status)
+        case (.page, _): LivePage.response
+        case (.host, _): JSONResponse.make(await host.body)
         case (.users, .post): try await create(request)
         case (.users, _): cached(try await users.users())
         case (.paginatedUsers, _): try await list(request)

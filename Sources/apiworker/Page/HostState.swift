@@ -1,0 +1,112 @@
+import IPC
+import NIOCore
+
+/// What the page shows of the host: all its workers, as syncd knows them, or this one alone.
+///
+/// syncd is asked at most once a second, however many pages are open.
+actor HostState {
+    private let worker: WorkerIdentity
+    private let cache: SyncedCache
+    private let socketPath: String?
+    private let eventLoop: any EventLoop
+    private var asking: Task<[HostWorker]?, Never>?
+    private var asked: (at: ContinuousClock.Instant, workers: [HostWorker])?
+
+    private static let interval = Duration.seconds(1)
+
+    init(worker: WorkerIdentity, cache: SyncedCache, socketPath: String?, eventLoop: any EventLoop) {
+        self.worker = worker
+        self.cache = cache
+        self.socketPath = socketPath
+        self.eventLoop = eventLoop
+    }
+
+    /// The body of `GET /ui/host`.
+    var body: ByteBuffer {
+        get async {
+            let status = cache.status
+            let workers = status.sync == .detached ? [] : await workers
+            var writer = JSONWriter()
+            writer.object { writer in
+                writer.field("sync", status.sync.rawValue)
+                writer.name("workers")
+                writer.array { writer in
+                    for worker in workers.isEmpty ? [HostWorker(pid: Int(worker.pid), status.l1)] : workers {
+                        worker.write(to: &writer)
+                    }
+                }
+            }
+            return writer.buffer
+        }
+    }
+
+    private var workers: [HostWorker] {
+        get async {
+            if let asked, ContinuousClock.now - asked.at < Self.interval { return asked.workers }
+            let task = asking ?? Task { await ask() }
+            asking = task
+            let workers = await task.value ?? []
+            asking = nil
+            asked = (.now, workers)
+            return workers
+        }
+    }
+
+    private func ask() async -> [HostWorker]? {
+        guard let socketPath,
+            let client = try? await SyncdClient.connect(
+                path: socketPath, name: "apiworker-page", timeout: .seconds(1), eventLoop: eventLoop)
+        else { return nil }
+        defer { client.close() }
+        guard let answer = try? await client.request(.status(section: "clients")),
+            let fields = try? StatusField.decode(answer)
+        else { return nil }
+        return HostWorker.list(fields)
+    }
+}
+
+/// One worker of the host.
+struct HostWorker: Equatable {
+    var pid: Int
+    var hits: Int
+    var misses: Int
+
+    init(pid: Int, hits: Int, misses: Int) {
+        self.pid = pid
+        self.hits = hits
+        self.misses = misses
+    }
+
+    init(pid: Int, _ l1: L1Statistics) { self.init(pid: pid, hits: l1.hits, misses: l1.misses) }
+
+    /// Those clients that report figures of HTTP, by process.
+    static func list(_ status: [StatusField]) -> [HostWorker] {
+        guard case .list(let clients)? = status.first(where: { $0.name == "clients" })?.value else { return [] }
+        return clients.compactMap { client in
+            guard case .fields(let fields) = client, let pid = fields.number("pid"),
+                case .fields(let reported)? = fields.first(where: { $0.name == "reported" })?.value,
+                reported.number("http-requests") != nil
+            else { return nil }
+            return HostWorker(
+                pid: pid, hits: reported.number("l1-hits") ?? 0, misses: reported.number("l1-misses") ?? 0)
+        }.sorted { $0.pid < $1.pid }
+    }
+
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.field("pid", pid)
+            writer.field("hits", hits)
+            writer.field("misses", misses)
+        }
+    }
+}
+
+extension [StatusField] {
+    fileprivate func number(_ name: String) -> Int? {
+        switch first(where: { $0.name == name })?.value {
+        case .number(let number)?: Int(clamping: number)
+        case .bytes(let bytes)?: Int(String(buffer: bytes))
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,23 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// The page at `/ui`: one file that is part of the program, and asks for nothing from elsewhere.
+enum LivePage {
+    private static let body = ByteBuffer(bytes: PackageResources.ui_html)
+
+    /// The page itself is allowed to do what it does, and nothing else: no other origin, no frame around it.
+    private static let policy =
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+        + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+    static var response: Response {
+        Response(
+            status: .ok,
+            headers: [
+                .contentType: "text/html; charset=utf-8", .contentLength: "\(body.readableBytes)",
+                .contentSecurityPolicy: policy, .cacheControl: "no-cache", .xContentTypeOptions: "nosniff",
+            ],
+            body: ResponseBody(byteBuffer: body))
+    }
+}
