@@ -11,6 +11,7 @@ final class ServerConnection {
     private let oracle: Oracle
     private let plan: Plan
     private(set) var isOpen = true
+    private var isClosedByServer = false
     private var lastRequest: UInt64 = 0
     private var lastAnswer: UInt64 = 0
     private(set) var lastRead: UInt64
@@ -38,8 +39,8 @@ final class ServerConnection {
         _ what: StaticString, _ ask: @escaping () -> Answer?, _ receive: @escaping (Answer) -> Void
     ) {
         toServer(what) { [self] in
-            // What was sent before the connection ended may still be carried out.
-            guard isOpen || world.random.oneIn(2), let answer = ask() else { return }
+            // What was sent before this side ended the connection may still be carried out.
+            guard !isClosedByServer, isOpen || world.random.oneIn(2), let answer = ask() else { return }
             toClient(what) { [self] in
                 guard isOpen else { return }
                 lastRead = world.now
@@ -134,6 +135,7 @@ final class ServerConnection {
     /// The server closes it, or died: known here after some time, except through a cut.
     func closedByServer() {
         guard isOpen else { return }
+        isClosedByServer = true
         server.forget(self)
         lastAnswer = max(lastAnswer, world.now + delay, network.answersHeldUntil)
         // What was on its way is lost with the connection, half of the times.
