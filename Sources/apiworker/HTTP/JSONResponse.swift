@@ -24,6 +24,13 @@ enum JSONResponse {
             body: ResponseBody(byteBuffer: body))
     }
 
+    /// What a GET asked for: a body with its `ETag`.
+    static func entity(_ body: ByteBuffer) -> Response {
+        var response = make(body)
+        response.headers[.eTag] = EntityTag(of: body).description
+        return response
+    }
+
     /// `{"message":…}`. The message is a constant, and needs no escaping.
     static func message(_ message: StaticString, status: HTTPResponse.Status = .ok) -> Response {
         make(ByteBuffer(string: "{\"message\":\"\(message)\"}"), status: status)

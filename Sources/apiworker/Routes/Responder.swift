@@ -23,6 +23,7 @@ struct Responder: Sendable {
     func respond(to request: Request) async -> Response {
         requests.increment()
         var response = await answer(request)
+        if isKnown(response, to: request) { response = notModified(response) }
         response.headers[.date] = date.now
         response.headers[.xWorker] = worker.text
         cors.apply(to: &response, for: request)
@@ -46,6 +47,21 @@ struct Responder: Sendable {
             logger.error("A request failed", metadata: ["error": "\(error)"])
             return APIError.unexpected.response
         }
+    }
+
+    /// Whether the client has this body already. Only a GET or HEAD that was answered 200 has an `ETag`.
+    private func isKnown(_ response: Response, to request: Request) -> Bool {
+        guard let tag = response.headers[.eTag], let known = request.headers[.ifNoneMatch] else { return false }
+        return EntityTag.isNamed(tag, in: known)
+    }
+
+    /// The same headers without a body, and without those that tell of one (RFC 9110, section 15.4.5).
+    private func notModified(_ response: Response) -> Response {
+        var headers = response.headers
+        headers[.contentType] = nil
+        var response = Response(status: .notModified, headers: headers)
+        response.headers[.contentLength] = nil
+        return response
     }
 
     private func options(_ route: Route, _ request: Request) -> Response {

@@ -19,10 +19,10 @@ struct Routes: Sendable {
     /// - Parameter request: its method is one that the route allows.
     func answer(_ route: Route, _ request: Request) async throws -> Response {
         switch (route, request.method) {
-        case (.health, _): JSONResponse.make(state.health)
-        case (.status, _): JSONResponse.make(state.status)
+        case (.health, _): JSONResponse.entity(state.health)
+        case (.status, _): JSONResponse.entity(state.status)
         case (.page, _): LivePage.response
-        case (.host, _): JSONResponse.make(await host.body)
+        case (.host, _): JSONResponse.entity(await host.body)
         case (.users, .post): try await create(request)
         case (.users, _): cached(try await users.users())
         case (.paginatedUsers, _): try await list(request)
@@ -52,7 +52,7 @@ struct Routes: Sendable {
             writer.name("pagination")
             Pagination(page: wanted, total: page.total).write(to: &writer)
         }
-        return JSONResponse.make(writer.buffer)
+        return JSONResponse.entity(writer.buffer)
     }
 
     private func graph(_ request: Request) async throws -> Response {
@@ -69,7 +69,7 @@ struct Routes: Sendable {
 
     /// A hit goes out as it is. That there is nothing may come from the cache, too.
     private func cached(_ result: CachedValue) -> Response {
-        var response = result.value.map { JSONResponse.make($0) } ?? APIError.userNotFound.response
+        var response = result.value.map(JSONResponse.entity) ?? APIError.userNotFound.response
         response.headers[.xCache] = result.source.rawValue
         return response
     }

@@ -1,0 +1,45 @@
+import NIOCore
+
+/// The `ETag` of a body (RFC 9110, section 8.8.3): its bytes, hashed. All workers of all hosts give equal bodies equal
+/// tags, whoever made them. Strong: what differs in a byte differs in the tag.
+struct EntityTag: Sendable, Hashable, CustomStringConvertible {
+    /// As it stands in `ETag`, in quotes.
+    let description: String
+
+    init(of body: ByteBuffer) {
+        let digits = String(body.withUnsafeReadableBytes(XXH64.hash), radix: 16)
+        description = "\"\(String(repeating: "0", count: 16 - digits.count))\(digits)\""
+    }
+
+    /// Whether `If-None-Match` names `tag`, given as it stands in `ETag` (RFC 9110, section 13.1.2): `*`, or a list in
+    /// which weak and strong tags are the same. What is no tag names nothing.
+    static func isNamed(_ tag: String, in ifNoneMatch: String) -> Bool {
+        let wanted = tag.utf8[...]
+        var rest = ifNoneMatch.utf8[...].trimmed
+        if rest.elementsEqual("*".utf8) { return true }
+        while !rest.isEmpty {
+            if rest.starts(with: "W/".utf8) { rest = rest.dropFirst(2) }
+            if rest.first == quote, let end = rest.dropFirst().firstIndex(of: quote) {
+                let opaque = rest[...end]
+                rest = rest[rest.index(after: end)...].trimmed
+                // A comma in a tag is a part of it; only what follows the tag separates.
+                if rest.isEmpty || rest.first == comma, opaque.elementsEqual(wanted) { return true }
+            }
+            guard let separator = rest.firstIndex(of: comma) else { return false }
+            rest = rest[rest.index(after: separator)...].trimmed
+        }
+        return false
+    }
+
+    private static let quote = UInt8(ascii: "\"")
+    private static let comma = UInt8(ascii: ",")
+}
+
+extension Substring.UTF8View {
+    /// Without spaces and tabs around it.
+    fileprivate var trimmed: Substring.UTF8View {
+        func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+        guard let last = lastIndex(where: { !isSpace($0) }) else { return self[endIndex...] }
+        return self[...last].drop(while: isSpace)
+    }
+}
