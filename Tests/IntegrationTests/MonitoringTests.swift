@@ -24,10 +24,7 @@ import Testing
         try await syncd.waitUntilAttached()
         let metrics = try await syncd.runTool(["metrics"])
         #expect(metrics.exit == .status(0), "\(metrics)")
-        let printed = Set(
-            metrics.output.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }.map {
-                String($0.split(separator: " ")[2])
-            })
+        let printed = Set(try PrometheusExposition(metrics.output).metrics.map(\.name))
         #expect(printed.count > 20)
         for name in ["monitoring/alerts.yml", "monitoring/dashboard.json"] {
             let named = Self.names(in: try Self.document(name))

@@ -1,13 +1,12 @@
 import IPC
+import ProcessSupport
 
 /// The figures of STATUS that are worth a time series, with their names in Prometheus. No label has a value that a
 /// client can choose.
 enum SyncdMetrics {
-    private enum Kind: String { case gauge, counter }
-
     private struct Metric {
         var name: String
-        var kind: Kind
+        var kind: PrometheusText.Kind
         var path: [String]
         var help: String
         /// What a value of STATUS is divided by.
@@ -81,29 +80,27 @@ enum SyncdMetrics {
         let info = [
             ("version", sections.value("server", "version").plain), ("mode", sections.value("log", "mode").plain),
         ]
-        text.add("info", type: "gauge", help: "Version, and whether the log is shared through Redis.", [(info, 1)])
+        text.add("info", .gauge, help: "Version, and whether the log is shared through Redis.", [(info, 1)])
         let isAttached = sections.value("log", "state") == .text(SyncState.attached.label)
-        text.add(
-            "attached", type: "gauge", help: "1 while caches can be used, 0 while isolated.", [([], isAttached ? 1 : 0)]
-        )
+        text.add("attached", .gauge, help: "1 while caches can be used, 0 while isolated.", isAttached ? 1 : 0)
         for metric in metrics {
             guard let value = number(sections.value(at: metric.path)) else { continue }
-            text.add(metric.name, type: metric.kind.rawValue, help: metric.help, [([], value / metric.unit)])
+            text.add(metric.name, metric.kind, help: metric.help, value / metric.unit)
         }
         text.add(
-            histogram: "invalidation_latency_seconds", help: "From append to table.",
-            fields(sections, ["fanout", "latency-histogram-us"]))
+            "invalidation_latency_seconds", help: "From append to table.",
+            histogram(fields(sections, ["fanout", "latency-histogram-us"])))
         text.add(
-            histogram: "redis_round_trip_seconds", help: "From the probe to its answer.",
-            fields(sections, ["redis", "round-trip-histogram-us"]))
+            "redis_round_trip_seconds", help: "From the probe to its answer.",
+            histogram(fields(sections, ["redis", "round-trip-histogram-us"])))
         if case .list(let warnings) = sections.value("redis", "warnings") {
             text.add(
-                "redis_warnings", type: "gauge", help: "Settings and permissions of Redis that endanger something.",
-                [([], Double(warnings.count))])
+                "redis_warnings", .gauge, help: "Settings and permissions of Redis that endanger something.",
+                Double(warnings.count))
         }
         addClients(sections, to: &text)
         let limits = fields(sections, ["limits"]).map { ([("limit", $0.name)], number($0.value) ?? 0) }
-        text.add("limit", type: "gauge", help: "The limits in force.", limits)
+        text.add("limit", .gauge, help: "The limits in force.", limits)
         return text.text
     }
 
@@ -128,7 +125,21 @@ enum SyncdMetrics {
             ("workers_l1_bytes", "Bytes in the workers' own caches.", reported("l1-bytes")),
             ("workers_l1_entries", "Values in the workers' own caches.", reported("l1-entries")),
         ]
-        for (name, help, value) in values { text.add(name, type: "gauge", help: help, [([], value)]) }
+        for (name, help, value) in values { text.add(name, .gauge, help: help, value) }
+    }
+
+    /// A histogram of STATUS: bounds in µs with the number of values up to each, `count` and `sum`.
+    private static func histogram(_ fields: [StatusField]) -> [PrometheusText.Histogram] {
+        guard !fields.isEmpty else { return [] }
+        let buckets = fields.compactMap { field -> (Double, Double)? in
+            guard let bound = Double(field.name), let count = number(field.value) else { return nil }
+            return (bound / 1_000_000, count)
+        }
+        return [
+            PrometheusText.Histogram(
+                buckets: buckets, count: number(fields.value("count")) ?? 0,
+                sum: (number(fields.value("sum")) ?? 0) / 1_000_000)
+        ]
     }
 
     private static func fields(_ sections: [StatusField], _ path: [String]) -> [StatusField] {

@@ -1,0 +1,97 @@
+/// The text format of Prometheus, version 0.0.4
+/// (https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
+public struct PrometheusText {
+    /// What a metric counts as.
+    public enum Kind: String, Sendable {
+        case counter, gauge
+    }
+
+    /// One value, and what tells it from the others of its metric.
+    public typealias Sample = (labels: [(String, String)], value: Double)
+
+    /// How often something took how long.
+    public struct Histogram: Sendable {
+        /// What tells it from the others of its metric.
+        public var labels: [(String, String)]
+        /// Upper bounds in seconds, ascending, with the number of values up to each.
+        public var buckets: [(bound: Double, count: Double)]
+        /// All values, also those beyond the last bound.
+        public var count: Double
+        /// Of all values, in seconds.
+        public var sum: Double
+
+        /// All that there is to know.
+        public init(
+            labels: [(String, String)] = [], buckets: [(bound: Double, count: Double)], count: Double, sum: Double
+        ) {
+            (self.labels, self.buckets, self.count, self.sum) = (labels, buckets, count, sum)
+        }
+    }
+
+    /// `Content-Type` of the text.
+    public static let contentType = "text/plain; version=0.0.4; charset=utf-8"
+
+    private let prefix: String
+    private let labels: [(String, String)]
+    /// What was added so far.
+    public private(set) var text = ""
+
+    /// - Parameters:
+    ///   - prefix: begins the name of each metric.
+    ///   - labels: those that every sample has.
+    public init(prefix: String, labels: [(String, String)] = []) { (self.prefix, self.labels) = (prefix, labels) }
+
+    /// Adds a metric with its samples; none at all without a sample. The name of a counter ends with `_total`.
+    public mutating func add(_ name: String, _ kind: Kind, help: String, _ samples: [Sample]) {
+        guard !samples.isEmpty else { return }
+        header(name, type: kind.rawValue, help: help)
+        for sample in samples { line(name, sample.labels, sample.value) }
+    }
+
+    /// Adds a metric with one sample.
+    public mutating func add(_ name: String, _ kind: Kind, help: String, _ value: Double) {
+        add(name, kind, help: help, [([], value)])
+    }
+
+    /// Adds a metric of histograms; none at all without one.
+    public mutating func add(_ name: String, help: String, _ histograms: [Histogram]) {
+        guard !histograms.isEmpty else { return }
+        header(name, type: "histogram", help: help)
+        for histogram in histograms {
+            for bucket in histogram.buckets {
+                line(name + "_bucket", histogram.labels + [("le", Self.number(bucket.bound))], bucket.count)
+            }
+            line(name + "_bucket", histogram.labels + [("le", "+Inf")], histogram.count)
+            line(name + "_sum", histogram.labels, histogram.sum)
+            line(name + "_count", histogram.labels, histogram.count)
+        }
+    }
+
+    private mutating func header(_ name: String, type: String, help: String) {
+        text += "# HELP \(prefix)\(name) \(Self.escaped(help, quotes: false))\n# TYPE \(prefix)\(name) \(type)\n"
+    }
+
+    private mutating func line(_ name: String, _ labels: [(String, String)], _ value: Double) {
+        let pairs = (self.labels + labels).map { "\($0.0)=\"\(Self.escaped($0.1, quotes: true))\"" }
+        text += prefix + name + (pairs.isEmpty ? "" : "{\(pairs.joined(separator: ","))}") + " \(Self.number(value))\n"
+    }
+
+    /// Whole numbers without a fraction, also large ones.
+    private static func number(_ value: Double) -> String {
+        if let whole = Int64(exactly: value) { return String(whole) }
+        if value.isInfinite { return value < 0 ? "-Inf" : "+Inf" }
+        return value.isNaN ? "NaN" : String(value)
+    }
+
+    /// By scalars: a line feed is a part of the character CR LF.
+    private static func escaped(_ text: String, quotes: Bool) -> String {
+        text.unicodeScalars.reduce(into: "") { result, scalar in
+            switch scalar {
+            case "\\": result += "\\\\"
+            case "\"" where quotes: result += "\\\""
+            case "\n": result += "\\n"
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+    }
+}
