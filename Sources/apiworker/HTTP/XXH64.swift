@@ -1,4 +1,4 @@
-/// The hash XXH64 with seed 0 (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md): 32 bytes at a time in
+/// The hash XXH64 with seed 0 (https://github.com/Cyan4973/xxHash, its specification): 32 bytes at a time in
 /// four lanes that don't wait for each other, so that hashing a body costs less than copying it to the socket does.
 /// Not for secrets: whoever wants two texts of one hash finds them.
 enum XXH64 {
