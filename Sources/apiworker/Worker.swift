@@ -35,18 +35,21 @@ struct Worker {
                 maximumConcurrentLoads: limits.connections,
                 subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) }),
             eventLoop: eventLoop, logger: logger)
-        let requests = RequestCount()
+        let (requests, connections) = (RequestMetrics(), OpenConnections(limit: limits.connections))
+        let state = WorkerState(worker: worker, cache: cache, operations: operations)
         let responder = Responder(
             routes: Routes(
                 users: CachedUsers(cache: cache, store: store), writes: UserWrites(cache: cache, store: store),
-                state: WorkerState(worker: worker, cache: cache, operations: operations),
+                state: state,
                 host: HostState(
                     worker: worker, cache: cache, socketPath: configuration.socketPath, eventLoop: eventLoop),
+                metrics: WorkerMetrics(state: state, requests: requests, connections: connections),
                 bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(
-            address: configuration.address, limits: limits, worker: worker,
+            address: configuration.address, limits: limits, connections: connections, worker: worker,
             eventLoop: eventLoop, logger: logger, respond: { request, _ in await responder.respond(to: request) },
+            onRejection: { requests.addRejection(statusCode: $0) },
             onListening: {
                 logger.notice("Worker \(worker.text) started on port \($0)")
                 manager.notify(.ready, isWaiting: true)

@@ -24,7 +24,9 @@ import Testing
             let (entered, enter) = AsyncStream<Void>.makeStream()
             (self.gate, self.entered) = (gate, entered)
             let server = HTTPServer(
-                address: .host("127.0.0.1", port: 0), limits: limits, worker: WorkerIdentity(),
+                address: .host("127.0.0.1", port: 0), limits: limits,
+                connections: OpenConnections(limit: limits.connections),
+                worker: WorkerIdentity(),
                 eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test"),
                 respond: { request, _ in
                     switch request.uri.path {

@@ -9,7 +9,8 @@ import Testing
 @Suite struct RouteTests {
     @Test(
         arguments: [
-            ("/", .health), ("/api/status", .status), ("/api/status/", .status), ("/api/users", .users),
+            ("/", .health), ("/metrics", .metrics), ("/api/status", .status), ("/api/status/", .status),
+            ("/api/users", .users),
             ("/api/users/", .users), ("/api/graph", .graph), ("/api/users/x", .user(id: "x")),
             ("/api/users/paginated/list", .paginatedUsers), ("/api/users/stats/overview", .statistics),
             ("/api/users/stats", .user(id: "stats")), ("/api/users/x/link", .link(id: "x")),
@@ -30,7 +31,8 @@ import Testing
 
     @Test(
         arguments: [
-            (.health, "GET, HEAD, OPTIONS"), (.status, "GET, HEAD, OPTIONS"), (.graph, "GET, HEAD, OPTIONS"),
+            (.health, "GET, HEAD, OPTIONS"), (.status, "GET, HEAD, OPTIONS"), (.metrics, "GET, HEAD, OPTIONS"),
+            (.graph, "GET, HEAD, OPTIONS"),
             (.paginatedUsers, "GET, HEAD, OPTIONS"), (.statistics, "GET, HEAD, OPTIONS"),
             (.users, "GET, POST, HEAD, OPTIONS"), (.user(id: "x"), "GET, PUT, DELETE, HEAD, OPTIONS"),
             (.link(id: "x"), "POST, OPTIONS"), (.unlink(id: "x"), "DELETE, OPTIONS"),

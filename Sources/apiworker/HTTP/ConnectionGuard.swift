@@ -15,6 +15,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     private let limits: HTTPLimits
     private let worker: WorkerIdentity
+    private let onRejection: @Sendable (_ statusCode: Int) -> Void
     private var deadlines: ArrivalDeadlines
     private var isTimerArmed = false
     /// Requests whose response is not finished.
@@ -29,9 +30,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isLingering = false
     private var context: ChannelHandlerContext?
 
-    init(limits: HTTPLimits, worker: WorkerIdentity) {
+    /// - Parameter onRejection: called with the status of what is rejected.
+    init(limits: HTTPLimits, worker: WorkerIdentity, onRejection: @escaping @Sendable (_ statusCode: Int) -> Void) {
         self.limits = limits
         self.worker = worker
+        self.onRejection = onRejection
         deadlines = ArrivalDeadlines(limits: limits)
     }
 
@@ -169,6 +172,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private func writeRejection(_ context: ChannelHandlerContext) {
         guard let status = rejection else { return }
         rejection = nil
+        onRejection(Int(status.code))
         let message = status == .requestHeaderFieldsTooLarge ? "Request headers too large" : "Malformed HTTP request"
         let body = ByteBuffer(string: "{\"message\":\"\(message)\"}")
         let headers: HTTPHeaders = [

@@ -25,11 +25,15 @@ struct HTTPServer: Service {
 
     var address: Address
     var limits = HTTPLimits()
+    /// As many as `limits` allows.
+    var connections: OpenConnections
     var worker: WorkerIdentity
     var eventLoop: any EventLoop
     var logger: Logger
     /// Answers every request, also with errors.
     var respond: @Sendable (Request, any Channel) async -> Response
+    /// Called with the status when something is refused that is no request.
+    var onRejection: @Sendable (_ statusCode: Int) -> Void = { _ in }
     /// Called with the port when connections are accepted.
     var onListening: @Sendable (_ port: Int) -> Void = { _ in }
 
@@ -40,11 +44,10 @@ struct HTTPServer: Service {
     /// - Throws: ``ListenError``
     func run() async throws {
         let channels = http1
-        let connections = OpenConnections(limit: limits.connections)
         // A stream of our own: NIO ends the process when a connection was accepted and nobody took it up, and that is
         // what its stream leaves behind when the listener closes, or the reader is cancelled, at that moment.
         let (accepted, arrivals) = AsyncStream<Connection>.makeStream()
-        let listener = try await listen(channels, connections, arrivals)
+        let listener = try await listen(channels, arrivals)
         listener.closeFuture.whenComplete { _ in arrivals.finish() }
         onListening(listener.localAddress?.port ?? 0)
         let serving = Task {
@@ -82,7 +85,7 @@ struct HTTPServer: Service {
     }
 
     private func listen(
-        _ channels: HTTP1Channel, _ connections: OpenConnections, _ arrivals: AsyncStream<Connection>.Continuation
+        _ channels: HTTP1Channel, _ arrivals: AsyncStream<Connection>.Continuation
     ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: Self.backlog)
@@ -93,13 +96,14 @@ struct HTTPServer: Service {
             }
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .childChannelInitializer { [limits, worker, logger] channel in
+            .childChannelInitializer { [limits, connections, worker, logger, onRejection] channel in
                 if case .refused(let isNews) = connections.add(channel) {
                     if isNews { logger.warning("Too many connections: further ones are closed") }
                     return channel.close().flatMapThrowing { throw ChannelError.alreadyClosed }
                 }
                 return channels.setup(channel: channel, logger: logger).flatMapThrowing { connection in
-                    try Self.addGuard(to: channel, limits: limits, worker: worker)
+                    let connectionGuard = ConnectionGuard(limits: limits, worker: worker, onRejection: onRejection)
+                    try Self.add(connectionGuard, to: channel)
                     guard case .terminated = arrivals.yield(connection) else { return }
                     channel.close(promise: nil)
                     Task { await channels.handle(value: connection, logger: logger) }
@@ -122,9 +126,8 @@ struct HTTPServer: Service {
     }
 
     /// The guard sees parsed requests before Hummingbird does, the sensor bytes before the decoder does.
-    private static func addGuard(to channel: any Channel, limits: HTTPLimits, worker: WorkerIdentity) throws {
+    private static func add(_ connectionGuard: ConnectionGuard, to channel: any Channel) throws {
         let pipeline = channel.pipeline.syncOperations
-        let connectionGuard = ConnectionGuard(limits: limits, worker: worker)
         let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
         try pipeline.addHandler(connectionGuard, position: .after(decoder))
         try pipeline.addHandler(ByteSensor(connectionGuard), position: .first)

@@ -8,11 +8,11 @@ struct Responder: Sendable {
     let routes: Routes
     let cors: CORSPolicy
     let worker: WorkerIdentity
-    let requests: RequestCount
+    let requests: RequestMetrics
     let logger: Logger
     private let date = HTTPDate()
 
-    init(routes: Routes, cors: CORSPolicy, worker: WorkerIdentity, requests: RequestCount, logger: Logger) {
+    init(routes: Routes, cors: CORSPolicy, worker: WorkerIdentity, requests: RequestMetrics, logger: Logger) {
         self.routes = routes
         self.cors = cors
         self.worker = worker
@@ -21,17 +21,21 @@ struct Responder: Sendable {
     }
 
     func respond(to request: Request) async -> Response {
-        requests.increment()
-        var response = await answer(request)
+        let start = ContinuousClock.now
+        let route = Route(path: request.uri.path)
+        var response = await answer(request, route)
         if isKnown(response, to: request) { response = notModified(response) }
         response.headers[.date] = date.now
         response.headers[.xWorker] = worker.text
         cors.apply(to: &response, for: request)
+        requests.add(
+            request.method, route?.pattern ?? .other, status: response.status,
+            source: response.headers[.xCache], duration: ContinuousClock.now - start)
         return request.method == .head ? response.createHeadResponse() : response
     }
 
-    private func answer(_ request: Request) async -> Response {
-        guard let route = Route(path: request.uri.path) else { return APIError.routeNotFound.response }
+    private func answer(_ request: Request, _ route: Route?) async -> Response {
+        guard let route else { return APIError.routeNotFound.response }
         if request.method == .options { return options(route, request) }
         guard route.allows(request.method) else { return APIError.methodNotAllowed(route).response }
         do {

@@ -4,6 +4,7 @@ import HTTPTypes
 enum Route: Sendable, Equatable {
     case health
     case status
+    case metrics
     case users
     case paginatedUsers
     case statistics
@@ -24,6 +25,7 @@ enum Route: Sendable, Equatable {
         case 0: self = .health
         case 1 where segments == ["ui"]: self = .page
         case 2 where segments == ["ui", "host"]: self = .host
+        case 1 where segments == ["metrics"]: self = .metrics
         case 2 where segments == ["api", "status"]: self = .status
         case 2 where segments == ["api", "users"]: self = .users
         case 2 where segments == ["api", "graph"]: self = .graph
@@ -41,7 +43,7 @@ enum Route: Sendable, Equatable {
     /// What can be done there; wherever GET is, HEAD and OPTIONS are, too.
     private var methods: [HTTPRequest.Method] {
         switch self {
-        case .health, .status, .paginatedUsers, .statistics, .graph, .page, .host: [.get]
+        case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host: [.get]
         case .users: [.get, .post]
         case .user: [.get, .put, .delete]
         case .link: [.post]

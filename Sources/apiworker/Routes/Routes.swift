@@ -2,6 +2,7 @@ import HTTPTypes
 import Hummingbird
 import IPC
 import NIOCore
+import ProcessSupport
 
 /// What each endpoint does (docs/http-api.md, "Endpoints").
 struct Routes: Sendable {
@@ -9,6 +10,7 @@ struct Routes: Sendable {
     let writes: UserWrites
     let state: WorkerState
     let host: HostState
+    let metrics: WorkerMetrics
     /// Longest body of a request.
     let bodyBytes: Int
 
@@ -23,6 +25,7 @@ struct Routes: Sendable {
         case (.status, _): JSONResponse.entity(state.status)
         case (.page, _): LivePage.response
         case (.host, _): JSONResponse.entity(await host.body)
+        case (.metrics, _): metricsResponse()
         case (.users, .post): try await create(request)
         case (.users, _): cached(try await users.users())
         case (.paginatedUsers, _): try await list(request)
@@ -37,6 +40,13 @@ struct Routes: Sendable {
     }
 
     // MARK: Reads
+
+    /// Closed after it: who asks again and again over one connection would see one worker only.
+    private func metricsResponse() -> Response {
+        Response(
+            status: .ok, headers: [.contentType: PrometheusText.contentType, .connection: "close"],
+            body: ResponseBody(byteBuffer: metrics.text))
+    }
 
     private func list(_ request: Request) async throws -> Response {
         let query = QueryParameters(request.uri.query)

@@ -14,6 +14,9 @@ struct WorkerState: Sendable {
         self.operations = operations
     }
 
+    /// Time since the start.
+    var uptime: Duration { ContinuousClock.now - startedAt }
+
     /// The body of `GET /`.
     var health: ByteBuffer {
         let status = cache.status
@@ -35,7 +38,7 @@ struct WorkerState: Sendable {
         writer.object { writer in
             writer.field("worker", Int(worker.pid))
             writer.field("redis", status.redis == .connected)
-            writer.field("uptime", Int((ContinuousClock.now - startedAt).components.seconds))
+            writer.field("uptime", Int(uptime.components.seconds))
             writer.field("sync", status.sync.rawValue)
             writer.field("epoch", Int(clamping: status.epoch))
             writer.field("applied", Int(clamping: status.applied))

@@ -2,7 +2,6 @@ import IPC
 import Logging
 import ProcessSupport
 import ServiceLifecycle
-import Synchronization
 
 /// Keeps the cache connected to syncd.
 struct CacheConnection: Service {
@@ -36,19 +35,10 @@ struct EventLog: Service {
     }
 }
 
-/// Requests that this process has answered or is about to.
-final class RequestCount: Sendable {
-    private let count = Atomic<Int>(0)
-
-    func increment() { count.add(1, ordering: .relaxed) }
-
-    var current: Int { count.load(ordering: .relaxed) }
-}
-
 /// Tells syncd this worker's own figures, for STATUS.
 struct FigureReports: Service {
     let cache: SyncedCache
-    let requests: RequestCount
+    let requests: RequestMetrics
 
     /// As often as the cache sends them.
     private static let interval = Duration.seconds(1)
@@ -56,9 +46,9 @@ struct FigureReports: Service {
     func run() async {
         await cancelWhenGracefulShutdown {
             let core = ProcessorAffinity.onlyCore.map { [ReportField("core", $0)] } ?? []
-            var (before, then) = (requests.current, ContinuousClock.now)
+            var (before, then) = (requests.total, ContinuousClock.now)
             while !Task.isCancelled {
-                let (count, now) = (requests.current, ContinuousClock.now)
+                let (count, now) = (requests.total, ContinuousClock.now)
                 let perSecond = max(0, Double(count - before)) / max(0.001, (now - then) / .seconds(1))
                 (before, then) = (count, now)
                 cache.report(

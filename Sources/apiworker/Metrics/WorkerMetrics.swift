@@ -1,0 +1,43 @@
+import IPC
+import NIOCore
+import ProcessSupport
+
+/// The text of `GET /metrics` (docs/http-api.md, "Metrics"). Workers of a host share a port, so each sample says whose
+/// it is.
+struct WorkerMetrics: Sendable {
+    let state: WorkerState
+    let requests: RequestMetrics
+    let connections: OpenConnections
+
+    var text: ByteBuffer {
+        let (status, mongo) = (state.cache.status, state.operations.connections)
+        var text = PrometheusText(prefix: "apiworker_", labels: [("worker", state.worker.text)])
+        text.add("info", .gauge, help: "Version.", [([("version", Version.current)], 1)])
+        text.add("uptime_seconds", .gauge, help: "Time since the start.", state.uptime / .seconds(1))
+        requests.write(to: &text)
+        text.add("http_connections", .gauge, help: "Open connections of clients.", Double(connections.count))
+        text.add("l1_hits_total", .counter, help: "Reads that the worker's own cache answered.", Double(status.l1.hits))
+        text.add("l1_misses_total", .counter, help: "Reads that it did not.", Double(status.l1.misses))
+        text.add("l1_entries", .gauge, help: "Values in the worker's own cache.", Double(status.l1.entries))
+        text.add("l1_bytes", .gauge, help: "Bytes in the worker's own cache.", Double(status.l1.bytes))
+        text.add(
+            "sync_state", .gauge, help: "1 for the state in which the worker is.",
+            SyncMode.all.map { ([("state", $0.rawValue)], $0 == status.sync ? 1 : 0) })
+        text.add(
+            "epoch", .gauge, help: "Epoch of the tag table; the cache is cold when it rises.", Double(status.epoch))
+        text.add(
+            "applied_position", .gauge, help: "Log position up to which everything is applied.",
+            Double(status.applied))
+        text.add("mongo_connections", .gauge, help: "Connections to MongoDB in use.", Double(mongo.inUse))
+        text.add("mongo_connections_limit", .gauge, help: "Connections to MongoDB at most.", Double(mongo.pool))
+        text.add(
+            "mongo_reachable", .gauge, help: "0 from the first call without an answer to the first answer.",
+            state.operations.isReachable ? 1 : 0)
+        return ByteBuffer(string: text.text)
+    }
+}
+
+extension SyncMode {
+    /// In a fixed order.
+    fileprivate static let all: [SyncMode] = [.attached, .isolated, .detached]
+}

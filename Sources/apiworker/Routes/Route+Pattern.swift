@@ -1,0 +1,36 @@
+/// A path without what differs from request to request, as metrics name it.
+enum RoutePattern: String, CaseIterable, Sendable {
+    case health = "/"
+    case status = "/api/status"
+    case metrics = "/metrics"
+    case users = "/api/users"
+    case paginatedUsers = "/api/users/paginated/list"
+    case statistics = "/api/users/stats/overview"
+    case user = "/api/users/:id"
+    case link = "/api/users/:id/link"
+    case unlink = "/api/users/:id/unlink"
+    case graph = "/api/graph"
+    case page = "/ui"
+    case host = "/ui/host"
+    /// No path of this API, or no HTTP.
+    case other = "other"
+}
+
+extension Route {
+    var pattern: RoutePattern {
+        switch self {
+        case .health: .health
+        case .status: .status
+        case .metrics: .metrics
+        case .users: .users
+        case .paginatedUsers: .paginatedUsers
+        case .statistics: .statistics
+        case .user: .user
+        case .link: .link
+        case .unlink: .unlink
+        case .graph: .graph
+        case .page: .page
+        case .host: .host
+        }
+    }
+}
