@@ -15,11 +15,12 @@ final class CacheHarness: Sendable {
     let tag = ByteBuffer(string: "users")
     private let runner: Task<Void, any Error>
 
-    private init(syncd: FakeSyncd, hasSocket: Bool) {
+    private init(syncd: FakeSyncd, hasSocket: Bool, configure: (inout SyncedCacheConfiguration) -> Void) {
         self.syncd = syncd
-        let configuration = SyncedCacheConfiguration(
+        var configuration = SyncedCacheConfiguration(
             socketPath: hasSocket ? syncd.socketPath : nil, clientName: "test",
             subscribedChannels: [ByteBuffer(string: "user:created")])
+        configure(&configuration)
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         let cache = SyncedCache(
@@ -33,9 +34,10 @@ final class CacheHarness: Sendable {
 
     /// Runs a test with a cache that is connected.
     static func connected(
-        hasTable: Bool = true, _ body: (CacheHarness) async throws -> Void
+        hasTable: Bool = true, configure: (inout SyncedCacheConfiguration) -> Void = { _ in },
+        _ body: (CacheHarness) async throws -> Void
     ) async throws {
-        try await run(hasTable: hasTable) { (harness: CacheHarness) async throws in
+        try await run(hasTable: hasTable, configure: configure) { (harness: CacheHarness) async throws in
             try await harness.syncd.start()
             // It may be there before this line is.
             await harness.connectAgain(after: 0)
@@ -45,10 +47,11 @@ final class CacheHarness: Sendable {
 
     /// Runs a test with a cache whose syncd is not there yet.
     static func run(
-        hasTable: Bool = true, hasSocket: Bool = true, _ body: (CacheHarness) async throws -> Void
+        hasTable: Bool = true, hasSocket: Bool = true,
+        configure: (inout SyncedCacheConfiguration) -> Void = { _ in }, _ body: (CacheHarness) async throws -> Void
     ) async throws {
         let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock(), hasTable: hasTable)
-        let harness = CacheHarness(syncd: syncd, hasSocket: hasSocket)
+        let harness = CacheHarness(syncd: syncd, hasSocket: hasSocket, configure: configure)
         do {
             try await body(harness)
         } catch {

@@ -41,6 +41,23 @@ public struct L1Statistics: Sendable, Hashable {
     }
 }
 
+/// What came of comparing a share of the hits with the database (docs/cache.md, "The auditor").
+public struct AuditStatistics: Sendable, Hashable {
+    /// Values that were loaded again and compared.
+    public var sampled: Int
+    /// Of these, values that differed although the rule calls them fresh.
+    public var stale: Int
+    /// Of these, values that differed because of a write that was invalidated in time.
+    public var excused: Int
+
+    /// Three figures.
+    public init(sampled: Int = 0, stale: Int = 0, excused: Int = 0) {
+        self.sampled = sampled
+        self.stale = stale
+        self.excused = excused
+    }
+}
+
 /// How a worker's cache is.
 public struct CacheStatus: Sendable, Hashable {
     /// Whether the caches can be used.
@@ -53,14 +70,20 @@ public struct CacheStatus: Sendable, Hashable {
     public var applied: UInt64
     /// The cache in this process's memory.
     public var l1: L1Statistics
+    /// `nil`: nothing is audited.
+    public var audit: AuditStatistics?
 
     /// All that there is to know.
-    public init(sync: SyncMode, redis: UpstreamMode, epoch: UInt64, applied: UInt64, l1: L1Statistics) {
+    public init(
+        sync: SyncMode, redis: UpstreamMode, epoch: UInt64, applied: UInt64, l1: L1Statistics,
+        audit: AuditStatistics? = nil
+    ) {
         self.sync = sync
         self.redis = redis
         self.epoch = epoch
         self.applied = applied
         self.l1 = l1
+        self.audit = audit
     }
 }
 

@@ -19,6 +19,8 @@ struct L1Entry: Sendable {
 struct L1Hit: Sendable {
     /// `nil`: a negative result.
     var value: ByteBuffer?
+    /// For the auditor; nearly always `nil`.
+    var sample: ServedValue?
 }
 
 /// The cache in this process's memory (docs/consistency.md, "Reading", step 1).
@@ -31,6 +33,8 @@ final class L1Cache: Sendable {
         var entries: SieveCache<ByteBuffer, L1Entry>
         var hits = 0
         var misses = 0
+        /// The number of the hit that is the next sample; 0: none.
+        var sampledHit = 0
     }
 
     /// What an entry costs beside its bytes: its places in the dictionary and in the queue at their usual load, and
@@ -41,9 +45,13 @@ final class L1Cache: Sendable {
 
     private let state: Mutex<State>
     private let now: @Sendable () -> UInt64
+    private let sampling: Sampling?
 
-    init(byteBudget: Int, now: @escaping @Sendable () -> UInt64) {
-        self.state = Mutex(State(entries: SieveCache(byteBudget: byteBudget)))
+    init(byteBudget: Int, sampling: Sampling? = nil, now: @escaping @Sendable () -> UInt64) {
+        var state = State(entries: SieveCache(byteBudget: byteBudget))
+        if let sampling { state.sampledHit = sampling.nextGap() }
+        self.state = Mutex(state)
+        self.sampling = sampling
         self.now = now
     }
 
@@ -64,8 +72,17 @@ final class L1Cache: Sendable {
                 return nil
             }
             state.hits &+= 1
-            return L1Hit(value: entry.value)
+            let sample = state.hits == state.sampledHit ? takeSample(entry, table, &state) : nil
+            return L1Hit(value: entry.value, sample: sample)
         }
+    }
+
+    @inline(never)
+    private func takeSample(_ entry: L1Entry, _ table: TagTable, _ state: inout State) -> ServedValue? {
+        guard let sampling else { return nil }
+        state.sampledHit &+= sampling.nextGap()
+        return ServedValue(
+            value: entry.value, slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, table: table)
     }
 
     /// Keeps a value, and says whether there was a table to number its slots by.
@@ -90,6 +107,20 @@ final class L1Cache: Sendable {
         guard let table = state.withLock({ $0.table }) else { return false }
         return table.isFresh(
             slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf, epoch: hit.epoch, clock: now)
+    }
+
+    /// What syncd had for a key, as a sample for the auditor; `nil` without a table to judge it by.
+    func served(_ hit: Hit, for key: ByteBuffer) -> ServedValue? {
+        guard let table = state.withLock({ $0.table }) else { return nil }
+        return ServedValue(
+            value: hit.value, slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf,
+            epoch: hit.epoch, table: table)
+    }
+
+    /// Whether the one rule still calls something fresh that was served.
+    func isFresh(_ served: ServedValue) -> Bool {
+        guard state.withLock({ $0.table === served.table }) else { return false }
+        return served.table.isFresh(slots: served.slots, asOf: served.asOf, epoch: served.epoch, clock: now)
     }
 
     /// Whether there is a table to judge by.

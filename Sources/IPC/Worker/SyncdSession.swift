@@ -30,6 +30,7 @@ final class SyncdSession: ConnectionObserver {
     static let housekeepingNanoseconds: UInt64 = 1_000_000_000
 
     let l1: L1Cache
+    private let auditor: Auditor?
     let unrecorded = UnrecordedWrites()
     private let state = Mutex(State())
     private let notify: AsyncStream<CacheNotification>.Continuation
@@ -39,10 +40,11 @@ final class SyncdSession: ConnectionObserver {
     private let logger: Logger
 
     init(
-        l1: L1Cache, eventLoop: any EventLoop, platform: WorkerPlatform, logger: Logger,
+        l1: L1Cache, auditor: Auditor? = nil, eventLoop: any EventLoop, platform: WorkerPlatform, logger: Logger,
         notify: AsyncStream<CacheNotification>.Continuation
     ) {
         self.l1 = l1
+        self.auditor = auditor
         self.eventLoop = eventLoop
         self.platform = platform
         self.logger = logger
@@ -216,7 +218,7 @@ final class SyncdSession: ConnectionObserver {
             logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
         return CacheStatus(
             sync: sync, redis: redis, epoch: table?.epoch ?? beat?.epoch ?? 0,
-            applied: table?.applied ?? beat?.applied ?? 0, l1: l1.statistics)
+            applied: table?.applied ?? beat?.applied ?? 0, l1: l1.statistics, audit: auditor?.statistics)
     }
 
     // MARK: Housekeeping
@@ -238,7 +240,8 @@ final class SyncdSession: ConnectionObserver {
         if !isJournalUsable, let path { useJournal(at: path, isConfirmed: true) }
         let warning = ReportField(
             name: ByteBuffer(string: "journal"), value: ByteBuffer(string: isJournalUsable ? "ok" : "unusable"))
-        connection.tell(.report(l1.statistics.fields + [warning] + fields))
+        let audit = auditor?.statistics.fields ?? []
+        connection.tell(.report(l1.statistics.fields + audit + [warning] + fields))
         if unrecorded.count > 0 { unrecorded.send(over: connection) }
         if isSweepWanted { sweep(from: 0) }
     }
@@ -253,8 +256,19 @@ final class SyncdSession: ConnectionObserver {
 extension L1Statistics {
     /// As they are reported to syncd.
     var fields: [ReportField] {
-        [("l1-hits", hits), ("l1-misses", misses), ("l1-entries", entries), ("l1-bytes", bytes)].map {
-            ReportField(name: ByteBuffer(string: $0.0), value: ByteBuffer(string: String($0.1)))
-        }
+        [("l1-hits", hits), ("l1-misses", misses), ("l1-entries", entries), ("l1-bytes", bytes)].map(ReportField.init)
+    }
+}
+
+extension AuditStatistics {
+    /// As they are reported to syncd.
+    var fields: [ReportField] {
+        [("audit-sampled", sampled), ("audit-stale", stale), ("audit-excused", excused)].map(ReportField.init)
+    }
+}
+
+extension ReportField {
+    fileprivate init(_ name: String, _ number: Int) {
+        self.init(name: ByteBuffer(string: name), value: ByteBuffer(string: String(number)))
     }
 }

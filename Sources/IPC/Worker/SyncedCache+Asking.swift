@@ -8,6 +8,7 @@ extension SyncedCache {
         case .failure, .success(.miss): return .miss
         case .success(.hit(let hit)):
             l1.insert(hit, for: question.key)
+            auditor?.countHit(hit, of: question.key, load: question.load)
             return .found(hit)
         case .success(.lease(let lease)):
             guard !Task.isCancelled else {

@@ -12,19 +12,19 @@ extension SyncedCache {
     ///   - tags: what the value depends on: at most 64 of at most 256 B, else it is loaded each time.
     ///   - ttl: how long the value may be used at most: 1 ms to 24 hours; others are brought into that range.
     ///   - load: reads the value from the database; `nil` is a negative result, which is kept, too. It may be
-    ///     shared with other callers, and is cancelled when all of them are.
+    ///     shared with other callers, and is cancelled when all of them are. The auditor may call it once more.
     /// - Throws: what `load` throws; `CancellationError`.
     public func value(
         for key: ByteBuffer, tags: [ByteBuffer], ttl: Duration,
         load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
-        if let hit = l1.value(for: key) { return CachedValue(value: hit.value, source: .l1) }
+        if let hit = l1.value(for: key) { return answer(hit, key, load) }
         guard configuration.socketPath != nil, isCacheable(key: key, tags: tags) else {
             return try await direct(key, load: load)
         }
         let question = Question(key: key, tags: tags, ttlMilliseconds: milliseconds(ttl), load: load)
         for attempt in 0..<Self.maximumAttempts {
-            if attempt > 0, let hit = l1.value(for: key) { return CachedValue(value: hit.value, source: .l1) }
+            if attempt > 0, let hit = l1.value(for: key) { return answer(hit, key, load) }
             guard let connection = session.current.connection else { break }
             switch try await self.attempt(question, over: connection) {
             case .answer(let answer): return answer
@@ -33,6 +33,14 @@ extension SyncedCache {
             }
         }
         return try await direct(key, load: load)
+    }
+
+    @inline(__always)
+    private func answer(
+        _ hit: L1Hit, _ key: ByteBuffer, _ load: @escaping @Sendable () async throws -> ByteBuffer?
+    ) -> CachedValue {
+        if let sample = hit.sample { auditor?.audit(sample, of: key, load: load) }
+        return CachedValue(value: hit.value, source: .l1)
     }
 
     /// Reads the database without storing anything.

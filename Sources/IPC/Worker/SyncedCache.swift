@@ -14,6 +14,8 @@ public final class SyncedCache: Sendable {
     let configuration: SyncedCacheConfiguration
     let session: SyncdSession
     let l1: L1Cache
+    /// `nil`: nothing is audited.
+    let auditor: Auditor?
     let flights = Flights()
     let directLoads: DirectLoads
     let platform: WorkerPlatform
@@ -46,9 +48,15 @@ public final class SyncedCache: Sendable {
         self.platform = platform
         (notifications, notify) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Self.maximumNotifications))
-        l1 = L1Cache(byteBudget: configuration.l1Bytes, now: platform.clock.now)
+        let sampling = Sampling(oneIn: configuration.auditOneIn, random: platform.random)
+        let l1 = L1Cache(byteBudget: configuration.l1Bytes, sampling: sampling, now: platform.clock.now)
+        self.l1 = l1
+        auditor = sampling.map {
+            Auditor(sampling: $0, l1: l1, clock: platform.clock, found: configuration.staleValueFound)
+        }
         directLoads = DirectLoads(limit: configuration.maximumConcurrentLoads)
-        session = SyncdSession(l1: l1, eventLoop: eventLoop, platform: platform, logger: logger, notify: notify)
+        session = SyncdSession(
+            l1: l1, auditor: auditor, eventLoop: eventLoop, platform: platform, logger: logger, notify: notify)
         if let path = configuration.socketPath {
             session.useJournal(at: RuntimeDirectory.journal(socketPath: path), isConfirmed: false)
         }
@@ -57,7 +65,10 @@ public final class SyncedCache: Sendable {
     /// Connects, and connects anew whenever the connection ends, until the task is cancelled. Then it closes the
     /// connection, ends ``notifications`` and returns.
     public func run() async throws {
-        defer { notify.finish() }
+        defer {
+            auditor?.end()
+            notify.finish()
+        }
         guard let path = configuration.socketPath else { return await untilCancelled() }
         let settings = ConnectionSettings(
             clientName: configuration.clientName, isTracking: true, channels: configuration.subscribedChannels)

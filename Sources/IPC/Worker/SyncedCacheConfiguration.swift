@@ -14,15 +14,21 @@ public struct SyncedCacheConfiguration: Sendable {
     public var waitMilliseconds: UInt64
     /// Channels whose events are wanted; subscribed anew at every connection.
     public var subscribedChannels: [ByteBuffer]
+    /// One in so many hits is compared with the database in the background (docs/cache.md); 0: none.
+    public var auditOneIn: Int
+    /// Told the key of each value that was found to be stale. Called on any thread.
+    public var staleValueFound: (@Sendable (_ key: ByteBuffer) -> Void)?
 
-    /// Everything by default but the socket: without one there is no cache.
+    /// Everything by default but the socket: without one there is no cache. What docs/cache.md offers is off.
     public init(
         socketPath: String? = nil,
         l1Bytes: Int = 64 << 20,
         clientName: String = "worker",
         maximumConcurrentLoads: Int = 64,
         waitMilliseconds: UInt64 = 1000,
-        subscribedChannels: [ByteBuffer] = []
+        subscribedChannels: [ByteBuffer] = [],
+        auditOneIn: Int = 0,
+        staleValueFound: (@Sendable (_ key: ByteBuffer) -> Void)? = nil
     ) {
         self.socketPath = socketPath
         self.l1Bytes = l1Bytes
@@ -30,5 +36,7 @@ public struct SyncedCacheConfiguration: Sendable {
         self.maximumConcurrentLoads = maximumConcurrentLoads
         self.waitMilliseconds = waitMilliseconds
         self.subscribedChannels = subscribedChannels
+        self.auditOneIn = auditOneIn
+        self.staleValueFound = staleValueFound
     }
 }
