@@ -27,6 +27,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
     @Option(help: "Path of syncd's socket; empty: no syncd, no cache (SYNCD_SOCKET).") var socket: String?
     @Option(name: .customLong("worker-l1-bytes"), help: "Bytes for the worker's own cache (WORKER_L1_BYTES).")
     var l1Bytes: String?
+    @Option(name: .customLong("worker-audit-one-in"), help: "Share of hits to audit; 0: none (WORKER_AUDIT_ONE_IN).")
+    var auditOneIn: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
     @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
@@ -35,8 +37,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
         let options: [(ConfigurationKey, String?)] = [
             (WorkerConfiguration.portKey, port), (WorkerConfiguration.hostKey, host),
             (WorkerConfiguration.databaseKey, databaseURL), (WorkerConfiguration.originsKey, origins),
-            (.syncdSocket, socket), (WorkerConfiguration.l1Key, l1Bytes), (.logLevel, logLevel),
-            (.logFormat, logFormat),
+            (.syncdSocket, socket), (WorkerConfiguration.l1Key, l1Bytes),
+            (WorkerConfiguration.auditKey, auditOneIn), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }

@@ -33,7 +33,12 @@ struct Worker {
                 clientName: "apiworker-\(worker.text)",
                 // The threads of the database are the bound. Whoever waited here would not be answered in time.
                 maximumConcurrentLoads: limits.connections,
-                subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) }),
+                subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) },
+                auditOneIn: configuration.auditOneIn,
+                staleValueFound: { key in
+                    let key = String(decoding: key.readableBytesView, as: UTF8.self)
+                    logger.warning("A cached value was not what the database holds", metadata: ["key": "\(key)"])
+                }),
             eventLoop: eventLoop, logger: logger)
         let (requests, connections) = (RequestMetrics(), OpenConnections(limit: limits.connections))
         let state = WorkerState(worker: worker, cache: cache, operations: operations)

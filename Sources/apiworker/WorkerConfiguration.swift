@@ -9,6 +9,8 @@ struct WorkerConfiguration: Sendable {
     /// `nil`: no syncd, hence no cache.
     var socketPath: String?
     var l1Bytes: Int
+    /// One in so many hits is compared with the database; 0: none.
+    var auditOneIn: Int
 
     static let portKey = ConfigurationKey("PORT", default: "3001", help: "Port of the HTTP API; workers share it.")
     static let hostKey = ConfigurationKey("HOST", default: "0.0.0.0", help: "Address of the HTTP API.")
@@ -20,8 +22,12 @@ struct WorkerConfiguration: Sendable {
     static let l1Key = ConfigurationKey(
         "WORKER_L1_BYTES", default: String(64 << 20), help: "Bytes for the cache in the worker's own memory.")
 
+    static let auditKey = ConfigurationKey(
+        "WORKER_AUDIT_ONE_IN", default: "1000",
+        help: "One in so many cache hits is compared with the database in the background; 0: none.")
+
     /// Everything that can be set.
-    static let keys = [portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, .logLevel, .logFormat]
+    static let keys = [portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, auditKey, .logLevel, .logFormat]
 
     /// What an address of a Unix socket may have.
     private static let maximumSocketPath = 103
@@ -40,7 +46,8 @@ struct WorkerConfiguration: Sendable {
             databaseURL: try settings.required(databaseKey),
             origins: try origins(try settings.string(originsKey) ?? ""),
             socketPath: try socketPath(settings),
-            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)))
+            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)),
+            auditOneIn: try settings.integer(auditKey, in: 0...1_000_000_000))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {

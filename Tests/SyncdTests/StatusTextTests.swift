@@ -53,6 +53,44 @@ import Testing
         #expect(StatusJSON.render([]) == "{}\n")
     }
 
+    private static func audits(_ reports: [[String: String]]) -> [StatusField] {
+        let clients = reports.map { report in
+            let fields = report.map { StatusField($0, .bytes(ByteBuffer(string: $1))) }
+            return StatusValue.fields([StatusField("reported", .fields(fields))])
+        }
+        return [StatusField("clients", .list(clients))]
+    }
+
+    @Test func `what the auditors found is added up`() throws {
+        let none = Self.audits([["l1-hits": "3"], [:]])
+        #expect(AuditFigures(none) == nil && AuditFigures([]) == nil)
+        #expect(!StatusTable.render(none, time: 0).contains("audit"))
+
+        let clean = Self.audits([
+            ["audit-sampled": "1000", "audit-stale": "0", "audit-excused": "3"], ["l1-hits": "3"],
+            ["audit-sampled": "503", "audit-stale": "0", "audit-excused": "0"],
+        ])
+        let table = StatusTable.render(clean, time: 0)
+        #expect(table.contains("\naudit    stale 0 of 1500 sampled (< 3/1500)  excused 3\n"), "\(table)")
+        let metrics = SyncdMetrics.render(clean)
+        #expect(metrics.contains("\nsyncd_workers_audit_sampled 1503\n"))
+        #expect(metrics.contains("\nsyncd_workers_audit_excused 3\n"))
+        let json = StatusJSON.render([try #require(AuditFigures(clean)).section])
+        let parsed = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: [String: Int]]
+        #expect(parsed == ["audit": ["sampled": 1503, "stale": 0, "excused": 3]])
+    }
+
+    @Test func `what is stale has no bound, and nonsense counts nothing`() {
+        let stale = Self.audits([["audit-sampled": "10", "audit-stale": "2", "audit-excused": "1"]])
+        #expect(AuditFigures(stale)?.text == "stale 2 of 9 sampled  excused 1")
+        #expect(SyncdMetrics.render(stale).contains("\nsyncd_workers_audit_stale 2\n"))
+        let nonsense = Self.audits([
+            ["audit-sampled": "-5", "audit-stale": "x", "audit-excused": "18446744073709551615"]
+        ])
+        #expect(AuditFigures(nonsense)?.text == "stale 0 of 0 sampled  excused 18446744073709551615")
+        #expect(AuditFigures(Self.audits([[:]])) == nil)
+    }
+
     @Test func `durations`() {
         let texts = [0, 119_999, 120_000, 7_199_999, 7_200_000, 172_799_999, 172_800_000].map {
             StatusTable.duration(.number($0))

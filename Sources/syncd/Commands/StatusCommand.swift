@@ -28,7 +28,10 @@ struct StatusCommand: AsyncParsableCommand {
         }
         let state = try await ClientSession.with(socket) { client in
             let sections = try await ClientSession.status(client)
-            print(json ? StatusJSON.render(sections) : StatusTable.render(sections, time: time(nil)), terminator: "")
+            let audit = AuditFigures(sections).map { [$0.section] } ?? []
+            print(
+                json ? StatusJSON.render(sections + audit) : StatusTable.render(sections, time: time(nil)),
+                terminator: "")
             return sections.value("log", "state")
         }
         if state != .text(SyncState.attached.label) { throw ExitCode.isolated }

@@ -124,6 +124,18 @@ enum SyncdMetrics {
             ),
             ("workers_l1_bytes", "Bytes in the workers' own caches.", reported("l1-bytes")),
             ("workers_l1_entries", "Values in the workers' own caches.", reported("l1-entries")),
+            (
+                "workers_audit_sampled", "Hits that the workers compared with the database.",
+                reported("audit-sampled")
+            ),
+            (
+                "workers_audit_stale", "Of these, values that differed and nothing excused it.",
+                reported("audit-stale")
+            ),
+            (
+                "workers_audit_excused", "Of these, values that differed and were invalidated in time.",
+                reported("audit-excused")
+            ),
         ]
         for (name, help, value) in values { text.add(name, .gauge, help: help, value) }
     }

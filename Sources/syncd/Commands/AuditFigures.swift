@@ -1,0 +1,41 @@
+import IPC
+
+/// What the auditors of all workers have found so far, added up (docs/cache.md, "The auditor").
+struct AuditFigures: Equatable {
+    var sampled: UInt64 = 0
+    var stale: UInt64 = 0
+    var excused: UInt64 = 0
+
+    /// `nil`: no worker reports any.
+    init?(_ sections: [StatusField]) {
+        guard case .list(let clients) = sections.first(where: { $0.name == "clients" })?.value else { return nil }
+        var isReported = false
+        for case .fields(let client) in clients {
+            // A client may report anything.
+            func number(_ name: String) -> UInt64 { UInt64(client.value("reported", name).plain) ?? 0 }
+            guard client.value("reported", "audit-sampled") != .null else { continue }
+            isReported = true
+            sampled &+= number("audit-sampled")
+            stale &+= number("audit-stale")
+            excused &+= number("audit-excused")
+        }
+        guard isReported else { return nil }
+    }
+
+    /// A section of its own, for JSON.
+    var section: StatusField {
+        StatusField(
+            "audit",
+            .fields([
+                StatusField("sampled", .number(sampled)), StatusField("stale", .number(stale)),
+                StatusField("excused", .number(excused)),
+            ]))
+    }
+
+    /// One line. None of *n* found means, with 95 % confidence, that less than 3 of *n* are so (the rule of three).
+    var text: String {
+        let judged = sampled - min(sampled, excused)
+        let bound = stale == 0 && judged > 0 ? " (< 3/\(judged))" : ""
+        return "stale \(stale) of \(judged) sampled\(bound)  excused \(excused)"
+    }
+}
