@@ -92,7 +92,12 @@ import Testing
     @Test func `a difference that no invalidation follows is stale`() async throws {
         try await Self.withHit(changedTo: "b") { harness, database, findings in
             await eventually("it is loaded again") { database.loads == 2 && harness.syncd.clock.sleeperCount == 1 }
-            harness.syncd.advance(milliseconds: 9900)
+            let start = harness.syncd.clock.now
+            while harness.syncd.clock.now < start + 9_900_000_000 {
+                // Not past a sleeper that is awake and looks at the clock.
+                await eventually("it waits") { harness.syncd.clock.sleeperCount == 1 }
+                harness.syncd.advance(milliseconds: 100)
+            }
             #expect(Self.figures(harness) == AuditStatistics(), "an invalidation may still come")
             await Self.wait(harness, for: AuditStatistics(sampled: 1, stale: 1))
             #expect(database.loads == 3)
@@ -154,6 +159,31 @@ import Testing
             #expect(database.loads == 3)
             _ = try await Self.read(harness, database)
             await Self.wait(harness, for: AuditStatistics(sampled: 2, stale: 2))
+        }
+    }
+
+    @Test func `after a slow load it rests`() async throws {
+        try await CacheHarness.connected {
+            $0.auditOneIn = 1
+        } _: { (harness: CacheHarness) async throws in
+            let first = harness.read()
+            await harness.loads.answer(1, "a")
+            _ = try await first.value
+            let hit = try await harness.read().value
+            await eventually("it is loaded again") { harness.loads.begun == 2 }
+            harness.syncd.advance(milliseconds: 200)
+            await harness.loads.answer(2, "a")
+            await Self.wait(harness, for: AuditStatistics(sampled: 1), milliseconds: 1)
+            await eventually("it rests") { harness.syncd.clock.sleeperCount == 1 }
+            harness.syncd.advance(milliseconds: 1780)
+            #expect(try await harness.read().value == hit)
+            #expect(harness.loads.begun == 2)
+            harness.syncd.advance(milliseconds: 40)
+            try await eventually("it audits again") {
+                try await harness.read().value == hit && harness.loads.begun == 3
+            }
+            await harness.loads.answer(3, "a")
+            await Self.wait(harness, for: AuditStatistics(sampled: 2), milliseconds: 1)
         }
     }
 

@@ -26,7 +26,8 @@ final class ServedValue: Sendable {
 /// invalidation has to follow within the bounds of docs/consistency.md. So the auditor waits: as soon as the one rule
 /// gives the served value up (a slot or the epoch moved, or the table is not believed), the difference is excused. If
 /// the rule still calls it fresh after all those bounds, it is loaded once more, because a write may have been taken
-/// back; if it differs still, it is stale. One audit runs at a time; samples that come meanwhile are dropped.
+/// back; if it differs still, it is stale. One audit runs at a time, and after it the auditor
+/// rests for nine times as long as the database took; samples that come meanwhile are dropped.
 final class Auditor: Sendable {
     typealias Loader = @Sendable () async throws -> ByteBuffer?
 
@@ -35,6 +36,8 @@ final class Auditor: Sendable {
     static let patienceNanoseconds: UInt64 = 10_000_000_000
     /// How often the rule is asked meanwhile.
     static let stepNanoseconds: UInt64 = 1_000_000_000
+    /// A rest is so many times as long as the load before it: a tenth of one connection is what audits may take.
+    static let restFactor: UInt64 = 9
 
     private enum Verdict { case same, excused, stale }
 
@@ -81,10 +84,23 @@ final class Auditor: Sendable {
         state.withLock { state in
             guard state.work == nil, !state.isOver else { return }
             state.work = Task(priority: .utility) { [self] in
-                let verdict = await verdict(on: served, load: load)
-                finish(verdict, on: key)
+                await audit(served, key, load)
+                self.state.withLock { $0.work = nil }
             }
         }
+    }
+
+    private func audit(_ served: ServedValue, _ key: ByteBuffer, _ load: Loader) async {
+        var loadNanoseconds: UInt64 = 0
+        let verdict = await verdict(on: served) {
+            let begin = clock.now()
+            defer { loadNanoseconds = min(clock.now() - begin, Self.patienceNanoseconds) }
+            return try await load()
+        }
+        count(verdict, on: key)
+        guard loadNanoseconds > 0 else { return }
+        // It only ends early if the worker does.
+        try? await clock.sleep(clock.now() + Self.restFactor * loadNanoseconds)
     }
 
     /// No more audits; the one under way ends without a verdict.
@@ -96,9 +112,8 @@ final class Auditor: Sendable {
         work?.cancel()
     }
 
-    private func finish(_ verdict: Verdict?, on key: ByteBuffer) {
+    private func count(_ verdict: Verdict?, on key: ByteBuffer) {
         state.withLock { state in
-            state.work = nil
             switch verdict {
             case .same: state.figures.sampled += 1
             case .excused:
@@ -114,7 +129,7 @@ final class Auditor: Sendable {
     }
 
     /// `nil`: the database did not answer, so nothing is known.
-    private func verdict(on served: ServedValue, load: Loader) async -> Verdict? {
+    private func verdict(on served: ServedValue, load: () async throws -> ByteBuffer?) async -> Verdict? {
         do {
             if try await load() == served.value { return .same }
             let deadline = clock.now() + Self.patienceNanoseconds
