@@ -206,6 +206,8 @@ import Testing
         // The namespace of SVG is a name.
         #expect(addresses.count == 1 && reply.text.contains("http://www.w3.org/2000/svg"))
         let host = try await stage.api().get("/ui/host").json
-        #expect(host.names == ["sync", "workers"])
+        #expect(host.names == ["audit", "sync", "workers"])
+        let again = try await stage.api().request("GET", "/ui", headers: [("If-None-Match", reply["etag"] ?? "")])
+        #expect(again.status == 304)
     }
 }

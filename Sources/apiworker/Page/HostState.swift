@@ -25,15 +25,25 @@ actor HostState {
     var body: ByteBuffer {
         get async {
             let status = cache.status
-            let workers = status.sync == .detached ? [] : await workers
+            var workers = status.sync == .detached ? [] : await workers
+            if workers.isEmpty {
+                workers = [
+                    HostWorker(
+                        pid: Int(worker.pid), hits: status.l1.hits, misses: status.l1.misses,
+                        sampled: status.audit?.sampled ?? 0, stale: status.audit?.stale ?? 0)
+                ]
+            }
             var writer = JSONWriter()
             writer.object { writer in
                 writer.field("sync", status.sync.rawValue)
                 writer.name("workers")
                 writer.array { writer in
-                    for worker in workers.isEmpty ? [HostWorker(pid: Int(worker.pid), status.l1)] : workers {
-                        worker.write(to: &writer)
-                    }
+                    for worker in workers { worker.write(to: &writer) }
+                }
+                writer.name("audit")
+                writer.object { writer in
+                    writer.field("sampled", workers.reduce(0) { $0 + $1.sampled })
+                    writer.field("stale", workers.reduce(0) { $0 + $1.stale })
                 }
             }
             return writer.buffer
@@ -70,14 +80,9 @@ struct HostWorker: Equatable {
     var pid: Int
     var hits: Int
     var misses: Int
-
-    init(pid: Int, hits: Int, misses: Int) {
-        self.pid = pid
-        self.hits = hits
-        self.misses = misses
-    }
-
-    init(pid: Int, _ l1: L1Statistics) { self.init(pid: pid, hits: l1.hits, misses: l1.misses) }
+    /// Hits that its auditor looked at, and those that were stale.
+    var sampled: Int
+    var stale: Int
 
     /// Those clients that report figures of HTTP, by process.
     static func list(_ status: [StatusField]) -> [HostWorker] {
@@ -88,7 +93,8 @@ struct HostWorker: Equatable {
                 reported.number("http-requests") != nil
             else { return nil }
             return HostWorker(
-                pid: pid, hits: reported.number("l1-hits") ?? 0, misses: reported.number("l1-misses") ?? 0)
+                pid: pid, hits: reported.number("l1-hits") ?? 0, misses: reported.number("l1-misses") ?? 0,
+                sampled: reported.number("audit-sampled") ?? 0, stale: reported.number("audit-stale") ?? 0)
         }.sorted { $0.pid < $1.pid }
     }
 

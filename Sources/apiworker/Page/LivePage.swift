@@ -5,6 +5,7 @@ import NIOCore
 /// The page at `/ui`: one file that is part of the program, and asks for nothing from elsewhere.
 enum LivePage {
     private static let body = ByteBuffer(bytes: PackageResources.ui_html)
+    private static let tag = EntityTag(of: body).description
 
     /// The page itself is allowed to do what it does, and nothing else: no other origin, no frame around it.
     private static let policy =
@@ -16,7 +17,7 @@ enum LivePage {
             status: .ok,
             headers: [
                 .contentType: "text/html; charset=utf-8", .contentLength: "\(body.readableBytes)",
-                .contentSecurityPolicy: policy, .cacheControl: "no-cache", .xContentTypeOptions: "nosniff",
+                .contentSecurityPolicy: policy, .cacheControl: "no-cache", .eTag: tag, .xContentTypeOptions: "nosniff",
             ],
             body: ResponseBody(byteBuffer: body))
     }
