@@ -1,7 +1,7 @@
 # Everything is a script in scripts/; this is the list of them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint format sanitize fuzz simulate smoke-test install uninstall deb clean
+.PHONY: help run test build lint format sanitize faults fuzz simulate smoke-test install uninstall deb clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ sanitize: ## unit tests under a sanitizer: make sanitize SAN=thread (or address)
 
 simulate: ## simulate whole worlds with faults for TIME seconds (60)
 	@swift run -c release simulate --time $(or $(TIME),60)
+
+faults: ## real processes and servers, and faults at random, for TIME seconds (60)
+	@scripts/install-dependencies
+	@swift build --build-tests
+	@FAULT_SECONDS=$(or $(TIME),60) swift test --skip-build --disable-xctest --filter FaultHistoryTests
 
 fuzz: ## fuzz the wire protocol for TIME seconds (60)
 	@scripts/fuzz

@@ -45,7 +45,8 @@ import Testing
         // A hit while the auditor rests is no sample.
         try await eventually("it is found", within: .seconds(30), details: { host.transcript }) {
             let reply = try await http.get(path)
-            return try await reply.status == 200 && Self.figures(host)?.stale == 1
+            let figures = try await Self.figures(host)
+            return reply.status == 200 && figures?.stale == 1
         }
         let log = host.workers[0].log
         #expect(log.contains("A cached value was not what the database holds") && log.contains("user:\(id)"))
