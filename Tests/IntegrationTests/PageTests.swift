@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The page at `/ui`, in a real browser, on real workers.
-@Suite struct PageTests {
+@Suite(.processes) struct PageTests {
     /// syncd, and workers on a port each, so that a page has one of its own.
     private struct Stage {
         let syncd: SyncdProcess
