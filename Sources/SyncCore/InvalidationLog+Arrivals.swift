@@ -164,11 +164,15 @@ extension InvalidationLog {
     /// Does everything that is due.
     mutating func wake(now: UInt64, effects: inout [LogEffect]) {
         guard mode == .redis else { return }
+        var isLate = false
         while let first = appendDeadlines.first, first.time <= now {
             appendDeadlines.removeFirst()
-            if appends[first.id] != nil {
-                isolate("Redis has not taken an invalidation within 250 ms", now: now, effects: &effects)
-            }
+            if appends[first.id] != nil { isLate = true }
+        }
+        if isLate {
+            isolate("Redis has not taken an invalidation within 250 ms", now: now, effects: &effects)
+            // Nothing more is asked of it until it answers: what is owed would only be sent again and again.
+            if phase == .proven { inspect(effects: &effects) }
         }
         if state == .attached, now > freshAsOf + TrustTiming.upstreamTrustNanoseconds {
             isolate("Redis has not answered a probe for 2 s", now: now, effects: &effects)

@@ -118,7 +118,10 @@ import Testing
         host.request(.invalidate(tags: [.text("t")], event: nil))
         host.advance(milliseconds: 250, beats: false)
         #expect(host.state == .isolated)
-        _ = host.take()
+        // It answers again, command by command.
+        for command in host.upstreamCommands() {
+            if case .inspect = command, let answer = host.server?.execute(command) { host.event(answer) }
+        }
         host.beat()
         let append = host.take().compactMap { effect -> UpstreamCommand? in
             if case .upstream(.append(let id, let append)) = effect { .append(id, append) } else { nil }
@@ -174,6 +177,24 @@ import Testing
         } else {
             #expect(server.replacements == before + 2, "too many to name: the log is replaced once more")
         }
+    }
+
+    /// Redis has the connection and answers nothing: syncd beats, so that nobody takes it for dead, and does not send
+    /// what is owed again and again.
+    @Test func whileRedisIsSilentBeatsGoOnAndWhatIsOwedWaits() throws {
+        let host = BrainHarness.attached(ModelServer())
+        host.client(1)
+        host.isLinked = false
+        host.request(.invalidate(tags: [.text("t")], event: nil))
+        host.advance(milliseconds: 300)
+        #expect(host.state == .isolated)
+        for _ in 0..<20 {
+            host.advance(milliseconds: 100)
+            #expect(host.now - host.table.beat <= 200_000_000)
+        }
+        #expect(host.journal.count == 1)
+        let appends = host.upstreamCommands().filter { if case .append = $0 { true } else { false } }
+        #expect(appends.count == 1, "the one that was not answered")
     }
 
     /// The log was replaced by somebody else before the marker was written, and nobody here has heard of it: caches

@@ -143,6 +143,24 @@ extension Driver {
         }
     }
 
+    /// The connections get lost between an append and its answer, and are there again before it is given up.
+    func lostAnswer() {
+        let host = anyHost
+        guard let cluster, cluster.primary.isAlive, let syncd = host.syncd, syncd.state == .attached,
+            let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped })
+        else { return }
+        invalidate(anyKey, on: writer)
+        loseAnswer(syncd, until: world.now + 100_000_000)
+    }
+
+    private func loseAnswer(_ syncd: SimulatedSyncd, until end: UInt64) {
+        world.after(200_000, nil, "answer lost") { [self] in
+            guard !isCalm, world.now < end, syncd.isAlive else { return }
+            guard syncd.upstream?.isAppending == true else { return loseAnswer(syncd, until: end) }
+            world.after(world.random.number(plan.redisDelay), nil, "answer lost") { syncd.upstream?.drop() }
+        }
+    }
+
     /// An entry that a host was not told of is gone before it asks for it.
     func trimmedGap() {
         let host = anyHost

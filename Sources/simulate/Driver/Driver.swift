@@ -228,6 +228,7 @@ final class Driver: @unchecked Sendable {
         case .rewrittenLog: rewrittenLog()
         case .missedMuch: missedMuch()
         case .trimmedGap: trimmedGap()
+        case .lostAnswer: lostAnswer()
         default: fault(action)
         }
     }

@@ -40,7 +40,8 @@ struct Plan {
 
     /// What the driver does.
     enum Action: String, CaseIterable {
-        case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch, trimmedGap
+        case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch,
+            trimmedGap, lostAnswer
         case killWorker, stopWorker, restartWorker
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
@@ -52,7 +53,7 @@ struct Plan {
         var group: Int {
             switch self {
             case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog,
-                .missedMuch, .trimmedGap:
+                .missedMuch, .trimmedGap, .lostAnswer:
                 0
             case .killWorker, .stopWorker, .restartWorker: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
@@ -77,6 +78,7 @@ struct Plan {
             case .scenario: 30
             case .wakeRace: 15
             case .missedMuch, .trimmedGap: 4
+            case .lostAnswer: 15
             case .lateCut: 8
             case .rewrittenLog: 30
             case .wipeDirectory: 1
@@ -143,7 +145,7 @@ struct Plan {
         weights[.read, default: 0] += 1
         if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
         if weights[.trim] == nil { weights[.trimmedGap] = nil }
-        if weights[.cut] == nil { weights[.missedMuch] = nil }
+        if weights[.cut] == nil { for lost: Action in [.missedMuch, .lostAnswer] { weights[lost] = nil } }
         if weights[.stopSyncd] == nil { for late: Action in [.lateRead, .wakeRace, .lateCut] { weights[late] = nil } }
     }
 }

@@ -188,6 +188,7 @@ final class UpstreamModel {
 
     /// Whether a page of entries is asked for and not here yet.
     var isReading: Bool { inFlight.values.contains { if case .read = $0 { true } else { false } } }
+    var isAppending: Bool { inFlight.values.contains { if case .append = $0 { true } else { false } } }
     func isMine(_ connection: ServerConnection) -> Bool {
         connection === commands?.connection || connection === subscription?.connection
     }
