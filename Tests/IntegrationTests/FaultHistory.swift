@@ -28,6 +28,8 @@ final class FaultHistory: Sendable {
         var stale: [String] = []
         var failures: [String] = []
         var slowest = Duration.zero
+        /// How often each worker, by its port, was harmed or came back.
+        var lives: [Int: Int] = [:]
         var isOver = false
     }
 
@@ -64,6 +66,11 @@ final class FaultHistory: Sendable {
             state.faultEnded[host ?? hosts] = .now
         }
     }
+
+    /// A worker is about to be killed, or is back.
+    func lifeChanged(ofWorkerAt port: Int) { state.withLock { $0.lives[port, default: 0] += 1 } }
+    /// Even while it lives. What fails between two equal answers that are even fails a living worker.
+    func life(ofWorkerAt port: Int) -> Int { state.withLock { $0.lives[port, default: 0] } }
 
     // MARK: Requests
 

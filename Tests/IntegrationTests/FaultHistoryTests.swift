@@ -68,7 +68,7 @@ import Testing
                     try await http.get("/").json["sync"].string == "attached"
                 }
             }
-            await eventually("nothing is owed", details: { host.syncd.transcript }) {
+            await eventually("nothing is owed", within: .seconds(20), details: { host.syncd.transcript }) {
                 host.syncd.directory.names(in: "journal").allSatisfy { $0.hasSuffix(".lock") }
             }
         }
@@ -131,7 +131,7 @@ import Testing
             await pause(0...300)
             version += 1
             guard let host = stage.hosts.randomElement(), let worker = host.workers.randomElement() else { return }
-            let process = worker.pid
+            let life = stage.history.life(ofWorkerAt: worker.portNumber)
             do {
                 let http = try HTTPConnection(port: worker.portNumber)
                 let reply = try await http.request(
@@ -145,7 +145,7 @@ import Testing
                 default: stage.history.failed("PUT: \(reply.status) \(reply.text)")
                 }
             } catch {
-                if worker.pid == process, kill(process, 0) == 0, !stage.history.isOver {
+                if hasLived(worker, since: life, stage) {
                     stage.history.failed("PUT to a living worker: \(error)")
                 }
                 stage.history.unknownOutcome()
@@ -154,17 +154,22 @@ import Testing
         }
     }
 
+    /// Whether a worker was there all the time: then nothing may fail.
+    private func hasLived(_ worker: WorkerProcess, since life: Int, _ stage: Stage) -> Bool {
+        life % 2 == 0 && stage.history.life(ofWorkerAt: worker.portNumber) == life
+    }
+
     /// Longer than a write can take that nobody waits for.
     private func settle(_ stage: Stage) async { await pause(3000...3500) }
 
     private func read(_ worker: WorkerProcess, _ host: FaultyHost, _ stage: Stage) async {
-        var connection: (http: HTTPConnection, process: pid_t)?
+        var connection: (http: HTTPConnection, life: Int)?
         while !stage.history.isOver {
             let key = Int.random(in: 0..<stage.users.count)
-            let process = worker.pid
+            let life = stage.history.life(ofWorkerAt: worker.portNumber)
             do {
-                if connection == nil || connection?.process != process {
-                    connection = (try HTTPConnection(port: worker.portNumber), process)
+                if connection == nil || connection?.life != life {
+                    connection = (try HTTPConnection(port: worker.portNumber), life)
                 }
                 guard let http = connection?.http else { continue }
                 let read = stage.history.readBegins(key, on: host.index)
@@ -177,13 +182,13 @@ import Testing
                         ? reply.json.array?.first { $0["_id"].string == stage.users[key] } : reply.json
                     stage.history.readEnded(
                         read, version: Int(user?["position"]["x"].number ?? 0), source: reply.cache ?? "-",
-                        worker: "worker \(process)")
+                        worker: "worker \(worker.pid)")
                 case 503: stage.history.wasUnavailable()
                 default: stage.history.failed("GET: \(reply.status) \(reply.text)")
                 }
             } catch {
                 connection = nil
-                if worker.pid == process, kill(process, 0) == 0, !stage.history.isOver {
+                if hasLived(worker, since: life, stage) {
                     stage.history.failed("GET from a living worker: \(error)")
                 }
                 await pause(10...50)
@@ -236,9 +241,11 @@ import Testing
             host.syncd.resume()
         case .killWorker:
             guard let worker = host.workers.randomElement() else { return }
+            stage.history.lifeChanged(ofWorkerAt: worker.portNumber)
             worker.kill()
             await pause(0...500)
             try await worker.restart()
+            stage.history.lifeChanged(ofWorkerAt: worker.portNumber)
         case .stopWorker:
             guard let worker = host.workers.randomElement() else { return }
             worker.pause()
