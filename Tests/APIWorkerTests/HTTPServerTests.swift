@@ -39,6 +39,13 @@ import Testing
                         } catch {
                             return error.response
                         }
+                    case "/parts":
+                        let body = ResponseBody { writer in
+                            for part in ["one", "two"] { try await writer.write(ByteBuffer(string: part)) }
+                            try await writer.finish(nil)
+                        }
+                        let response = Response(status: .ok, body: body)
+                        return request.method == .head ? Responder.head(of: response) : response
                     default: break
                     }
                     return JSONResponse.make(ByteBuffer(string: "\"\(request.uri.path)\""))
@@ -154,7 +161,61 @@ import Testing
         }
     }
 
+    // MARK: Bodies without a length
+
+    @Test func `a body without a length comes in chunks`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send("GET /parts HTTP/1.1\r\nHost: a\r\n\r\n" + Self.get)
+            let reply = try await http.reply()
+            #expect(reply["transfer-encoding"] == "chunked" && reply["content-length"] == nil)
+            #expect(try await http.bytes(upTo: "0\r\n\r\n") == "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+            #expect(try await http.reply().text == "\"/a\"")
+        }
+    }
+
+    @Test func `and for HEAD not at all, not even as an empty chunk`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send("HEAD /parts HTTP/1.1\r\nHost: a\r\n\r\n" + Self.get)
+            let head = try await http.reply(isHead: true)
+            #expect(head.status == 200 && head["content-length"] == nil)
+            #expect(try await http.reply().text == "\"/a\"")
+        }
+    }
+
+    @Test(arguments: ["close", "keep-alive"])
+    func `HTTP 1.0 knows no chunks`(connection: String) async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send("GET /parts HTTP/1.0\r\nConnection: \(connection)\r\n\r\n")
+            let reply = try await http.reply()
+            #expect(reply.status == 200 && reply["connection"] == "close" && reply["transfer-encoding"] == nil)
+            #expect(try await http.bytes(upTo: "two") == "onetwo")
+            #expect(try await http.closes())
+        }
+    }
+
     // MARK: Time
+
+    @Test func `what comes after the last request needs no deadline`() async throws {
+        var limits = HTTPLimits()
+        limits.arrival = .milliseconds(100)
+        try await Self.with(limits) { server in
+            let http = try server.connect()
+            try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            await server.slowRequest()
+            // Whether it is cut shows when the deadlines of two others are over.
+            try await http.send("GET /more HTTP/1.1\r\nHo")
+            for _ in 0..<2 {
+                let other = try server.connect()
+                try await other.send("G")
+                #expect(try await other.closes())
+            }
+            server.open()
+            #expect(try await http.reply().text == "\"/slow\"")
+        }
+    }
 
     @Test(arguments: [
         "G", "GET / HTTP/1.1\r\nHost: a\r\nX: ",

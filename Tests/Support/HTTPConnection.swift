@@ -117,6 +117,20 @@ package actor HTTPConnection {
         }
     }
 
+    /// What comes next, up to this text.
+    package func bytes(upTo end: String, within limit: Duration = .seconds(15)) async throws -> String {
+        let deadline = ContinuousClock.now + limit
+        while true {
+            if let range = input.readableBytesView.firstRange(of: Array(end.utf8)) {
+                return input.readString(length: range.upperBound - input.readerIndex) ?? ""
+            }
+            guard !hasEnded, ContinuousClock.now < deadline else {
+                throw TestFailure("no \(end) from \(socket.name) within \(limit): \(String(buffer: input))")
+            }
+            try await receive()
+        }
+    }
+
     /// Whether the other side closes the connection in time.
     package func closes(within limit: Duration = .seconds(15)) async throws -> Bool {
         let deadline = ContinuousClock.now + limit

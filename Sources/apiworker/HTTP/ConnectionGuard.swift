@@ -13,13 +13,19 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundIn = HTTPServerResponsePart
     typealias OutboundOut = HTTPServerResponsePart
 
+    /// What the form of a response depends on.
+    private struct PendingRequest {
+        var isHead: Bool
+        var knowsChunks: Bool
+    }
+
     private let limits: HTTPLimits
     private let worker: WorkerIdentity
     private let onRejection: @Sendable (_ statusCode: Int) -> Void
     private var deadlines: ArrivalDeadlines
     private var isTimerArmed = false
-    /// Requests whose response is not finished.
-    private var requestsInProgress = 0
+    /// Requests whose response is not finished, the oldest first.
+    private var pending = CircularBuffer<PendingRequest>(initialCapacity: 2)
     /// No further request is accepted.
     private var isLast = false
     /// The process is ending: the next response says that the connection closes.
@@ -52,7 +58,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Called for every read from the socket, before it is parsed.
     func bytesArrived() {
-        guard !isLingering else { return }
+        // After the last request nothing is expected: what comes is dropped, and needs no deadline.
+        guard !isLingering, !isLast else { return }
         deadlines.bytesArrived(now: .now())
         armTimer()
     }
@@ -64,9 +71,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             guard !isLast else { return }
             guard isAcceptable(head) else { return reject(.badRequest, context) }
             deadlines.headArrived(now: .now())
-            requestsInProgress += 1
+            pending.append(PendingRequest(isHead: head.method == .HEAD, knowsChunks: head.version != .http1_0))
             isLast = !head.isKeepAlive
-            if requestsInProgress == 1, isWaitingForContinue(head) {
+            if pending.count == 1, isWaitingForContinue(head) {
                 let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
                 context.writeAndFlush(wrapOutboundOut(.head(goOn)), promise: nil)
             }
@@ -120,7 +127,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         switch event {
         case is ChannelShouldQuiesceEvent:
             isQuiescing = true
-            if requestsInProgress == 0, rejection == nil, !isLast { closeUnlessAsked(context) }
+            if pending.isEmpty, rejection == nil, !isLast { closeUnlessAsked(context) }
         case ChannelEvent.inputClosed:
             failIncompleteRequest(context)
             if isLingering { context.close(promise: nil) } else { context.fireUserInboundEventTriggered(event) }
@@ -133,17 +140,24 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch unwrapOutboundIn(data) {
         case .head(var head) where head.status.code >= 200:
+            // Where there are no chunks, a body whose length nobody knows ends with the connection.
+            if pending.first?.knowsChunks == false, !head.headers.contains(name: "content-length") {
+                head.version = .http1_0
+                head.headers.replaceOrAdd(name: "connection", value: "close")
+            }
             if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
                 isLast = true
-            } else if isLast || isQuiescing, requestsInProgress == 1 {
+            } else if isLast || isQuiescing, pending.count == 1 {
                 isLast = true
                 head.headers.replaceOrAdd(name: "connection", value: "close")
             }
             context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .end:
-            context.write(data, promise: promise)
-            requestsInProgress -= 1
-            guard requestsInProgress == 0 else { return }
+            guard let request = pending.popFirst() else { return context.write(data, promise: promise) }
+            // The response to HEAD ends with its head. The codec, which doesn't know, would write an empty last chunk.
+            let end = request.isHead ? wrapOutboundOut(.body(.byteBuffer(ByteBuffer()))) : data
+            context.write(end, promise: promise)
+            guard pending.isEmpty else { return }
             if rejection != nil {
                 writeRejection(context)
             } else if isLast {
@@ -166,7 +180,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         isLast = true
         rejection = status
         deadlines.requestCompleted()
-        if requestsInProgress == 0 { writeRejection(context) }
+        if pending.isEmpty { writeRejection(context) }
     }
 
     private func writeRejection(_ context: ChannelHandlerContext) {
@@ -193,7 +207,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         let this = NIOLoopBound(self, eventLoop: context.eventLoop)
         context.eventLoop.scheduleTask(in: limits.lastRequest) {
             let connection = this.value
-            guard connection.requestsInProgress == 0, connection.deadlines.phase == .idle, !connection.isLast else {
+            guard connection.pending.isEmpty, connection.deadlines.phase == .idle, !connection.isLast else {
                 return
             }
             connection.context?.close(promise: nil)

@@ -31,7 +31,7 @@ struct Responder: Sendable {
         requests.add(
             request.method, route?.pattern ?? .other, status: response.status,
             source: response.headers[.xCache], duration: ContinuousClock.now - start)
-        return request.method == .head ? response.createHeadResponse() : response
+        return request.method == .head ? Self.head(of: response) : response
     }
 
     private func answer(_ request: Request, _ route: Route?) async -> Response {
@@ -51,6 +51,13 @@ struct Responder: Sendable {
             logger.error("A request failed", metadata: ["error": "\(error)"])
             return APIError.unexpected.response
         }
+    }
+
+    /// The same head without a body. Hummingbird would give one of unknown length the length 0.
+    static func head(of response: Response) -> Response {
+        var head = response.createHeadResponse()
+        head.headers[.contentLength] = response.headers[.contentLength]
+        return head
     }
 
     /// Whether the client has this body already. Only a GET or HEAD that was answered 200 has an `ETag`.
