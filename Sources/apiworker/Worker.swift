@@ -41,6 +41,7 @@ struct Worker {
                 }),
             eventLoop: eventLoop, logger: logger)
         let (requests, connections) = (RequestMetrics(), OpenConnections(limit: limits.connections))
+        let streams = EventStreams()
         let state = WorkerState(worker: worker, cache: cache, operations: operations)
         let responder = Responder(
             routes: Routes(
@@ -48,22 +49,25 @@ struct Worker {
                 state: state,
                 host: HostState(
                     worker: worker, cache: cache, socketPath: configuration.socketPath, eventLoop: eventLoop),
-                metrics: WorkerMetrics(state: state, requests: requests, connections: connections),
-                bodyBytes: limits.bodyBytes),
+                metrics: WorkerMetrics(
+                    state: state, requests: requests, connections: connections, streams: streams),
+                streams: streams, bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(
             address: configuration.address, limits: limits, connections: connections, worker: worker,
-            eventLoop: eventLoop, logger: logger, respond: { request, _ in await responder.respond(to: request) },
+            eventLoop: eventLoop, logger: logger, respond: { await responder.respond(to: $0, on: $1) },
             onRejection: { requests.addRejection(statusCode: $0) },
             onListening: {
                 logger.notice("Worker \(worker.text) started on port \($0)")
                 manager.notify(.ready, isWaiting: true)
             })
-        // They are stopped in the opposite order: first no more requests, last the connection to syncd.
+        // They are stopped in the opposite order: first streams end, then no more requests, last the connection to
+        // syncd.
         services = [
-            CacheConnection(cache: cache), EventLog(cache: cache, worker: worker, logger: logger),
+            CacheConnection(cache: cache), EventFeed(cache: cache, streams: streams, worker: worker, logger: logger),
             FigureReports(cache: cache, requests: requests), ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
+            EventStreamKeeper(cache: cache, streams: streams),
         ]
     }
 

@@ -17,7 +17,8 @@ import Testing
         (.duplicate, 409, "Another user has these values already."), (.bodyTooLarge, 413, "Request body too large"),
         (.notJSON, 415, "Content-Type must be application/json"),
         (.answerTooLarge, 500, "Too many users for one answer. Please use the paginated list."),
-        (.databaseUnavailable, 503, "Database unavailable"), (.unexpected, 500, "Internal server error"),
+        (.databaseUnavailable, 503, "Database unavailable"), (.tooManyStreams, 503, "Too many event streams"),
+        (.unexpected, 500, "Internal server error"),
     ]
 
     private static func body(_ response: Response) async throws -> String {
@@ -40,6 +41,7 @@ import Testing
     @Test func `headers that belong to it`() {
         #expect(APIError.methodNotAllowed(.users).response.headers[.allow] == "GET, POST, HEAD, OPTIONS")
         #expect(APIError.databaseUnavailable.response.headers[.retryAfter] == "1")
+        #expect(APIError.tooManyStreams.response.headers[.retryAfter] == "1")
         #expect(APIError.bodyTooLarge.response.headers[.connection] == "close")
         #expect(APIError.malformedRequest.response.headers[.connection] == "close")
         #expect(APIError.userNotFound.response.headers[.connection] == nil)

@@ -11,7 +11,7 @@ import Testing
         arguments: [
             ("/", .health), ("/metrics", .metrics), ("/api/status", .status), ("/api/status/", .status),
             ("/api/users", .users),
-            ("/api/users/", .users), ("/api/graph", .graph), ("/api/users/x", .user(id: "x")),
+            ("/api/users/", .users), ("/api/graph", .graph), ("/api/events", .events), ("/api/users/x", .user(id: "x")),
             ("/api/users/paginated/list", .paginatedUsers), ("/api/users/stats/overview", .statistics),
             ("/api/users/stats", .user(id: "stats")), ("/api/users/x/link", .link(id: "x")),
             ("/api/users/x/unlink/", .unlink(id: "x")), ("/api/users/%78", .user(id: "%78")),
@@ -32,7 +32,7 @@ import Testing
     @Test(
         arguments: [
             (.health, "GET, HEAD, OPTIONS"), (.status, "GET, HEAD, OPTIONS"), (.metrics, "GET, HEAD, OPTIONS"),
-            (.graph, "GET, HEAD, OPTIONS"),
+            (.graph, "GET, HEAD, OPTIONS"), (.events, "GET, HEAD, OPTIONS"),
             (.paginatedUsers, "GET, HEAD, OPTIONS"), (.statistics, "GET, HEAD, OPTIONS"),
             (.users, "GET, POST, HEAD, OPTIONS"), (.user(id: "x"), "GET, PUT, DELETE, HEAD, OPTIONS"),
             (.link(id: "x"), "POST, OPTIONS"), (.unlink(id: "x"), "DELETE, OPTIONS"),

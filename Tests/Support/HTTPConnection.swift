@@ -131,6 +131,12 @@ package actor HTTPConnection {
         }
     }
 
+    /// What has arrived and was not taken.
+    package var unread: String { String(buffer: input) }
+
+    /// Ends what this side has to say.
+    package func shutdownWriting() { socket.shutdownWriting() }
+
     /// Whether the other side closes the connection in time.
     package func closes(within limit: Duration = .seconds(15)) async throws -> Bool {
         let deadline = ContinuousClock.now + limit

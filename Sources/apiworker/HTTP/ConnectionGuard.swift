@@ -34,6 +34,10 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var rejection: HTTPResponseStatus?
     /// The last response is written; what still arrives is dropped.
     private var isLingering = false
+    /// A response goes on as long as the client is there.
+    private var isStreaming = false
+    /// The client has said all that it has to say.
+    private var isInputClosed = false
     private var context: ChannelHandlerContext?
 
     /// - Parameter onRejection: called with the status of what is rejected.
@@ -130,7 +134,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             if pending.isEmpty, rejection == nil, !isLast { closeUnlessAsked(context) }
         case ChannelEvent.inputClosed:
             failIncompleteRequest(context)
-            if isLingering { context.close(promise: nil) } else { context.fireUserInboundEventTriggered(event) }
+            isInputClosed = true
+            if isLingering || isStreaming {
+                context.close(promise: nil)
+            } else {
+                context.fireUserInboundEventTriggered(event)
+            }
         default: context.fireUserInboundEventTriggered(event)
         }
     }
@@ -168,6 +177,13 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             }
         case .head, .body: context.write(data, promise: promise)
         }
+    }
+
+    func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
+        guard event is StreamBegan else { return context.triggerUserOutboundEvent(event, promise: promise) }
+        isStreaming = true
+        promise?.succeed()
+        if isInputClosed { context.close(promise: nil) }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -242,6 +258,10 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 }
+
+/// The response that begins now ends with the connection. Of a client that has closed its side nobody could tell that
+/// it has left: it counts as gone.
+struct StreamBegan: Sendable {}
 
 /// Tells the guard of every read, since the decoder says nothing before a head is complete.
 final class ByteSensor: ChannelInboundHandler, RemovableChannelHandler {

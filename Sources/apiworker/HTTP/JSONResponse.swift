@@ -5,6 +5,8 @@ import NIOCore
 extension HTTPField.Name {
     /// Where a body came from.
     static let xCache = mustBeValid("X-Cache")
+    /// Asks a proxy (nginx) to pass on what comes as it comes.
+    static let xAccelBuffering = mustBeValid("X-Accel-Buffering")
     /// The process that answered.
     static let xWorker = mustBeValid("X-Worker")
 

@@ -8,6 +8,7 @@ struct WorkerMetrics: Sendable {
     let state: WorkerState
     let requests: RequestMetrics
     let connections: OpenConnections
+    let streams: EventStreams
 
     var text: ByteBuffer {
         let (status, mongo) = (state.cache.status, state.operations.connections)
@@ -16,6 +17,10 @@ struct WorkerMetrics: Sendable {
         text.add("uptime_seconds", .gauge, help: "Time since the start.", state.uptime / .seconds(1))
         requests.write(to: &text)
         text.add("http_connections", .gauge, help: "Open connections of clients.", Double(connections.count))
+        text.add("event_streams", .gauge, help: "Pages that listen to events.", Double(streams.count))
+        text.add(
+            "event_streams_cut_total", .counter, help: "Pages that were cut off because they did not read.",
+            Double(streams.cutCount))
         text.add("l1_hits_total", .counter, help: "Reads that the worker's own cache answered.", Double(status.l1.hits))
         text.add("l1_misses_total", .counter, help: "Reads that it did not.", Double(status.l1.misses))
         text.add("l1_entries", .gauge, help: "Values in the worker's own cache.", Double(status.l1.entries))

@@ -21,6 +21,8 @@ enum APIError: Error, Sendable, Equatable {
     /// More than one answer may hold.
     case answerTooLarge
     case databaseUnavailable
+    /// Or the worker ends.
+    case tooManyStreams
     case unexpected
 
     /// How many seconds after a 503 it is worth while to try again.
@@ -50,12 +52,15 @@ enum APIError: Error, Sendable, Equatable {
         case .answerTooLarge:
             JSONResponse.message(
                 "Too many users for one answer. Please use the paginated list.", status: .internalServerError)
-        case .databaseUnavailable:
-            Self.with(
-                .retryAfter, String(Self.retryAfterSeconds),
-                JSONResponse.message("Database unavailable", status: .serviceUnavailable))
+        case .databaseUnavailable: Self.unavailable("Database unavailable")
+        case .tooManyStreams: Self.unavailable("Too many event streams")
         case .unexpected: JSONResponse.message("Internal server error", status: .internalServerError)
         }
+    }
+
+    private static func unavailable(_ message: StaticString) -> Response {
+        with(
+            .retryAfter, String(retryAfterSeconds), JSONResponse.message(message, status: .serviceUnavailable))
     }
 
     private static func validationResponse(_ problems: [FieldProblem]) -> Response {

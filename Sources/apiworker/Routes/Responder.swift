@@ -20,10 +20,10 @@ struct Responder: Sendable {
         self.logger = logger
     }
 
-    func respond(to request: Request) async -> Response {
+    func respond(to request: Request, on channel: any Channel) async -> Response {
         let start = ContinuousClock.now
         let route = Route(path: request.uri.path)
-        var response = await answer(request, route)
+        var response = await answer(request, route, channel)
         if isKnown(response, to: request) { response = notModified(response) }
         response.headers[.date] = date.now
         response.headers[.xWorker] = worker.text
@@ -34,12 +34,12 @@ struct Responder: Sendable {
         return request.method == .head ? Self.head(of: response) : response
     }
 
-    private func answer(_ request: Request, _ route: Route?) async -> Response {
+    private func answer(_ request: Request, _ route: Route?, _ channel: any Channel) async -> Response {
         guard let route else { return APIError.routeNotFound.response }
         if request.method == .options { return options(route, request) }
         guard route.allows(request.method) else { return APIError.methodNotAllowed(route).response }
         do {
-            return try await routes.answer(route, request)
+            return try await routes.answer(route, request, on: channel)
         } catch let error as APIError {
             return error.response
         } catch let failure as StorageFailure {

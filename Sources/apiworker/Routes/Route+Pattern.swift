@@ -12,6 +12,7 @@ enum RoutePattern: String, CaseIterable, Sendable {
     case graph = "/api/graph"
     case page = "/ui"
     case host = "/ui/host"
+    case events = "/api/events"
     /// No path of this API, or no HTTP.
     case other = "other"
 }
@@ -31,6 +32,7 @@ extension Route {
         case .graph: .graph
         case .page: .page
         case .host: .host
+        case .events: .events
         }
     }
 }

@@ -14,6 +14,7 @@ enum Route: Sendable, Equatable {
     case graph
     case page
     case host
+    case events
 
     /// Segments are compared as they are: no path of this API needs percent encoding. One slash at the end is
     /// allowed, as the service that this one replaces allowed it.
@@ -29,6 +30,7 @@ enum Route: Sendable, Equatable {
         case 2 where segments == ["api", "status"]: self = .status
         case 2 where segments == ["api", "users"]: self = .users
         case 2 where segments == ["api", "graph"]: self = .graph
+        case 2 where segments == ["api", "events"]: self = .events
         case 3 where segments[..<2] == ["api", "users"]: self = .user(id: String(segments[2]))
         case 4 where segments == ["api", "users", "paginated", "list"]: self = .paginatedUsers
         case 4 where segments == ["api", "users", "stats", "overview"]: self = .statistics
@@ -43,7 +45,7 @@ enum Route: Sendable, Equatable {
     /// What can be done there; wherever GET is, HEAD and OPTIONS are, too.
     private var methods: [HTTPRequest.Method] {
         switch self {
-        case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host: [.get]
+        case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host, .events: [.get]
         case .users: [.get, .post]
         case .user: [.get, .put, .delete]
         case .link: [.post]

@@ -11,6 +11,7 @@ struct Routes: Sendable {
     let state: WorkerState
     let host: HostState
     let metrics: WorkerMetrics
+    let streams: EventStreams
     /// Longest body of a request.
     let bodyBytes: Int
 
@@ -18,8 +19,10 @@ struct Routes: Sendable {
     private static let defaultListLimit = 50
     private static let defaultGraphLimit = 100
 
-    /// - Parameter request: its method is one that the route allows.
-    func answer(_ route: Route, _ request: Request) async throws -> Response {
+    /// - Parameters:
+    ///   - request: its method is one that the route allows.
+    ///   - channel: the connection that carries it.
+    func answer(_ route: Route, _ request: Request, on channel: any Channel) async throws -> Response {
         switch (route, request.method) {
         case (.health, _): JSONResponse.entity(state.health)
         case (.status, _): JSONResponse.entity(state.status)
@@ -31,6 +34,8 @@ struct Routes: Sendable {
         case (.paginatedUsers, _): try await list(request)
         case (.statistics, _): cached(try await users.statistics())
         case (.graph, _): try await graph(request)
+        case (.events, .head): EventStreams.head
+        case (.events, _): try events(channel)
         case (.user(let id), .put): try await update(id, request)
         case (.user(let id), .delete): try await delete(id)
         case (.user(let id), _): try await user(id)
@@ -46,6 +51,13 @@ struct Routes: Sendable {
         Response(
             status: .ok, headers: [.contentType: PrometheusText.contentType, .connection: "close"],
             body: ResponseBody(byteBuffer: metrics.text))
+    }
+
+    private func events(_ channel: any Channel) throws(APIError) -> Response {
+        // What is told first shall be true now.
+        streams.publish(state.cache.status.news)
+        guard let response = streams.response(on: channel) else { throw .tooManyStreams }
+        return response
     }
 
     private func list(_ request: Request) async throws -> Response {

@@ -1,5 +1,4 @@
 import IPC
-import Logging
 import ProcessSupport
 import ServiceLifecycle
 
@@ -9,29 +8,6 @@ struct CacheConnection: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown { try? await cache.run() }
-    }
-}
-
-/// Logs every event that some worker, here or elsewhere, has published.
-struct EventLog: Service {
-    let cache: SyncedCache
-    let worker: WorkerIdentity
-    let logger: Logger
-
-    func run() async {
-        await cancelWhenGracefulShutdown {
-            for await notification in cache.notifications {
-                switch notification {
-                case .event(let event):
-                    let channel = String(decoding: event.channel.readableBytesView, as: UTF8.self)
-                    let payload = String(decoding: event.payload.readableBytesView, as: UTF8.self)
-                    logger.info("Worker \(worker.text) received event on \(channel): \(payload)")
-                case .connected: logger.info("Connected to syncd")
-                case .disconnected: logger.info("Connection to syncd lost")
-                case .invalidation: break
-                }
-            }
-        }
     }
 }
 

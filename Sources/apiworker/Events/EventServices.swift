@@ -1,0 +1,60 @@
+import IPC
+import Logging
+import ServiceLifecycle
+
+/// Takes what syncd makes known: logs every event that some worker, here or elsewhere, has published, and passes it on
+/// to the pages that listen.
+struct EventFeed: Service {
+    let cache: SyncedCache
+    let streams: EventStreams
+    let worker: WorkerIdentity
+    let logger: Logger
+
+    func run() async {
+        await cancelWhenGracefulShutdown {
+            for await notification in cache.notifications {
+                switch notification {
+                case .event(let event):
+                    let channel = String(decoding: event.channel.readableBytesView, as: UTF8.self)
+                    let payload = String(decoding: event.payload.readableBytesView, as: UTF8.self)
+                    logger.info("Worker \(worker.text) received event on \(channel): \(payload)")
+                    streams.publish(event)
+                case .invalidation(let position, let tags):
+                    streams.publishInvalidation(position: position, tags: tags)
+                case .connected:
+                    logger.info("Connected to syncd")
+                    streams.publish(cache.status.news)
+                case .disconnected:
+                    logger.info("Connection to syncd lost")
+                    // It may be back already. What came between was missed all the same.
+                    streams.publish(SyncNews(mode: .detached, epoch: cache.status.epoch))
+                }
+            }
+        }
+    }
+}
+
+/// Looks after the streams: comments, the state of the cache, and their end. It has to be asked to end before the
+/// server is, which waits for the streams.
+struct EventStreamKeeper: Service {
+    let cache: SyncedCache
+    let streams: EventStreams
+
+    /// How often the state is looked at: what made it change tells nobody.
+    private static let interval = Duration.seconds(1)
+
+    func run() async {
+        streams.publish(cache.status.news)
+        await cancelWhenGracefulShutdown {
+            await withDiscardingTaskGroup { group in
+                group.addTask { await every(Self.interval) { streams.publish(cache.status.news) } }
+                group.addTask { await every(streams.limits.commentInterval) { streams.publishComment() } }
+            }
+        }
+        streams.end()
+    }
+
+    private func every(_ interval: Duration, _ body: () -> Void) async {
+        while (try? await Task.sleep(for: interval)) != nil { body() }
+    }
+}

@@ -1,0 +1,160 @@
+import Hummingbird
+import IPC
+import NIOCore
+import Synchronization
+
+/// The pages that listen to `GET /api/events` (docs/http-api.md, "Events for pages").
+///
+/// Each message is made once and shared by all of them. Publishing never waits: a client that does not read fills its
+/// own queue, and is cut off when that is full. So no client delays another, and memory is bounded.
+final class EventStreams: Sendable {
+    struct Limits: Sendable {
+        /// Streams at once.
+        var streams = 512
+        /// Bytes that may wait for one client, besides what NIO (64 KiB) and the kernel hold for its connection.
+        var queuedBytes = 256 << 10
+        /// Bytes that the kernel may hold; it takes twice as much. By itself it would go up to some megabytes.
+        var socketBytes = 64 << 10
+        /// How often there is a comment.
+        var commentInterval = Duration.seconds(15)
+    }
+
+    private struct State {
+        var streams: [ObjectIdentifier: (stream: EventStream, channel: any Channel)] = [:]
+        var isEnded = false
+        var sync: SyncNews?
+        var cutCount = 0
+    }
+
+    let limits: Limits
+    private let state = Mutex(State())
+
+    init(limits: Limits = Limits()) { self.limits = limits }
+
+    /// Streams at this moment.
+    var count: Int { state.withLock { $0.streams.count } }
+    /// Streams that were cut off because their clients did not read.
+    var cutCount: Int { state.withLock { $0.cutCount } }
+
+    // MARK: Clients
+
+    /// The head of the response. A proxy must neither keep nor collect what comes.
+    private static let headers: HTTPFields = {
+        var headers: HTTPFields = [
+            .contentType: ServerSentEvents.mediaType, .cacheControl: "no-store", .connection: "close",
+        ]
+        headers[.xAccelBuffering] = "no"
+        return headers
+    }()
+
+    /// The head alone, for HEAD.
+    static var head: Response { Response(status: .ok, headers: headers, body: ResponseBody { _ in }) }
+
+    /// A response that goes on until ``end()``, or until the client leaves. `nil`: there are too many, or it ends.
+    func response(on channel: any Channel) -> Response? {
+        guard let stream = open(on: channel) else { return nil }
+        return Response(
+            status: .ok, headers: Self.headers,
+            body: ResponseBody { writer in
+                while let messages = await stream.next() { try await writer.write(contentsOf: messages) }
+                try await writer.finish(nil)
+            })
+    }
+
+    private func open(on channel: any Channel) -> EventStream? {
+        let stream = EventStream(limit: limits.queuedBytes)
+        let isTaken = state.withLock { state in
+            guard !state.isEnded, state.streams.count < limits.streams else { return false }
+            state.streams[ObjectIdentifier(channel)] = (stream, channel)
+            // Under the lock: whatever is published later comes later.
+            if let sync = state.sync { _ = stream.offer(sync.message) }
+            return true
+        }
+        guard isTaken else { return nil }
+        channel.closeFuture.whenComplete { [self] _ in
+            state.withLock { _ = $0.streams.removeValue(forKey: ObjectIdentifier(channel)) }
+            stream.end()
+        }
+        // It may be closed already.
+        _ = channel.setOption(.socketOption(.so_sndbuf), value: .init(limits.socketBytes))
+        channel.triggerUserOutboundEvent(StreamBegan(), promise: nil)
+        return stream
+    }
+
+    // MARK: Messages
+
+    func publish(_ event: Event) {
+        guard count > 0 else { return }
+        publish(ServerSentEvents.event(event.channel, data: event.payload))
+    }
+
+    /// An applied entry of the invalidation log.
+    func publishInvalidation(position: UInt64, tags: [ByteBuffer]) {
+        guard count > 0 else { return }
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.field("position", Int(clamping: position))
+            writer.name("tags")
+            writer.value(tags.map { String(decoding: $0.readableBytesView, as: UTF8.self) })
+        }
+        publish(ServerSentEvents.event(ByteBuffer(string: "invalidate"), data: writer.buffer))
+    }
+
+    /// How the worker's cache is: told to whoever comes, and to all when it changes.
+    func publish(_ sync: SyncNews) {
+        publish { state in
+            guard state.sync != sync else { return nil }
+            state.sync = sync
+            return sync.message
+        }
+    }
+
+    func publishComment() { publish(ServerSentEvents.comment) }
+
+    /// Ends all streams in good order, and takes no more.
+    func end() {
+        let streams = state.withLock { state in
+            state.isEnded = true
+            return state.streams.values.map(\.stream)
+        }
+        for stream in streams { stream.end() }
+    }
+
+    private func publish(_ message: ByteBuffer) { publish { _ in message } }
+
+    /// Under the lock: all clients get all messages in one order.
+    private func publish(_ make: (inout State) -> ByteBuffer?) {
+        let cut = state.withLock { state -> [any Channel] in
+            guard let message = make(&state) else { return [] }
+            let cut = state.streams.filter { !$0.value.stream.offer(message) }
+            for (id, client) in cut {
+                state.streams.removeValue(forKey: id)
+                client.stream.end()
+            }
+            state.cutCount += cut.count
+            return cut.values.map(\.channel)
+        }
+        for channel in cut { channel.close(promise: nil) }
+    }
+}
+
+/// What a page has to know about the worker's cache: with each news it may have missed something.
+struct SyncNews: Sendable, Hashable {
+    var mode: SyncMode
+    var epoch: UInt64
+
+    /// `event: sync`.
+    fileprivate var message: ByteBuffer {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.field("sync", mode.rawValue)
+            writer.field("epoch", Int(clamping: epoch))
+        }
+        return ServerSentEvents.event(ByteBuffer(string: "sync"), data: writer.buffer)
+    }
+}
+
+extension CacheStatus {
+    /// What pages are told of it.
+    var news: SyncNews { SyncNews(mode: sync, epoch: epoch) }
+}

@@ -1,0 +1,34 @@
+import NIOCore
+
+/// The format of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+enum ServerSentEvents {
+    static let mediaType = "text/event-stream"
+
+    /// What a page doesn't see. It keeps the connection from looking dead to whatever lies between.
+    static let comment = ByteBuffer(string: ":\n\n")
+
+    /// An event with its data. A page joins several lines of data with line feeds, so every kind of line break in them
+    /// arrives as one. A name has no lines: what would end it becomes a space.
+    static func event(_ name: ByteBuffer, data: ByteBuffer) -> ByteBuffer {
+        var text = ByteBuffer()
+        text.reserveCapacity(name.readableBytes + data.readableBytes + 32)
+        text.writeStaticString("event: ")
+        text.writeBytes(name.readableBytesView.lazy.map { isBreak($0) ? UInt8(ascii: " ") : $0 })
+        var rest = data.readableBytesView
+        while true {
+            text.writeStaticString("\ndata: ")
+            guard let end = rest.firstIndex(where: isBreak) else { break }
+            text.writeBytes(rest[..<end])
+            let isPair = rest[end] == carriageReturn && rest[end...].dropFirst().first == lineFeed
+            rest = rest[end...].dropFirst(isPair ? 2 : 1)
+        }
+        text.writeBytes(rest)
+        text.writeStaticString("\n\n")
+        return text
+    }
+
+    private static let lineFeed = UInt8(ascii: "\n")
+    private static let carriageReturn = UInt8(ascii: "\r")
+
+    private static func isBreak(_ byte: UInt8) -> Bool { byte == lineFeed || byte == carriageReturn }
+}
