@@ -65,7 +65,8 @@ struct Worker {
         // syncd.
         services = [
             CacheConnection(cache: cache), EventFeed(cache: cache, streams: streams, worker: worker, logger: logger),
-            FigureReports(cache: cache, requests: requests), ServiceStatus(cache: cache, manager: manager),
+            FigureReports(cache: cache, requests: requests, connections: connections, streams: streams),
+            ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
             EventStreamKeeper(cache: cache, streams: streams),
         ]

@@ -15,6 +15,8 @@ struct CacheConnection: Service {
 struct FigureReports: Service {
     let cache: SyncedCache
     let requests: RequestMetrics
+    let connections: OpenConnections
+    let streams: EventStreams
 
     /// As often as the cache sends them.
     private static let interval = Duration.seconds(1)
@@ -31,6 +33,8 @@ struct FigureReports: Service {
                     core + [
                         ReportField("http-requests", count),
                         ReportField("http-requests-per-s", Int(perSecond.rounded())),
+                        ReportField("http-connections", connections.count),
+                        ReportField("event-streams", streams.count),
                     ])
                 try? await Task.sleep(for: Self.interval)
             }
