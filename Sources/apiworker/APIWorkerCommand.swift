@@ -29,6 +29,10 @@ struct APIWorkerCommand: AsyncParsableCommand {
     var l1Bytes: String?
     @Option(name: .customLong("worker-audit-one-in"), help: "Share of hits to audit; 0: none (WORKER_AUDIT_ONE_IN).")
     var auditOneIn: String?
+    @Option(
+        name: .customLong("worker-grace-seconds"),
+        help: "How long values are served without MongoDB (WORKER_GRACE_SECONDS).")
+    var graceSeconds: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
     @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
@@ -38,7 +42,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
             (WorkerConfiguration.portKey, port), (WorkerConfiguration.hostKey, host),
             (WorkerConfiguration.databaseKey, databaseURL), (WorkerConfiguration.originsKey, origins),
             (.syncdSocket, socket), (WorkerConfiguration.l1Key, l1Bytes),
-            (WorkerConfiguration.auditKey, auditOneIn), (.logLevel, logLevel), (.logFormat, logFormat),
+            (WorkerConfiguration.auditKey, auditOneIn), (WorkerConfiguration.graceKey, graceSeconds),
+            (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }

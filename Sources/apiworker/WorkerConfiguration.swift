@@ -11,6 +11,8 @@ struct WorkerConfiguration: Sendable {
     var l1Bytes: Int
     /// One in so many hits is compared with the database; 0: none.
     var auditOneIn: Int
+    /// For how long past its time to live a value may be served while MongoDB fails.
+    var graceSeconds: Int
 
     static let portKey = ConfigurationKey("PORT", default: "3001", help: "Port of the HTTP API; workers share it.")
     static let hostKey = ConfigurationKey("HOST", default: "0.0.0.0", help: "Address of the HTTP API.")
@@ -26,8 +28,14 @@ struct WorkerConfiguration: Sendable {
         "WORKER_AUDIT_ONE_IN", default: "1000",
         help: "One in so many cache hits is compared with the database in the background; 0: none.")
 
+    static let graceKey = ConfigurationKey(
+        "WORKER_GRACE_SECONDS", default: "0",
+        help: "For so long past its time to live a cached value is served while MongoDB fails or is slow.")
+
     /// Everything that can be set.
-    static let keys = [portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, auditKey, .logLevel, .logFormat]
+    static let keys = [
+        portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, auditKey, graceKey, .logLevel, .logFormat,
+    ]
 
     /// What an address of a Unix socket may have.
     private static let maximumSocketPath = 103
@@ -47,7 +55,8 @@ struct WorkerConfiguration: Sendable {
             origins: try origins(try settings.string(originsKey) ?? ""),
             socketPath: try socketPath(settings),
             l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)),
-            auditOneIn: try settings.integer(auditKey, in: 0...1_000_000_000))
+            auditOneIn: try settings.integer(auditKey, in: 0...1_000_000_000),
+            graceSeconds: try settings.integer(graceKey, in: 0...86_400))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {

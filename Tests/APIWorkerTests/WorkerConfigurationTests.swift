@@ -19,15 +19,16 @@ import Testing
         #expect(configuration.origins == [])
         #expect(configuration.socketPath == "/run/syncd/syncd.sock")
         #expect(configuration.l1Bytes == 64 << 20)
-        #expect(configuration.auditOneIn == 1000)
+        #expect(configuration.auditOneIn == 1000 && configuration.graceSeconds == 0)
     }
 
     @Test func `every key`() throws {
         let configuration = try read([
             "PORT": "0", "HOST": "::1", "DB_URL": "mongodb://other/db", "SYNCD_SOCKET": "/s", "WORKER_L1_BYTES": "0",
             "FRONTEND_ORIGIN_URL": "https://a.example", "WORKER_AUDIT_ONE_IN": "0",
+            "WORKER_GRACE_SECONDS": "60",
         ])
-        #expect(configuration.auditOneIn == 0)
+        #expect(configuration.auditOneIn == 0 && configuration.graceSeconds == 60)
         #expect(configuration.address == .host("::1", port: 0))
         #expect(configuration.databaseURL == "mongodb://other/db")
         #expect(configuration.origins == ["https://a.example"])
@@ -41,7 +42,8 @@ import Testing
     @Test(arguments: [
         ["PORT": "65536"], ["PORT": "-1"], ["PORT": "http"], ["PORT": " 80"], ["PORT": "+80"], ["PORT": "80.0"],
         ["WORKER_L1_BYTES": "-1"], ["WORKER_L1_BYTES": "64M"], ["WORKER_L1_BYTES": "1099511627777"],
-        ["WORKER_L1_BYTES": "99999999999999999999"], ["WORKER_AUDIT_ONE_IN": "-1"], ["WORKER_AUDIT_ONE_IN": "1/1000"],
+        ["WORKER_L1_BYTES": "99999999999999999999"], ["WORKER_AUDIT_ONE_IN": "-1"], ["WORKER_GRACE_SECONDS": "86401"],
+        ["WORKER_AUDIT_ONE_IN": "1/1000"],
         ["DB_URL": ""],
         ["SYNCD_SOCKET": "/" + String(repeating: "a", count: 103)],
         ["FRONTEND_ORIGIN_URL": "a.example"], ["FRONTEND_ORIGIN_URL": "*"],

@@ -11,6 +11,9 @@ public enum CacheSource: String, Sendable {
     case miss = "MISS"
     /// Loaded without a lease: no syncd, isolated, or waited long enough. Not kept.
     case bypass = "BYPASS"
+    /// This process's own memory, past its time to live but never invalidated: the load failed or takes long
+    /// (docs/cache.md, "Grace").
+    case stale = "STALE"
 }
 
 /// What a read brings.
@@ -19,11 +22,31 @@ public struct CachedValue: Sendable, Hashable {
     public var value: ByteBuffer?
     /// Where the value came from.
     public var source: CacheSource
+    /// How long ago it was read from the database, at most; of a ``CacheSource/stale`` one only.
+    public var age: Duration?
 
     /// A value and where it came from.
-    public init(value: ByteBuffer?, source: CacheSource) {
+    public init(value: ByteBuffer?, source: CacheSource, age: Duration? = nil) {
         self.value = value
         self.source = source
+        self.age = age
+    }
+}
+
+/// What a load brings, with what is known only now (docs/cache.md, "Tags and time to live from the load").
+public struct Loaded: Sendable, Hashable {
+    /// `nil`: a negative result.
+    public var value: ByteBuffer?
+    /// Tags beside those of the call. More than 64 together, or one of more than 256 B: the value is not kept.
+    public var tags: [ByteBuffer]
+    /// In place of that of the call; zero or less: the value is not kept.
+    public var ttl: Duration?
+
+    /// A value, perhaps with further tags and a time to live of its own.
+    public init(value: ByteBuffer?, tags: [ByteBuffer] = [], ttl: Duration? = nil) {
+        self.value = value
+        self.tags = tags
+        self.ttl = ttl
     }
 }
 

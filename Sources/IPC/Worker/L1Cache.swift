@@ -11,8 +11,10 @@ struct L1Entry: Sendable {
     var slots: [UInt32]
     var asOf: UInt64
     var epoch: UInt64
-    /// CLOCK_BOOTTIME in ns; from then on the entry is not used.
+    /// CLOCK_BOOTTIME in ns; from then on the entry is not used, except in grace.
     var deadline: UInt64
+    /// CLOCK_BOOTTIME in ns; it was loaded no earlier.
+    var loadedAt: UInt64
 }
 
 /// A hit in L1.
@@ -46,8 +48,14 @@ final class L1Cache: Sendable {
     private let state: Mutex<State>
     private let now: @Sendable () -> UInt64
     private let sampling: Sampling?
+    /// Past its deadline an entry is kept for so long.
+    private let graceNanoseconds: UInt64
 
-    init(byteBudget: Int, sampling: Sampling? = nil, now: @escaping @Sendable () -> UInt64) {
+    init(
+        byteBudget: Int, sampling: Sampling? = nil, graceMilliseconds: UInt64 = 0,
+        now: @escaping @Sendable () -> UInt64
+    ) {
+        graceNanoseconds = graceMilliseconds.saturatingMultiply(1_000_000)
         var state = State(entries: SieveCache(byteBudget: byteBudget))
         if let sampling { state.sampledHit = sampling.nextGap() }
         self.state = Mutex(state)
@@ -85,17 +93,36 @@ final class L1Cache: Sendable {
             value: entry.value, slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, table: table)
     }
 
-    /// Keeps a value, and says whether there was a table to number its slots by.
-    func insert(_ hit: Hit, for key: ByteBuffer) {
+    /// A value that may be served although its load failed: that of an entry in its time to live or in grace, if the
+    /// one rule calls it fresh at this moment.
+    func graceValue(for key: ByteBuffer) -> CachedValue? {
+        state.withLock { state in
+            guard let table = state.table, let entry = state.entries.value(for: key) else { return nil }
+            var time: UInt64 = 0
+            let isFresh = table.isFresh(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch) {
+                time = now()
+                return time
+            }
+            guard isFresh, time < entry.deadline.saturatingAdd(graceNanoseconds) else { return nil }
+            guard time >= entry.deadline else { return CachedValue(value: entry.value, source: .l1) }
+            let age = Duration.nanoseconds(Int64(clamping: time - min(time, entry.loadedAt)))
+            return CachedValue(value: entry.value, source: .stale, age: age)
+        }
+    }
+
+    /// Keeps a value, if there is a table to number its slots by.
+    ///
+    /// - Parameter lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
+    func insert(_ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64? = nil) {
         let key = Self.compacted(key)
         let value = hit.value.map(Self.compacted)
-        let ttl = hit.ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
-        let deadline = now().addingReportingOverflow(ttl.overflow ? .max : ttl.partialValue)
+        let deadline = now().saturatingAdd(hit.ttlMilliseconds.saturatingMultiply(1_000_000))
+        let lifetime = max(lifetimeMilliseconds ?? 0, hit.ttlMilliseconds).saturatingMultiply(1_000_000)
         state.withLock { state in
             guard let table = state.table else { return }
             let entry = L1Entry(
                 value: value, slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf,
-                epoch: hit.epoch, deadline: deadline.overflow ? .max : deadline.partialValue)
+                epoch: hit.epoch, deadline: deadline, loadedAt: deadline - min(deadline, lifetime))
             let cost =
                 Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
             state.entries.insert(key, entry, bytes: cost)
@@ -135,7 +162,7 @@ final class L1Cache: Sendable {
             let epoch = table.epoch
             let now = now()
             return state.entries.sweep(from: start, limit: Self.sweepStep) { _, entry in
-                entry.epoch != epoch || entry.deadline <= now
+                entry.epoch != epoch || entry.deadline.saturatingAdd(graceNanoseconds) <= now
                     || entry.slots.contains { table.slot($0) > entry.asOf }
             }
         }
@@ -172,5 +199,17 @@ final class L1Cache: Sendable {
     private static func compacted(_ buffer: ByteBuffer) -> ByteBuffer {
         guard buffer.storageCapacity > 2 * buffer.readableBytes + 64 else { return buffer }
         return ByteBuffer(bytes: buffer.readableBytesView)
+    }
+}
+
+extension UInt64 {
+    fileprivate func saturatingMultiply(_ factor: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: factor)
+        return overflow ? .max : product
+    }
+
+    fileprivate func saturatingAdd(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
     }
 }

@@ -46,15 +46,20 @@ final class Shared<Success: Sendable>: Sendable {
     }
 
     /// The work is done. Only the first result counts.
-    func finish(_ result: Success) {
-        let waiting = state.withLock { state in
-            guard state.result == nil else { return [UInt64: CheckedContinuation<Success?, Never>]() }
+    func finish(_ result: Success) { _ = finishFirst(result) }
+
+    /// The same; false if there was a result already.
+    func finishFirst(_ result: Success) -> Bool {
+        let waiting = state.withLock { state -> [UInt64: CheckedContinuation<Success?, Never>]? in
+            guard state.result == nil else { return nil }
             state.result = result
             state.work = nil
             defer { state.waiting = [:] }
             return state.waiting
         }
+        guard let waiting else { return false }
         for continuation in waiting.values { continuation.resume(returning: result) }
+        return true
     }
 
     /// Waits for the result.

@@ -7,8 +7,8 @@ extension SyncedCache {
         switch await connection.fetch(question.key, waitMilliseconds: configuration.waitMilliseconds) {
         case .failure, .success(.miss): return .miss
         case .success(.hit(let hit)):
-            l1.insert(hit, for: question.key)
-            auditor?.countHit(hit, of: question.key, load: question.load)
+            l1.insert(hit, for: question.key, lifetimeMilliseconds: milliseconds(question.ttl))
+            auditor?.countHit(hit, of: question.key) { try await question.load().value }
             return .found(hit)
         case .success(.lease(let lease)):
             guard !Task.isCancelled else {
@@ -23,44 +23,44 @@ extension SyncedCache {
     private func load(
         _ question: Question, under lease: Lease, over connection: SyncdConnection, flight: Flight
     ) async -> FlightEnd {
-        let value: ByteBuffer?
+        let loaded: Loaded
         do {
-            value = try await question.load()
+            loaded = try await question.load()
         } catch {
             abandon(question.key, lease, over: connection)
             return .failed(error)
         }
-        guard value?.readableBytes ?? 0 <= limits.valueBytes else {
+        guard let (tags, ttlMilliseconds) = keeping(loaded, question) else {
             abandon(question.key, lease, over: connection)
-            return .unproven(value)
+            return .unproven(loaded.value)
         }
         flights.advance(flight, of: question.key, to: .filling)
-        guard await fill(question, with: value, under: lease, over: connection) else { return .unproven(value) }
         let hit = Hit(
-            value: value, asOf: lease.asOf, ttlMilliseconds: question.ttlMilliseconds, tags: question.tags,
-            epoch: lease.epoch)
+            value: loaded.value, asOf: lease.asOf, ttlMilliseconds: ttlMilliseconds, tags: tags, epoch: lease.epoch)
+        guard await fill(question.key, with: hit, under: lease, over: connection) else {
+            return .unproven(loaded.value)
+        }
         l1.insert(hit, for: question.key)
         return .filled(hit)
     }
 
     /// Whether syncd took the value, and so vouches that nothing was invalidated since the lease.
     private func fill(
-        _ question: Question, with value: ByteBuffer?, under lease: Lease, over connection: SyncdConnection
+        _ key: ByteBuffer, with hit: Hit, under lease: Lease, over connection: SyncdConnection
     ) async -> Bool {
         let request = Request.fill(
             Fill(
-                key: question.key, lease: lease.id, ttlMilliseconds: question.ttlMilliseconds, tags: question.tags,
-                value: value))
-        let cost = RequestCost(bytes: question.key.readableBytes + (value?.readableBytes ?? 0))
+                key: key, lease: lease.id, ttlMilliseconds: hit.ttlMilliseconds, tags: hit.tags, value: hit.value))
+        let cost = RequestCost(bytes: key.readableBytes + (hit.value?.readableBytes ?? 0))
         switch await connection.request(request, cost: cost) {
         case .success(let reply) where reply.isOK: return true
         case .success(.error(let text)):
             // These three end the lease by themselves; after any other refusal others must not wait for it.
             if ![.stale, .noLease, .isolated].contains(ReplyError(text).code) {
-                abandon(question.key, lease, over: connection)
+                abandon(key, lease, over: connection)
             }
         case .success: connection.close()
-        case .failure(.backlogFull): abandon(question.key, lease, over: connection)
+        case .failure(.backlogFull): abandon(key, lease, over: connection)
         case .failure: break
         }
         return false

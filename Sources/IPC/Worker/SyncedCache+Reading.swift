@@ -18,44 +18,73 @@ extension SyncedCache {
         for key: ByteBuffer, tags: [ByteBuffer], ttl: Duration,
         load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
-        if let hit = l1.value(for: key) { return answer(hit, key, load) }
-        guard configuration.socketPath != nil, isCacheable(key: key, tags: tags) else {
-            return try await direct(key, load: load)
+        if let hit = l1.value(for: key) {
+            if let sample = hit.sample { auditor?.audit(sample, of: key, load: load) }
+            return CachedValue(value: hit.value, source: .l1)
         }
-        let question = Question(key: key, tags: tags, ttlMilliseconds: milliseconds(ttl), load: load)
+        return try await missed(key, tags, ttl) { Loaded(value: try await load()) }
+    }
+
+    /// The same, for values whose tags or time to live only their load can tell.
+    ///
+    /// - Parameters:
+    ///   - tags: what the value is known to depend on; the load may add some.
+    ///   - ttl: if the load doesn't say.
+    public func taggedValue(
+        for key: ByteBuffer, tags: [ByteBuffer] = [], ttl: Duration,
+        load: @escaping @Sendable () async throws -> Loaded
+    ) async throws -> CachedValue {
+        if let hit = l1.value(for: key) {
+            if let sample = hit.sample { auditor?.audit(sample, of: key) { try await load().value } }
+            return CachedValue(value: hit.value, source: .l1)
+        }
+        return try await missed(key, tags, ttl, load)
+    }
+
+    /// What L1 does not have, or not any more.
+    private func missed(
+        _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
+    ) async throws -> CachedValue {
+        guard configuration.graceMilliseconds > 0, let grace = l1.graceValue(for: key) else {
+            return try await obtain(key, tags, ttl, load)
+        }
+        return try await withGrace(grace, for: key) { [self] in try await obtain(key, tags, ttl, load) }
+    }
+
+    /// From syncd, or loaded.
+    private func obtain(
+        _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
+    ) async throws -> CachedValue {
+        guard configuration.socketPath != nil, isCacheable(key: key, tags: tags) else {
+            return try await direct(key, load)
+        }
+        let question = Question(key: key, tags: tags, ttl: ttl, load: load)
         for attempt in 0..<Self.maximumAttempts {
-            if attempt > 0, let hit = l1.value(for: key) { return answer(hit, key, load) }
+            if attempt > 0, let hit = l1.value(for: key) { return CachedValue(value: hit.value, source: .l1) }
             guard let connection = session.current.connection else { break }
             switch try await self.attempt(question, over: connection) {
             case .answer(let answer): return answer
             case .again: continue
-            case .direct: return try await direct(key, load: load)
+            case .direct: return try await direct(key, load)
             }
         }
-        return try await direct(key, load: load)
-    }
-
-    @inline(__always)
-    private func answer(
-        _ hit: L1Hit, _ key: ByteBuffer, _ load: @escaping @Sendable () async throws -> ByteBuffer?
-    ) -> CachedValue {
-        if let sample = hit.sample { auditor?.audit(sample, of: key, load: load) }
-        return CachedValue(value: hit.value, source: .l1)
+        return try await direct(key, load)
     }
 
     /// Reads the database without storing anything.
     private func direct(
-        _ key: ByteBuffer, load: @escaping @Sendable () async throws -> ByteBuffer?
+        _ key: ByteBuffer, _ load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
-        CachedValue(value: try await directLoads.value(for: key, load: load), source: .bypass)
+        let value = try await directLoads.value(for: key) { try await load().value }
+        return CachedValue(value: value, source: .bypass)
     }
 
     /// What a caller wants to know.
     struct Question: Sendable {
         var key: ByteBuffer
         var tags: [ByteBuffer]
-        var ttlMilliseconds: UInt64
-        var load: @Sendable () async throws -> ByteBuffer?
+        var ttl: Duration
+        var load: @Sendable () async throws -> Loaded
     }
 
     private enum Step {
@@ -126,11 +155,31 @@ extension SyncedCache {
     }
 
     private func isCacheable(key: ByteBuffer, tags: [ByteBuffer]) -> Bool {
-        key.readableBytes > 0 && key.readableBytes <= limits.keyBytes && tags.count <= limits.tagsPerEntry
+        key.readableBytes > 0 && key.readableBytes <= limits.keyBytes && areCacheable(tags)
+    }
+
+    private func areCacheable(_ tags: [ByteBuffer]) -> Bool {
+        tags.count <= limits.tagsPerEntry
             && tags.allSatisfy { $0.readableBytes > 0 && $0.readableBytes <= limits.tagBytes }
     }
 
-    private func milliseconds(_ ttl: Duration) -> UInt64 {
+    /// How a loaded value is to be kept; `nil`: not at all.
+    func keeping(_ loaded: Loaded, _ question: Question) -> (tags: [ByteBuffer], ttlMilliseconds: UInt64)? {
+        let tags = question.tags + loaded.tags
+        guard loaded.value?.readableBytes ?? 0 <= limits.valueBytes, loaded.tags.isEmpty || areCacheable(tags),
+            loaded.ttl.map({ $0 > .zero }) ?? true
+        else { return nil }
+        return (tags, spread(milliseconds(loaded.ttl ?? question.ttl)))
+    }
+
+    /// Only ever shortened: what was said to be the longest time is.
+    private func spread(_ milliseconds: UInt64) -> UInt64 {
+        let percent = UInt64(max(0, min(configuration.ttlSpreadPercent, 90)))
+        guard percent > 0 else { return milliseconds }
+        return max(1, milliseconds - platform.random(0...milliseconds * percent / 100))
+    }
+
+    func milliseconds(_ ttl: Duration) -> UInt64 {
         let (seconds, attoseconds) = ttl.components
         guard seconds >= 0, attoseconds >= 0 else { return 1 }
         let limit = limits.maximumTTLMilliseconds

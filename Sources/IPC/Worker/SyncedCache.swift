@@ -18,6 +18,7 @@ public final class SyncedCache: Sendable {
     let auditor: Auditor?
     let flights = Flights()
     let directLoads: DirectLoads
+    let slowLoads = SlowLoads()
     let platform: WorkerPlatform
     var clock: WorkerClock { platform.clock }
     let limits = WireLimits()
@@ -49,7 +50,9 @@ public final class SyncedCache: Sendable {
         (notifications, notify) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Self.maximumNotifications))
         let sampling = Sampling(oneIn: configuration.auditOneIn, random: platform.random)
-        let l1 = L1Cache(byteBudget: configuration.l1Bytes, sampling: sampling, now: platform.clock.now)
+        let l1 = L1Cache(
+            byteBudget: configuration.l1Bytes, sampling: sampling,
+            graceMilliseconds: configuration.graceMilliseconds, now: platform.clock.now)
         self.l1 = l1
         auditor = sampling.map {
             Auditor(sampling: $0, l1: l1, clock: platform.clock, found: configuration.staleValueFound)

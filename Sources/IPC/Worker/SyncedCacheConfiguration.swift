@@ -14,6 +14,13 @@ public struct SyncedCacheConfiguration: Sendable {
     public var waitMilliseconds: UInt64
     /// Channels whose events are wanted; subscribed anew at every connection.
     public var subscribedChannels: [ByteBuffer]
+    /// Times to live are shortened by up to so many percent at random, 0 … 90 (docs/cache.md).
+    public var ttlSpreadPercent: Int
+    /// For how long past its time to live a value may be served while the database fails, in milliseconds; 0: not at
+    /// all (docs/cache.md).
+    public var graceMilliseconds: UInt64
+    /// When a load takes longer, such a value is served, in milliseconds; `nil`: only when it fails.
+    public var graceAfterMilliseconds: UInt64?
     /// One in so many hits is compared with the database in the background (docs/cache.md); 0: none.
     public var auditOneIn: Int
     /// Told the key of each value that was found to be stale. Called on any thread.
@@ -27,6 +34,9 @@ public struct SyncedCacheConfiguration: Sendable {
         maximumConcurrentLoads: Int = 64,
         waitMilliseconds: UInt64 = 1000,
         subscribedChannels: [ByteBuffer] = [],
+        ttlSpreadPercent: Int = 0,
+        graceMilliseconds: UInt64 = 0,
+        graceAfterMilliseconds: UInt64? = 500,
         auditOneIn: Int = 0,
         staleValueFound: (@Sendable (_ key: ByteBuffer) -> Void)? = nil
     ) {
@@ -36,6 +46,9 @@ public struct SyncedCacheConfiguration: Sendable {
         self.maximumConcurrentLoads = maximumConcurrentLoads
         self.waitMilliseconds = waitMilliseconds
         self.subscribedChannels = subscribedChannels
+        self.ttlSpreadPercent = ttlSpreadPercent
+        self.graceMilliseconds = graceMilliseconds
+        self.graceAfterMilliseconds = graceAfterMilliseconds
         self.auditOneIn = auditOneIn
         self.staleValueFound = staleValueFound
     }

@@ -93,6 +93,7 @@ struct Routes: Sendable {
     private func cached(_ result: CachedValue) -> Response {
         var response = result.value.map(JSONResponse.entity) ?? APIError.userNotFound.response
         response.headers[.xCache] = result.source.rawValue
+        if let age = result.age { response.headers[.age] = "\(age.components.seconds)" }
         return response
     }
 
