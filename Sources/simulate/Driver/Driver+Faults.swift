@@ -92,6 +92,7 @@ extension Driver {
             server.data = cluster.savedData
             server.data.values = values
             oracle.rewound()
+            oracle.uncover()
         case .evictValues: server.data.values = [:]
         case .refuseWrites, .refuseAll:
             server.refusal = action == .refuseWrites ? .writes : world.random.oneIn(2) ? .everything : .connections
