@@ -16,6 +16,8 @@ import Testing
     private final class Running: Sendable {
         let port: Int
         let streams: EventStreams
+        /// The connections of streams, as they come.
+        let opened: AsyncStream<any Channel>
         private let group: ServiceGroup
         private let serving: Task<Void, any Error>
 
@@ -23,15 +25,20 @@ import Testing
             let (ports, listening) = AsyncStream<Int>.makeStream()
             let streams = EventStreams(limits: streamLimits)
             self.streams = streams
+            let (opened, open) = AsyncStream<any Channel>.makeStream()
+            self.opened = opened
             let server = HTTPServer(
                 address: .host("127.0.0.1", port: 0), limits: limits,
                 connections: OpenConnections(limit: limits.connections), worker: WorkerIdentity(),
                 eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test"),
                 respond: { request, channel in
                     switch (request.uri.path, request.method) {
-                    case ("/", _): JSONResponse.make(ByteBuffer(string: "{}"))
-                    case (_, .head): Responder.head(of: EventStreams.head)
-                    default: streams.response(on: channel) ?? APIError.tooManyStreams.response
+                    case ("/", _): return JSONResponse.make(ByteBuffer(string: "{}"))
+                    case (_, .head): return Responder.head(of: EventStreams.head)
+                    default:
+                        let response = streams.response(on: channel) ?? APIError.tooManyStreams.response
+                        open.yield(channel)
+                        return response
                     }
                 },
                 onListening: { listening.yield($0) })
@@ -134,6 +141,17 @@ import Testing
             #expect(await !slow.isFinished, "it learns that something is missing")
             server.publish("more")
             #expect(try await fast.next("c").data == "more")
+        }
+    }
+
+    @Test func `the kernel holds little, and does not wait long for who vanished`() async throws {
+        try await Self.with { server in
+            let page = try await server.open()
+            let channel = try #require(await server.opened.first { _ in true })
+            #expect(try await channel.getOption(.socketOption(.so_sndbuf)).get() == 128 << 10, "doubled by the kernel")
+            #expect(try await channel.getOption(EventStreams.silenceOption).get() == 60_000)
+            server.publish("x")
+            #expect(try await page.next("c").data == "x")
         }
     }
 

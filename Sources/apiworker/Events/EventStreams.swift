@@ -1,3 +1,4 @@
+import Glibc
 import Hummingbird
 import IPC
 import NIOCore
@@ -15,6 +16,9 @@ final class EventStreams: Sendable {
         var queuedBytes = 256 << 10
         /// Bytes that the kernel may hold; it takes twice as much. By itself it would go up to some megabytes.
         var socketBytes = 64 << 10
+        /// How long what was sent may go without a sign of the client: one that vanished would keep its place for a
+        /// quarter of an hour.
+        var silence = TimeAmount.seconds(60)
         /// How often there is a comment.
         var commentInterval = Duration.seconds(15)
     }
@@ -77,9 +81,13 @@ final class EventStreams: Sendable {
         }
         // It may be closed already.
         _ = channel.setOption(.socketOption(.so_sndbuf), value: .init(limits.socketBytes))
+        _ = channel.setOption(Self.silenceOption, value: .init(limits.silence.nanoseconds / 1_000_000))
         channel.triggerUserOutboundEvent(StreamBegan(), promise: nil)
         return stream
     }
+
+    /// tcp(7): in milliseconds. Comments see to it that there is always something to acknowledge.
+    static let silenceOption = ChannelOptions.tcpOption(.init(rawValue: TCP_USER_TIMEOUT))
 
     // MARK: Messages
 
