@@ -88,9 +88,9 @@ extension Driver {
         case .trim: server.data.trim(to: world.random.below(4))
         case .deleteEntry: server.data.deleteEntry(at: world.random.below(max(1, server.data.entryCount)))
         case .goBack:
-            let values = server.data.values
+            // As a dump is loaded: values, too, and nothing that was on its way.
             server.data = cluster.savedData
-            server.data.values = values
+            server.dropConnections { _ in true }
             oracle.rewound()
             oracle.uncover()
         case .evictValues: server.data.values = [:]
