@@ -95,7 +95,8 @@ import Testing
             let start = harness.syncd.clock.now
             while harness.syncd.clock.now < start + 9_900_000_000 {
                 // Not past a sleeper that is awake and looks at the clock.
-                await eventually("it waits") { harness.syncd.clock.sleeperCount == 1 }
+                // Another one may be there: time runs faster here than the answers of syncd.
+                await eventually("it waits") { harness.syncd.clock.sleeperCount >= 1 }
                 harness.syncd.advance(milliseconds: 100)
             }
             #expect(Self.figures(harness) == AuditStatistics(), "an invalidation may still come")

@@ -52,11 +52,12 @@ import Testing
     /// Something to look at.
     private func populate(_ stage: Stage) async throws {
         let api = try stage.api()
-        let names = "Barbara Donald Edsger Frances Grete Hedy Ida Joan Kathleen Leslie Margaret Niklaus Radia Shafi Tony"
+        let names = [
+            "Barbara", "Donald", "Edsger", "Frances", "Grete", "Hedy", "Ida", "Joan", "Kathleen", "Leslie", "Margaret",
+            "Niklaus", "Radia", "Shafi", "Tony",
+        ]
         var ids: [String] = []
-        for name in names.split(separator: " ") {
-            ids.append(try await TestHost.createUser(api, "\(name)", hobbies: ["chess", "go"]))
-        }
+        for name in names { ids.append(try await TestHost.createUser(api, name, hobbies: ["chess", "go"])) }
         for (index, id) in ids.enumerated() {
             for step in [1, 4] where (index + step) % 3 != 0 {
                 let friend = ids[(index + step) % ids.count]
@@ -91,6 +92,9 @@ import Testing
                 try await one.fill("#friend", "Grace")
                 try await one.click("#link")
                 try await waitForText(other, "#log", "users:linked")
+                try await waitForText(one, "#friends", "Grace")
+                let count = pictures == nil ? "2 users, 1 friendship" : "17 users, 21 friendships"
+                for page in [one, other] { try await waitForText(page, "#count", count) }
                 if let directory = pictures {
                     for (page, name) in [(one, "page-one"), (other, "page-other")] {
                         try await page.screenshot("\(directory)/\(name).png")
