@@ -13,6 +13,7 @@ final class CacheHarness: Sendable {
     let loads = Loads()
     let key = ByteBuffer(string: "users:all")
     let tag = ByteBuffer(string: "users")
+    private let eventLoop: any EventLoop
     private let runner: Task<Void, any Error>
 
     private init(syncd: FakeSyncd, hasSocket: Bool, configure: (inout SyncedCacheConfiguration) -> Void) {
@@ -23,9 +24,9 @@ final class CacheHarness: Sendable {
         configure(&configuration)
         var logger = Logger(label: "test")
         logger.logLevel = .critical
+        eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let cache = SyncedCache(
-            configuration: configuration, eventLoop: MultiThreadedEventLoopGroup.singleton.next(), logger: logger,
-            clock: syncd.clock.workerClock)
+            configuration: configuration, eventLoop: eventLoop, logger: logger, clock: syncd.clock.workerClock)
         self.cache = cache
         runner = Task { try await cache.run() }
     }
@@ -74,6 +75,19 @@ final class CacheHarness: Sendable {
             if syncd.clock.sleeperCount > otherSleepers { syncd.advance(milliseconds: 50) }
             let current = cache.session.current
             return current.connection != nil && current.generation > before
+        }
+    }
+
+    /// Lets time pass, but not past a reply that the connection waits for: it would give syncd up. Replies come in
+    /// order, so that of a PING is the last.
+    func pass(milliseconds: UInt64) async {
+        var rest = milliseconds
+        while rest > 0 {
+            let step = min(rest, 100)
+            syncd.advance(milliseconds: step)
+            try? await eventLoop.submit {}.get()
+            _ = await cache.session.current.connection?.request(.ping(nil))
+            rest -= step
         }
     }
 

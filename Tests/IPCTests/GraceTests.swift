@@ -15,7 +15,7 @@ import Testing
             $0.graceAfterMilliseconds = after
         } _: { (harness: CacheHarness) async throws in
             #expect(try await harness.read(loading: "a") == CachedValue("a", .miss))
-            harness.syncd.advance(milliseconds: 60_000)
+            await harness.pass(milliseconds: 60_000)
             try await body(harness)
         }
     }
@@ -37,9 +37,9 @@ import Testing
     @Test func `a failed load is no error while there is a value in grace`() async throws {
         try await Self.withExpired { (harness: CacheHarness) async throws in
             #expect(try await Self.failing(harness) == Self.stale("a", seconds: 60))
-            harness.syncd.advance(milliseconds: 29_000)
+            await harness.pass(milliseconds: 29_000)
             #expect(try await Self.failing(harness) == Self.stale("a", seconds: 89))
-            harness.syncd.advance(milliseconds: 1000)
+            await harness.pass(milliseconds: 1000)
             await #expect(throws: LoadFailed.self) { try await Self.failing(harness) }
         }
     }
@@ -87,9 +87,9 @@ import Testing
         try await Self.withExpired(after: 500) { (harness: CacheHarness) async throws in
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 && harness.syncd.clock.sleeperCount == 1 }
-            harness.syncd.advance(milliseconds: 400)
+            await harness.pass(milliseconds: 400)
             #expect(!harness.cache.slowLoads.contains(harness.key))
-            harness.syncd.advance(milliseconds: 100)
+            await harness.pass(milliseconds: 100)
             #expect(try await first.value == Self.stale("a", seconds: 60.5))
             #expect(try await harness.read().value == Self.stale("a", seconds: 60.5))
             #expect(harness.loads.begun == 1)
@@ -106,7 +106,7 @@ import Testing
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 && harness.syncd.clock.sleeperCount == 1 }
             harness.syncd.table.raise(tags: [harness.tag], to: 1)
-            harness.syncd.advance(milliseconds: 600)
+            await harness.pass(milliseconds: 600)
             await harness.loads.answer(1, "b")
             #expect(try await first.value == CachedValue("b", .miss))
             #expect(!harness.cache.slowLoads.contains(harness.key))
@@ -143,7 +143,7 @@ import Testing
                     epoch: harness.syncd.table.epoch))
             harness.syncd.script { if case .fetch = $0 { [.reply(.fetched(theirs))] } else { nil } }
             #expect(try await Self.failing(harness) == CachedValue("a", .l2), "40 s of its 60 s are over")
-            harness.syncd.advance(milliseconds: 25_000)
+            await harness.pass(milliseconds: 25_000)
             harness.syncd.script(nil)
             #expect(try await Self.failing(harness) == Self.stale("a", seconds: 65))
         }

@@ -66,9 +66,9 @@ import Testing
     @Test func `the time to live of the load ends it`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             _ = try await Self.read(harness, Self.loaded("a", ttl: .seconds(2)))
-            harness.syncd.advance(milliseconds: 1999)
+            await harness.pass(milliseconds: 1999)
             #expect(try await Self.read(harness, Self.loaded("b")) == CachedValue("a", .l1))
-            harness.syncd.advance(milliseconds: 1)
+            await harness.pass(milliseconds: 1)
             #expect(try await Self.read(harness, Self.loaded("b")) == CachedValue("b", .miss))
         }
     }

@@ -15,6 +15,10 @@ struct L1Entry: Sendable {
     var deadline: UInt64
     /// CLOCK_BOOTTIME in ns; it was loaded no earlier.
     var loadedAt: UInt64
+    /// CLOCK_BOOTTIME in ns; a hit from then on asks for an early refresh.
+    var refreshAt: UInt64
+    /// Under which of its two keys syncd has it.
+    var home: EarlyRefresh.Home
 }
 
 /// A hit in L1.
@@ -23,6 +27,8 @@ struct L1Hit: Sendable {
     var value: ByteBuffer?
     /// For the auditor; nearly always `nil`.
     var sample: ServedValue?
+    /// Where to get a successor, for one hit near the end of an entry; nearly always `nil`.
+    var refresh: EarlyRefresh.Home?
 }
 
 /// The cache in this process's memory (docs/consistency.md, "Reading", step 1).
@@ -37,11 +43,13 @@ final class L1Cache: Sendable {
         var misses = 0
         /// The number of the hit that is the next sample; 0: none.
         var sampledHit = 0
+        /// Keys for which an early refresh is under way or has just ended.
+        var refreshing: Set<ByteBuffer> = []
     }
 
     /// What an entry costs beside its bytes: its places in the dictionary and in the queue at their usual load, and
     /// the headers of three allocations.
-    static let overheadBytes = 384
+    static let overheadBytes = 424
     /// Entries that are looked at in one go when freeing what is no longer fresh: about 100 µs.
     static let sweepStep = 1024
 
@@ -50,12 +58,14 @@ final class L1Cache: Sendable {
     private let sampling: Sampling?
     /// Past its deadline an entry is kept for so long.
     private let graceNanoseconds: UInt64
+    private let refreshPercent: UInt64
 
     init(
         byteBudget: Int, sampling: Sampling? = nil, graceMilliseconds: UInt64 = 0,
-        now: @escaping @Sendable () -> UInt64
+        refreshPercent: Int = 0, now: @escaping @Sendable () -> UInt64
     ) {
         graceNanoseconds = graceMilliseconds.saturatingMultiply(1_000_000)
+        self.refreshPercent = UInt64(max(0, min(refreshPercent, 90)))
         var state = State(entries: SieveCache(byteBudget: byteBudget))
         if let sampling { state.sampledHit = sampling.nextGap() }
         self.state = Mutex(state)
@@ -75,15 +85,28 @@ final class L1Cache: Sendable {
     /// A value that is fresh at this moment.
     func value(for key: ByteBuffer) -> L1Hit? {
         state.withLock { state in
-            guard let table = state.table, let entry = state.entries.value(for: key), isFresh(entry, by: table) else {
+            guard let table = state.table, let entry = state.entries.value(for: key),
+                let time = timeIfFresh(entry, by: table)
+            else {
                 state.misses &+= 1
                 return nil
             }
             state.hits &+= 1
             let sample = state.hits == state.sampledHit ? takeSample(entry, table, &state) : nil
-            return L1Hit(value: entry.value, sample: sample)
+            let refresh = time >= entry.refreshAt ? takeRefresh(entry, key, &state) : nil
+            return L1Hit(value: entry.value, sample: sample, refresh: refresh)
         }
     }
+
+    @inline(never)
+    private func takeRefresh(_ entry: L1Entry, _ key: ByteBuffer, _ state: inout State) -> EarlyRefresh.Home? {
+        guard state.refreshing.count < EarlyRefresh.limit, state.refreshing.insert(Self.compacted(key)).inserted
+        else { return nil }
+        return entry.home.other
+    }
+
+    /// Another hit may ask for a refresh of this key.
+    func refreshEnded(of key: ByteBuffer) { state.withLock { _ = $0.refreshing.remove(key) } }
 
     @inline(never)
     private func takeSample(_ entry: L1Entry, _ table: TagTable, _ state: inout State) -> ServedValue? {
@@ -112,17 +135,23 @@ final class L1Cache: Sendable {
 
     /// Keeps a value, if there is a table to number its slots by.
     ///
-    /// - Parameter lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
-    func insert(_ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64? = nil) {
+    /// - Parameters:
+    ///   - lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
+    ///   - home: under which key syncd has it.
+    func insert(
+        _ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64? = nil, home: EarlyRefresh.Home = .key
+    ) {
         let key = Self.compacted(key)
         let value = hit.value.map(Self.compacted)
         let deadline = now().saturatingAdd(hit.ttlMilliseconds.saturatingMultiply(1_000_000))
         let lifetime = max(lifetimeMilliseconds ?? 0, hit.ttlMilliseconds).saturatingMultiply(1_000_000)
+        let refreshAt = refreshPercent > 0 ? deadline - min(deadline, lifetime / 100 * refreshPercent) : .max
         state.withLock { state in
             guard let table = state.table else { return }
             let entry = L1Entry(
                 value: value, slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf,
-                epoch: hit.epoch, deadline: deadline, loadedAt: deadline - min(deadline, lifetime))
+                epoch: hit.epoch, deadline: deadline, loadedAt: deadline - min(deadline, lifetime),
+                refreshAt: refreshAt, home: home)
             let cost =
                 Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
             state.entries.insert(key, entry, bytes: cost)
@@ -150,6 +179,15 @@ final class L1Cache: Sendable {
         return served.table.isFresh(slots: served.slots, asOf: served.asOf, epoch: served.epoch, clock: now)
     }
 
+    /// How long an entry may still be used, in milliseconds, the one rule aside.
+    func remainingMilliseconds(of key: ByteBuffer) -> UInt64 {
+        let now = now()
+        return state.withLock { state in
+            guard let entry = state.entries.peek(key), entry.deadline > now else { return 0 }
+            return (entry.deadline - now) / 1_000_000
+        }
+    }
+
     /// Whether there is a table to judge by.
     var isUsable: Bool { state.withLock { $0.table != nil } }
 
@@ -175,14 +213,15 @@ final class L1Cache: Sendable {
         }
     }
 
+    /// The time of the verdict.
     @inline(__always)
-    private func isFresh(_ entry: L1Entry, by table: TagTable) -> Bool {
+    private func timeIfFresh(_ entry: L1Entry, by table: TagTable) -> UInt64? {
         var time: UInt64 = 0
         let isFresh = table.isFresh(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch) {
             time = now()
             return time
         }
-        return isFresh && time < entry.deadline
+        return isFresh && time < entry.deadline ? time : nil
     }
 
     private static func slots(key: ByteBuffer, tags: [ByteBuffer], in table: TagTable) -> [UInt32] {

@@ -20,7 +20,7 @@ extension SyncedCache {
         }
     }
 
-    private func load(
+    func load(
         _ question: Question, under lease: Lease, over connection: SyncdConnection, flight: Flight
     ) async -> FlightEnd {
         let loaded: Loaded
@@ -40,7 +40,7 @@ extension SyncedCache {
         guard await fill(question.key, with: hit, under: lease, over: connection) else {
             return .unproven(loaded.value)
         }
-        l1.insert(hit, for: question.key)
+        l1.insert(hit, for: question.owner ?? question.key, home: question.home)
         return .filled(hit)
     }
 

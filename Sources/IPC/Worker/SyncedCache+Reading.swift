@@ -20,6 +20,7 @@ extension SyncedCache {
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
             if let sample = hit.sample { auditor?.audit(sample, of: key, load: load) }
+            if let home = hit.refresh { refresh(key, tags, ttl, into: home) { Loaded(value: try await load()) } }
             return CachedValue(value: hit.value, source: .l1)
         }
         return try await missed(key, tags, ttl) { Loaded(value: try await load()) }
@@ -36,6 +37,7 @@ extension SyncedCache {
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
             if let sample = hit.sample { auditor?.audit(sample, of: key) { try await load().value } }
+            if let home = hit.refresh { refresh(key, tags, ttl, into: home, load) }
             return CachedValue(value: hit.value, source: .l1)
         }
         return try await missed(key, tags, ttl, load)
@@ -85,6 +87,9 @@ extension SyncedCache {
         var tags: [ByteBuffer]
         var ttl: Duration
         var load: @Sendable () async throws -> Loaded
+        /// Of an early refresh: the key for which this worker keeps the value.
+        var owner: ByteBuffer?
+        var home = EarlyRefresh.Home.key
     }
 
     private enum Step {
@@ -154,7 +159,7 @@ extension SyncedCache {
         }
     }
 
-    private func isCacheable(key: ByteBuffer, tags: [ByteBuffer]) -> Bool {
+    func isCacheable(key: ByteBuffer, tags: [ByteBuffer]) -> Bool {
         key.readableBytes > 0 && key.readableBytes <= limits.keyBytes && areCacheable(tags)
     }
 

@@ -52,7 +52,8 @@ public final class SyncedCache: Sendable {
         let sampling = Sampling(oneIn: configuration.auditOneIn, random: platform.random)
         let l1 = L1Cache(
             byteBudget: configuration.l1Bytes, sampling: sampling,
-            graceMilliseconds: configuration.graceMilliseconds, now: platform.clock.now)
+            graceMilliseconds: configuration.graceMilliseconds, refreshPercent: configuration.earlyRefreshPercent,
+            now: platform.clock.now)
         self.l1 = l1
         auditor = sampling.map {
             Auditor(sampling: $0, l1: l1, clock: platform.clock, found: configuration.staleValueFound)

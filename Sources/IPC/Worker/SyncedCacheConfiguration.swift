@@ -16,6 +16,9 @@ public struct SyncedCacheConfiguration: Sendable {
     public var subscribedChannels: [ByteBuffer]
     /// Times to live are shortened by up to so many percent at random, 0 … 90 (docs/cache.md).
     public var ttlSpreadPercent: Int
+    /// A hit in the last so many percent of a value's time to live has it loaded anew in the background, by one worker
+    /// of the host, 0 … 90; 0: never (docs/cache.md).
+    public var earlyRefreshPercent: Int
     /// For how long past its time to live a value may be served while the database fails, in milliseconds; 0: not at
     /// all (docs/cache.md).
     public var graceMilliseconds: UInt64
@@ -35,6 +38,7 @@ public struct SyncedCacheConfiguration: Sendable {
         waitMilliseconds: UInt64 = 1000,
         subscribedChannels: [ByteBuffer] = [],
         ttlSpreadPercent: Int = 0,
+        earlyRefreshPercent: Int = 0,
         graceMilliseconds: UInt64 = 0,
         graceAfterMilliseconds: UInt64? = 500,
         auditOneIn: Int = 0,
@@ -47,6 +51,7 @@ public struct SyncedCacheConfiguration: Sendable {
         self.waitMilliseconds = waitMilliseconds
         self.subscribedChannels = subscribedChannels
         self.ttlSpreadPercent = ttlSpreadPercent
+        self.earlyRefreshPercent = earlyRefreshPercent
         self.graceMilliseconds = graceMilliseconds
         self.graceAfterMilliseconds = graceAfterMilliseconds
         self.auditOneIn = auditOneIn
