@@ -61,7 +61,7 @@ struct LoadTable: Sendable {
         _ key: ByteBuffer, client: ClientID, wait: UInt64?, asOf: UInt64, epoch: UInt64, now: UInt64
     ) -> Admission {
         #if MUTANTS
-            if Mutant.active == .twoLeases, let load = loads[key], load.waiters.count > 1 {
+            if Mutant.active == .twoLeases, let load = loads[key], !load.waiters.isEmpty {
                 return .lease(
                     grant(key.compacted, to: client, waiters: load.waiters, asOf: asOf, epoch: epoch, now: now))
             }
