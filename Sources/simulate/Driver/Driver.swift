@@ -114,6 +114,7 @@ final class Driver: @unchecked Sendable {
                 let interruptions = worker.interruptions
                 let host = worker.host
                 let (begin, journal) = (world.now, host.journal)
+                let isJournalGone = worker.journal?.isDeleted == true
                 var versionAtEnd: UInt64?
                 do {
                     versionAtEnd = try await cache.invalidating(tags) { [self] in
@@ -131,8 +132,7 @@ final class Driver: @unchecked Sendable {
                 if let versionAtEnd {
                     // Without a journal, only what syncd took is sure to outlive it.
                     let isRecorded =
-                        host.journalFaultsUntil < begin && host.journal === journal
-                        && worker.journal?.isDeleted != true
+                        host.journalFaultsUntil < begin && host.journal === journal && !isJournalGone
                     // And one that waited for beats to grow old is not covered, if syncd has beaten meanwhile.
                     let isTaken = write.endedAt.map { world.now < $0 + TrustTiming.trustWindowNanoseconds } ?? false
                     if isRecorded {
