@@ -35,6 +35,7 @@ let package = Package(
     targets: [
         // `pkgConfig` stays off CHiredis: its flags cause a warning on every build.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CMongoC", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
 
         .target(name: "IPCWire", dependencies: [nioCore], path: "Sources/IPC/Wire", swiftSettings: strict),
@@ -64,7 +65,7 @@ let package = Package(
         .executableTarget(
             name: "apiworker",
             dependencies: [
-                "IPC", "CMongoC", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
+                "IPC", "Sieve", "CMongoC", "CZlib", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -107,7 +108,7 @@ let package = Package(
         .testTarget(
             name: "APIWorkerTests",
             dependencies: [
-                "apiworker", "CMongoC", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging, lifecycle,
+                "apiworker", "CMongoC", "CZlib", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging, lifecycle,
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),

@@ -33,6 +33,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
         name: .customLong("worker-grace-seconds"),
         help: "How long values are served without MongoDB (WORKER_GRACE_SECONDS).")
     var graceSeconds: String?
+    @Option(name: .customLong("worker-gzip-bytes"), help: "Bytes for bodies in gzip; 0: none (WORKER_GZIP_BYTES).")
+    var gzipBytes: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
     @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
@@ -43,6 +45,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
             (WorkerConfiguration.databaseKey, databaseURL), (WorkerConfiguration.originsKey, origins),
             (.syncdSocket, socket), (WorkerConfiguration.l1Key, l1Bytes),
             (WorkerConfiguration.auditKey, auditOneIn), (WorkerConfiguration.graceKey, graceSeconds),
+            (WorkerConfiguration.gzipKey, gzipBytes),
             (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

@@ -51,7 +51,8 @@ struct Worker {
                     worker: worker, cache: cache, socketPath: configuration.socketPath, eventLoop: eventLoop),
                 metrics: WorkerMetrics(
                     state: state, requests: requests, connections: connections, streams: streams),
-                streams: streams, bodyBytes: limits.bodyBytes),
+                streams: streams, compressed: CompressedBodies(byteBudget: configuration.gzipBytes),
+                bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(
             address: configuration.address, limits: limits, connections: connections, worker: worker,

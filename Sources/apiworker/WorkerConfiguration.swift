@@ -13,6 +13,8 @@ struct WorkerConfiguration: Sendable {
     var auditOneIn: Int
     /// For how long past its time to live a value may be served while MongoDB fails.
     var graceSeconds: Int
+    /// Bytes for compressed bodies; 0: nothing is compressed.
+    var gzipBytes: Int
 
     static let portKey = ConfigurationKey("PORT", default: "3001", help: "Port of the HTTP API; workers share it.")
     static let hostKey = ConfigurationKey("HOST", default: "0.0.0.0", help: "Address of the HTTP API.")
@@ -32,9 +34,14 @@ struct WorkerConfiguration: Sendable {
         "WORKER_GRACE_SECONDS", default: "0",
         help: "For so long past its time to live a cached value is served while MongoDB fails or is slow.")
 
+    static let gzipKey = ConfigurationKey(
+        "WORKER_GZIP_BYTES", default: "0",
+        help: "Bytes for cached bodies in gzip, kept beside the plain ones; 0: nothing is compressed.")
+
     /// Everything that can be set.
     static let keys = [
-        portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, auditKey, graceKey, .logLevel, .logFormat,
+        portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, auditKey, graceKey, gzipKey, .logLevel,
+        .logFormat,
     ]
 
     /// What an address of a Unix socket may have.
@@ -56,7 +63,8 @@ struct WorkerConfiguration: Sendable {
             socketPath: try socketPath(settings),
             l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)),
             auditOneIn: try settings.integer(auditKey, in: 0...1_000_000_000),
-            graceSeconds: try settings.integer(graceKey, in: 0...86_400))
+            graceSeconds: try settings.integer(graceKey, in: 0...86_400),
+            gzipBytes: try settings.integer(gzipKey, in: 0...(1 << 40)))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {

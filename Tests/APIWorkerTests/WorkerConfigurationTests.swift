@@ -19,16 +19,17 @@ import Testing
         #expect(configuration.origins == [])
         #expect(configuration.socketPath == "/run/syncd/syncd.sock")
         #expect(configuration.l1Bytes == 64 << 20)
-        #expect(configuration.auditOneIn == 1000 && configuration.graceSeconds == 0)
+        #expect(configuration.auditOneIn == 1000 && configuration.graceSeconds == 0 && configuration.gzipBytes == 0)
     }
 
     @Test func `every key`() throws {
         let configuration = try read([
             "PORT": "0", "HOST": "::1", "DB_URL": "mongodb://other/db", "SYNCD_SOCKET": "/s", "WORKER_L1_BYTES": "0",
             "FRONTEND_ORIGIN_URL": "https://a.example", "WORKER_AUDIT_ONE_IN": "0",
-            "WORKER_GRACE_SECONDS": "60",
+            "WORKER_GRACE_SECONDS": "60", "WORKER_GZIP_BYTES": "1048576",
         ])
         #expect(configuration.auditOneIn == 0 && configuration.graceSeconds == 60)
+        #expect(configuration.gzipBytes == 1 << 20)
         #expect(configuration.address == .host("::1", port: 0))
         #expect(configuration.databaseURL == "mongodb://other/db")
         #expect(configuration.origins == ["https://a.example"])

@@ -21,7 +21,8 @@ enum Imports {
     /// Modules that only one folder may import, whatever its target may.
     static let confined = [
         "CHiredis": "Sources/syncd/Redis/", "NIOSSL": "Sources/syncd/Redis/",
-        "CMongoC": "Sources/apiworker/Storage/", "Hummingbird": "Sources/apiworker/",
+        "CMongoC": "Sources/apiworker/Storage/", "CZlib": "Sources/apiworker/Compression/",
+        "Hummingbird": "Sources/apiworker/",
     ]
 
     /// The modules that a source file imports.

@@ -11,6 +11,9 @@ struct EntityTag: Sendable, Hashable, CustomStringConvertible {
         description = "\"\(String(repeating: "0", count: 16 - digits.count))\(digits)\""
     }
 
+    /// That of the same body in gzip: other bytes, another tag.
+    var ofGzip: String { description.dropLast() + "-gzip\"" }
+
     /// Whether `If-None-Match` names `tag`, given as it stands in `ETag` (RFC 9110, section 13.1.2): `*`, or a list in
     /// which weak and strong tags are the same. What is no tag names nothing.
     static func isNamed(_ tag: String, in ifNoneMatch: String) -> Bool {

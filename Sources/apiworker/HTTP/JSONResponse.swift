@@ -33,6 +33,28 @@ enum JSONResponse {
         return response
     }
 
+    /// The same, compressed for a client that takes it.
+    ///
+    /// - Parameter bodies: `nil`: nothing is compressed.
+    static func entity(_ body: ByteBuffer, for request: Request, compressed bodies: CompressedBodies?) async -> Response
+    {
+        guard let bodies else { return entity(body) }
+        let tag = EntityTag(of: body)
+        var response: Response
+        if AcceptEncoding.prefersGzip(request.headers[.acceptEncoding]),
+            let compressed = await bodies.compressed(body, tag: tag)
+        {
+            response = make(compressed)
+            response.headers[.contentEncoding] = "gzip"
+            response.headers[.eTag] = tag.ofGzip
+        } else {
+            response = make(body)
+            response.headers[.eTag] = tag.description
+        }
+        response.headers[.vary] = "Accept-Encoding"
+        return response
+    }
+
     /// `{"message":…}`. The message is a constant, and needs no escaping.
     static func message(_ message: StaticString, status: HTTPResponse.Status = .ok) -> Response {
         make(ByteBuffer(string: "{\"message\":\"\(message)\"}"), status: status)

@@ -70,6 +70,7 @@ struct Responder: Sendable {
     private func notModified(_ response: Response) -> Response {
         var headers = response.headers
         headers[.contentType] = nil
+        headers[.contentEncoding] = nil
         var response = Response(status: .notModified, headers: headers)
         response.headers[.contentLength] = nil
         return response

@@ -12,6 +12,8 @@ struct Routes: Sendable {
     let host: HostState
     let metrics: WorkerMetrics
     let streams: EventStreams
+    /// `nil`: nothing is compressed.
+    let compressed: CompressedBodies?
     /// Longest body of a request.
     let bodyBytes: Int
 
@@ -30,15 +32,15 @@ struct Routes: Sendable {
         case (.host, _): JSONResponse.entity(await host.body)
         case (.metrics, _): metricsResponse()
         case (.users, .post): try await create(request)
-        case (.users, _): cached(try await users.users())
+        case (.users, _): await cached(try await users.users(), for: request)
         case (.paginatedUsers, _): try await list(request)
-        case (.statistics, _): cached(try await users.statistics())
+        case (.statistics, _): await cached(try await users.statistics(), for: request)
         case (.graph, _): try await graph(request)
         case (.events, .head): EventStreams.head
         case (.events, _): try events(channel)
         case (.user(let id), .put): try await update(id, request)
         case (.user(let id), .delete): try await delete(id)
-        case (.user(let id), _): try await user(id)
+        case (.user(let id), _): try await user(id, request)
         case (.link(let id), _): try await change(.link, id, request)
         case (.unlink(let id), _): try await change(.unlink, id, request)
         }
@@ -81,17 +83,27 @@ struct Routes: Sendable {
         let query = QueryParameters(request.uri.query)
         let wanted = PageRequest.parse(
             page: query["page"], limit: query["limit"], defaultLimit: Self.defaultGraphLimit)
-        return cached(try await users.graph(wanted, includesConnections: query["includeConnections"] != "false"))
+        let value = try await users.graph(wanted, includesConnections: query["includeConnections"] != "false")
+        return await cached(value, for: request)
     }
 
-    private func user(_ id: String) async throws -> Response {
+    private func user(_ id: String, _ request: Request) async throws -> Response {
         guard UserID.isValid(id) else { throw APIError.userNotFound }
-        return cached(try await users.user(id))
+        return await cached(try await users.user(id), for: request)
+    }
+
+    private func cached(_ result: CachedValue, for request: Request) async -> Response {
+        await Self.cached(result, for: request, compressed: compressed)
     }
 
     /// A hit goes out as it is. That there is nothing may come from the cache, too.
-    private func cached(_ result: CachedValue) -> Response {
-        var response = result.value.map(JSONResponse.entity) ?? APIError.userNotFound.response
+    static func cached(
+        _ result: CachedValue, for request: Request, compressed: CompressedBodies?
+    ) async -> Response {
+        var response = APIError.userNotFound.response
+        if let body = result.value {
+            response = await JSONResponse.entity(body, for: request, compressed: compressed)
+        }
         response.headers[.xCache] = result.source.rawValue
         if let age = result.age { response.headers[.age] = "\(age.components.seconds)" }
         return response

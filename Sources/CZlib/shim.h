@@ -1,0 +1,11 @@
+#include <zlib.h>
+
+#ifndef SYNCD_CZLIB_SHIM_H
+#define SYNCD_CZLIB_SHIM_H
+
+// deflateInit2 is a macro. 15 bits of window, and 16 for a gzip header instead of one of zlib.
+static inline int syncd_gzip_init(z_stream *stream, int level) {
+    return deflateInit2(stream, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+}
+
+#endif

@@ -1,0 +1,63 @@
+import NIOCore
+import NIOPosix
+import Sieve
+import Synchronization
+
+/// Cached bodies in gzip, each compressed once and kept beside the plain one (docs/http-api.md, "Compression").
+///
+/// They are found by the body's `ETag`, whoever loaded it. Two bodies of one tag can be made on purpose, so the plain
+/// one is compared before its other form is used.
+final class CompressedBodies: Sendable {
+    private struct Entry {
+        var plain: ByteBuffer
+        /// `nil`: it would not be smaller.
+        var compressed: ByteBuffer?
+    }
+
+    private struct State {
+        var entries: SieveCache<EntityTag, Entry>
+        /// Compressions that others can wait for.
+        var tasks: [EntityTag: (plain: ByteBuffer, task: Task<ByteBuffer?, Never>)] = [:]
+    }
+
+    /// Shorter ones are not worth it: they fit into one packet.
+    static let minimumBytes = 1024
+    /// Longer ones are compressed on a thread of their own. It takes about a millisecond.
+    private static let threadBytes = 64 << 10
+    /// What an entry costs beside its bytes.
+    private static let overheadBytes = 512
+
+    private let state: Mutex<State>
+
+    /// `nil` for 0 bytes: nothing is compressed.
+    init?(byteBudget: Int) {
+        guard byteBudget > 0 else { return nil }
+        state = Mutex(State(entries: SieveCache(byteBudget: byteBudget)))
+    }
+
+    /// A body in gzip; `nil` if it is better sent as it is.
+    func compressed(_ body: ByteBuffer, tag: EntityTag) async -> ByteBuffer? {
+        guard body.readableBytes >= Self.minimumBytes else { return nil }
+        let (entry, other) = state.withLock { ($0.entries.value(for: tag), $0.tasks[tag]) }
+        if let entry, entry.plain == body { return entry.compressed }
+        if let other, other.plain == body { return await other.task.value }
+        guard body.readableBytes > Self.threadBytes else { return keep(body, Gzip.compress(body), tag) }
+        let task = Task { [self] in
+            let compressed = try? await NIOThreadPool.singleton.runIfActive { Gzip.compress(body) }
+            return keep(body, compressed, tag)
+        }
+        state.withLock { if $0.tasks[tag] == nil { $0.tasks[tag] = (body, task) } }
+        let result = await task.value
+        state.withLock { if $0.tasks[tag]?.task == task { $0.tasks[tag] = nil } }
+        return result
+    }
+
+    private func keep(_ plain: ByteBuffer, _ compressed: ByteBuffer?, _ tag: EntityTag) -> ByteBuffer? {
+        let bytes = Self.overheadBytes + plain.storageCapacity + (compressed?.storageCapacity ?? 0)
+        state.withLock { _ = $0.entries.insert(tag, Entry(plain: plain, compressed: compressed), bytes: bytes) }
+        return compressed
+    }
+
+    /// Bodies that are kept, and what they cost.
+    var statistics: (entries: Int, bytes: Int) { state.withLock { ($0.entries.count, $0.entries.bytes) } }
+}

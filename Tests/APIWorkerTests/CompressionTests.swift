@@ -1,0 +1,160 @@
+import CZlib
+import HTTPTypes
+import Hummingbird
+import IPC
+import NIOCore
+import Testing
+
+@testable import apiworker
+
+@Suite struct CompressionTests {
+    // MARK: What a client accepts
+
+    @Test(arguments: [
+        "gzip", "GZIP", "x-gzip", " gzip ", "gzip, deflate, br", "br;q=1.0, gzip;q=0.8", "*", "*;q=0.1", "gzip;q=1.000",
+        "gzip ; q=0.5", "gzip;Q=0.5", "identity, gzip", "identity;q=0.5, *;q=0.5", "identity;q=0, gzip;q=0.001",
+        "deflate, gzip;q=1, *;q=0", ",gzip,",
+    ])
+    func `gzip is accepted`(field: String) {
+        #expect(AcceptEncoding.prefersGzip(field))
+    }
+
+    @Test(arguments: [
+        "", "identity", "deflate", "gzip;q=0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *", "identity, gzip;q=0.5",
+        "gzipped",
+        "br", "gzip;q=", "gzip;q=2", "gzip;q=1.001", "gzip;q=-1", "gzip;q=0.0001", "gzip;q=.5", "gzip;q=0,5",
+        "gzip;x=1",
+        "gzip;q=1;q=1", "\"gzip\"", ";q=1",
+    ])
+    func `gzip is not accepted`(field: String) {
+        #expect(!AcceptEncoding.prefersGzip(field))
+    }
+
+    @Test func `no field, no gzip`() { #expect(!AcceptEncoding.prefersGzip(nil)) }
+
+    // MARK: Compressing
+
+    private static func inflated(_ body: ByteBuffer, expecting count: Int) throws -> ByteBuffer {
+        var stream = z_stream()
+        try #require(inflateInit2_(&stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK)
+        defer { inflateEnd(&stream) }
+        var (input, output) = (Array(body.readableBytesView), [UInt8](repeating: 0, count: count + 1))
+        let status = input.withUnsafeMutableBufferPointer { input in
+            output.withUnsafeMutableBufferPointer { output in
+                stream.next_in = input.baseAddress
+                stream.avail_in = UInt32(input.count)
+                stream.next_out = output.baseAddress
+                stream.avail_out = UInt32(output.count)
+                return inflate(&stream, Z_FINISH)
+            }
+        }
+        #expect(status == Z_STREAM_END && stream.avail_in == 0)
+        return ByteBuffer(bytes: output[..<Int(stream.total_out)])
+    }
+
+    private static func body(_ bytes: Int) -> ByteBuffer {
+        var body = ByteBuffer()
+        var number = 0
+        while body.readableBytes < bytes {
+            body.writeString("{\"_id\":\(number),\"username\":\"user \(number)\"},")
+            number += 1
+        }
+        body.moveWriterIndex(to: bytes)
+        return body
+    }
+
+    private static func noise(_ bytes: Int) -> ByteBuffer {
+        var state: UInt64 = 1
+        return ByteBuffer(
+            bytes: (0..<bytes).map { _ in
+                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                return UInt8(truncatingIfNeeded: state >> 33)
+            })
+    }
+
+    @Test(arguments: [1024, 65_536, 65_537, 3_000_000]) func `what comes out is what went in`(bytes: Int) async throws {
+        let bodies = try #require(CompressedBodies(byteBudget: 64 << 20))
+        let body = Self.body(bytes)
+        let compressed = try #require(await bodies.compressed(body, tag: EntityTag(of: body)))
+        #expect(compressed.readableBytes < bytes / 2)
+        #expect(try Self.inflated(compressed, expecting: bytes) == body)
+    }
+
+    @Test func `short bodies and noise stay as they are`() async throws {
+        let bodies = try #require(CompressedBodies(byteBudget: 1 << 20))
+        for body in [Self.body(1023), Self.noise(5000), ByteBuffer()] {
+            #expect(await bodies.compressed(body, tag: EntityTag(of: body)) == nil)
+        }
+        #expect(Gzip.compress(ByteBuffer()) == nil)
+    }
+
+    @Test func `each is compressed once, within the budget`() async throws {
+        let bodies = try #require(CompressedBodies(byteBudget: 1 << 20))
+        let (small, large) = (Self.body(10_000), Self.body(200_000))
+        for body in [small, large] {
+            let tag = EntityTag(of: body)
+            let first = try #require(await bodies.compressed(body, tag: tag))
+            let second = try #require(await bodies.compressed(body, tag: tag))
+            // The same memory, not only the same bytes.
+            #expect(
+                first.withUnsafeReadableBytes { $0.baseAddress } == second.withUnsafeReadableBytes { $0.baseAddress })
+        }
+        #expect(bodies.statistics.entries == 2)
+        for bytes in 20_000..<20_100 {
+            let body = Self.body(bytes)
+            _ = await bodies.compressed(body, tag: EntityTag(of: body))
+        }
+        #expect(bodies.statistics.bytes <= 1 << 20 && bodies.statistics.entries < 102)
+        #expect(CompressedBodies(byteBudget: 0) == nil)
+    }
+
+    @Test func `another body of the same tag is another body`() async throws {
+        let bodies = try #require(CompressedBodies(byteBudget: 8 << 20))
+        for bytes in [10_000, 200_000] {
+            let (body, other) = (Self.body(bytes), Self.body(bytes + 1))
+            let tag = EntityTag(of: body)
+            _ = await bodies.compressed(body, tag: tag)
+            let compressed = try #require(await bodies.compressed(other, tag: tag))
+            #expect(try Self.inflated(compressed, expecting: bytes + 1) == other)
+        }
+    }
+
+    // MARK: Responses
+
+    private static func request(_ encodings: String?) -> Request {
+        var fields = HTTPFields()
+        fields[.acceptEncoding] = encodings
+        return Request(
+            head: HTTPRequest(method: .get, scheme: nil, authority: nil, path: "/", headerFields: fields),
+            body: RequestBody(buffer: ByteBuffer()))
+    }
+
+    @Test func `a compressed body has its own ETag`() async throws {
+        let bodies = try #require(CompressedBodies(byteBudget: 1 << 20))
+        let body = Self.body(5000)
+        let plain = await JSONResponse.entity(body, for: Self.request("gzip;q=0"), compressed: bodies)
+        #expect(plain.headers[.contentEncoding] == nil && plain.headers[.contentLength] == "5000")
+        #expect(plain.headers[.vary] == "Accept-Encoding" && plain.headers[.eTag] == EntityTag(of: body).description)
+        let compressed = await JSONResponse.entity(body, for: Self.request("gzip"), compressed: bodies)
+        #expect(compressed.headers[.contentEncoding] == "gzip" && compressed.headers[.vary] == "Accept-Encoding")
+        #expect(compressed.headers[.contentType] == plain.headers[.contentType])
+        let tag = try #require(plain.headers[.eTag])
+        #expect(compressed.headers[.eTag] == tag.dropLast() + "-gzip\"")
+        #expect(Int(compressed.headers[.contentLength] ?? "") ?? .max < 5000)
+    }
+
+    @Test func `switched off, nothing is different`() async throws {
+        let response = await JSONResponse.entity(Self.body(5000), for: Self.request("gzip"), compressed: nil)
+        #expect(response.headers[.contentEncoding] == nil && response.headers[.vary] == nil)
+        #expect(response.headers[.contentLength] == "5000")
+    }
+
+    @Test func `a value in grace says its age`() async {
+        let value = CachedValue(value: ByteBuffer(string: "{}"), source: .stale, age: .milliseconds(75_900))
+        let response = await Routes.cached(value, for: Self.request(nil), compressed: nil)
+        #expect(response.headers[.xCache] == "STALE" && response.headers[.age] == "75")
+        let fresh = await Routes.cached(
+            CachedValue(value: nil, source: .l1), for: Self.request(nil), compressed: nil)
+        #expect(fresh.status == .notFound && fresh.headers[.xCache] == "L1" && fresh.headers[.age] == nil)
+    }
+}
