@@ -34,6 +34,9 @@ struct SimulateCommand: ParsableCommand {
     @Flag(help: "Run every seed twice and compare the hashes of what happened.")
     var checkDeterminism = false
 
+    @Flag(help: "Workers use everything that docs/cache.md offers.")
+    var cacheFeatures = false
+
     @Flag(help: "Do not fail when a rare situation was never reached.")
     var allowMissingGoals = false
 
@@ -64,21 +67,24 @@ struct SimulateCommand: ParsableCommand {
         if let seed {
             try runOne(seed)
         } else if batch, let seeds {
-            if !Campaign.runBatch(seeds, steps: steps, isCheckingDeterminism: checkDeterminism) { throw ExitCode(1) }
+            let isFine = Campaign.runBatch(
+                seeds, steps: steps, isCheckingDeterminism: checkDeterminism, hasCacheFeatures: cacheFeatures)
+            if !isFine { throw ExitCode(1) }
         } else {
             let range = seeds ?? SeedRange(first: 1, last: time == nil ? 100 : .max)
             let campaign = Campaign(
                 seeds: range, steps: steps, seconds: time,
-                jobs: jobs ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isCheckingDeterminism: checkDeterminism)
+                jobs: jobs ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isCheckingDeterminism: checkDeterminism,
+                hasCacheFeatures: cacheFeatures)
             try campaign.run(allowMissingGoals: allowMissingGoals)
         }
     }
 
     private func runOne(_ seed: UInt64) throws {
-        let result = Simulation(seed: seed, steps: steps, isTracing: trace).run()
+        let result = Simulation(seed: seed, steps: steps, isTracing: trace, hasCacheFeatures: cacheFeatures).run()
         print("seed \(seed)  steps \(result.steps)  trace hash \(String(result.hash, radix: 16))")
         if checkDeterminism {
-            let again = Simulation(seed: seed, steps: steps, isTracing: false).run()
+            let again = Simulation(seed: seed, steps: steps, isTracing: false, hasCacheFeatures: cacheFeatures).run()
             guard again.hash == result.hash else {
                 print("NOT DETERMINISTIC: \(String(again.hash, radix: 16)) the second time")
                 throw ExitCode(1)
@@ -88,7 +94,7 @@ struct SimulateCommand: ParsableCommand {
             for (name, count) in result.figures.counts.sorted(by: { $0.key < $1.key }) { print("  \(name): \(count)") }
             return
         }
-        print(Campaign.report(violation, seed: seed, steps: steps, result: result))
+        print(Campaign.report(violation, seed: seed, steps: steps, hasCacheFeatures: cacheFeatures, result: result))
         throw ExitCode(1)
     }
 

@@ -28,6 +28,16 @@ import Testing
         #expect(status == 0, "\(output)")
     }
 
+    /// Spread, early refresh, grace and audits change no promise.
+    @Test func whatTheCacheCanDoBesides() async throws {
+        let (status, output) = try await simulate(
+            "--seeds", "1..150", "--cache-features", "--allow-missing-goals", within: .seconds(300))
+        #expect(status == 0, "\(output)")
+        for figure in ["source STALE", "fills of an early refresh", "loads in the background"] {
+            #expect(output.contains(figure), "\(output)")
+        }
+    }
+
     @Test func oneSeedIsOneTrace() async throws {
         let (status, output) = try await simulate(
             "--seeds", "1001..1010", "--check-determinism", "--allow-missing-goals", within: .seconds(120))

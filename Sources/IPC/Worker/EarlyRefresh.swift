@@ -7,7 +7,7 @@ import NIOCore
 /// in turn, its own and one beside it: near the end of one, the workers ask syncd for the other. The first gets its
 /// lease, loads and fills; the others find it there. Both have the same tags, and the one beside it is tagged with
 /// its owner's key, too, so that whatever invalidates one invalidates both.
-enum EarlyRefresh {
+package enum EarlyRefresh {
     /// Under which key syncd has a value.
     enum Home: Sendable {
         case key
@@ -30,6 +30,15 @@ enum EarlyRefresh {
         beside.writeImmutableBuffer(key)
         beside.writeImmutableBuffer(suffix)
         return beside
+    }
+
+    /// The key that a value belongs to, which may lie under the one beside it.
+    package static func owner(of key: ByteBuffer) -> ByteBuffer {
+        let count = key.readableBytes - suffix.readableBytes
+        guard count > 0, key.readableBytesView.suffix(suffix.readableBytes) == suffix.readableBytesView else {
+            return key
+        }
+        return ByteBuffer(bytes: key.readableBytesView.prefix(count))
     }
 
     /// The tag that every entry of a key has.

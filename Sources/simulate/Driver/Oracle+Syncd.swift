@@ -1,3 +1,4 @@
+import IPC
 import IPCWire
 import NIOCore
 import SyncCore
@@ -81,7 +82,9 @@ extension Oracle {
         if case .error(let error) = reply, error.code == .stale { figures.add("goal: stale fill refused") }
         guard case .ok = reply else { return }
         figures.add("fills")
-        guard let key = names.keys.firstIndex(of: fill.key), let asOf = hosts[syncd.host.index].leaseAsOf[fill.lease]
+        if EarlyRefresh.owner(of: fill.key) != fill.key { figures.add("fills of an early refresh") }
+        guard let key = names.keys.firstIndex(of: EarlyRefresh.owner(of: fill.key)),
+            let asOf = hosts[syncd.host.index].leaseAsOf[fill.lease]
         else { return fail("a fill was accepted under a lease that nobody got") }
         let table = syncd.host.table
         for tag in names.reaching[key] where table.slot(table.slotIndex(TagHash.tag(tag))) > asOf {

@@ -11,6 +11,8 @@ struct Plan {
     var concurrentLoads = 64
     var waitMilliseconds: UInt64 = 1000
     var ttlMilliseconds: UInt64 = 60_000
+    /// Workers use what docs/cache.md offers. Not drawn: without it a seed is what it was.
+    var hasCacheFeatures = false
 
     // The database.
     var slowest: UInt64 = 2_500_000_000

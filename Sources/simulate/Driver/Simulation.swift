@@ -12,6 +12,7 @@ struct Simulation {
     let seed: UInt64
     let steps: Int
     let isTracing: Bool
+    var hasCacheFeatures = false
 
     /// How long everything may take to recover when faults end, in ns.
     static let recovery: UInt64 = 9_000_000_000
@@ -25,7 +26,8 @@ struct Simulation {
     func run() -> Result {
         let world = World(seed: seed, isTracing: isTracing)
         Self.world = world
-        let plan = Plan(seed: seed)
+        var plan = Plan(seed: seed)
+        plan.hasCacheFeatures = hasCacheFeatures
         let driver = Driver(world: world, plan: plan)
         let oracle = driver.oracle
         while world.steps < steps, oracle.violation == nil, world.step() {}

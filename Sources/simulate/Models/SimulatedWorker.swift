@@ -32,9 +32,16 @@ final class SimulatedWorker: Process, @unchecked Sendable {
 
     /// To be called as this process.
     func start() {
-        let configuration = SyncedCacheConfiguration(
+        var configuration = SyncedCacheConfiguration(
             socketPath: "/run/syncd/syncd.sock", clientName: name, maximumConcurrentLoads: plan.concurrentLoads,
             waitMilliseconds: plan.waitMilliseconds, subscribedChannels: [ByteBuffer(string: "events")])
+        if plan.hasCacheFeatures {
+            configuration.ttlSpreadPercent = 20
+            configuration.earlyRefreshPercent = 90
+            configuration.graceMilliseconds = 20_000
+            configuration.graceAfterMilliseconds = 1
+            configuration.auditOneIn = 4
+        }
         let cache = SyncedCache(
             configuration: configuration, eventLoop: loop, logger: Self.logger, platform: platform)
         self.cache = cache
