@@ -255,6 +255,12 @@ package struct Brain: ~Copyable {
             endLoads(effects: &effects)
             endLookups(now: now, effects: &effects)
             pushTracking(.beat(beat), effects: &effects)
+        case .adopted:
+            #if MUTANTS
+                if Mutant.active == .lostEntriesForgotten { return }
+            #endif
+            // In the new log, after everything that it holds: no value from before that is fresh anywhere.
+            owe([ByteBuffer(string: "*")], effects: &effects)
         case .proven:
             effects.append(.notice(.upstreamReady(version: log.serverVersion)))
             scanJournal(now: now, effects: &effects)

@@ -99,7 +99,7 @@ extension InvalidationLog {
             isolate("Redis holds another log", now: now, effects: &effects)
             if !isSuspect { raiseEpoch(.incarnation, effects: &effects) }
             isJustReplaced = false
-            adopt(found)
+            adopt(found, effects: &effects)
             catchUp(to: found.position, now: now, effects: &effects)
         case .proceed(let isContinuous):
             isJustReplaced = false
@@ -148,8 +148,9 @@ extension InvalidationLog {
     }
 
     /// Makes the server's log ours: everything that it still retains is applied anew.
-    private mutating func adopt(_ found: Inspection) {
+    private mutating func adopt(_ found: Inspection, effects: inout [LogEffect]) {
         if let theirs = found.incarnation, theirs != incarnation {
+            if incarnation != .none, !hasMade(theirs) { effects.append(.adopted) }
             former = incarnation
             incarnation = theirs
         }

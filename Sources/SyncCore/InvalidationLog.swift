@@ -26,6 +26,9 @@ enum LogEffect: Sendable, Hashable {
     case epochRaised(EpochReason)
     case attached
     case isolated(reason: String)
+    /// Another log than the one that was applied so far is ours from now on: it may not have all that this host has
+    /// acknowledged or seen, and its positions may be those of other entries.
+    case adopted
     /// Continuity is proven and every gap closed: what is owed can be appended now.
     case proven
     case warning(String)
@@ -182,6 +185,7 @@ struct InvalidationLog {
             phase = .proven
             isSuspect = false
         }
+        table.setIncarnation(incarnation)
         publishPosition()
     }
 
@@ -197,7 +201,6 @@ struct InvalidationLog {
     }
 
     func publishPosition() {
-        table.setIncarnation(incarnation)
         table.setHorizon(horizon)
         table.setApplied(applied)
     }
@@ -380,6 +383,8 @@ struct InvalidationLog {
             isolationReason = nil
             isSuspect = false
             table.setFreshAsOf(freshAsOf)
+            // Not before: whoever comes after this process must know that it had not attached to this log yet.
+            table.setIncarnation(incarnation)
             table.setState(.attached)
             effects.append(.attached)
         }

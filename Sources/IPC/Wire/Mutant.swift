@@ -17,6 +17,7 @@
         // The log.
         case identityIgnored, lastEntryIgnored, incarnationIgnored, horizonIgnored, gapIgnored, entriesOutOfOrder
         case probeNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof, damageForgotten
+        case lostEntriesForgotten
 
         /// The rule that is broken now.
         // Unchecked: set once, before anything runs.
