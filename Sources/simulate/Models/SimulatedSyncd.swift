@@ -23,6 +23,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 
     /// What is to be done, in this order.
     private enum Work {
+        case closed(ClientID)
         case effect(Effect)
         /// The directory was read; the brain has not been told.
         case scanned([JournalItem]?, sampledAt: UInt64)
@@ -164,7 +165,8 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private func closed(_ connection: Connection) {
         guard connections.removeValue(forKey: connection.id) != nil else { return }
         connection.socket.closeServer()
-        oracle.clientClosed(self, connection.id)
+        // The checks hear of it in the order in which the brain does, also if it is stopped on the way.
+        work.append(.closed(connection.id))
         turn { brain, now, effects in brain.clientClosed(connection.id, now: now, effects: &effects) }
     }
 
@@ -228,6 +230,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private func perform(_ item: Work) {
         switch item {
         case .effect(let effect): perform(effect)
+        case .closed(let client): oracle.clientClosed(self, client)
         case .scanned(let items, let sampledAt):
             var effects: [Effect] = []
             if let items {
