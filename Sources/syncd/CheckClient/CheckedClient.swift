@@ -85,6 +85,8 @@ final class ClientProcess: CheckedClient {
         posix_spawn_file_actions_adddup2(&actions, input.reading, 0)
         posix_spawn_file_actions_adddup2(&actions, output.writing, 1)
         posix_spawn_file_actions_addopen(&actions, 2, errorPath, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        // NIO's sockets are inherited: one that a child holds open too is not closed for its peer.
+        for descriptor in 3..<Self.greatestDescriptor { posix_spawn_file_actions_addclose(&actions, descriptor) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -101,6 +103,13 @@ final class ClientProcess: CheckedClient {
         }
         return pid
     }
+
+    /// What this process may have open, at most.
+    private static let greatestDescriptor: Int32 = {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        return Int32(min(limit.rlim_cur, 65_536))
+    }()
 
     var complaints: String {
         let text = String(decoding: SystemFiles.read(errorPath) ?? [], as: UTF8.self)
