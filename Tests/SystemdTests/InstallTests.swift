@@ -60,7 +60,7 @@ struct InstallTests {
             $(complete -p "$0" | grep -o -- '-F [^ ]*' | cut -c4-) "$0" "$1" "$0"
             printf '%s\\n' "${COMPREPLY[@]}"
             """
-        for (program, word, full) in [("syncd", "met", "metrics"), ("apiworker", "--worker", "--worker-l1-bytes")] {
+        for (program, word, full) in [("syncd", "met", "metrics"), ("apiworker", "--worker-l1", "--worker-l1-bytes")] {
             let result = try await ChildProcess.run(
                 try Executables.find("bash"), ["-c", script, program, word])
             #expect(
