@@ -230,7 +230,11 @@ package struct Brain: ~Copyable {
         case .deferred(.journal, _, _): journal.abort()
         case .deferred(let requester, let tags, let event):
             figures.deferred += 1
-            owe(tags, effects: &effects)
+            #if MUTANTS
+                if Mutant.active != .deferredIsForgotten { owe(tags, effects: &effects) }
+            #else
+                owe(tags, effects: &effects)
+            #endif
             let count = event.map { relay($0, effects: &effects) } ?? 0
             switch requester {
             case .client(let client, let request):
@@ -252,7 +256,12 @@ package struct Brain: ~Copyable {
         case .attached: effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
             effects.append(.notice(.isolated(reason: reason)))
-            endLoads(effects: &effects)
+            #if MUTANTS
+                // An epoch is raised while isolated only.
+                if Mutant.active != .leaseOutlivesEpoch { endLoads(effects: &effects) }
+            #else
+                endLoads(effects: &effects)
+            #endif
             endLookups(now: now, effects: &effects)
             pushTracking(.beat(beat), effects: &effects)
         case .adopted:

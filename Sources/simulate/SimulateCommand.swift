@@ -37,6 +37,12 @@ struct SimulateCommand: ParsableCommand {
     @Flag(help: "Workers use everything that docs/cache.md offers.")
     var cacheFeatures = false
 
+    @Option(
+        help:
+            "An action that is to happen often, say a race: \(Plan.Action.allCases.map(\.rawValue).joined(separator: ", "))."
+    )
+    var often: Plan.Action?
+
     @Flag(help: "Do not fail when a rare situation was never reached.")
     var allowMissingGoals = false
 
@@ -68,23 +74,25 @@ struct SimulateCommand: ParsableCommand {
             try runOne(seed)
         } else if batch, let seeds {
             let isFine = Campaign.runBatch(
-                seeds, steps: steps, isCheckingDeterminism: checkDeterminism, hasCacheFeatures: cacheFeatures)
+                seeds, steps: steps, isCheckingDeterminism: checkDeterminism, variation: variation)
             if !isFine { throw ExitCode(1) }
         } else {
             let range = seeds ?? SeedRange(first: 1, last: time == nil ? 100 : .max)
             let campaign = Campaign(
                 seeds: range, steps: steps, seconds: time,
                 jobs: jobs ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isCheckingDeterminism: checkDeterminism,
-                hasCacheFeatures: cacheFeatures)
+                variation: variation)
             try campaign.run(allowMissingGoals: allowMissingGoals)
         }
     }
 
+    private var variation: Variation { Variation(hasCacheFeatures: cacheFeatures, often: often) }
+
     private func runOne(_ seed: UInt64) throws {
-        let result = Simulation(seed: seed, steps: steps, isTracing: trace, hasCacheFeatures: cacheFeatures).run()
+        let result = Simulation(seed: seed, steps: steps, isTracing: trace, variation: variation).run()
         print("seed \(seed)  steps \(result.steps)  trace hash \(String(result.hash, radix: 16))")
         if checkDeterminism {
-            let again = Simulation(seed: seed, steps: steps, isTracing: false, hasCacheFeatures: cacheFeatures).run()
+            let again = Simulation(seed: seed, steps: steps, isTracing: false, variation: variation).run()
             guard again.hash == result.hash else {
                 print("NOT DETERMINISTIC: \(String(again.hash, radix: 16)) the second time")
                 throw ExitCode(1)
@@ -94,7 +102,7 @@ struct SimulateCommand: ParsableCommand {
             for (name, count) in result.figures.counts.sorted(by: { $0.key < $1.key }) { print("  \(name): \(count)") }
             return
         }
-        print(Campaign.report(violation, seed: seed, steps: steps, hasCacheFeatures: cacheFeatures, result: result))
+        print(Campaign.report(violation, seed: seed, steps: steps, variation: variation, result: result))
         throw ExitCode(1)
     }
 
@@ -108,6 +116,8 @@ struct SimulateCommand: ParsableCommand {
         throw ValidationError("the program cannot start itself again: \(String(cString: strerror(errno)))")
     }
 }
+
+extension Plan.Action: ExpressibleByArgument {}
 
 #if MUTANTS
     extension Mutant: ExpressibleByArgument {}

@@ -21,11 +21,16 @@ import Testing
         #expect(output.contains("1000 seeds"), "\(output)")
     }
 
-    /// Seeds that once showed a bug of ours (docs/simulation.md).
-    @Test(arguments: [7, 626, 2456])
-    func aSeedThatOnceFailed(seed: Int) async throws {
-        let (status, output) = try await simulate("--seed", "\(seed)", within: .seconds(60))
+    /// What is rare, made frequent (docs/simulation.md, "Races").
+    @Test(arguments: [
+        "lostTail", "lostLog", "newTable", "longPass", "attaching", "lateOrphan", "trimmedGap", "wakeRace",
+        "rewrittenLog", "slowPages", "splitLog",
+    ])
+    func races(often race: String) async throws {
+        let (status, output) = try await simulate(
+            "--seeds", "1..25", "--often", race, "--allow-missing-goals", within: .seconds(300))
         #expect(status == 0, "\(output)")
+        #expect(output.contains("25 seeds"), "\(output)")
     }
 
     /// Spread, early refresh, grace and audits change no promise.

@@ -10,7 +10,7 @@
         case silenceIsSuccess, noTrustWindowWait, doubtfulIsForgotten
         // How syncd answers.
         case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
-        case leaseIDsRepeat, twoLeases, newTableNotHeldBack
+        case leaseIDsRepeat, twoLeases, newTableNotHeldBack, deferredIsForgotten
         // The journal.
         case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, livingOwnerCollected
         case outdatedPassBeats
@@ -34,7 +34,10 @@
             let mutant = Mutant.active
             let allowed = mutant == .slotOffByOne ? asOf + 1 : asOf
             var now: UInt64 = 0
-            if mutant == .clockFirst { now = clock() }
+            if mutant == .clockFirst {
+                now = clock()
+                _ = clock()
+            }
             if mutant == .slotsBeforeBeat {
                 for index in slots where slot(index) > allowed { return false }
                 _ = clock()

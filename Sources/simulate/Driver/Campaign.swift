@@ -11,7 +11,7 @@ struct Campaign {
     let seconds: Int?
     let jobs: Int
     let isCheckingDeterminism: Bool
-    let hasCacheFeatures: Bool
+    let variation: Variation
 
     private static let batch: UInt64 = 50
 
@@ -24,13 +24,13 @@ struct Campaign {
 
     /// What a violation is reported as.
     static func report(
-        _ violation: Violation, seed: UInt64, steps: Int, hasCacheFeatures: Bool, result: Simulation.Result
+        _ violation: Violation, seed: UInt64, steps: Int, variation: Variation, result: Simulation.Result
     ) -> String {
-        let features = hasCacheFeatures ? " --cache-features" : ""
+        let options = variation.words.map { " " + $0 }.joined()
         return
             (["VIOLATION  seed \(seed)  step \(result.steps)", "  \(violation.what)", "  the last of what happened:"]
             + result.trace.map { "    \($0)" }
-            + ["  reproduce: simulate --seed \(seed) --steps \(steps)\(features) --trace"]).joined(separator: "\n")
+            + ["  reproduce: simulate --seed \(seed) --steps \(steps)\(options) --trace"]).joined(separator: "\n")
     }
 
     func run(allowMissingGoals: Bool) throws {
@@ -66,7 +66,7 @@ struct Campaign {
         posix_spawn_file_actions_addclose(&actions, ends[0])
         var words = ["simulate", "--batch", "--seeds", "\(first)..\(last)", "--steps", String(steps)]
         if isCheckingDeterminism { words.append("--check-determinism") }
-        if hasCacheFeatures { words.append("--cache-features") }
+        words += variation.words
         #if MUTANTS
             if let mutant = Mutant.active { words += ["--mutant", mutant.rawValue] }
         #endif
@@ -116,22 +116,22 @@ struct Campaign {
     }
 
     /// What a child does.
-    static func runBatch(_ seeds: SeedRange, steps: Int, isCheckingDeterminism: Bool, hasCacheFeatures: Bool) -> Bool {
+    static func runBatch(_ seeds: SeedRange, steps: Int, isCheckingDeterminism: Bool, variation: Variation) -> Bool {
         var figures = Figures()
         var isFine = true
         var seed = seeds.first
         while true {
-            let result = Simulation(seed: seed, steps: steps, isTracing: false, hasCacheFeatures: hasCacheFeatures)
+            let result = Simulation(seed: seed, steps: steps, isTracing: false, variation: variation)
                 .run()
             figures.merge(result.figures)
             figures.add("seeds")
             if let violation = result.violation {
-                print(report(violation, seed: seed, steps: steps, hasCacheFeatures: hasCacheFeatures, result: result))
+                print(report(violation, seed: seed, steps: steps, variation: variation, result: result))
                 isFine = false
                 break
             }
             if isCheckingDeterminism {
-                let again = Simulation(seed: seed, steps: steps, isTracing: false, hasCacheFeatures: hasCacheFeatures)
+                let again = Simulation(seed: seed, steps: steps, isTracing: false, variation: variation)
                     .run()
                 if again.hash != result.hash {
                     print("VIOLATION  seed \(seed): the second run was another one")

@@ -19,6 +19,7 @@ extension Driver {
             host.network.heal()
             host.journal.isFull = false
             host.journal.isClosed = false
+            host.isHeldDown = false
             host.syncd?.proceed()
             host.startSyncd(oracle: oracle, cluster: cluster)
             for worker in host.workers {

@@ -3,7 +3,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-// Situations that chance alone hardly ever brings about.
+// Situations that chance alone hardly ever brings about: processes that die or sleep at the wrong moment.
 extension Driver {
     /// A value is in every cache; a fault; a write, perhaps more of them, and reads everywhere once it is done.
     func scenario() {
@@ -30,6 +30,7 @@ extension Driver {
         else { return }
         let readers = host.workers.filter { $0 !== writer && $0.isAlive && !$0.isStopped }
         for reader in readers { read(key, on: reader) }
+        for client in plainClients where client.host === host { client.read(key) }
         let areReadersAsleep = world.random.oneIn(3)
         world.after(world.random.number(5_000_000...100_000_000), nil, "syncd falls asleep") { [self] in
             guard !isCalm, !syncd.isOnStack, writer.isAlive, !writer.isStopped else { return }
@@ -41,10 +42,12 @@ extension Driver {
                     if !areReadersAsleep { reader.clockCallsToPause = max(0, world.random.below(5) - 2) }
                     read(key, on: reader)
                 }
+                for client in plainClients where client.host === host { client.read(key) }
                 world.after(world.random.number(0...2_000_000), nil, "syncd wakes up") { syncd.proceed() }
             }
         }
         oracle.figures.add("syncd asleep during a write")
+        beQuiet(for: 1_700_000_000)
         // Whatever came of the write.
         world.after(6_000_000_000, nil, "all wake up") {
             for process: Process in readers + [syncd] where !process.isOnStack { process.proceed() }
@@ -77,112 +80,6 @@ extension Driver {
         }
     }
 
-    /// Redis goes back to an older state while a host is cut off, and others, who were down meanwhile, give the
-    /// positions that the host has applied to other entries.
-    func rewrittenLog() {
-        let host = anyHost
-        let others = hosts.filter { $0 !== host }
-        guard let cluster, let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, syncd.state == .attached,
-            cluster.primary.isAlive, let other = others.first, others.allSatisfy({ $0.syncd?.isOnStack != true }),
-            let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped })
-        else { return }
-        oracle.figures.add("race: rewritten log")
-        for down in others { kill(down.syncd, "syncd killed") }
-        let older = cluster.primary.data
-        write(anyKey, on: writer)
-        world.after(world.random.number(20_000_000...100_000_000), nil, "rewritten") { [self] in
-            guard !isCalm, cluster.primary.isAlive, !others.contains(where: { $0.syncd?.isAlive == true }) else {
-                return
-            }
-            let end = world.now + world.random.number(800_000_000...1_800_000_000)
-            (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
-            // Values, too: as a dump is loaded.
-            cluster.primary.data = older
-            // What the server has to say it says to a new connection.
-            cluster.primary.dropConnections { _ in true }
-            oracle.rewound()
-            oracle.uncover()
-            other.startSyncd(oracle: oracle, cluster: cluster)
-            for wait: UInt64 in [100, 200, 300, 400, 500, 600] {
-                world.after(wait * 1_000_000, nil, "write of the others") { [self] in
-                    guard !isCalm else { return }
-                    for worker in other.workers where worker.isAlive && !worker.isStopped {
-                        if world.random.oneIn(2) { write(anyKey, on: worker) } else { invalidate(anyKey, on: worker) }
-                    }
-                }
-            }
-        }
-    }
-
-    /// While a host has no connection, others append so much that a worker of its who does not read cannot be told all
-    /// of it at once. The connections may get lost once more, while the host reads what it missed.
-    func missedMuch() {
-        let host = anyHost
-        guard let cluster, cluster.primary.isAlive, let syncd = host.syncd, syncd.isAlive, !syncd.isStopped,
-            let writer = hosts.filter({ $0 !== host }).flatMap(\.workers).first(where: { $0.isAlive && !$0.isStopped })
-        else { return }
-        let server = cluster.primary
-        syncd.upstream?.drop()
-        let end = world.now + 400_000_000
-        (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
-        for _ in 0..<80 {
-            world.after(world.random.number(0...300_000_000), nil, "write of the others") { [self] in
-                if !isCalm, writer.isAlive, !writer.isStopped { invalidate(anyKey, on: writer) }
-            }
-        }
-        if world.random.oneIn(2), let worker = world.random.element(host.workers) { stop(worker, "worker stopped") }
-        if world.random.oneIn(2) { loseOnceMore(syncd, server, from: end, until: end + 500_000_000) }
-    }
-
-    /// As soon as a page of entries is asked for.
-    private func loseOnceMore(_ syncd: SimulatedSyncd, _ server: RedisServer, from: UInt64, until end: UInt64) {
-        world.at(from, nil, "lost once more") { [self] in
-            guard !isCalm, world.now < end, syncd.isAlive else { return }
-            if syncd.upstream?.isReading == true { return syncd.upstream?.drop() ?? () }
-            loseOnceMore(syncd, server, from: world.now + 500_000, until: end)
-        }
-    }
-
-    /// The connections get lost between an append and its answer, and are there again before it is given up.
-    func lostAnswer() {
-        let host = anyHost
-        guard let cluster, cluster.primary.isAlive, let syncd = host.syncd, syncd.state == .attached,
-            let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped })
-        else { return }
-        invalidate(anyKey, on: writer)
-        loseAnswer(syncd, until: world.now + 100_000_000)
-    }
-
-    private func loseAnswer(_ syncd: SimulatedSyncd, until end: UInt64) {
-        world.after(200_000, nil, "answer lost") { [self] in
-            guard !isCalm, world.now < end, syncd.isAlive else { return }
-            guard syncd.upstream?.isAppending == true else { return loseAnswer(syncd, until: end) }
-            world.after(world.random.number(plan.redisDelay), nil, "answer lost") { syncd.upstream?.drop() }
-        }
-    }
-
-    /// An entry that a host was not told of is gone before it asks for it.
-    func trimmedGap() {
-        let host = anyHost
-        guard let cluster, cluster.primary.isAlive, let syncd = host.syncd, syncd.state == .attached,
-            let writer = hosts.filter({ $0 !== host }).flatMap(\.workers).first(where: { $0.isAlive && !$0.isStopped })
-        else { return }
-        let server = cluster.primary
-        server.dropConnections { server.isSubscriber($0) && syncd.upstream?.isMine($0) == true }
-        let position = server.data.entryCount
-        invalidate(anyKey, on: writer)
-        trim(server, below: position, until: world.now + 400_000_000)
-    }
-
-    /// As soon as there is a new one.
-    private func trim(_ server: RedisServer, below position: Int, until end: UInt64) {
-        world.after(500_000, nil, "trimmed") { [self] in
-            guard !isCalm, world.now < end, server.isAlive else { return }
-            if server.data.entryCount > position { return server.data.trim(to: 0) }
-            trim(server, below: position, until: end)
-        }
-    }
-
     /// Stops syncd, and reads when the table is believed for the last few milliseconds.
     func lateRead() {
         let host = anyHost
@@ -192,6 +89,108 @@ extension Driver {
         for worker in host.workers {
             world.at(edge - world.random.number(0...9_000_000), nil, "late read") { [self] in
                 if worker.isAlive, !worker.isStopped { read(anyKey, on: worker) }
+            }
+        }
+    }
+
+    /// syncd dies, its directory is wiped, and the next one is there at once: it takes writes before everybody has
+    /// noticed, and who has not maps a table that is gone.
+    func newTable() {
+        let host = anyHost
+        let key = anyKey
+        guard let syncd = host.syncd, syncd.isAlive else { return }
+        readEverywhere(key, on: host)
+        world.after(world.random.number(5_000_000...40_000_000), nil, "directory wiped") { [self] in
+            guard !isCalm, syncd.isAlive, !syncd.isOnStack else { return }
+            kill(syncd, "syncd killed")
+            host.wipe()
+            if cluster != nil { oracle.lostJournal(of: host.index) }
+            host.startSyncd(oracle: oracle, cluster: cluster)
+            oracle.figures.add("race: new table")
+            for wait: UInt64 in 1...30 {
+                world.after(wait * 4_000_000, nil, "write with a new table") { [self] in
+                    let worker = world.random.element(host.workers)
+                    guard !isCalm, let worker, worker.isAlive, !worker.isStopped else { return }
+                    write(key, on: worker, readsAfterwards: true)
+                }
+            }
+        }
+    }
+
+    /// A pass through the journal takes long, because Redis answers late; a write becomes owed meanwhile, and syncd
+    /// falls asleep as soon as the pass is over.
+    func longPass() {
+        let host = anyHost
+        let key = anyKey
+        guard cluster?.primary.isAlive == true, let syncd = host.syncd, syncd.state == .attached,
+            let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped })
+        else { return }
+        readEverywhere(key, on: host)
+        world.after(world.random.number(10_000_000...30_000_000), nil, "long pass") { [self] in
+            guard !isCalm else { return }
+            beQuiet(for: 1_500_000_000)
+            let end = world.now + world.random.number(120_000_000...220_000_000)
+            host.network.answersHeldUntil = end
+            invalidate(anyKey, on: writer)
+            hangUpWhileAppending(writer, syncd, until: world.now + 50_000_000)
+            let late = world.random.element(host.workers) ?? writer
+            world.at(end - world.random.number(2_000_000...25_000_000), nil, "write of a long pass") { [self] in
+                guard !isCalm, late.isAlive, !late.isStopped, !late.isOnStack else { return }
+                write(key, on: late, readsAfterwards: true) { [self] in readEverywhere(key, on: host) }
+                late.hangUp()
+            }
+            world.at(end - 1_000_000, nil, "end of a long pass") { [self] in
+                stopAtNextBeat(syncd, until: end + 50_000_000)
+            }
+        }
+    }
+
+    private func hangUpWhileAppending(_ writer: SimulatedWorker, _ syncd: SimulatedSyncd, until end: UInt64) {
+        world.after(200_000, nil, "hang up") { [self] in
+            guard !isCalm, world.now < end, syncd.isAlive, writer.isAlive, !writer.isOnStack else { return }
+            if syncd.upstream?.isAppending == true {
+                writer.hangUp()
+            } else {
+                hangUpWhileAppending(writer, syncd, until: end)
+            }
+        }
+    }
+
+    private func stopAtNextBeat(_ syncd: SimulatedSyncd, until end: UInt64) {
+        let beat = syncd.host.table.beat
+        func look() {
+            world.after(100_000, nil, "stop after a beat") { [self] in
+                guard !isCalm, world.now < end, syncd.isAlive, !syncd.isStopped else { return }
+                guard syncd.host.table.beat != beat else { return look() }
+                oracle.figures.add("race: asleep after a long pass")
+                stop(syncd, "syncd stopped")
+            }
+        }
+        look()
+    }
+
+    /// A writer dies, and its write reaches the database after what it left has been collected, and after others have
+    /// read the old value.
+    func lateOrphan() {
+        let host = anyHost
+        let key = anyKey
+        guard let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped }) else { return }
+        let landing = world.random.number(800_000_000...1_900_000_000)
+        write(key, on: writer, landing: landing)
+        world.after(world.random.number(2_000_000...20_000_000), nil, "writer dies") { [self] in
+            guard !isCalm, writer.isAlive, !writer.isOnStack else { return }
+            oracle.figures.add("race: late orphan")
+            beQuiet(for: 8_000_000_000)
+            kill(writer, "worker killed")
+            startWorker(writer.number, on: host)
+            for _ in 0..<2 {
+                world.after(world.random.number(150_000_000...700_000_000), nil, "reads an old value") { [self] in
+                    readEverywhere(key, on: host)
+                }
+            }
+            let collected = landing + plan.limits.orphanNanoseconds + Self.collecting
+            world.after(collected + world.random.number(1...500_000_000), nil, "read after an orphan") { [self] in
+                readEverywhere(key, on: host)
             }
         }
     }

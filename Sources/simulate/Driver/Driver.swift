@@ -12,11 +12,14 @@ final class Driver: @unchecked Sendable {
     let database: Database
     let cluster: Cluster?
     private(set) var hosts: [Host] = []
+    /// One per host, in some worlds.
+    private(set) var plainClients: [PlainClient] = []
     var isCalm = false
     private var workerNumbers = 0
     let actions: [(Plan.Action, upTo: Int)]
     private var lastSources: [ObjectIdentifier: CacheSource] = [:]
     var calmHits = 0
+    private var quietUntil: UInt64 = 0
 
     init(world: World, plan: Plan) {
         self.world = world
@@ -36,6 +39,7 @@ final class Driver: @unchecked Sendable {
         for host in hosts {
             host.startSyncd(oracle: oracle, cluster: cluster)
             for number in 0..<plan.workersPerHost { startWorker(number, on: host) }
+            if plan.hasPlainClients { plainClients.append(PlainClient(host: host, oracle: oracle, database: database)) }
         }
         world.afterStep = { [unowned self] in checkStep() }
         act()
@@ -107,7 +111,7 @@ final class Driver: @unchecked Sendable {
     }
 
     func write(
-        _ key: Int, on worker: SimulatedWorker, readsAfterwards: Bool = false,
+        _ key: Int, on worker: SimulatedWorker, landing: UInt64? = nil, readsAfterwards: Bool = false,
         afterwards: @escaping @Sendable () -> Void = {}
     ) {
         let tags = tags(for: key)
@@ -115,7 +119,7 @@ final class Driver: @unchecked Sendable {
         world.run(worker) {
             Task { [self] in
                 guard let cache = worker.cache else { return }
-                let write = Database.Write(key: key, worker: worker)
+                let write = Database.Write(key: key, worker: worker, landing: landing)
                 worker.writes.append(write)
                 let interruptions = worker.interruptions
                 let host = worker.host
@@ -151,14 +155,21 @@ final class Driver: @unchecked Sendable {
                 world.after(0, nil, "after a write", afterwards)
                 guard readsAfterwards || world.random.oneIn(3) else { return }
                 world.after(world.random.number(0...500_000), nil, "read after a write") { [self] in
-                    for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
+                    readEverywhere(key, on: host)
                 }
             }
         }
     }
 
-    func invalidate(_ key: Int, on worker: SimulatedWorker) {
-        let tags = tags(for: key)
+    /// By everybody on a host who can.
+    func readEverywhere(_ key: Int, on host: Host) {
+        for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
+        for client in plainClients where client.host === host { client.read(key) }
+    }
+
+    func invalidate(_ key: Int, on worker: SimulatedWorker) { invalidate(tags(for: key), on: worker) }
+
+    func invalidate(_ tags: [ByteBuffer], on worker: SimulatedWorker) {
         world.run(worker) {
             Task {
                 try? await worker.cache?.invalidating(tags) { WriteResult.changed((), event: nil) }
@@ -185,16 +196,21 @@ final class Driver: @unchecked Sendable {
     }
 
     /// A beat, the trust window after it, and an append.
-    private static let collecting: UInt64 = 1_500_000_000
+    static let collecting: UInt64 = 1_500_000_000
 
     // MARK: Faults
 
     private func act() {
         world.after(world.random.number(0...2 * plan.pace), nil, "act") { [self] in
             guard !isCalm else { return }
-            choose()
+            if world.now >= quietUntil { choose() }
             act()
         }
+    }
+
+    /// A race would often come to nothing if all the rest went on.
+    func beQuiet(for duration: UInt64) {
+        if world.random.oneIn(2) { quietUntil = max(quietUntil, world.now + duration) }
     }
 
     private func choose() {
@@ -221,7 +237,12 @@ final class Driver: @unchecked Sendable {
     func perform(_ action: Plan.Action) {
         if action.group > 0 { world.trace("fault", nil, UInt64(Plan.Action.allCases.firstIndex(of: action) ?? 0)) }
         switch action {
-        case .read: if let worker = anyWorker { read(anyKey, on: worker) }
+        case .read:
+            if let client = world.random.element(plainClients), world.random.oneIn(4) {
+                client.read(anyKey)
+            } else if let worker = anyWorker {
+                read(anyKey, on: worker)
+            }
         case .burst:
             let key = anyKey
             for _ in 0..<6 { if let worker = anyWorker { read(key, on: worker) } }
@@ -235,6 +256,14 @@ final class Driver: @unchecked Sendable {
         case .missedMuch: missedMuch()
         case .trimmedGap: trimmedGap()
         case .lostAnswer: lostAnswer()
+        case .lostTail: lostTail()
+        case .lostLog: lostLog()
+        case .newTable: newTable()
+        case .longPass: longPass()
+        case .attaching: writesWhileAttaching()
+        case .lateOrphan: lateOrphan()
+        case .slowPages: slowPages()
+        case .splitLog: splitLog()
         default: fault(action)
         }
     }

@@ -105,7 +105,7 @@ final class Oracle: @unchecked Sendable {
         var silentSince: UInt64?
     }
 
-    func readBegan(_ key: Int, on worker: SimulatedWorker) -> Read {
+    func readBegan(_ key: Int, on worker: Reader) -> Read {
         let host = worker.host.index
         let trust = TrustTiming.upstreamTrustNanoseconds
         let limit = world.now >= trust ? world.now - trust : 0
@@ -116,7 +116,7 @@ final class Oracle: @unchecked Sendable {
             interruptions: worker.interruptions, silentSince: hosts[host].silentSince)
     }
 
-    func readEnded(_ read: Read, _ result: CachedValue, on worker: SimulatedWorker) {
+    func readEnded(_ read: Read, _ result: CachedValue, on worker: Reader) {
         let key = read.key
         figures.add("reads checked")
         figures.add("source \(result.source.rawValue)")
@@ -141,7 +141,7 @@ final class Oracle: @unchecked Sendable {
         if result.source == .l1 { l1Hit(on: worker) }
     }
 
-    private func l1Hit(on worker: SimulatedWorker) {
+    private func l1Hit(on worker: Reader) {
         let table = worker.host.table
         let age = world.now &- table.beat
         if age <= TrustTiming.trustWindowNanoseconds, age > 990_000_000 {

@@ -11,8 +11,10 @@ struct Plan {
     var concurrentLoads = 64
     var waitMilliseconds: UInt64 = 1000
     var ttlMilliseconds: UInt64 = 60_000
-    /// Workers use what docs/cache.md offers. Not drawn: without it a seed is what it was.
+    /// Workers use what docs/cache.md offers.
     var hasCacheFeatures = false
+    /// A client per host that has no table.
+    var hasPlainClients = false
 
     // The database.
     var slowest: UInt64 = 2_500_000_000
@@ -43,7 +45,7 @@ struct Plan {
     /// What the driver does.
     enum Action: String, CaseIterable {
         case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch,
-            trimmedGap, lostAnswer
+            trimmedGap, lostAnswer, lostTail, lostLog, newTable, longPass, attaching, lateOrphan, slowPages, splitLog
         case killWorker, stopWorker, restartWorker
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
@@ -55,7 +57,8 @@ struct Plan {
         var group: Int {
             switch self {
             case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog,
-                .missedMuch, .trimmedGap, .lostAnswer:
+                .missedMuch, .trimmedGap, .lostAnswer, .lostTail, .lostLog, .newTable, .longPass, .attaching,
+                .lateOrphan, .slowPages, .splitLog:
                 0
             case .killWorker, .stopWorker, .restartWorker: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
@@ -79,7 +82,10 @@ struct Plan {
             case .lateRead: 4
             case .scenario: 30
             case .wakeRace: 15
-            case .missedMuch, .trimmedGap: 4
+            case .missedMuch, .trimmedGap, .lostTail, .lostLog, .newTable, .longPass, .attaching, .lateOrphan,
+                .slowPages,
+                .splitLog:
+                4
             case .lostAnswer: 15
             case .lateCut: 8
             case .rewrittenLog: 30
@@ -145,9 +151,25 @@ struct Plan {
         weights[.restartWorker] = 30
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
+        hasPlainClients = random.oneIn(2)
         if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
         if weights[.trim] == nil { weights[.trimmedGap] = nil }
-        if weights[.cut] == nil { for lost: Action in [.missedMuch, .lostAnswer] { weights[lost] = nil } }
-        if weights[.stopSyncd] == nil { for late: Action in [.lateRead, .wakeRace, .lateCut] { weights[late] = nil } }
+        if weights[.cut] == nil {
+            for lost: Action in [.missedMuch, .lostAnswer, .longPass, .attaching, .slowPages] { weights[lost] = nil }
+        }
+        if weights[.failOver] == nil || weights[.killSyncd] == nil { weights[.lostTail] = nil }
+        if weights[.deleteKey] == nil || weights[.killSyncd] == nil { weights[.lostLog] = nil }
+        if weights[.wipeDirectory] == nil || weights[.killSyncd] == nil { weights[.newTable] = nil }
+        if weights[.killWorker] == nil { weights[.lateOrphan] = nil }
+        if weights[.splitBrain] == nil { weights[.splitLog] = nil }
+        if weights[.stopSyncd] == nil {
+            for late: Action in [.lateRead, .wakeRace, .lateCut, .longPass] { weights[late] = nil }
+        }
+    }
+
+    /// Something that is to happen often is done once in five times.
+    mutating func vary(_ variation: Variation) {
+        hasCacheFeatures = variation.hasCacheFeatures
+        if let often = variation.often { weights[often] = max(60, weights.values.reduce(0, +) / 4) }
     }
 }

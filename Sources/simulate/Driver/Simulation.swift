@@ -1,3 +1,16 @@
+/// What is asked for beside the seed. Without it a seed is what it is.
+struct Variation {
+    /// Workers use what docs/cache.md offers.
+    var hasCacheFeatures = false
+    /// Happens much more often than a seed would have it.
+    var often: Plan.Action?
+
+    /// As command line arguments.
+    var words: [String] {
+        (hasCacheFeatures ? ["--cache-features"] : []) + (often.map { ["--often", $0.rawValue] } ?? [])
+    }
+}
+
 /// One seed from its begin to its end.
 struct Simulation {
     struct Result {
@@ -12,7 +25,7 @@ struct Simulation {
     let seed: UInt64
     let steps: Int
     let isTracing: Bool
-    var hasCacheFeatures = false
+    var variation = Variation()
 
     /// How long everything may take to recover when faults end, in ns.
     static let recovery: UInt64 = 9_000_000_000
@@ -27,7 +40,7 @@ struct Simulation {
         let world = World(seed: seed, isTracing: isTracing)
         Self.world = world
         var plan = Plan(seed: seed)
-        plan.hasCacheFeatures = hasCacheFeatures
+        plan.vary(variation)
         let driver = Driver(world: world, plan: plan)
         let oracle = driver.oracle
         while world.steps < steps, oracle.violation == nil, world.step() {}

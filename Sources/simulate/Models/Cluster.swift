@@ -7,11 +7,13 @@ final class Network {
     private let world: World
     var requestsHeldUntil: UInt64 = 0
     var answersHeldUntil: UInt64 = 0
+    /// Added to every delay, each way, in ns.
+    var slowness: UInt64 = 0
 
     init(world: World) { self.world = world }
 
     var isCut: Bool { requestsHeldUntil > world.now || answersHeldUntil > world.now }
-    func heal() { (requestsHeldUntil, answersHeldUntil) = (0, 0) }
+    func heal() { (requestsHeldUntil, answersHeldUntil, slowness) = (0, 0, 0) }
 }
 
 /// One Redis server process.
@@ -136,7 +138,8 @@ extension UpstreamCommand {
 
 /// The servers that hold the log one after the other: a primary, what its replica has of it, and who was primary
 /// before.
-final class Cluster {
+// Unchecked: everything in a simulation runs on its one thread.
+final class Cluster: @unchecked Sendable {
     private let world: World
     private let plan: Plan
     private(set) var primary: RedisServer
@@ -184,10 +187,11 @@ final class Cluster {
 
     var savedData: RedisData { replica }
 
-    /// The replica becomes the primary. The old one is dead, or lives on for some time.
-    func failOver(splitFor duration: UInt64?) {
+    /// The replica becomes the primary, with what it has, or with what is given. The old one is dead, or lives on for
+    /// some time.
+    func failOver(splitFor duration: UInt64?, with data: RedisData? = nil) {
         let old = primary
-        primary = make(replica)
+        primary = make(data ?? replica)
         guard let duration, old.isAlive else {
             if old.isAlive { old.kill() }
             return

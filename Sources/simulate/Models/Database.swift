@@ -28,11 +28,14 @@ final class Database: @unchecked Sendable {
         var version: UInt64?
         /// The same, if it landed before the caller's part of it ended.
         var versionAtEnd: UInt64?
+        /// How long it is on its way, if that is not left to chance.
+        var landing: UInt64?
         /// When the caller's part of it ended.
         var endedAt: UInt64?
 
-        init(key: Int, worker: SimulatedWorker) {
+        init(key: Int, worker: SimulatedWorker, landing: UInt64? = nil) {
             self.key = key
+            self.landing = landing
             self.worker = worker
         }
     }
@@ -82,8 +85,9 @@ final class Database: @unchecked Sendable {
         let process = write.worker
         defer { write.endedAt = world.now }
         let isSlow = world.random.percent(plan.slowWrites)
-        let (there, back) = (min(latency(isSlow: isSlow), Self.longestWrite), latency(isSlow: isSlow))
-        let fate = world.random.below(100)
+        let (soon, back) = (min(latency(isSlow: isSlow), Self.longestWrite), latency(isSlow: isSlow))
+        let there = write.landing ?? soon
+        let fate = write.landing == nil ? world.random.below(100) : 100
         try await withUnsafeThrowingContinuation { (continuation: UnsafeContinuation<Void, any Error>) in
             if fate < plan.failingWrites / 2 {
                 world.after(there, process, "write refused") {

@@ -3,7 +3,8 @@ import IPCWire
 import NIOCore
 
 /// One machine: the table and the journal outlive the processes on it.
-final class Host {
+// Unchecked: everything in a simulation runs on its one thread.
+final class Host: @unchecked Sendable {
     let world: World
     let index: Int
     let plan: Plan
@@ -17,6 +18,8 @@ final class Host {
     /// The journal was or is not usable until then.
     var journalFaultsUntil: UInt64 = 0
     private var starts = 0
+    /// Nobody starts syncd.
+    var isHeldDown = false
 
     init(world: World, plan: Plan, index: Int) {
         self.world = world
@@ -40,6 +43,7 @@ final class Host {
     /// Starts syncd, unless the lock says that there is one.
     @discardableResult
     func startSyncd(oracle: Oracle, cluster: Cluster?) -> Bool {
+        if isHeldDown { return false }
         if let syncd, syncd.isAlive { return false }
         starts += 1
         if isTableMissing {

@@ -208,5 +208,15 @@ struct RedisData {
         stream = .entries(entries, lastID: last)
     }
 
+    /// As before the last entry, without values: they may be younger.
+    var withoutLastEntry: RedisData? {
+        guard case .entries(var entries, let last) = stream, entries.popLast()?.position == last else { return nil }
+        var data = self
+        data.stream = .entries(entries, lastID: last - 1)
+        data.position = .text(String(last - 1))
+        data.values = [:]
+        return data
+    }
+
     var entryCount: Int { if case .entries(let entries, _) = stream { entries.count } else { 0 } }
 }

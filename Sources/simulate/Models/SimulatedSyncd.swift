@@ -37,16 +37,14 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private final class Connection {
         let id: ClientID
         let socket: Socket
-        let worker: SimulatedWorker
         var decoder: CommandDecoder
         var output: ClientOutput
         var isReadingPaused = false
         var isDirty = false
 
-        init(id: ClientID, socket: Socket, worker: SimulatedWorker, limits: Limits) {
+        init(id: ClientID, socket: Socket, limits: Limits) {
             self.id = id
             self.socket = socket
-            self.worker = worker
             decoder = CommandDecoder(limits: limits.wire)
             output = ClientOutput(limits: limits)
         }
@@ -115,10 +113,10 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 
     // MARK: Clients
 
-    /// A worker has connected; it is accepted when syncd runs.
-    func connected(_ socket: Socket, peer worker: SimulatedWorker) {
+    /// A client has connected; it is accepted when syncd runs.
+    func connected(_ socket: Socket) {
         nextClient += 1
-        let connection = Connection(id: nextClient, socket: socket, worker: worker, limits: limits)
+        let connection = Connection(id: nextClient, socket: socket, limits: limits)
         socket.toServer.deliver = { [unowned self] bytes in
             connection.decoder.feed(bytes)
             decode(connection)
@@ -127,7 +125,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         socket.toClient.taken = { [unowned self] count in
             sent(connection, count)
         }
-        world.after(0, self, "accept") { [self] in
+        world.at(world.now, self, "accept", lane: ObjectIdentifier(socket.toServer)) { [self] in
             guard brain.hasRoomForClient else { return socket.closeServer() }
             connections[connection.id] = connection
             brain.clientConnected(connection.id, peer: Peer(pid: 1, uid: 0), now: world.now)
@@ -148,7 +146,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
                     brain.request(connection.id, id, request, now: now, effects: &effects)
                 }
             } catch {
-                oracle.fail("the worker sent what syncd refuses: \(error.message)")
+                oracle.fail("a client sent what syncd refuses: \(error.message)")
             }
         }
     }
@@ -157,7 +155,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         do throws(RESPError) {
             return try connection.decoder.next()
         } catch {
-            oracle.fail("the worker sent a malformed frame: \(error)")
+            oracle.fail("a client sent a malformed frame: \(error)")
             return nil
         }
     }

@@ -7,8 +7,7 @@ import NIOEmbedded
 /// The real worker's side on a simulated machine: `SyncedCache` and everything below it, with a socket, a table, a
 /// journal, a clock and chance of the simulation.
 // Unchecked: everything in a simulation runs on its one thread.
-final class SimulatedWorker: Process, @unchecked Sendable {
-    let host: Host
+final class SimulatedWorker: Reader, @unchecked Sendable {
     let number: Int
     private(set) var cache: SyncedCache?
     private let loop = EmbeddedEventLoop()
@@ -17,11 +16,10 @@ final class SimulatedWorker: Process, @unchecked Sendable {
     private let oracle: Oracle
 
     init(host: Host, number: Int, name: String, oracle: Oracle) {
-        self.host = host
         self.number = number
         self.plan = host.plan
         self.oracle = oracle
-        super.init(world: host.world, name: name)
+        super.init(host: host, name: name)
     }
 
     private static let logger: Logger = {
@@ -66,6 +64,9 @@ final class SimulatedWorker: Process, @unchecked Sendable {
 
     /// It is stopped when it has asked so often for the time.
     var clockCallsToPause: Int?
+
+    /// Ends its connection to syncd.
+    func hangUp() { world.run(self) { link?.channel.close(promise: nil) } }
 
     /// Whether syncd answers it.
     var isConnected: Bool { link?.channel.isActive ?? false }
@@ -165,7 +166,7 @@ final class SimulatedWorker: Process, @unchecked Sendable {
                     if channel.isActive { _ = try? channel.writeInbound(bytes) }
                 }
                 socket.toClient.ended = { channel.close(promise: nil) }
-                server.connected(socket, peer: self)
+                server.connected(socket)
                 do {
                     channel.connect(to: try SocketAddress(unixDomainSocketPath: "/s"), promise: nil)
                     result.resume(returning: channel)

@@ -47,7 +47,9 @@ final class Pipe {
         isEnded = true
         waiting = []
         lastArrival = max(lastArrival, world.now + world.random.number(delay))
-        world.at(lastArrival, receiver, "end of connection") { [self] in if !isBroken { ended() } }
+        world.at(lastArrival, receiver, "end of connection", lane: ObjectIdentifier(self)) { [self] in
+            if !isBroken { ended() }
+        }
     }
 
     /// The receiver is gone: nothing arrives any more.
@@ -67,7 +69,7 @@ final class Pipe {
             inKernel += count
             lastArrival = max(lastArrival, world.now + world.random.number(delay))
             let sentAt = world.now
-            world.at(lastArrival, receiver, "bytes") { [self] in
+            world.at(lastArrival, receiver, "bytes", lane: ObjectIdentifier(self)) { [self] in
                 if world.now - sentAt > TrustTiming.trustWindowNanoseconds { late() }
                 arrived(chunk)
             }

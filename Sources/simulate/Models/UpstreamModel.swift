@@ -50,7 +50,7 @@ final class ServerConnection {
     }
 
     private var delay: UInt64 {
-        world.random.number(world.areFaultsOver ? 50_000...1_000_000 : plan.redisDelay)
+        world.random.number(world.areFaultsOver ? 50_000...1_000_000 : plan.redisDelay) + network.slowness
     }
 
     private func toServer(_ what: StaticString, _ body: @escaping () -> Void) {

@@ -5,12 +5,17 @@ struct EventQueue {
         var order: UInt64
         var process: Process?
         var label: StaticString
+        /// The connection whose bytes it brings.
+        var lane: ObjectIdentifier?
         var body: () -> Void
 
         /// Set by a process for itself.
         var isTimer: Bool {
             ["beat due", "deadline", "timer", "sleep ends", "watch Redis"].contains(label.description)
         }
+
+        /// A task's, which a thread of its own may run.
+        var isJob: Bool { label.description == "job" }
 
         func precedes(_ other: Item) -> Bool { (time, order) < (other.time, other.order) }
     }
@@ -21,9 +26,12 @@ struct EventQueue {
     var isEmpty: Bool { heap.isEmpty }
     var nextTime: UInt64? { heap.first?.time }
 
-    mutating func add(_ time: UInt64, _ process: Process?, _ label: StaticString, _ body: @escaping () -> Void) {
+    mutating func add(
+        _ time: UInt64, _ process: Process?, _ label: StaticString, lane: ObjectIdentifier? = nil,
+        _ body: @escaping () -> Void
+    ) {
         added += 1
-        heap.append(Item(time: time, order: added, process: process, label: label, body: body))
+        heap.append(Item(time: time, order: added, process: process, label: label, lane: lane, body: body))
         var child = heap.count - 1
         while child > 0, heap[child].precedes(heap[(child - 1) / 2]) {
             heap.swapAt(child, (child - 1) / 2)

@@ -13,6 +13,7 @@ class Process: @unchecked Sendable {
     private var held: [EventQueue.Item] = []
     private var isCatchingUp = false
     private var areTimersLate = false
+    private var areJobsFirst = false
 
     init(world: World, name: String) {
         self.world = world
@@ -49,9 +50,21 @@ class Process: @unchecked Sendable {
         }
         // An event loop that wakes up may look at its sockets first, however long its timers are overdue.
         areTimersLate = world.random.oneIn(2)
-        if areTimersLate { held = held.filter { !$0.isTimer } + held.filter(\.isTimer) }
+        // Its tasks have threads of their own: they may run before it looks at any socket.
+        areJobsFirst = world.random.oneIn(3)
+        if areTimersLate {
+            held = held.filter { !$0.isTimer && $0.lane == nil } + heldByConnection() + held.filter(\.isTimer)
+        }
         held.insert(item, at: 0)
         catchUp()
+    }
+
+    /// What its sockets bring, in order for each of them; which of them comes first is chance.
+    private func heldByConnection() -> [EventQueue.Item] {
+        var lanes: [ObjectIdentifier] = []
+        for lane in held.compactMap(\.lane) where !lanes.contains(lane) { lanes.append(lane) }
+        return lanes.map { (lane: $0, order: world.random.next()) }.sorted { $0.order < $1.order }
+            .flatMap { lane, _ in held.filter { $0.lane == lane } }
     }
 
     /// What it missed comes before what comes now, one at a time.
@@ -82,7 +95,9 @@ class Process: @unchecked Sendable {
     func perform(_ item: EventQueue.Item) {
         guard isAlive else { return }
         guard isStopped || !held.isEmpty else { return world.run(self, item.body) }
-        if !isStopped, areTimersLate, !item.isTimer, let timer = held.firstIndex(where: \.isTimer) {
+        if !isStopped, areJobsFirst, item.isJob {
+            held.insert(item, at: held.firstIndex { !$0.isJob } ?? 0)
+        } else if !isStopped, areTimersLate, !item.isTimer, let timer = held.firstIndex(where: \.isTimer) {
             held.insert(item, at: timer)
         } else {
             held.append(item)

@@ -23,8 +23,11 @@ final class World: @unchecked Sendable {
 
     // MARK: Time
 
-    func at(_ time: UInt64, _ process: Process?, _ label: StaticString, _ body: @escaping () -> Void) {
-        queue.add(max(time, now), process, label, body)
+    func at(
+        _ time: UInt64, _ process: Process?, _ label: StaticString, lane: ObjectIdentifier? = nil,
+        _ body: @escaping () -> Void
+    ) {
+        queue.add(max(time, now), process, label, lane: lane, body)
     }
 
     func after(_ delay: UInt64, _ process: Process?, _ label: StaticString, _ body: @escaping () -> Void) {

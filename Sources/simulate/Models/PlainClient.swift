@@ -1,0 +1,105 @@
+import IPC
+import IPCWire
+import NIOCore
+
+/// A client in any language, as docs/clients.md describes it: without the table it believes what syncd answers, and
+/// an answer of any kind may take 500 ms. One question at a time; when none comes, it reads the database.
+// Unchecked: everything in a simulation runs on its one thread.
+final class PlainClient: Reader, @unchecked Sendable {
+    private let oracle: Oracle
+    private let database: Database
+    private var socket: Socket?
+    private var decoder: RESPDecoder
+    private var isConnecting = false
+    private var question: (read: Oracle.Read, number: UInt64)?
+    private var questions: UInt64 = 0
+
+    static let patienceNanoseconds: UInt64 = 500_000_000
+
+    init(host: Host, oracle: Oracle, database: Database) {
+        self.oracle = oracle
+        self.database = database
+        decoder = RESPDecoder(limits: host.plan.limits.wire)
+        super.init(host: host, name: "client\(host.index)")
+    }
+
+    /// Asks for a key, if it is not waiting for an answer; connects first, if it has to.
+    func read(_ key: Int) {
+        world.run(self) {
+            guard socket != nil else { return connect { [self] in read(key) } }
+            guard question == nil else { return }
+            questions += 1
+            let number = questions
+            question = (oracle.readBegan(key, on: self), number)
+            send(.fetch(key: oracle.names.keys[key], waitMilliseconds: nil))
+            world.after(Self.patienceNanoseconds, self, "no answer") { [self] in
+                if question?.number == number { hangUp() }
+            }
+        }
+    }
+
+    private func send(_ request: Request) {
+        var writer = RESPWriter(version: .v2)
+        request.encode(into: &writer)
+        socket?.toServer.send(writer.buffer)
+    }
+
+    private func connect(_ connected: @escaping () -> Void) {
+        guard !isConnecting else { return }
+        isConnecting = true
+        world.after(world.random.number(10_000...200_000), self, "connect") { [self] in
+            isConnecting = false
+            guard let server = host.listener else { return }
+            let socket = Socket(world: world, client: self, server: server, plan: host.plan)
+            self.socket = socket
+            decoder = RESPDecoder(limits: host.plan.limits.wire)
+            socket.toClient.deliver = { [unowned self] bytes in received(bytes) }
+            socket.toClient.ended = { [unowned self] in hangUp() }
+            server.connected(socket)
+            connected()
+        }
+    }
+
+    private func hangUp() {
+        socket?.closeClient()
+        socket = nil
+        question = nil
+    }
+
+    private func received(_ bytes: ByteBuffer) {
+        decoder.feed(bytes)
+        do {
+            while let value = try decoder.next() {
+                // The answer to a FILL says nothing that it needs.
+                guard case .array = value, let (read, _) = question else { continue }
+                question = nil
+                guard case .outcome(let outcome) = try FetchReply(value) else { continue }
+                answered(outcome, read)
+            }
+        } catch {
+            oracle.fail("syncd sent what is not RESP2: \(error)")
+        }
+    }
+
+    private func answered(_ outcome: FetchOutcome, _ read: Oracle.Read) {
+        switch outcome {
+        case .miss: break
+        case .hit(let hit):
+            oracle.figures.add("reads of clients without a table")
+            oracle.readEnded(read, CachedValue(value: hit.value, source: .l2), on: self)
+        case .lease(let lease):
+            let key = read.key
+            Task { [self] in
+                let name = oracle.names.keys[key]
+                guard let value = try? await database.load(key, for: self) else {
+                    return send(.abandon(key: name, lease: lease.id))
+                }
+                send(
+                    .fill(
+                        Fill(
+                            key: name, lease: lease.id, ttlMilliseconds: host.plan.ttlMilliseconds,
+                            tags: oracle.names.tags[key], value: value)))
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+/// A process that reads on a host: a worker, or a client in any language.
+// Unchecked: everything in a simulation runs on its one thread.
+class Reader: Process, @unchecked Sendable {
+    let host: Host
+
+    init(host: Host, name: String) {
+        self.host = host
+        super.init(world: host.world, name: name)
+    }
+}

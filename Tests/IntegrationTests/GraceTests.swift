@@ -1,0 +1,72 @@
+import IPCWire
+import NIOCore
+import TestSupport
+import Testing
+
+/// What a worker serves when its database is down and its values have ended.
+@Suite(.processes) struct GraceTests {
+    /// Gives the statistics that are cached a short time to live: five minutes are too long for a test.
+    private static func shorten(_ host: TestHost, _ http: HTTPConnection, milliseconds: Int) async throws -> String {
+        let fresh = try await http.get("/api/users/stats/overview")
+        try #require(fresh.status == 200)
+        let client = try await (try #require(host.syncd)).connect()
+        let kept = try await client.hit("stats:overview")
+        try await client.invalidate("users")
+        let lease = try await client.lease("stats:overview")
+        let refusal = try await client.fill(
+            "stats:overview", lease.id, kept.text, tags: ["users"], ttl: milliseconds)
+        #expect(refusal == nil)
+        return fresh.text
+    }
+
+    @Test(arguments: Home.allCases) func `without MongoDB a value that has ended is served, with its age`(
+        home: Home
+    ) async throws {
+        let mongo = try await MongoServer()
+        let host = try await TestHost.start(
+            workers: 1, home: home, mongo: mongo, environment: ["WORKER_GRACE_SECONDS": "60"])
+        let http = try host.connect()
+        try await TestHost.createUser(http, "Ada")
+        let body = try await Self.shorten(host, http, milliseconds: 1500)
+        #expect(try await http.get("/api/users/stats/overview").text == body)
+
+        mongo.pause()
+        try await eventually("its time ends", details: { host.transcript }) {
+            let reply = try await http.get("/api/users/stats/overview")
+            #expect(reply.status == 200 && reply.text == body)
+            return reply.cache == "STALE"
+        }
+        let stale = try await http.get("/api/users/stats/overview")
+        #expect(stale.cache == "STALE" && stale.text == body)
+        let age = try #require(stale["age"].flatMap { Int($0) })
+        // An upper bound: this worker only knows that no value is kept for more than 300 s.
+        #expect((1...330).contains(age), "\(age)")
+
+        // What was invalidated is not served, whatever else there is.
+        let client = try await (try #require(host.syncd)).connect()
+        try await client.invalidate("users")
+        let refused = try await http.get("/api/users/stats/overview")
+        #expect(refused.status == 503 && refused["age"] == nil, "\(refused.status) \(refused.cache ?? "-")")
+
+        mongo.resume()
+        try await eventually("MongoDB is asked again", within: .seconds(20), details: { host.transcript }) {
+            let reply = try await http.get("/api/users/stats/overview")
+            return reply.status == 200 && reply.cache == "MISS" || reply.cache == "L1"
+        }
+    }
+
+    @Test func `without being asked for there is no grace`() async throws {
+        let mongo = try await MongoServer()
+        let host = try await TestHost.start(workers: 1, home: .embedded, mongo: mongo)
+        let http = try host.connect()
+        try await TestHost.createUser(http, "Ada")
+        _ = try await Self.shorten(host, http, milliseconds: 1000)
+        _ = try await http.get("/api/users/stats/overview")
+        mongo.pause()
+        try await eventually("its time ends", details: { host.transcript }) {
+            let reply = try await http.get("/api/users/stats/overview")
+            #expect(reply.cache != "STALE")
+            return reply.status == 503
+        }
+    }
+}
