@@ -31,7 +31,7 @@ lint: ## style of Swift sources and scripts
 	@scripts/lint
 
 format: ## bring the Swift sources into the style that lint asks for
-	@swift format -i -p -r Sources Tests
+	@swift format -i -p -r Sources Tests Fuzz
 
 smoke-test: ## start `make run`, use it, break it, stop it
 	@scripts/smoke-test
@@ -47,7 +47,7 @@ faults: ## real processes and servers, and faults at random, for TIME seconds (6
 	@swift build --build-tests
 	@FAULT_SECONDS=$(or $(TIME),60) swift test --skip-build --disable-xctest --filter FaultHistoryTests
 
-fuzz: ## fuzz the wire protocol for TIME seconds (60)
+fuzz: ## fuzz everything that reads what others wrote, each for TIME seconds (60), or TARGET alone
 	@scripts/fuzz
 
 clean: ## remove what was built and the data of make run; what was fetched stays

@@ -114,7 +114,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["IPC", "TestSupport", "syncd", "apiworker", nioCore, nioPosix],
+            dependencies: ["IPC", "ProcessSupport", "TestSupport", "syncd", "apiworker", nioCore, nioPosix],
             swiftSettings: strict
         ),
         .testTarget(
@@ -124,9 +124,49 @@ let package = Package(
         ),
         .testTarget(
             name: "SystemdTests", dependencies: ["TestSupport"], exclude: ["load.py"], swiftSettings: strict),
+        // What `make fuzz` fuzzes, on the inputs that are known.
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: ["syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            path: "Fuzz", exclude: ["CLibFuzzer", "Driver", "corpus", "dictionaries"], sources: ["Targets", "Replay"],
+            swiftSettings: strict),
         .testTarget(
             name: "ArchitectureTests",
             dependencies: ["TestSupport", "ProcessSupport", "SyncCore", "syncd", "apiworker"],
             swiftSettings: strict),
     ]
 )
+
+// `SYNCD_FUZZ`: the fuzzer in place of programs and tests (scripts/fuzz), with as much of the programs as it fuzzes. Only
+// inside of this package can it see what they don't show to others.
+if Context.environment["SYNCD_FUZZ"] != nil {
+    package.products = []
+    package.targets.removeAll { $0.type == .executable || $0.type == .test || $0.name == "TestSupport" }
+    package.targets += [
+        .target(
+            name: "syncd",
+            dependencies: ["SyncCore", "IPC", nioCore],
+            sources: [
+                "BridgeRules+Text.swift", "Journal+Items.swift", "Redis/LogEntryBody+Coding.swift",
+                "Redis/RedisEndpoint.swift", "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
+            ],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "apiworker",
+            dependencies: [nioCore],
+            sources: [
+                "Compression/AcceptEncoding.swift", "HTTP/EntityTag.swift", "HTTP/QueryParameters.swift",
+                "HTTP/XXH64.swift", "Storage/SearchPattern.swift", "Users",
+            ],
+            swiftSettings: strict
+        ),
+        .target(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
+        .executableTarget(
+            name: "fuzz",
+            dependencies: ["CLibFuzzer", "syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            path: "Fuzz", exclude: ["CLibFuzzer", "Replay", "corpus", "dictionaries"], sources: ["Targets", "Driver"],
+            swiftSettings: strict
+        ),
+    ]
+}

@@ -3,11 +3,11 @@ import Testing
 
 @testable import IPCWire
 
-/// The inputs of the fuzzer, those that once crashed it included, in every piece size. What each is is said in
-/// Fuzz/Sources/FuzzWire/FuzzWire.swift.
+/// The inputs of the fuzzer for the wire, those that once crashed it included, in every piece size. What each is is said in
+/// Fuzz/Targets/WireTarget.swift.
 @Suite struct FuzzCorpusTests {
     private static let folder = URL(filePath: #filePath).deletingLastPathComponent()
-        .appending(path: "../../Fuzz/corpus").standardizedFileURL
+        .appending(path: "../../Fuzz/corpus/wire").standardizedFileURL
 
     static let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path))?.sorted() ?? []
 

@@ -23,18 +23,23 @@ struct ServerInfo: Sendable, Equatable {
         let name = fields["server_name"].map { "\($0) " } ?? ""
         // Valkey calls itself Redis 7.2.4 as well.
         let number = fields["valkey_version"] ?? fields["redis_version"] ?? ""
-        version = String((name + number).unicodeScalars.filter { (0x20...0x7e).contains($0.value) }.prefix(64))
+        version = Self.shown(name + number)
         if fields["valkey_version"] == nil, Self.isOld(number) {
             warnings.append("version \(version) is older than 6.2: it lacks what syncd needs")
         }
         isPrimary = fields["role"] != "slave"
-        let policy = fields["maxmemory_policy"] ?? ""
+        let policy = Self.shown(fields["maxmemory_policy"] ?? "")
         let isLimited = (fields["maxmemory"] ?? "0") != "0"
         if isLimited, policy.hasPrefix("allkeys") {
             warnings.append("maxmemory-policy \(policy) may evict the log: set volatile-lru")
         } else if isLimited, policy == "noeviction" {
             warnings.append("maxmemory-policy noeviction refuses invalidations when memory is full: set volatile-lru")
         }
+    }
+
+    /// Of what a server says about itself, as much as is fit for a log and for STATUS.
+    private static func shown(_ text: some StringProtocol) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.filter { (0x20...0x7e).contains($0.value) }.prefix(64)))
     }
 
     /// Ids go into the record of the log: 40 hexadecimal digits, or what a managed service makes of them.

@@ -1,6 +1,0 @@
-import CLibFuzzer
-import Glibc
-
-var count = CommandLine.argc
-var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
-exit(LLVMFuzzerRunDriver(&count, &arguments, fuzzOne))

@@ -1,0 +1,128 @@
+import IPCWire
+import NIOCore
+import Synchronization
+
+@testable import IPC
+@testable import syncd
+
+/// The journal directory, in which every worker of the host may write. The input is its files, each as length and bytes
+/// of the name, and two bytes of length and the bytes of the content; the highest bit of the first length says that
+/// somebody holds a lock on the file.
+enum JournalTarget {
+    static func check(_ input: inout FuzzInput) throws {
+        let files = FuzzedFiles()
+        while !input.rest.isEmpty {
+            let length = input.byte()
+            let name = String(decoding: input.take(Int(length & 0x7f)), as: UTF8.self)
+            let content = ByteBuffer(bytes: input.take(Int(input.number(bytes: 2))))
+            try checkName(name)
+            try checkContent(content)
+            files.state.withLock { state in
+                state.contents[name] = content
+                if length & 0x80 != 0 { state.locked.insert(name) }
+            }
+        }
+        try checkDirectory(files)
+    }
+
+    private static func checkName(_ text: String) throws {
+        guard let name = JournalName(text) else { return }
+        try require(name.text == text, "\(text) is written as \(name.text)")
+        try require(JournalName.isOwner(name.owner), "\(text) has the owner \(name.owner)")
+        try require(text.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x2f }, "\(text) is no name")
+        try require(![.marker, .foreign].contains(name.kind), "\(text) is of the kind \(name.kind)")
+    }
+
+    private static func checkContent(_ content: ByteBuffer) throws {
+        guard let tags = JournalContent.decode(content) else { return }
+        try require(!tags.isEmpty, "no tags")
+        let encoded = JournalContent.encode(tags)
+        try require(JournalContent.decode(encoded) == tags, "\(tags) are not read as they were written")
+        let cut = encoded.getSlice(at: encoded.readerIndex, length: encoded.readableBytes - 1) ?? ByteBuffer()
+        try require(JournalContent.decode(cut) == nil, "half of \(tags) is read")
+    }
+
+    private static func checkDirectory(_ files: FuzzedFiles) throws {
+        let directory = JournalDirectory(files, path: "/journal", owner: "0000000000000000-1")
+        let names = try files.names()
+        for file in try directory.scan() {
+            try require(names.contains(file.name), "\(file.name) is not there")
+            try require(!file.name.hasPrefix(JournalName.temporaryPrefix), "\(file.name) is not complete")
+            let name = JournalName(file.name)
+            let isForeign = name == nil && file.name != JournalName.marker
+            try require((file.kind == .foreign) == isForeign, "\(file.name) is of the kind \(file.kind)")
+            try require(file.owner == name?.owner ?? "", "\(file.name) has the owner \(file.owner)")
+            let isLocked = files.isLocked(file.owner + JournalName.lockSuffix)
+            try require(file.isOwnerAlive == (file.kind == .intent && isLocked), "\(file.name): does its owner live?")
+            try require(file.tags == nil || !file.isOwnerAlive, "\(file.name) was read")
+            try require((file.demand == nil) == (isForeign || file.isOwnerAlive), "\(file.name): is it to be done?")
+        }
+        try require(
+            try directory.items().map(\.name) == directory.scan().filter { $0.demand != nil }.map(\.name),
+            "what asks for something is not what syncd does")
+
+        try directory.removeFreeLocks()
+        let removed = names.filter { !files.has($0) }
+        let owners = Set(names.compactMap { JournalName($0)?.owner })
+        for name in removed {
+            let owner = String(name.dropLast(JournalName.lockSuffix.count))
+            try require(
+                name.hasSuffix(JournalName.lockSuffix) && JournalName.isOwner(owner) && !files.isLocked(name)
+                    && !owners.contains(owner), "\(name) was removed")
+        }
+        let tags = [ByteBuffer(string: "a")]
+        let owed = try directory.writeOwed(tags)
+        let found = try directory.scan().first { $0.name == owed }
+        try require(found?.tags == tags && found?.kind == .owed, "what is owed is not found")
+    }
+}
+
+/// A directory in memory, with names and contents as nobody of ours would write them.
+private final class FuzzedFiles: JournalFiles {
+    struct State {
+        var contents: [String: ByteBuffer] = [:]
+        var locked: Set<String> = []
+    }
+
+    private final class Lock: JournalLock {}
+
+    let state = Mutex(State())
+
+    func names() throws(SystemError) -> [String] { state.withLock { $0.contents.keys.sorted() } }
+
+    func has(_ name: String) -> Bool { state.withLock { $0.contents[name] != nil } }
+
+    func write(_ name: String, _ content: ByteBuffer) throws(SystemError) {
+        let isNew = state.withLock { state in
+            guard state.contents[name] == nil else { return false }
+            state.contents[name] = content
+            return true
+        }
+        guard isNew else { throw .exists }
+    }
+
+    func read(_ name: String) throws(SystemError) -> JournalFileContent {
+        state.withLock { $0.contents[name] }.map { .bytes($0) } ?? .gone
+    }
+
+    func rename(_ name: String, to newName: String) throws(SystemError) {
+        state.withLock { $0.contents[newName] = $0.contents.removeValue(forKey: name) }
+    }
+
+    func remove(_ name: String) throws(SystemError) {
+        let content = state.withLock { $0.contents.removeValue(forKey: name) }
+        if content == nil { throw .missing }
+    }
+
+    func lock(_ name: String) throws(SystemError) -> any JournalLock {
+        state.withLock { state in
+            state.contents[name] = ByteBuffer()
+            state.locked.insert(name)
+        }
+        return Lock()
+    }
+
+    func isLocked(_ name: String) -> Bool { state.withLock { $0.locked.contains(name) } }
+
+    func isDirectory(at path: String) -> Bool { true }
+}
