@@ -53,6 +53,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
 
     func run() async throws {
         do {
+            try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             ProcessLog.bootstrap(label: "apiworker", level: try settings.logLevel(), format: try settings.logFormat())
             let worker = try Worker(

@@ -1,0 +1,97 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Processes in surroundings that nobody has arranged with care.
+@Suite(.processes) struct EnvironmentTests {
+    private typealias Program = (command: String, environment: [String: String])
+
+    private static func programs(_ directory: TemporaryDirectory) throws -> [Program] {
+        [
+            (
+                try Executables.built("syncd") + " run",
+                ["SYNCD_SOCKET": directory.file("syncd.sock"), "SYNCD_TABLE_BITS": "16"]
+            ),
+            (
+                try Executables.built("apiworker"),
+                ["PORT": "0", "HOST": "127.0.0.1", "DB_URL": "mongodb://127.0.0.1:1", "SYNCD_SOCKET": ""]
+            ),
+        ]
+    }
+
+    @Test func `too few descriptors end it with 78, and a limit that can be raised is`() async throws {
+        let directory = try TemporaryDirectory()
+        for (program, environment) in try Self.programs(directory) {
+            let few = try await ChildProcess.run(
+                "/bin/sh", ["-c", "ulimit -n 32; exec \(program)"], environment: environment)
+            #expect(few.exit == .status(78))
+            #expect(few.errors.contains("at most 32 descriptors can be open"), "\(few.errors)")
+
+            let process = try ChildProcess(
+                "/bin/sh", ["-c", "ulimit -Sn 100; ulimit -Hn 200; exec \(program)"], environment: environment)
+            try await eventually("\(program) has raised its limit", details: { process.transcript }) {
+                let limits = try String(contentsOfFile: "/proc/\(process.pid)/limits", encoding: .utf8)
+                return limits.contains(/Max open files +200 +200/)
+            }
+        }
+    }
+
+    /// The clocks of processes in containers may differ: a table whose beats come from the future is not believed.
+    @Test(.enabled(if: getuid() == 0, "only root makes time namespaces"))
+    func `syncd lives in another time`() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.file("syncd.sock")
+        let syncd = try ChildProcess(
+            try Executables.find("unshare"),
+            ["--time", "--boottime", "1000", "--fork", "--kill-child", try Executables.built("syncd"), "run"],
+            environment: ["SYNCD_SOCKET": path, "SYNCD_TABLE_BITS": "16"])
+        await eventually("syncd answers", details: { syncd.transcript }) {
+            (try? await RESPSocket(path: path).command("PING"))?.string == "PONG"
+        }
+        let mongo = try await MongoServer.shared()
+        let port = try ReservedPort()
+        let worker = try await WorkerProcess(
+            port: port, database: mongo.url(database: MongoServer.newDatabaseName()), socketPath: path)
+        let http = try HTTPConnection(port: port.number)
+        for count in 1...20 {
+            try await TestHost.createUser(http, "user \(count)")
+            for _ in 0..<5 {
+                let reply = try await http.get("/api/users")
+                #expect(reply.json.array?.count == count)
+                #expect(reply.cache != "L1", "the table is not believed")
+            }
+        }
+        withExtendedLifetime(worker) {}
+    }
+
+    @Test func `descriptors that nobody asked for, urgent bytes, and clients that leave at once`() async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let open = { try FileManager.default.contentsOfDirectory(atPath: "/proc/\(syncd.pid)/fd").count }
+        let before = try open()
+        let script = """
+            import os, socket, sys
+            path, ping = sys.argv[1], b"*1\\r\\n$4\\r\\nPING\\r\\n"
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(path)
+            null = os.open("/dev/null", os.O_RDONLY)
+            for _ in range(200):
+                socket.send_fds(client, [ping], [null] * 16)
+                assert client.recv(64) == b"+PONG\\r\\n"
+            try:
+                client.send(b"!", socket.MSG_OOB)
+            except OSError:
+                pass  # Kernels before 5.15 know no urgent bytes here.
+            client.close()
+            for number in range(5000):
+                client = socket.socket(socket.AF_UNIX)
+                client.connect(path)
+                if number % 3 == 0: client.send(ping[:number % len(ping)])
+                client.close()
+            """
+        let python = try await ChildProcess.run(
+            try Executables.find("python3"), ["-c", script, syncd.socketPath], within: .seconds(60))
+        #expect(python.exit == .status(0), "\(python.errors)")
+        try await eventually("nothing of it stays", details: { syncd.transcript }) { try open() == before }
+        #expect(try await syncd.command("PING").string == "PONG")
+    }
+}

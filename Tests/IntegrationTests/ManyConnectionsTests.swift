@@ -1,0 +1,134 @@
+import Foundation
+import NIOCore
+import ProcessSupport
+import TestSupport
+import Testing
+
+/// Thousands of connections that do nothing: as many as the limit allows are served, the rest is told or closed at once,
+/// nobody else notices, and afterwards everything is as before.
+@Suite(.processes, .serialized) struct ManyConnectionsTests {
+    private static let mebibyte = 1 << 20
+
+    init() throws {
+        // The clients are all in this process.
+        let limit = DescriptorLimit.raised()
+        try #require(limit >= 8192, "this needs 8192 descriptors, the hard limit is \(limit): raise it (ulimit -Hn)")
+    }
+
+    @Test func `10 000 keep-alive connections to a worker`() async throws {
+        let host = try await TestHost.start(workers: 1, home: .embedded)
+        let worker = host.workers[0]
+        let http = try host.connect()
+        try await TestHost.createUser(http, "a")
+        _ = try await http.get("/api/users")
+        let before = try ProcessMemory.resident(worker.pid)
+
+        var idle: [HTTPConnection] = []
+        var refused = 0
+        for _ in 0..<10_000 {
+            let client = try host.connect()
+            if let reply = try? await client.get("/api/users") {
+                #expect(reply.status == 200 && reply.cache == "L1", "\(reply.text)")
+                idle.append(client)
+            } else {
+                #expect(try await client.closes(), "who is not served is closed")
+                refused += 1
+            }
+        }
+        // Those of the test's own beginning may have gone meanwhile.
+        #expect((4093...4095).contains(idle.count) && idle.count + refused == 10_000, "\(idle.count) were served")
+        #expect(worker.log.components(separatedBy: "Too many connections").count == 2, "it is said once")
+        let perConnection = (try ProcessMemory.resident(worker.pid) - before) / idle.count
+        #expect(perConnection < 64 << 10, "\(perConnection) bytes for each")
+
+        // Who is served stays served, in a second round as well, and writes are seen.
+        for client in idle.enumerated().filter({ $0.offset % 16 == 0 }).map(\.element) {
+            let reply = try await client.get("/api/users")
+            #expect(reply.status == 200 && reply.cache == "L1")
+        }
+        try await TestHost.createUser(http, "b")
+        #expect(try await idle[idle.count - 1].get("/api/users").json.array?.count == 2)
+        #expect(try ProcessMemory.resident(worker.pid) < before + 256 * Self.mebibyte)
+
+        idle.removeAll()
+        try await eventually("its connections are closed", within: .seconds(20)) {
+            try await host.connect().get("/metrics").text.contains(/apiworker_http_connections\{[^}]*\} [12]\n/)
+        }
+        for _ in 0..<100 { idle.append(try host.connect()) }
+        for client in idle { #expect(try await client.get("/api/users").cache == "L1") }
+    }
+
+    @Test func `a worker without descriptors goes on, and takes connections again when there are some`() async throws {
+        let host = try await TestHost.start(workers: 1, home: .embedded)
+        let http = try host.connect()
+        #expect(try await http.get("/api/users").status == 200)
+        let pid = host.workers[0].pid
+        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count
+        let limit = try await ChildProcess.run(
+            try Executables.find("prlimit"), ["--pid", "\(pid)", "--nofile=\(open + 4)"])
+        #expect(limit.exit == .status(0))
+        var others: [HTTPConnection] = []
+        for _ in 0..<50 { others.append(try host.connect()) }
+        for _ in 0..<20 { #expect(try await http.get("/api/users").status == 200, "who is connected does not notice") }
+        others.removeAll()
+        let start = ContinuousClock.now
+        await eventually("it accepts again", within: .seconds(5)) {
+            (try? await host.connect().request("GET", "/api/users", within: .seconds(1)))?.status == 200
+        }
+        #expect(ContinuousClock.now - start < .seconds(3))
+    }
+
+    @Test func `5000 idle clients of syncd, 1024 of which it takes`() async throws {
+        let host = try await TestHost.start(workers: 1, home: .embedded)
+        let syncd = try #require(host.syncd)
+        let http = try host.connect()
+        try await TestHost.createUser(http, "a")
+        _ = try await http.get("/api/users")
+        let before = try ProcessMemory.resident(syncd.pid)
+
+        var idle: [RESPSocket] = []
+        var refused = 0
+        for number in 0..<5000 {
+            let client = try RESPSocket(path: syncd.socketPath)
+            // Who is refused may be cut off before it asks.
+            try? await client.send("PING")
+            let reply = try await client.reply()
+            if reply.string == "PONG" {
+                idle.append(client)
+            } else {
+                #expect(reply.errorText == "ERR max number of clients reached")
+                #expect(try await client.closes())
+                refused += 1
+            }
+            if number % 500 == 0 { #expect(try await http.get("/api/users").cache == "L1") }
+        }
+        // The worker and its page's data may have one each.
+        #expect((1021...1023).contains(idle.count) && idle.count + refused == 5000, "\(idle.count) were served")
+        #expect(try await idle[0].command("PING").string == "PONG")
+        // What is written is still seen, by whoever is connected.
+        try await TestHost.createUser(http, "b")
+        #expect(try await http.get("/api/users").json.array?.count == 2)
+        #expect(try await http.get("/api/users").cache == "L1")
+        let grown = try ProcessMemory.resident(syncd.pid) - before
+        #expect(grown < 64 * Self.mebibyte, "\(grown) bytes for \(idle.count) clients")
+
+        idle.removeAll()
+        await eventually("there is room again") { (try? await syncd.connect()) != nil }
+        for _ in 0..<100 { idle.append(try await syncd.connect()) }
+    }
+
+    @Test func `as many clients of syncd as are configured`() async throws {
+        let (_, syncd) = try await Home.embedded.start(["SYNCD_LIMIT_CLIENTS": "5000"])
+        let before = try ProcessMemory.resident(syncd.pid)
+        var idle: [RESPSocket] = []
+        for _ in 0..<4000 { idle.append(try await syncd.connect()) }
+        let tracker = try await syncd.connect()
+        #expect(try await tracker.command("TRACK", "ON").string == "OK")
+        try await idle[3999].invalidate("a")
+        #expect(try await tracker.push("invalidate") != nil)
+        let perClient = (try ProcessMemory.resident(syncd.pid) - before) / idle.count
+        #expect(perClient < 32 << 10, "\(perClient) bytes for each")
+        idle.removeAll()
+        try await eventually("they are forgotten") { try await syncd.status()["clients"]?.elements?.count == 2 }
+    }
+}
