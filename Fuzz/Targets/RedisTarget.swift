@@ -93,13 +93,11 @@ extension RedisEndpoint {
         }
     }
 
-    /// Each byte but letters, digits and the slash in percent encoding.
+    /// Each byte but letters in percent encoding.
     private static func encoded(_ text: String) -> String {
         text.utf8.reduce(into: "") { encoded, byte in
-            let scalar = Unicode.Scalar(byte)
-            let digits = String(byte, radix: 16)
-            let isPlain = scalar == "/" || (scalar.isASCII && scalar.properties.isAlphabetic)
-            encoded += isPlain ? String(scalar) : "%" + (byte < 16 ? "0" : "") + digits
+            let isPlain = (0x61...0x7a).contains(byte | 0x20)
+            encoded += isPlain ? String(Unicode.Scalar(byte)) : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
         }
     }
 }

@@ -37,7 +37,7 @@ import Testing
         "redis://h/65536", "redis://u@h", "redis://h?db=1", "redis://h#1", "redis://[::1", "redis://[::1]6379",
         "redis://:%@h", "redis://:%4@h", "redis://:%+4@h", "redis://:%zz@h", "redis://:%00@h", "redis://:%ff@h",
         "unix://run/redis.sock", "unix://", "unix:///s?x=1", "unix:///s?db=", "unix:///s?db=a",
-        "unix:///" + String(repeating: "a", count: 107),
+        "unix:///" + String(repeating: "a", count: 107), "redis://u:p@\u{301}h", "redis+sentinel://a/\u{64c}b/c",
     ])
     func `what is refused, with the key's name`(url: String) {
         if url == "unix:///s?db=" {

@@ -41,6 +41,10 @@ struct RedisEndpoint: Sendable, Equatable {
         guard let separator = url.firstRange(of: "://") else {
             throw RedisURLError("expected redis://host:port, rediss://host:port, redis+sentinel://… or unix:///path")
         }
+        // A slash or an @ with an accent on it is neither, for a String. Who writes such a thing means something else.
+        guard url.allSatisfy({ $0.unicodeScalars.count == 1 }) else {
+            throw RedisURLError("escape characters that are not ASCII, as in p%C3%A4ss")
+        }
         let rest = url[separator.upperBound...]
         switch url[..<separator.lowerBound].lowercased() {
         case "redis": return try tcp(rest, isTLS: false)
