@@ -29,6 +29,9 @@ public struct CommandDecoder: Sendable {
     /// Bytes of memory that are held for a command that is not complete, apart from its arguments.
     var heldBytes: Int { feed.heldBytes }
 
+    /// Bytes that the argument lacks which has begun; 0: none has.
+    package var missingBytes: Int { feed.missingBlobBytes }
+
     /// Takes more bytes of the connection. After an error they are dropped.
     public mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }

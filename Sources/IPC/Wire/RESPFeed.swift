@@ -32,6 +32,9 @@ struct RESPFeed {
     /// Bytes of memory that are held for what is not complete.
     var heldBytes: Int { input.readableBytes + line.count + blob.storageCapacity }
 
+    /// Bytes that the blob lacks which has begun; 0: none has.
+    var missingBlobBytes: Int { needsBlob < 0 ? 0 : needsBlob + 2 - blob.readableBytes }
+
     mutating func beginFrame() { frameBytes = 0 }
 
     /// The bytes of a line without its CR LF; `nil`: it is not complete yet.

@@ -16,6 +16,7 @@ final class WorkerConnection: ChannelInboundHandler {
     private var decoder: CommandDecoder
     private var output: ClientOutput
     private var isReadingPaused = false
+    private var isReadingArgument = false
     private var isDecoding = false
     /// A frame was malformed or the client said QUIT: what is queued is still answered, nothing more is read.
     private var isEnding = false
@@ -35,6 +36,13 @@ final class WorkerConnection: ChannelInboundHandler {
     }
 
     // MARK: Reading
+
+    /// What is read of one client before the others have their turn: requests of some hundred microseconds at most. Who
+    /// sends as fast as he can would otherwise have tens of thousands answered while everybody waits. The rest stays
+    /// with the kernel: tasks of the event loop would go before the sockets of others.
+    static let requestBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
+    /// The same in the middle of a value, of which nothing but a copy is made.
+    private static let argumentBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
@@ -56,6 +64,7 @@ final class WorkerConnection: ChannelInboundHandler {
         do throws(RESPError) {
             while !isEnding, output.hasRoomForRequest, let arguments = try decoder.next() { handle(arguments) }
             setReadingPaused(!output.hasRoomForRequest)
+            setReadingArgument(decoder.missingBytes > Self.requestBuffer.capacity)
         } catch {
             let id = output.open()
             output.reply(id, .error(ReplyError(.generic, "Protocol error: \(error.description)")))
@@ -80,6 +89,13 @@ final class WorkerConnection: ChannelInboundHandler {
         isReadingPaused = isPaused
         // An error here means that the channel is closing, which `channelInactive` will tell.
         try? context.channel.syncOptions?.setOption(.autoRead, value: !isPaused)
+    }
+
+    private func setReadingArgument(_ isLarge: Bool) {
+        guard isLarge != isReadingArgument, !isClosed, let context else { return }
+        isReadingArgument = isLarge
+        try? context.channel.syncOptions?.setOption(
+            .recvAllocator, value: isLarge ? Self.argumentBuffer : Self.requestBuffer)
     }
 
     // MARK: Writing
