@@ -28,9 +28,9 @@ import Testing
     ])
     func races(often race: String) async throws {
         let (status, output) = try await simulate(
-            "--seeds", "1..25", "--often", race, "--allow-missing-goals", within: .seconds(300))
+            "--seeds", "1..12", "--often", race, "--allow-missing-goals", within: .seconds(300))
         #expect(status == 0, "\(output)")
-        #expect(output.contains("25 seeds"), "\(output)")
+        #expect(output.contains("12 seeds"), "\(output)")
     }
 
     /// Spread, early refresh, grace and audits change no promise.
