@@ -76,7 +76,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             guard isAcceptable(head) else { return reject(.badRequest, context) }
             deadlines.headArrived(now: .now())
             pending.append(PendingRequest(isHead: head.method == .HEAD, knowsChunks: head.version != .http1_0))
-            isLast = !head.isKeepAlive
+            isLast = !head.isKeepAlive || asksForUpgrade(head)
             if pending.count == 1, isWaitingForContinue(head) {
                 let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
                 context.writeAndFlush(wrapOutboundOut(.head(goOn)), promise: nil)
@@ -90,9 +90,19 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
-    /// Nothing is tunnelled here, and what follows a CONNECT is no HTTP. HTTP/1.1 wants one `Host` (RFC 9112, 3.2).
+    /// Nothing is tunnelled here, and what follows a CONNECT is no HTTP. HTTP/1.1 wants one `Host` (RFC 9112, 3.2). Of
+    /// transfer codings only chunks are known; the decoder would take others before them for nothing (6.1).
     private func isAcceptable(_ head: HTTPRequestHead) -> Bool {
-        head.method != .CONNECT && (head.version == .http1_0 || head.headers["host"].count == 1)
+        let codings = head.headers["transfer-encoding"]
+        guard codings.isEmpty || (codings.count == 1 && codings[0].lowercased() == "chunked") else { return false }
+        return head.method != .CONNECT && (head.version == .http1_0 || head.headers["host"].count == 1)
+    }
+
+    /// Some clients try for HTTP/2 with their first request. It is answered as if they had not; but after it the decoder
+    /// expects another protocol and reads nothing more.
+    private func asksForUpgrade(_ head: HTTPRequestHead) -> Bool {
+        head.headers.contains(name: "upgrade")
+            && head.headers[canonicalForm: "connection"].contains { $0.lowercased() == "upgrade" }
     }
 
     /// A body that is too long anyway is not asked for.
