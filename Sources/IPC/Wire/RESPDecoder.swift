@@ -36,6 +36,9 @@ public struct RESPDecoder: Sendable {
     /// Bytes of memory that are held for a frame that is not complete, apart from its values.
     var heldBytes: Int { feed.heldBytes }
 
+    /// Bytes that the string lacks which has begun; 0: none has.
+    package var missingBytes: Int { feed.missingBlobBytes }
+
     /// Takes more bytes of the connection. After an error they are dropped.
     public mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }

@@ -42,6 +42,13 @@ final class ConnectionHandler: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     private var connection: SyncdConnection?
     private var isFlushScheduled = false
+    private var isReadingValue = false
+
+    /// What is read before others who live on this event loop have their turn: some dozens of pushes. With NIO's 256 KiB
+    /// at a time, their requests would wait for thousands while somebody floods the host with invalidations.
+    static let pushBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
+    /// The same in the middle of a value, of which nothing but a copy is made.
+    private static let valueBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
 
     init(settings: ConnectionSettings, clock: WorkerClock, observer: any ConnectionObserver) {
         self.machine = ConnectionStateMachine(settings: settings)
@@ -89,9 +96,18 @@ final class ConnectionHandler: ChannelInboundHandler {
             while let value = try decoder.next() {
                 guard handle(value) else { return }
             }
+            setReadingValue(decoder.missingBytes > Self.pushBuffer.capacity, context)
         } catch {
             giveUp(.malformed)
         }
+    }
+
+    private func setReadingValue(_ isLarge: Bool, _ context: ChannelHandlerContext) {
+        guard isLarge != isReadingValue else { return }
+        isReadingValue = isLarge
+        // An error here means that the channel is closing.
+        try? context.channel.syncOptions?.setOption(
+            .recvAllocator, value: isLarge ? Self.valueBuffer : Self.pushBuffer)
     }
 
     /// Returns whether to go on reading.

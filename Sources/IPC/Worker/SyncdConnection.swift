@@ -21,12 +21,8 @@ struct SyncdConnection: Sendable {
     ) async throws -> any Channel {
         try await ClientBootstrap(group: eventLoop)
             .connectTimeout(.nanoseconds(Int64(TrustTiming.silenceNanoseconds)))
-            // A few hundred pushes, and then whoever else lives on this event loop: with NIO's 256 KiB at a time, their
-            // requests would wait for thousands while somebody floods the host with invalidations.
             .channelOption(.maxMessagesPerRead, value: 1)
-            .channelOption(
-                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 16_384)
-            )
+            .channelOption(.recvAllocator, value: ConnectionHandler.pushBuffer)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(makeHandler())
