@@ -1,7 +1,7 @@
 # Everything is a script in scripts/; this is the list of them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint format sanitize faults fuzz simulate smoke-test install uninstall deb clean
+.PHONY: help run test build lint format sanitize faults fuzz simulate bench smoke-test install uninstall deb clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ lint: ## style of Swift sources and scripts
 	@scripts/lint
 
 format: ## bring the Swift sources into the style that lint asks for
-	@swift format -i -p -r Sources Tests Fuzz
+	@swift format -i -p -r Sources Tests Fuzz Benchmarks
 
 smoke-test: ## start `make run`, use it, break it, stop it
 	@scripts/smoke-test
@@ -49,6 +49,9 @@ faults: ## real processes and servers, and faults at random, for TIME seconds (6
 
 fuzz: ## fuzz everything that reads what others wrote, each for TIME seconds (60), or TARGET alone
 	@scripts/fuzz
+
+bench: ## measure everything beside its yardstick and write it to docs/performance.md: make bench ROWS="fetch http"
+	@scripts/bench --write docs/performance.md $(ROWS)
 
 clean: ## remove what was built and the data of make run; what was fetched stays
 	@swift package clean

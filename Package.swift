@@ -6,6 +6,9 @@ import PackageDescription
 let strict: [SwiftSetting] =
     [.treatAllWarnings(as: .error)] + (Context.environment["SYNCD_MUTANTS"] == nil ? [] : [.define("MUTANTS")])
 
+/// `SYNCD_BENCH` adds the programs of Benchmarks/, which nothing else needs (scripts/bench).
+let isBenchmarking = Context.environment["SYNCD_BENCH"] != nil
+
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
@@ -31,7 +34,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.9.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
-    ],
+    ] + (isBenchmarking ? [.package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0")] : []),
     targets: [
         // `pkgConfig` stays off CHiredis: its flags cause a warning on every build.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
@@ -87,6 +90,8 @@ let package = Package(
             name: "TestSupport",
             dependencies: ["IPCWire", nioCore, nioPosix],
             path: "Tests/Support",
+            // What is only for tests; the benchmarks are no test, and are linked without Swift Testing.
+            exclude: isBenchmarking ? ["Eventually.swift", "ProcessSlots.swift"] : [],
             swiftSettings: strict
         ),
         .testTarget(name: "IPCWireTests", dependencies: ["IPCWire", "CHiredis", nioCore], swiftSettings: strict),
@@ -134,8 +139,24 @@ let package = Package(
             name: "ArchitectureTests",
             dependencies: ["TestSupport", "ProcessSupport", "SyncCore", "syncd", "apiworker"],
             swiftSettings: strict),
-    ]
+    ] + (isBenchmarking ? benchmarks : [])
 )
+
+/// In Benchmarks/ (docs/performance.md).
+var benchmarks: [Target] {
+    [
+        .executableTarget(
+            name: "bench",
+            dependencies: [
+                "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            path: "Benchmarks/Bench",
+            swiftSettings: strict
+        ),
+    ]
+}
 
 // `SYNCD_FUZZ`: the fuzzer in place of programs and tests (scripts/fuzz), with as much of the programs as it fuzzes. Only
 // inside of this package can it see what they don't show to others.

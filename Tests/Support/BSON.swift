@@ -72,7 +72,7 @@ package struct BSONDocument: Sendable, Hashable, ExpressibleByDictionaryLiteral 
 // MARK: Bytes
 
 extension BSONDocument {
-    func encode(into buffer: inout ByteBuffer) {
+    package func encode(into buffer: inout ByteBuffer) {
         let start = buffer.writerIndex
         buffer.writeInteger(Int32(0), endianness: .little)
         for field in fields { Self.encode(field.name, field.value, into: &buffer) }

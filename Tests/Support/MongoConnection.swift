@@ -20,7 +20,7 @@ package actor MongoConnection {
         var command = command
         command["$db"] = .string(database)
         lastRequest += 1
-        try await socket.send(message(command), within: limit)
+        try await socket.send(Self.message(command, id: lastRequest), within: limit)
         let answer = try await receive(within: limit)
         guard answer["ok"]?.number == 1 else {
             let reason = answer["errmsg"]?.string ?? "\(answer)"
@@ -29,13 +29,14 @@ package actor MongoConnection {
         return answer
     }
 
-    private func message(_ command: BSONDocument) -> ByteBuffer {
+    /// A command as it is sent; `$db` names its database.
+    package static func message(_ command: BSONDocument, id: Int32) -> ByteBuffer {
         var body = ByteBuffer()
         body.writeInteger(UInt32(0), endianness: .little)  // No flags.
         body.writeInteger(UInt8(0))  // A section with one document.
         command.encode(into: &body)
         var message = ByteBuffer()
-        for number in [Int32(16 + body.readableBytes), lastRequest, 0, Self.messageOperation] {
+        for number in [Int32(16 + body.readableBytes), id, 0, messageOperation] {
             message.writeInteger(number, endianness: .little)
         }
         message.writeImmutableBuffer(body)

@@ -36,11 +36,11 @@ public enum TagTableFileError: Error, Sendable, Equatable, CustomStringConvertib
 
 /// A tag table that a syncd of this host made, mapped for reading.
 package struct MappedTagTable: Sendable {
-    let table: TagTable
+    package let table: TagTable
     private let isNamed: @Sendable (String) -> Bool
 
     /// Maps the file at `path`. Its size and header are checked before anything in it is believed.
-    init(path: String) throws(TagTableFileError) {
+    package init(path: String) throws(TagTableFileError) {
         let (table, file) = try TagTableFile.open(path: path, isWritable: false)
         self.init(table) { path in
             guard let current = try? FileStatus(path: path) else { return false }

@@ -1,0 +1,54 @@
+import ArgumentParser
+import Foundation
+import TestSupport
+
+/// `make bench`: measures each row beside its yardstick, in turns, on real servers.
+@main
+struct BenchCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench",
+        abstract: "Measures syncd and its workers beside what they are compared with (docs/performance.md).",
+        subcommands: [Run.self, ConstantServerCommand.self], defaultSubcommand: Run.self)
+
+    struct Run: AsyncParsableCommand {
+        @Argument(help: "What to measure; everything if not given. --list names it.")
+        var scenarios: [Scenario] = []
+
+        @Option(help: "How often each row and its yardstick take turns.")
+        var rounds = 7
+
+        @Option(help: "A document whose table gets the rows that were measured.")
+        var write: String?
+
+        @Flag(help: "Name what can be measured, and the rows that it makes.")
+        var list = false
+
+        func run() async throws {
+            if list {
+                for scenario in Scenario.allCases { print("\(scenario.rawValue): \(scenario.rows)") }
+                return
+            }
+            var rows: [Measured] = []
+            for scenario in scenarios.isEmpty ? Scenario.allCases : scenarios {
+                FileHandle.standardError.write(Data("measuring \(scenario.rawValue) …\n".utf8))
+                let measured = try await scenario.run(rounds: rounds)
+                for row in measured { print(row.cells.filter { !$0.isEmpty }.joined(separator: " | ")) }
+                rows += measured
+            }
+            if let write { try Report.put(rows, into: write) }
+        }
+    }
+
+    struct ConstantServerCommand: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "constant-server", abstract: "Answers every request with the bytes of a file.",
+            shouldDisplay: false)
+
+        @Option var port: Int
+        @Option var file: String
+
+        func run() async throws { try await ConstantServer.run(port: port, file: file) }
+    }
+}
+
+extension Scenario: ExpressibleByArgument {}

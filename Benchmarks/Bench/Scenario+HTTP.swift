@@ -1,0 +1,144 @@
+import Foundation
+import Hummingbird
+import Logging
+import NIOCore
+import NIOPosix
+import TestSupport
+
+/// A worker with its database and a syncd on Redis, and a hundred users in it.
+private struct API {
+    let redis: RedisServer
+    let syncd: SyncdProcess
+    let mongo: MongoServer
+    let database = MongoServer.newDatabaseName()
+    let worker: WorkerProcess
+    var ids: [String] = []
+
+    init() async throws {
+        redis = try await RedisServer()
+        syncd = try await SyncdProcess.forMeasuring(redis: redis)
+        mongo = try await MongoServer()
+        worker = try await WorkerProcess(
+            port: try ReservedPort(), database: mongo.url(database: database), socketPath: syncd.socketPath,
+            environment: ["LOG_LEVEL": "notice", "HOST": "127.0.0.1"])
+        let connection = try HTTPConnection(port: worker.portNumber)
+        for number in 0..<100 {
+            let hobbies = (0..<5).map { "\"hobby \(number % 20 + $0)\"" }.joined(separator: ",")
+            let body = #"{"username":"user number \#(number)","age":\#(20 + number % 50),"hobbies":[\#(hobbies)]}"#
+            let reply = try await connection.request("POST", "/api/users", body: body)
+            guard let id = reply.json["_id"].string else { throw TestFailure("no user: \(reply.text)") }
+            ids.append(id)
+        }
+        // Each has five friends, so that the graph has its edges.
+        for number in 0..<100 {
+            for step in 1...5 {
+                let friend = ids[(number + step * 7) % 100]
+                _ = try await connection.request(
+                    "POST", "/api/users/\(ids[number])/link", body: #"{"friendId":"\#(friend)"}"#)
+            }
+        }
+    }
+
+    func url(_ path: String) -> String { "http://127.0.0.1:\(worker.portNumber)\(path)" }
+
+    func body(_ path: String) throws -> [UInt8] {
+        let wire = try Wire(port: worker.portNumber)
+        try wire.send(Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8))
+        return try wire.awaitHTTP()
+    }
+}
+
+/// Hummingbird with nothing behind it: one event loop, one answer.
+enum ConstantServer {
+    static func run(port: Int, file: String) async throws {
+        let bytes = ByteBuffer(bytes: try Data(contentsOf: URL(fileURLWithPath: file)))
+        let router = Router()
+        router.get("/") { _, _ in
+            Response(
+                status: .ok, headers: [.contentType: "application/json; charset=utf-8"],
+                body: ResponseBody(byteBuffer: bytes))
+        }
+        var logger = Logger(label: "constant")
+        logger.logLevel = .error
+        let application = Application(
+            responder: router.buildResponder(),
+            configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: port)),
+            eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup(numberOfThreads: 1)), logger: logger)
+        try await application.run()
+    }
+
+    /// Starts one in a process of its own.
+    static func start(_ body: [UInt8], in directory: TemporaryDirectory) async throws -> (ChildProcess, ReservedPort) {
+        let port = try ReservedPort()
+        let file = directory.file("body-\(port.number)")
+        try Data(body).write(to: URL(fileURLWithPath: file))
+        let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let process = try ChildProcess(program, ["constant-server", "--port", "\(port.number)", "--file", file])
+        for _ in 0..<1000 {
+            if (try? Wire(port: port.number)) != nil { return (process, port) }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        throw TestFailure("the constant server does not listen\n\(process.transcript)")
+    }
+}
+
+extension Scenario {
+    /// Cached answers, and the same bytes from a constant.
+    static func http(_ rounds: Int) async throws -> [Measured] {
+        let api = try await API()
+        let directory = try TemporaryDirectory()
+        var rows: [Measured] = []
+        for (name, path) in [("http-graph", "/api/graph"), ("http-stats", "/api/users/stats/overview")] {
+            let body = try api.body(path)
+            let (server, port) = try await ConstantServer.start(body, in: directory)
+            defer { server.kill() }
+            let result = try await Rounds(rounds) {
+                try await Wrk().run(api.url(path))
+            } yardstick: {
+                try await Wrk().run("http://127.0.0.1:\(port.number)/")
+            }
+            rows.append(
+                result.row(
+                    name, "cached GET \(path) (\(body.count) B), 8 clients",
+                    "Hummingbird, the same bytes from a constant",
+                    .perSecond, .ratioAtLeast(0.85)))
+        }
+        return rows
+    }
+
+    /// A change of a user, and the database's own part of it.
+    static func put(_ rounds: Int) async throws -> [Measured] {
+        let api = try await API()
+        let (http, mongo) = (try Wire(port: api.worker.portNumber), try Wire(port: api.mongo.portNumber))
+        var age = 0
+        let result = try await Rounds(rounds) {
+            try LatencyRecorder.time(500) {
+                age = age % 99 + 1
+                let body = #"{"age":\#(age)}"#
+                let head =
+                    "PUT /api/users/\(api.ids[0]) HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                try http.send(Array("\(head)Content-Length: \(body.utf8.count)\r\n\r\n\(body)".utf8))
+                try http.awaitHTTP()
+            }
+        } yardstick: {
+            try LatencyRecorder.time(500) {
+                age = age % 99 + 1
+                try mongo.send(findAndModify(api, age: Double(age)))
+                try mongo.awaitMongo()
+            }
+        }
+        return [
+            result.row(
+                "put", "PUT of a user over HTTP, p50", "MongoDB's findAndModify alone", .nanoseconds,
+                .differenceAtMost(300_000))
+        ]
+    }
+
+    private static func findAndModify(_ api: API, age: Double) -> [UInt8] {
+        let command: BSONDocument = [
+            "findAndModify": "users", "query": ["_id": .string(api.ids[0])], "update": ["$set": ["age": .double(age)]],
+            "maxTimeMS": 2000, "writeConcern": ["w": "majority", "wtimeout": 2000], "$db": .string(api.database),
+        ]
+        return Array(MongoConnection.message(command, id: 1).readableBytesView)
+    }
+}

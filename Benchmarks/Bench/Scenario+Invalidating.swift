@@ -1,0 +1,191 @@
+import IPC
+import IPCWire
+import NIOCore
+import TestSupport
+
+/// Invalidates one tag after the other and watches the table in shared memory, as a worker does at every hit.
+private struct Invalidator {
+    let wire: Wire
+    let table: TagTable
+    /// They end when nobody holds them.
+    let hosts: [SyncdProcess]
+
+    init(_ syncd: SyncdProcess, seenBy other: SyncdProcess? = nil) throws {
+        hosts = [syncd] + (other.map { [$0] } ?? [])
+        wire = try Wire(path: syncd.socketPath)
+        table = try (other ?? syncd).mappedTable()
+    }
+
+    /// Times from the request until the slot is raised.
+    func times(_ count: Int, afterEach: () -> Void = {}) throws -> [Double] {
+        let tag = "user:1"
+        let slot = table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))
+        let request = Wire.encoded("INVALIDATE", "TAGS", tag)
+        var histogram = LatencyRecorder()
+        for round in 0..<count + count / 10 {
+            let before = table.slot(slot)
+            let start = monotonicNow()
+            try wire.send(request)
+            while table.slot(slot) == before {
+                guard monotonicNow() - start < 5_000_000_000 else { throw TestFailure("not visible within 5 s") }
+            }
+            let end = monotonicNow()
+            try wire.await()
+            if round >= count / 10 { histogram.record(end - start) }
+            afterEach()
+        }
+        return histogram.p50AndP99
+    }
+}
+
+extension Scenario {
+    /// From INVALIDATE to the raised slot, and from PUBLISH to the message at a subscriber.
+    static func invalidate(_ rounds: Int) async throws -> [Measured] {
+        let embedded = try Invalidator(try await SyncdProcess.forMeasuring())
+        let redis = try await RedisServer()
+        let syncd = try await SyncdProcess.forMeasuring(redis: redis)
+        let other = try await SyncdProcess.forMeasuring(redis: redis)
+        let (near, far) = (try Invalidator(syncd), try Invalidator(syncd, seenBy: other))
+        let count = 3000
+        let alone = try await Rounds(rounds) {
+            try embedded.times(count)
+        } yardstick: {
+            try publish(count, redis)
+        }
+        let here = try await Rounds(rounds) {
+            try near.times(count)
+        } yardstick: {
+            try publish(count, redis)
+        }
+        let there = try await Rounds(rounds) {
+            try far.times(count)
+        } yardstick: {
+            try publish(count, redis)
+        }
+        let bare = "PUBLISH → SUBSCRIBE"
+        return [
+            alone.row(
+                "invalidate-embedded", "INVALIDATE → visible in the table, embedded, p50", bare, .nanoseconds,
+                .atMost(60_000)),
+            here.row(
+                "invalidate-redis-p50", "INVALIDATE → visible through Redis, p50", bare, .nanoseconds,
+                .ratioAtMost(1.5)),
+            here.row("invalidate-redis-p99", "the same, p99", bare, .nanoseconds, .ratioAtMost(2), 1),
+            there.row(
+                "invalidate-second-host-p50", "the same at a second host, p50", bare, .nanoseconds, .ratioAtMost(1.5)),
+            there.row("invalidate-second-host-p99", "the same, p99", bare, .nanoseconds, .ratioAtMost(2), 1),
+        ]
+    }
+
+    /// What Redis itself needs to tell a subscriber; the message is as long as an entry of the log.
+    private static func publish(_ count: Int, _ redis: RedisServer) throws -> [Double] {
+        let (publisher, subscriber) = (try Wire(path: redis.socketPath), try Wire(path: redis.socketPath))
+        try subscriber.command("SUBSCRIBE", "log")
+        let request = Wire.encoded("PUBLISH", "log", String(repeating: "x", count: 120))
+        var histogram = LatencyRecorder()
+        for round in 0..<count + count / 10 {
+            let start = monotonicNow()
+            try publisher.send(request)
+            try subscriber.await(.spinning)
+            let end = monotonicNow()
+            try publisher.await()
+            if round >= count / 10 { histogram.record(end - start) }
+        }
+        return histogram.p50AndP99
+    }
+
+    /// The same with more workers that are told.
+    static func workers(_ rounds: Int) async throws -> [Measured] {
+        let redis = try await RedisServer()
+        var hosts: [(Invalidator, Workers)] = []
+        for count in [1, 8, 64] {
+            let syncd = try await SyncdProcess.forMeasuring(redis: redis)
+            let workers = Workers(of: syncd)
+            try workers.grow(to: count)
+            hosts.append((try Invalidator(syncd), workers))
+        }
+        func measure(_ index: Int) throws -> [Double] {
+            // The other hosts are told, too, and would fill up.
+            try hosts[index].0.times(500) { for host in hosts { host.1.drain() } }
+        }
+        var rows: [Measured] = []
+        for (index, count) in [(1, 8), (2, 64)] {
+            let result = try await Rounds(rounds) {
+                try measure(index)
+            } yardstick: {
+                try measure(0)
+            }
+            rows.append(
+                result.row(
+                    "invalidate-\(count)-workers", "INVALIDATE → visible through Redis, \(count) workers, p50",
+                    "with 1 worker", .nanoseconds, .ratioAtMost(1.2)))
+        }
+        return rows
+    }
+
+    /// Invalidations per second, and what Redis manages of the same script when nobody stands in between.
+    static func append(_ rounds: Int) async throws -> [Measured] {
+        let redis = try await RedisServer()
+        let syncd = try await SyncdProcess.forMeasuring(redis: redis)
+        let embedded = try await SyncdProcess.forMeasuring()
+        let script = try await appendCommand(syncd, redis)
+        let load = RedisBenchmark(pipeline: 16, requests: 100_000)
+        let command = ["INVALIDATE", "TAGS", "user:__rand_int__"]
+        let result = try await Rounds(rounds) {
+            try await load.run(socket: syncd.socketPath, command)
+        } yardstick: {
+            try await load.run(socket: redis.socketPath, script)
+        }
+        let alone = try await Rounds(rounds) {
+            try await load.run(socket: embedded.socketPath, command)
+        } yardstick: {
+            try await load.run(socket: redis.socketPath, script)
+        }
+        let bare = "the append script alone"
+        return [
+            result.row(
+                "append-rate", "INVALIDATE through Redis, 8 clients × 16 pipelined", bare, .perSecond,
+                .ratioAtLeast(0.7)),
+            alone.row("append-embedded-rate", "the same, embedded", bare, .perSecond, .none),
+        ]
+    }
+
+    /// The very command that syncd sends, as Redis shows it.
+    private static func appendCommand(_ syncd: SyncdProcess, _ redis: RedisServer) async throws -> [String] {
+        let (monitor, writer) = (try Wire(path: redis.socketPath), try Wire(path: syncd.socketPath))
+        // The first append teaches syncd the script's name.
+        for _ in 0..<20 { try writer.command("INVALIDATE", "TAGS", "user:000000000001") }
+        try monitor.command("MONITOR")
+        try writer.command("INVALIDATE", "TAGS", "user:000000000001")
+        while true {
+            guard case .simpleString(let line) = try monitor.value() else { throw TestFailure("MONITOR says nothing") }
+            let words = Self.words(String(buffer: line))
+            if words.first == "EVALSHA" {
+                return words.map { $0.replacingOccurrences(of: "user:000000000001", with: "user:__rand_int__") }
+            }
+        }
+    }
+
+    /// The quoted words of a line of MONITOR.
+    private static func words(_ line: String) -> [String] {
+        var words: [String] = []
+        var rest = Array(line.utf8)[...]
+        while let start = rest.firstIndex(of: UInt8(ascii: "\"")) {
+            rest = rest[(start + 1)...]
+            var word: [UInt8] = []
+            while let byte = rest.popFirst(), byte != UInt8(ascii: "\"") {
+                guard byte == UInt8(ascii: "\\"), let escaped = rest.popFirst() else {
+                    word.append(byte)
+                    continue
+                }
+                switch escaped {
+                case UInt8(ascii: "r"): word.append(13)
+                case UInt8(ascii: "n"): word.append(10)
+                default: word.append(escaped)
+                }
+            }
+            words.append(String(decoding: word, as: UTF8.self))
+        }
+        return words
+    }
+}

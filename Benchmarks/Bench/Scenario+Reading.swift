@@ -1,0 +1,113 @@
+import IPC
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import TestSupport
+
+extension Scenario {
+    /// A hit in the worker's own cache, by the call that a worker makes, and the least that any cache does.
+    static func l1(_ rounds: Int) async throws -> [Measured] {
+        let syncd = try await SyncdProcess.forMeasuring()
+        let cache = SyncedCache(
+            configuration: SyncedCacheConfiguration(socketPath: syncd.socketPath, clientName: "bench"),
+            eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "bench"))
+        let running = Task { try await cache.run() }
+        defer { running.cancel() }
+        let keys = (0..<1000).map { ByteBuffer(string: "user:\($0)") }
+        let tags = threeTags.map { ByteBuffer(string: $0) }
+        for key in keys {
+            while try await cache.value(for: key, tags: tags, ttl: .seconds(3600), load: { smallValue }).source != .l1 {
+            }
+        }
+        let plain = Mutex(Dictionary(uniqueKeysWithValues: keys.map { ($0, smallValue) }))
+        let passes = 300
+        let rounds = try await Rounds(rounds) {
+            let start = monotonicNow()
+            for _ in 0..<passes {
+                for key in keys {
+                    let value = try await cache.value(for: key, tags: tags, ttl: .seconds(3600), load: { nil })
+                    guard value.source == .l1 else { throw TestFailure("no hit: \(value.source)") }
+                }
+            }
+            return [Double(monotonicNow() - start) / Double(passes * keys.count)]
+        } yardstick: {
+            let start = monotonicNow()
+            for _ in 0..<passes {
+                for key in keys {
+                    guard plain.withLock({ $0[key] }) != nil else { throw TestFailure("no value") }
+                }
+            }
+            return [Double(monotonicNow() - start) / Double(passes * keys.count)]
+        }
+        let row = rounds.row(
+            "l1-hit", "L1 hit, three tags", "dictionary behind the same lock", .nanoseconds, .ratioAtMost(3))
+        var time = row
+        (time.name, time.what, time.goal) = ("l1-hit-time", "the same, its time", .atMost(200))
+        return [row, time]
+    }
+
+    /// FETCH of what an embedded syncd has, and GET of the same bytes.
+    static func fetch(_ rounds: Int) async throws -> [Measured] {
+        let syncd = try await SyncdProcess.forMeasuring()
+        let redis = try await RedisServer()
+        let keys = Keys.benchmark(1000)
+        try syncd.fill(keys: keys, tags: threeTags, value: smallValue)
+        try set(keys, in: redis)
+        let (ours, theirs) = (try Wire(path: syncd.socketPath), try Wire(path: redis.socketPath))
+        let single = try await Rounds(rounds) {
+            try oneByOne(ours, "FETCH", keys)
+        } yardstick: {
+            try oneByOne(theirs, "GET", keys)
+        }
+        let load = RedisBenchmark(pipeline: 16, requests: 300_000)
+        let pipelined = try await Rounds(rounds) {
+            try await load.run(socket: syncd.socketPath, ["FETCH", Keys.benchmarkPattern])
+        } yardstick: {
+            try await load.run(socket: redis.socketPath, ["GET", Keys.benchmarkPattern])
+        }
+        let get = "GET of redis-server, same client"
+        return [
+            single.row("fetch-p50", "FETCH, embedded, one client, p50", get, .nanoseconds, .ratioAtMost(1.3)),
+            single.row("fetch-p99", "the same, p99", get, .nanoseconds, .none, 1),
+            pipelined.row(
+                "fetch-pipelined", "FETCH, embedded, 8 clients × 16 pipelined", get, .perSecond, .ratioAtLeast(1)),
+        ]
+    }
+
+    private static func oneByOne(_ wire: Wire, _ command: String, _ keys: [String]) throws -> [Double] {
+        let requests = keys.map { Wire.encoded(command, $0) }
+        var next = 0
+        return try LatencyRecorder.time(20_000) {
+            try wire.send(requests[next])
+            try wire.await()
+            next = (next + 1) % requests.count
+        }
+    }
+
+    private static func set(_ keys: [String], in redis: RedisServer) throws {
+        let wire = try Wire(path: redis.socketPath)
+        for key in keys { try wire.command([.init(string: "SET"), .init(string: key), smallValue]) }
+    }
+
+    /// FETCH of what is in Redis, and GET by as many clients without syncd in between.
+    static func fetchRedis(_ rounds: Int) async throws -> [Measured] {
+        let redis = try await RedisServer()
+        let syncd = try await SyncdProcess.forMeasuring(redis: redis)
+        let keys = Keys.benchmark(1000)
+        try syncd.fill(keys: keys, tags: threeTags, value: smallValue)
+        try set(keys, in: redis)
+        let load = RedisBenchmark(requests: 100_000)
+        let result = try await Rounds(rounds) {
+            try await load.run(socket: syncd.socketPath, ["FETCH", Keys.benchmarkPattern])
+        } yardstick: {
+            try await load.run(socket: redis.socketPath, ["GET", Keys.benchmarkPattern])
+        }
+        let get = "GET of redis-server by 8 clients"
+        return [
+            result.row(
+                "fetch-redis-p50", "FETCH through Redis, 8 clients, p50", get, .nanoseconds, .ratioAtMost(1.7), 1),
+            result.row("fetch-redis-rate", "the same, throughput", get, .perSecond, .ratioAtLeast(1)),
+        ]
+    }
+}

@@ -1,0 +1,44 @@
+/// Rows that are measured together, on the same servers.
+enum Scenario: String, CaseIterable {
+    case l1
+    case fetch
+    case fetchRedis = "fetch-redis"
+    case invalidate
+    case workers
+    case append
+    case http
+    case put
+    case start
+    case memory
+
+    /// The rows that it makes.
+    var rows: String {
+        switch self {
+        case .l1: "l1-hit"
+        case .fetch: "fetch-p50, fetch-p99, fetch-pipelined"
+        case .fetchRedis: "fetch-redis-p50, fetch-redis-rate"
+        case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
+        case .workers: "invalidate-8-workers, invalidate-64-workers"
+        case .append: "append-rate, append-embedded-rate"
+        case .http: "http-graph, http-stats"
+        case .put: "put"
+        case .start: "start-empty, start-100k"
+        case .memory: "memory-idle"
+        }
+    }
+
+    func run(rounds: Int) async throws -> [Measured] {
+        switch self {
+        case .l1: try await Self.l1(rounds)
+        case .fetch: try await Self.fetch(rounds)
+        case .fetchRedis: try await Self.fetchRedis(rounds)
+        case .invalidate: try await Self.invalidate(rounds)
+        case .workers: try await Self.workers(rounds)
+        case .append: try await Self.append(rounds)
+        case .http: try await Self.http(rounds)
+        case .put: try await Self.put(rounds)
+        case .start: try await Self.start(rounds)
+        case .memory: try await Self.memory(rounds)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+import Foundation
+import TestSupport
+
+/// redis-benchmark: one thread, the same for Redis and for syncd.
+struct RedisBenchmark {
+    var clients = 8
+    var pipeline = 1
+    var requests = 100_000
+    var keys = 1000
+
+    /// Requests per second, and the median time of one in ns.
+    func run(socket: String, _ command: [String]) async throws -> [Double] {
+        let arguments =
+            ["-s", socket, "-c", "\(clients)", "-P", "\(pipeline)", "-n", "\(requests)", "-r", "\(keys)", "--csv"]
+            + command
+        let done = try await ChildProcess.run(
+            try Executables.find("redis-benchmark"), arguments, within: .seconds(120))
+        // The last line: name, requests per second, then average, least, p50, p95, p99 and greatest time in ms.
+        let line = done.output.split(separator: "\n").last ?? ""
+        let cells = line.split(separator: "\",\"").map { $0.filter { $0 != "\"" } }
+        guard done.exit == .status(0), cells.count >= 8, let rate = Double(cells[cells.count - 7]),
+            let p50 = Double(cells[cells.count - 4])
+        else { throw TestFailure("redis-benchmark: \(done.output)\(done.errors)") }
+        return [rate, p50 * 1_000_000]
+    }
+}
+
+/// wrk: eight keep-alive connections from one thread.
+struct Wrk {
+    var seconds = 2
+
+    /// Requests per second.
+    func run(_ url: String) async throws -> [Double] {
+        let done = try await ChildProcess.run(
+            try Executables.find("wrk"), ["-t", "1", "-c", "8", "-d", "\(seconds)s", url], within: .seconds(60))
+        let line = done.output.split(separator: "\n").first { $0.hasPrefix("Requests/sec:") }
+        guard let text = line?.split(separator: " ").last, let rate = Double(text),
+            !done.output.contains("Non-2xx")
+        else { throw TestFailure("wrk: \(done.output)\(done.errors)") }
+        return [rate]
+    }
+}
+
+/// What is known about a process from outside.
+enum ProcessFigures {
+    /// Memory of its own that is resident, in bytes.
+    static func residentBytes(_ pid: Int32) throws -> Double {
+        let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        let line = text.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
+        guard let number = line?.split(separator: " ").dropLast().last.flatMap({ Double($0) }) else {
+            throw TestFailure("/proc/\(pid)/status has no RssAnon")
+        }
+        return number * 1024
+    }
+}
