@@ -43,6 +43,21 @@ import Testing
         }
     }
 
+    @Test func `both write a command alike`() throws {
+        let arguments = [
+            ByteBuffer(string: "SET"), ByteBuffer(bytes: [0, 13, 10, 255]), ByteBuffer(),
+            ByteBuffer(repeating: 7, count: 100_000),
+        ]
+        var writer = RESPWriter(version: .v2)
+        writer.arrayHeader(arguments.count)
+        for argument in arguments { writer.bulkString(argument) }
+        #expect(writer.buffer == Hiredis.command(arguments))
+        var decoder = CommandDecoder(limits: WireLimits())
+        decoder.feed(writer.buffer)
+        #expect(try decoder.next() == arguments)
+        #expect(try decoder.next() == nil)
+    }
+
     private func compare(_ bytes: [UInt8], sourceLocation: SourceLocation = #_sourceLocation) throws {
         let ours = RESPDecoder.decode(bytes)
         let theirs = try Hiredis.decode(bytes)
@@ -114,6 +129,23 @@ private enum Hiredis {
             shown.append(value(reply.assumingMemoryBound(to: redisReply.self)).shown)
             freeReplyObject(reply)
         }
+    }
+
+    static func command(_ arguments: [ByteBuffer]) -> ByteBuffer? {
+        // hiredis takes pointers that must all be valid at once.
+        let copies = arguments.map { argument in
+            let copy = UnsafeMutablePointer<CChar>.allocate(capacity: argument.readableBytes + 1)
+            for (place, byte) in argument.readableBytesView.enumerated() { copy[place] = CChar(bitPattern: byte) }
+            return copy
+        }
+        defer { for copy in copies { copy.deallocate() } }
+        var pointers = copies.map { UnsafePointer<CChar>?($0) }
+        var lengths = arguments.map(\.readableBytes)
+        var target: UnsafeMutablePointer<CChar>?
+        let count = Int(redisFormatCommandArgv(&target, CInt(arguments.count), &pointers, &lengths))
+        guard let target, count > 0 else { return nil }
+        defer { redisFreeCommand(target) }
+        return ByteBuffer(bytes: UnsafeRawBufferPointer(start: target, count: count))
     }
 
     private static func value(_ reply: UnsafeMutablePointer<redisReply>) -> RESPValue {

@@ -55,6 +55,7 @@ public struct CommandDecoder: Sendable {
     /// Copies the arguments that came out of the present chunk, if they are a small part of it: a command that comes
     /// in dribs and drabs must not keep every buffer alive that it was read with.
     private mutating func compact() {
+        guard compacted < arguments.count else { return }
         let fresh = arguments[compacted...]
         compacted = arguments.count
         let bytes = fresh.reduce(0) { $0 + $1.readableBytes }
@@ -76,13 +77,12 @@ public struct CommandDecoder: Sendable {
                     feed.beginFrame()
                     isInsideHeader = true
                 }
-                guard let line = try feed.readLine(limit: RESPFeed.maximumHeaderBytes) else { return nil }
-                isInsideHeader = false
-                guard let count = PlainNumber.parse(line.dropFirst()) else { throw .invalidLength }
+                guard let count = try readNumber() else { return nil }
                 guard count > 0 else { throw .emptyCommand }
                 guard count <= UInt64(limits.frameElements) else {
                     throw .tooManyElements(limit: limits.frameElements)
                 }
+                arguments.reserveCapacity(min(Int(count), Self.usualArguments))
                 state = .argumentHeader(missing: Int(count))
             case .argumentHeader(0):
                 state = .betweenFrames
@@ -96,9 +96,7 @@ public struct CommandDecoder: Sendable {
                     guard type == UInt8(ascii: "$") else { throw .expectedBulkString }
                     isInsideHeader = true
                 }
-                guard let line = try feed.readLine(limit: RESPFeed.maximumHeaderBytes) else { return nil }
-                isInsideHeader = false
-                guard let length = PlainNumber.parse(line.dropFirst()) else { throw .invalidLength }
+                guard let length = try readNumber() else { return nil }
                 guard length <= UInt64(limits.frameBytes), feed.frameBytes + Int(length) <= limits.frameBytes else {
                     throw .frameTooLarge(limit: limits.frameBytes)
                 }
@@ -113,4 +111,20 @@ public struct CommandDecoder: Sendable {
 
     /// The type byte of the present header has been checked.
     private var isInsideHeader = false
+
+    /// Nothing is reserved because a header announces more.
+    private static let usualArguments = 8
+
+    /// The number of the present header; `nil`: it is not complete yet.
+    @inline(__always)
+    private mutating func readNumber() throws(RESPError) -> UInt64? {
+        if let header = feed.readHeader() {
+            isInsideHeader = false
+            return header.number
+        }
+        guard let line = try feed.readLine(limit: RESPFeed.maximumHeaderBytes) else { return nil }
+        isInsideHeader = false
+        guard let number = PlainNumber.parse(line.dropFirst()) else { throw .invalidLength }
+        return number
+    }
 }

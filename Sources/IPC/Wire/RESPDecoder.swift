@@ -98,6 +98,12 @@ public struct RESPDecoder: Sendable {
                 }
                 isInsideLine = true
             }
+            if let header = feed.readHeader() {
+                isInsideLine = false
+                guard feed.frameBytes <= limits.frameBytes else { throw .frameTooLarge(limit: limits.frameBytes) }
+                if let value = try readHeader(header.type, header.number) { return value }
+                continue
+            }
             guard let line = try feed.readLine() else { return nil }
             isInsideLine = false
             guard feed.frameBytes <= limits.frameBytes else { throw .frameTooLarge(limit: limits.frameBytes) }
@@ -114,6 +120,22 @@ public struct RESPDecoder: Sendable {
                 throw .invalidLength
             }
             return .verbatim(bytes)
+        }
+    }
+
+    /// What a line says that is a type and a number; the usual case of ``readHeader(_:)``.
+    private mutating func readHeader(_ type: UInt8, _ number: UInt64) throws(RESPError) -> RESPValue? {
+        switch type {
+        case UInt8(ascii: ":"): return .integer(Int64(number))
+        case UInt8(ascii: "$"): return try beginBlob(.bulkString, length: number)
+        case UInt8(ascii: "!"): return try beginBlob(.error, length: number)
+        case UInt8(ascii: "="): return try beginBlob(.verbatim, length: number)
+        case UInt8(ascii: "*"): return try begin(.array, count: number, partsPerElement: 1)
+        case UInt8(ascii: "%"): return try begin(.map, count: number, partsPerElement: 2)
+        case UInt8(ascii: "~"): return try begin(.set, count: number, partsPerElement: 1)
+        case UInt8(ascii: ">"): return try begin(.push, count: number, partsPerElement: 1)
+        case UInt8(ascii: "|"): return try begin(.attribute, count: number, partsPerElement: 2)
+        default: return try readHeader([type] + Array(String(number).utf8))
         }
     }
 
@@ -169,6 +191,10 @@ public struct RESPDecoder: Sendable {
         if digits.elementsEqual("-1".utf8), kind == .bulkString { return .null }
         if digits.elementsEqual("?".utf8) { throw .streamedType }
         guard let length = PlainNumber.parse(digits) else { throw .invalidLength }
+        return try beginBlob(kind, length: length)
+    }
+
+    private mutating func beginBlob(_ kind: BlobKind, length: UInt64) throws(RESPError) -> RESPValue? {
         guard length <= UInt64(limits.frameBytes), feed.frameBytes + Int(length) <= limits.frameBytes else {
             throw .frameTooLarge(limit: limits.frameBytes)
         }
@@ -182,6 +208,12 @@ public struct RESPDecoder: Sendable {
         if digits.elementsEqual("-1".utf8), kind == .array { return .null }
         if digits.elementsEqual("?".utf8) { throw .streamedType }
         guard let count = PlainNumber.parse(digits) else { throw .invalidLength }
+        return try begin(kind, count: count, partsPerElement: partsPerElement)
+    }
+
+    private mutating func begin(
+        _ kind: Kind, count: UInt64, partsPerElement: Int
+    ) throws(RESPError) -> RESPValue? {
         guard count <= UInt64(limits.frameElements), elements + Int(count) * partsPerElement <= limits.frameElements
         else { throw .tooManyElements(limit: limits.frameElements) }
         guard stack.count < limits.nestingDepth else { throw .nestedTooDeep(limit: limits.nestingDepth) }

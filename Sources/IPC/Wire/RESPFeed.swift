@@ -37,6 +37,36 @@ struct RESPFeed {
 
     mutating func beginFrame() { frameBytes = 0 }
 
+    /// A header that lies wholly in the present chunk and is as it should be: a type, plain digits, CR LF. Takes
+    /// nothing otherwise: ``readLine(limit:)`` then says what is missing or wrong.
+    @inline(__always)
+    mutating func readHeader() -> (type: UInt8, number: UInt64)? {
+        guard line.isEmpty, input.readableBytes >= 4 else { return nil }
+        var number: UInt64 = 0
+        var type: UInt8 = 0
+        let taken = input.withUnsafeReadableBytes { bytes in
+            type = bytes[0]
+            let end = min(bytes.count - 1, PlainNumber.maximumDigits + 2)
+            var place = 1
+            while place < end {
+                let digit = bytes[place] &- UInt8(ascii: "0")
+                guard digit <= 9 else { break }
+                number = number &* 10 &+ UInt64(digit)
+                place += 1
+            }
+            let hasLeadingZero = bytes[1] == UInt8(ascii: "0") && place > 2
+            guard place > 1, place <= PlainNumber.maximumDigits + 1, !hasLeadingZero, place + 1 < bytes.count,
+                bytes[place] == 13, bytes[place + 1] == 10, number <= WireLimits.maximumNumber
+            else { return 0 }
+            return place + 2
+        }
+        guard taken > 0 else { return nil }
+        input.moveReaderIndex(forwardBy: taken)
+        bytesExamined += taken
+        frameBytes += taken
+        return (type, number)
+    }
+
     /// The bytes of a line without its CR LF; `nil`: it is not complete yet.
     mutating func readLine(limit: Int = maximumLineBytes) throws(RESPError) -> [UInt8]? {
         var failure: RESPError?

@@ -28,10 +28,21 @@ public struct RESPWriter: Sendable {
 
     /// Data: its length, then its bytes as they are.
     public mutating func bulkString(_ bytes: ByteBuffer) {
-        header(UInt8(ascii: "$"), bytes.readableBytes)
-        buffer.writeImmutableBuffer(bytes)
-        lineEnd()
+        let count = bytes.readableBytes
+        // Header, bytes and end at one go: each write by itself looks whether there is room, and whose the memory is.
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + Self.maximumHeaderBytes + 2) { target in
+            let start = Self.header(UInt8(ascii: "$"), UInt64(count), target)
+            bytes.withUnsafeReadableBytes { source in
+                UnsafeMutableRawBufferPointer(rebasing: target[start...]).copyMemory(from: source)
+            }
+            target[start + count] = 13
+            target[start + count + 1] = 10
+            return start + count + 2
+        }
     }
+
+    /// Bytes that are frames already; never data.
+    mutating func frames(_ text: StaticString) { buffer.writeStaticString(text) }
 
     /// Data: its length in UTF-8, then its bytes as they are.
     public mutating func bulkString(_ text: String) {
@@ -49,17 +60,13 @@ public struct RESPWriter: Sendable {
 
     /// A number.
     public mutating func integer(_ number: UInt64) {
-        buffer.writeInteger(UInt8(ascii: ":"))
-        digits(number)
-        lineEnd()
+        header(UInt8(ascii: ":"), number)
     }
 
     /// A number that may be negative.
     public mutating func integer(_ number: Int64) {
-        buffer.writeInteger(UInt8(ascii: ":"))
-        if number < 0 { buffer.writeInteger(UInt8(ascii: "-")) }
-        digits(number.magnitude)
-        lineEnd()
+        guard number < 0 else { return integer(UInt64(number)) }
+        buffer.writeString(":-\(number.magnitude)\r\n")
     }
 
     /// Yes or no; in RESP2 1 or 0.
@@ -89,28 +96,35 @@ public struct RESPWriter: Sendable {
         lineEnd()
     }
 
-    private mutating func header(_ type: UInt8, _ count: Int) {
-        buffer.writeInteger(type)
-        digits(UInt64(count))
-        lineEnd()
+    private mutating func header(_ type: UInt8, _ count: Int) { header(type, UInt64(count)) }
+
+    private mutating func header(_ type: UInt8, _ number: UInt64) {
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.maximumHeaderBytes) {
+            Self.header(type, number, $0)
+        }
     }
 
     private mutating func lineEnd() { buffer.writeInteger(UInt16(0x0d0a)) }
 
-    private mutating func digits(_ number: UInt64) {
-        if number < 10 {
-            buffer.writeInteger(UInt8(ascii: "0") + UInt8(number))
-            return
+    /// A type, a number of at most 20 digits, CR LF.
+    private static let maximumHeaderBytes = 23
+
+    /// Writes a header to the beginning of `target`; returns its length.
+    private static func header(_ type: UInt8, _ number: UInt64, _ target: UnsafeMutableRawBufferPointer) -> Int {
+        var length = 1
+        var rest = number
+        while rest >= 10 {
+            rest /= 10
+            length += 1
         }
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { scratch in
-            var rest = number
-            var start = scratch.count
-            while rest > 0 {
-                start -= 1
-                scratch[start] = UInt8(ascii: "0") + UInt8(rest % 10)
-                rest /= 10
-            }
-            buffer.writeBytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(scratch)[start...]))
+        target[0] = type
+        rest = number
+        for place in stride(from: length, to: 0, by: -1) {
+            target[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+            rest /= 10
         }
+        target[length + 1] = 13
+        target[length + 2] = 10
+        return length + 3
     }
 }
