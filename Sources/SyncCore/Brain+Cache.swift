@@ -32,7 +32,7 @@ extension Brain {
             effects.append(.reply(client, id, .fetched(.miss)))
             return
         }
-        let wait = clients[client]?.version == .v3 ? wait : nil
+        let wait = wait != nil && clients[client]?.version == .v3 ? wait : nil
         switch configuration.mode {
         case .embedded:
             if let hit = cached(key, now: now) {

@@ -100,7 +100,7 @@ extension Brain {
 
     /// RESP2 cannot tell a reply from a message, so that a subscribed client may ask for little else.
     private func isRestricted(_ client: ClientID) -> Bool {
-        clients[client]?.version == .v2 && subscriptions.count(of: client) > 0
+        subscriptions.count > 0 && clients[client]?.version == .v2 && subscriptions.count(of: client) > 0
     }
 
     private func refusalWhileSubscribed(_ client: ClientID, _ request: Request) -> ReplyError? {

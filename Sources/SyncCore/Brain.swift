@@ -176,7 +176,7 @@ package struct Brain: ~Copyable {
 
     /// When ``wake(now:effects:)`` has something to do next.
     package var nextDeadline: UInt64? {
-        [log.nextDeadline, loads.nextDeadline, deadlines.next].compactMap { $0 }.min()
+        earlier(log.nextDeadline, earlier(loads.nextDeadline, deadlines.next))
     }
 
     /// Does everything that is due at `now`.

@@ -13,9 +13,16 @@ package struct ClientOutput: Sendable {
     private var replies = ReplyQueue()
     private var writer = RESPWriter(version: .v2)
     private var version = RESPVersion.v2
+    /// What was handed to the channel last.
+    private var spare = ByteBuffer()
     private var backlog = RESPWriter(version: .v3)
     private var isCollapsed = false
     private var inChannel = 0
+
+    /// A turn's output grows from here.
+    private static let leastCapacity = 512
+    /// More is not kept for the next turn: most connections are idle most of the time.
+    private static let keptCapacity = 8192
 
     package init(limits: Limits) { self.limits = limits }
 
@@ -39,13 +46,23 @@ package struct ClientOutput: Sendable {
 
     /// The answer to a request. It is written when all before it are.
     package mutating func reply(_ request: RequestID, _ reply: Reply) {
-        replies.fill(request, reply)
-        while let reply = replies.next() {
-            // HELLO's own answer is in the protocol that it chose.
-            if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
-            if case .simple(.reset) = reply { setVersion(.v2) }
-            reply.encode(into: &writer)
-        }
+        if replies.takeTurn(request) { write(reply) } else { replies.fill(request, reply) }
+        while let reply = replies.next() { write(reply) }
+    }
+
+    private mutating func write(_ reply: Reply) {
+        // HELLO's own answer is in the protocol that it chose.
+        if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
+        if case .simple(.reset) = reply { setVersion(.v2) }
+        makeRoom()
+        reply.encode(into: &writer)
+    }
+
+    /// Takes the memory of the former turn's output again, if the channel needs it no more.
+    private mutating func makeRoom() {
+        guard writer.buffer.storageCapacity == 0 else { return }
+        swap(&writer.buffer, &spare)
+        writer.buffer.clear(minimumCapacity: Self.leastCapacity)
     }
 
     /// An error that answers no request.
@@ -60,9 +77,10 @@ package struct ClientOutput: Sendable {
 
     /// A push for this client alone. The outcome of a fetch is an answer and never waits behind other pushes.
     package mutating func push(_ push: Push) {
-        if case .fetched = push {
-            push.encode(into: &writer)
-        } else if mayPushNow {
+        var isNow = mayPushNow
+        if case .fetched = push { isNow = true }
+        if isNow {
+            makeRoom()
             push.encode(into: &writer)
         } else if !isCollapsed {
             backlog = RESPWriter(version: version, buffer: backlog.buffer)
@@ -73,6 +91,7 @@ package struct ClientOutput: Sendable {
     /// A push that was encoded once for all who track; those speak RESP3.
     package mutating func push(encoded: ByteBuffer) {
         if mayPushNow {
+            makeRoom()
             writer.buffer.writeImmutableBuffer(encoded)
         } else if !isCollapsed {
             backlog.buffer.writeImmutableBuffer(encoded)
@@ -101,8 +120,9 @@ package struct ClientOutput: Sendable {
         if unsentBytes > limits.unsentBytes { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
         guard writer.buffer.readableBytes > 0 else { return (.nothing, hasCollapsed) }
         let buffer = writer.buffer
-        // The channel keeps the old storage until it is sent.
+        // The channel keeps its storage until it is sent.
         writer = RESPWriter(version: version)
+        if buffer.storageCapacity <= Self.keptCapacity { spare = buffer }
         inChannel += buffer.readableBytes
         return (.write(buffer), hasCollapsed)
     }

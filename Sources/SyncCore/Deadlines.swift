@@ -45,3 +45,9 @@ struct Deadlines<Item: Sendable>: Sendable {
         return first.item
     }
 }
+
+/// The earlier of two times, either of which there may not be. Asked for at the end of every turn.
+func earlier(_ one: UInt64?, _ other: UInt64?) -> UInt64? {
+    guard let one, let other else { return one ?? other }
+    return min(one, other)
+}

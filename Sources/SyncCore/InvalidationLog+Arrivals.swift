@@ -152,13 +152,12 @@ extension InvalidationLog {
     /// When ``wake(now:effects:)`` has something to do next.
     var nextDeadline: UInt64? {
         guard mode == .redis else { return nil }
-        var times: [UInt64] = []
-        if case .retrying(let time) = phase { times.append(time) }
-        if phase == .proven, probe == nil { times.append(nextProbe) }
-        if state == .attached { times.append(freshAsOf + TrustTiming.upstreamTrustNanoseconds + 1) }
-        if let first = appendDeadlines.first { times.append(first.time) }
-        if phase == .proven, pageRead == nil, let gapDeadline { times.append(gapDeadline) }
-        return times.min()
+        var next = appendDeadlines.first?.time
+        if case .retrying(let time) = phase { next = earlier(next, time) }
+        if phase == .proven, probe == nil { next = earlier(next, nextProbe) }
+        if state == .attached { next = earlier(next, freshAsOf + TrustTiming.upstreamTrustNanoseconds + 1) }
+        if phase == .proven, pageRead == nil { next = earlier(next, gapDeadline) }
+        return next
     }
 
     /// Does everything that is due.

@@ -15,6 +15,14 @@ struct ReplyQueue {
         return first + RequestID(slots.count - 1)
     }
 
+    /// Whether it is this one's turn already, as it mostly is. Then it has been taken out: its answer need not be kept.
+    mutating func takeTurn(_ id: RequestID) -> Bool {
+        guard id == first, !slots.isEmpty, slots[0] == nil else { return false }
+        slots.removeFirst()
+        first += 1
+        return true
+    }
+
     /// Keeps the answer until it is its turn. A second answer to one request is dropped.
     mutating func fill(_ id: RequestID, _ reply: Reply) {
         guard id >= first, id - first < slots.count else { return }
