@@ -24,7 +24,8 @@ final class Daemon {
     private var queue: [Effect] = []
     private var isPerforming = false
     private var dirty: [WorkerConnection] = []
-    private var dirtyIDs: Set<ClientID> = []
+    /// Whose request is being decided: most effects are for it.
+    private var asking: WorkerConnection?
     private var isEndingTurn = false
     private var timer: (at: UInt64, scheduled: Scheduled<Void>)?
     private var beatTask: RepeatedTask?
@@ -53,7 +54,7 @@ final class Daemon {
                 logChannel: configuration.mode == .redis
                     ? RedisKeys(namespace: configuration.namespace).logChannel : nil,
                 bridge: configuration.bridge),
-            table: table, random: SystemRandomNumberGenerator(), now: startedAt)
+            table: table, random: BufferedRandom(), now: startedAt)
     }
 
     /// Goes through the journal, beats, and begins to talk to Redis. After it, the daemon may listen.
@@ -72,6 +73,7 @@ final class Daemon {
             self?.upstreamEvent(event)
         }
         self.upstream = upstream
+        upstream.onChunkEnd = { [weak self] in self?.turnEnded() }
         upstream.start()
     }
 
@@ -96,7 +98,8 @@ final class Daemon {
 
     private func upstreamEvent(_ event: UpstreamEvent) {
         perform { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
-        turnEnded()
+        // One chunk from Redis may hold the answers to many: all of them are one turn.
+        if upstream?.isDelivering != true { turnEnded() }
     }
 
     // MARK: Connections
@@ -124,9 +127,16 @@ final class Daemon {
     }
 
     func request(_ connection: WorkerConnection, _ id: RequestID, _ request: Request) {
+        asking = connection
+        defer { asking = nil }
         perform { brain, now, effects in
             brain.request(connection.id, id, request, now: now, effects: &effects)
         }
+    }
+
+    private func connection(_ client: ClientID) -> WorkerConnection? {
+        if let asking, asking.id == client { return asking }
+        return connections[client]
     }
 
     func protocolError(_ connection: WorkerConnection, _ error: RESPError) {
@@ -154,7 +164,9 @@ final class Daemon {
     }
 
     func needsFlush(_ connection: WorkerConnection) {
-        if dirtyIDs.insert(connection.id).inserted { dirty.append(connection) }
+        guard !connection.isFlushDue else { return }
+        connection.isFlushDue = true
+        dirty.append(connection)
     }
 
     // MARK: A turn
@@ -175,7 +187,7 @@ final class Daemon {
 
     private func perform(_ effect: Effect) {
         switch effect {
-        case .reply(let client, let request, let reply): connections[client]?.reply(request, reply)
+        case .reply(let client, let request, let reply): connection(client)?.reply(request, reply)
         case .push(let client, let push): connections[client]?.push(push)
         case .pushTracking(let clients, let push):
             var writer = RESPWriter(version: .v3)
@@ -201,12 +213,15 @@ final class Daemon {
         guard !isEndingTurn else { return }
         isEndingTurn = true
         defer { isEndingTurn = false }
-        while !dirty.isEmpty {
-            let connections = dirty
-            dirty.removeAll(keepingCapacity: true)
-            dirtyIDs.removeAll(keepingCapacity: true)
-            for connection in connections { connection.flush() }
+        var index = 0
+        // Flushing one may bring output for others, which come after all that were due before.
+        while index < dirty.count {
+            let connection = dirty[index]
+            connection.isFlushDue = false
+            connection.flush()
+            index += 1
         }
+        dirty.removeAll(keepingCapacity: true)
         upstream?.flush()
         schedule()
     }

@@ -123,19 +123,4 @@ import Testing
             #expect(count == 1000)
         }
     }
-
-    @Test func `the formatter writes what the decoder of requests reads`() throws {
-        let arguments = [
-            ByteBuffer(string: "SET"), ByteBuffer(bytes: [0, 13, 10, 255]), ByteBuffer(),
-            ByteBuffer(repeating: 7, count: 100_000),
-        ]
-        var output = ByteBuffer()
-        HiredisFormatter.format(arguments, into: &output)
-        HiredisFormatter.format([ByteBuffer(string: "PING")], into: &output)
-        var decoder = CommandDecoder(limits: WireLimits())
-        decoder.feed(output)
-        #expect(try decoder.next() == arguments)
-        #expect(try decoder.next() == [ByteBuffer(string: "PING")])
-        #expect(try decoder.next() == nil)
-    }
 }

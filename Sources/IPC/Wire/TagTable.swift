@@ -265,20 +265,44 @@ public struct Incarnation: Sendable, Hashable {
     public static let none = Incarnation(high: 0, low: 0)
 
     /// From 32 hexadecimal digits.
-    public init?(_ text: String) {
-        let digits = Array(text.utf8)
-        guard digits.count == 32, digits.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }),
-            let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
-        else { return nil }
-        self.init(high: high, low: low)
+    public init?(_ text: String) { self.init(digits: text.utf8) }
+
+    /// From 32 hexadecimal digits.
+    public init?(_ text: ByteBuffer) { self.init(digits: text.readableBytesView) }
+
+    /// It comes with every entry of the log.
+    private init?(digits: some Collection<UInt8>) {
+        guard digits.count == 32 else { return nil }
+        var halves: (high: UInt64, low: UInt64) = (0, 0)
+        for digit in digits {
+            let value: UInt8
+            switch digit {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): value = digit - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): value = digit - UInt8(ascii: "a") + 10
+            case UInt8(ascii: "A")...UInt8(ascii: "F"): value = digit - UInt8(ascii: "A") + 10
+            default: return nil
+            }
+            halves.high = halves.high << 4 | halves.low >> 60
+            halves.low = halves.low << 4 | UInt64(value)
+        }
+        self.init(high: halves.high, low: halves.low)
     }
 
     /// 32 lower-case hexadecimal digits.
-    public var description: String {
-        func hex(_ number: UInt64) -> String {
-            let digits = String(number, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
+    public var description: String { String(buffer: text) }
+
+    /// 32 lower-case hexadecimal digits.
+    public var text: ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 32) { target in
+            for (half, start) in [(high, 0), (low, 16)] {
+                for place in 0..<16 {
+                    let value = UInt8(truncatingIfNeeded: half >> UInt64(60 - 4 * place)) & 15
+                    target[start + place] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
+                }
+            }
+            return 32
         }
-        return hex(high) + hex(low)
+        return buffer
     }
 }

@@ -107,32 +107,3 @@ final class HiredisReader {
         }
     }
 }
-
-/// hiredis' formatter.
-enum HiredisFormatter {
-    /// Appends a command to `buffer`.
-    static func format(_ arguments: [ByteBuffer], into buffer: inout ByteBuffer) {
-        // hiredis takes pointers that must all be valid at once; one buffer holds the bytes of all arguments.
-        var bytes = ByteBuffer()
-        var lengths: [Int] = []
-        lengths.reserveCapacity(arguments.count)
-        for argument in arguments {
-            lengths.append(argument.readableBytes)
-            bytes.writeImmutableBuffer(argument)
-        }
-        bytes.withUnsafeReadableBytes { bytes in
-            var offset = 0
-            var pointers: [UnsafePointer<CChar>?] = []
-            pointers.reserveCapacity(arguments.count)
-            for length in lengths {
-                pointers.append(bytes.baseAddress?.advanced(by: offset).assumingMemoryBound(to: CChar.self))
-                offset += length
-            }
-            var target: UnsafeMutablePointer<CChar>?
-            let count = Int(redisFormatCommandArgv(&target, CInt(arguments.count), &pointers, &lengths))
-            guard let target, count > 0 else { return }
-            buffer.writeBytes(UnsafeRawBufferPointer(start: target, count: count))
-            redisFreeCommand(target)
-        }
-    }
-}

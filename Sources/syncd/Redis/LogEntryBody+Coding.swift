@@ -27,12 +27,22 @@ extension LogEntryBody {
         var decoder = CommandDecoder(limits: WireLimits())
         decoder.feed(bytes)
         guard let parts = try? decoder.next(), parts.count >= 4,
-            let origin = UInt64(String(buffer: parts[0])), let nonce = UInt64(String(buffer: parts[1]))
+            let origin = RedisNumber.canonical(parts[0]), let nonce = RedisNumber.canonical(parts[1]),
+            Self.encodedBytes(parts) == bytes.readableBytes
         else { return nil }
         self.init(
             origin: origin, nonce: nonce, eventChannel: parts[2].readableBytes == 0 ? nil : parts[2].compacted,
             tags: parts.dropFirst(3).map(\.compacted))
-        guard encoded() == bytes else { return nil }
+    }
+
+    /// The decoder takes each frame in one form only: what is no longer than its parts has nothing behind them.
+    private static func encodedBytes(_ parts: [ByteBuffer]) -> Int {
+        func header(_ number: Int) -> Int {
+            var (rest, bytes) = (number, 4)
+            while rest >= 10 { (rest, bytes) = (rest / 10, bytes + 1) }
+            return bytes
+        }
+        return parts.reduce(header(parts.count)) { $0 + header($1.readableBytes) + $1.readableBytes + 2 }
     }
 }
 
@@ -40,7 +50,7 @@ extension LogEntry {
     /// From a message on the log channel: `<incarnation> <position> <body>`.
     static func decode(published message: ByteBuffer) -> (Incarnation, LogEntry)? {
         var rest = message
-        guard let head = rest.readString(length: 32), let incarnation = Incarnation(head),
+        guard let head = rest.readSlice(length: 32), let incarnation = Incarnation(head),
             rest.readInteger(as: UInt8.self) == UInt8(ascii: " "),
             let space = rest.readableBytesView.firstIndex(of: UInt8(ascii: " ")),
             let digits = rest.readSlice(length: space - rest.readerIndex),
@@ -56,10 +66,38 @@ extension LogEntry {
 enum RedisNumber {
     /// Plain decimal digits, at most 2^53.
     static func position(_ text: ByteBuffer) -> UInt64? {
-        guard (1...16).contains(text.readableBytes), text.readableBytesView.allSatisfy({ (0x30...0x39).contains($0) }),
-            let number = UInt64(String(buffer: text)), number <= WireLimits.maximumNumber
-        else { return nil }
+        guard let number = digits(text), number <= WireLimits.maximumNumber else { return nil }
         return number
+    }
+
+    /// Digits as `String` writes a number.
+    static func canonical(_ text: ByteBuffer) -> UInt64? {
+        guard (1...20).contains(text.readableBytes) else { return nil }
+        return text.withUnsafeReadableBytes { bytes in
+            guard bytes[0] != 0x30 || bytes.count == 1 else { return nil }
+            var number: UInt64 = 0
+            for byte in bytes {
+                guard (0x30...0x39).contains(byte) else { return nil }
+                let (product, overflow) = number.multipliedReportingOverflow(by: 10)
+                let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 0x30))
+                guard !overflow, !carry else { return nil }
+                number = sum
+            }
+            return number
+        }
+    }
+
+    /// 1 to 16 decimal digits.
+    static func digits(_ text: ByteBuffer) -> UInt64? {
+        guard (1...16).contains(text.readableBytes) else { return nil }
+        return text.withUnsafeReadableBytes { bytes in
+            var number: UInt64 = 0
+            for byte in bytes {
+                guard (0x30...0x39).contains(byte) else { return nil }
+                number = number * 10 + UInt64(byte - 0x30)
+            }
+            return number
+        }
     }
 
     /// The position in a stream id of the form `<position>-0`.

@@ -49,10 +49,14 @@ final class RedisConnection: ChannelInboundHandler {
     private var lastRead = NIODeadline.now()
     private(set) var stage = Stage.connecting
     private(set) var isClosed = false
+    /// What came at once is being handed out.
+    private(set) var isReading = false
 
     var onActive: () -> Void = {}
     /// A message of a subscription: `message`, `pmessage` and its parts, and confirmations.
     var onMessage: ([RESPValue]) -> Void = { _ in }
+    /// Everything that came at once has been handed out.
+    var onChunkEnd: () -> Void = {}
     /// Called once, at the end.
     var onClosed: (ConnectionLoss) -> Void = { _ in }
 
@@ -60,6 +64,8 @@ final class RedisConnection: ChannelInboundHandler {
     /// More commands without an answer, or more bytes that the server doesn't take, are refused.
     private static let maximumPending = 65_536
     private static let maximumUnsentBytes = 64 << 20
+    /// What the output of the next turn begins with, at most.
+    private static let keptCapacity = 16_384
     /// The first byte of an alert of TLS.
     private static let alertOfTLS: UInt8 = 0x15
     private static let silentEnd = "Redis closed the connection without a word: is this its TLS port (rediss://)?"
@@ -101,9 +107,14 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     private func write(_ arguments: [ByteBuffer]) {
-        let before = output.readableBytes
-        HiredisFormatter.format(arguments, into: &output)
-        unsentBytes += output.readableBytes - before
+        var writer = RESPWriter(version: .v2, buffer: output)
+        // The writer alone holds it now: shared memory would be copied.
+        output = ByteBuffer()
+        let before = writer.buffer.readableBytes
+        writer.arrayHeader(arguments.count)
+        for argument in arguments { writer.bulkString(argument) }
+        unsentBytes += writer.buffer.readableBytes - before
+        output = writer.buffer
     }
 
     /// From here on replies are messages.
@@ -114,6 +125,8 @@ final class RedisConnection: ChannelInboundHandler {
         let bytes = output.readableBytes
         let buffer = output
         output = ByteBuffer()
+        // Commands come in bursts, of which one is much like the next.
+        output.reserveCapacity(min(buffer.storageCapacity, Self.keptCapacity))
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in self?.unsentBytes -= bytes }
         context.writeAndFlush(wrapOutboundOut(buffer), promise: promise)
@@ -148,6 +161,7 @@ final class RedisConnection: ChannelInboundHandler {
         self.onClosed = { _ in }
         onActive = {}
         onMessage = { _ in }
+        onChunkEnd = {}
         onClosed(loss)
     }
 
@@ -188,6 +202,12 @@ final class RedisConnection: ChannelInboundHandler {
         }
         hasRead = true
         lastRead = .now()
+        isReading = true
+        let onChunkEnd = self.onChunkEnd
+        defer {
+            isReading = false
+            onChunkEnd()
+        }
         do throws(MalformedServerReply) {
             try reader.feed(bytes)
             while !isClosed, let value = try reader.next() { received(value) }

@@ -32,6 +32,8 @@ final class RedisLink {
     /// A connection, ready or not, has come to its end.
     var onLost: (ConnectionLoss) -> Void = { _ in }
     var onMessage: ([RESPValue]) -> Void = { _ in }
+    /// Everything that came at once has been handed out.
+    var onChunkEnd: () -> Void = {}
 
     /// Connecting, TLS and login together may take so long.
     private static let setupTimeout = TimeAmount.seconds(2)
@@ -91,6 +93,7 @@ final class RedisLink {
             if let connection, self?.connection === connection { self?.ended(loss) }
         }
         connection.onMessage = { [weak self] parts in self?.onMessage(parts) }
+        connection.onChunkEnd = { [weak self] in self?.onChunkEnd() }
         deadline = eventLoop.scheduleTask(in: Self.setupTimeout) {
             [bound = NIOLoopBound(connection, eventLoop: eventLoop)] in
             switch bound.value.stage {

@@ -1,11 +1,23 @@
 import CHiredis
 import NIOCore
 
-/// A Lua script and the name by which Redis knows it.
+/// A Lua script. Redis knows it by the SHA-1 of its source, learnt by SCRIPT LOAD.
 struct RedisScript: Sendable {
+    /// Which of syncd's scripts it is. The source would do as well, but is long to hash.
+    enum Kind: Sendable, Hashable {
+        case append
+        case inspect
+        case read
+        case replace
+    }
+
+    let kind: Kind
     let source: ByteBuffer
-    /// SHA-1 of the source, as Redis computes it; learnt by SCRIPT LOAD.
-    init(_ source: String) { self.source = ByteBuffer(string: source) }
+
+    init(_ kind: Kind, _ source: String) {
+        self.kind = kind
+        self.source = ByteBuffer(string: source)
+    }
 }
 
 extension RedisScript {
@@ -20,6 +32,7 @@ extension RedisScript {
     /// XADD comes first and PUBLISH last: Lua keeps earlier writes when a later call fails, and a superfluous
     /// invalidation is harmless. Positions stay text: Lua writes numbers above 1e14 as 1e+14.
     static let append = RedisScript(
+        .append,
         """
         local function kind(key) return redis.call('TYPE', key).ok end
         local k1, k2, k3 = kind(KEYS[1]), kind(KEYS[2]), kind(KEYS[3])
@@ -72,6 +85,7 @@ extension RedisScript {
     /// Returns {record or false, position or false, first id or false, last id or false, body or false, damaged}:
     /// `damaged` is 1 if a key is of another type, or the position no number, so that nothing can be appended.
     static let inspect = RedisScript(
+        .inspect,
         """
         local damaged = 0
         local function text(key)
@@ -100,6 +114,7 @@ extension RedisScript {
     /// KEYS: as above. ARGV: first id, greatest number of entries. Returns {record or false, entries}, of one instant:
     /// entries without the log that they are of could be those of one that has just taken its place.
     static let read = RedisScript(
+        .read,
         """
         local kind = redis.call('TYPE', KEYS[3]).ok
         if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('DAMAGED stream is a ' .. kind) end
@@ -112,6 +127,7 @@ extension RedisScript {
     ///
     /// A short message on the log channel makes the other hosts look; it is no entry.
     static let replace = RedisScript(
+        .replace,
         """
         local function text(key)
           if redis.call('TYPE', key).ok ~= 'string' then return false end

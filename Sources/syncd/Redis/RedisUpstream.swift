@@ -15,8 +15,17 @@ final class RedisUpstream {
     private let commands: RedisLink
     private let subscription: RedisLink
     private var watch: SentinelWatch?
+    /// Everything that came at once has been delivered: the turn may end.
+    var onChunkEnd: () -> Void = {}
     /// What the connected server told of itself last.
-    private var info: ServerInfo?
+    private var info: ServerInfo? {
+        didSet {
+            let identity = info?.identity
+            identityArguments = [identity?.runID ?? "-", identity?.replicationID ?? "-"].map { ByteBuffer(string: $0) }
+        }
+    }
+    /// Which process it is, as the scripts take it.
+    private var identityArguments: [ByteBuffer] = [.word("-"), .word("-")]
     private var scripts = ScriptNames()
     private var roundTrips = LatencyRing()
     private var probes = 0
@@ -28,7 +37,7 @@ final class RedisUpstream {
     private var refusedChannels: [String: String] = [:]
 
     /// Entries kept in the stream, about.
-    private static let retainedEntries = "100000"
+    private static let retainedEntries = ByteBuffer(string: "100000")
     /// How long an event of another program is remembered: a host that lags behind the first one by more appends
     /// for it once more, which is harmless.
     private static let bridgedMilliseconds = "10000"
@@ -57,6 +66,8 @@ final class RedisUpstream {
         subscription.onReady = { [weak self] connection, _ in self?.subscribeToLog(connection) }
         subscription.onLost = { [weak self] loss in self?.deliver(.subscriptionDisconnected(reason: loss.reason)) }
         subscription.onMessage = { [weak self] parts in self?.message(parts) }
+        commands.onChunkEnd = { [weak self] in self?.onChunkEnd() }
+        subscription.onChunkEnd = { [weak self] in self?.onChunkEnd() }
         if case .sentinel(let group) = endpoint.address {
             watch = SentinelWatch(
                 group, connector: connector, present: { [weak self] in self?.commands.primary },
@@ -69,6 +80,9 @@ final class RedisUpstream {
         subscription.start()
         watch?.start()
     }
+
+    /// Further events may follow at once; `onChunkEnd` tells of the last one.
+    var isDelivering: Bool { commands.connection?.isReading == true || subscription.connection?.isReading == true }
 
     /// Sends what this turn of the event loop has brought.
     func flush() {
@@ -232,17 +246,12 @@ final class RedisUpstream {
         }
     }
 
-    private var identityArguments: [ByteBuffer] {
-        let identity = info?.identity
-        return [ByteBuffer(string: identity?.runID ?? "-"), ByteBuffer(string: identity?.replicationID ?? "-")]
-    }
-
     private func append(_ id: UpstreamID, _ append: AppendCommand) {
         var arguments = [
-            ByteBuffer(string: append.incarnation.description), ByteBuffer(string: append.fresh.description),
+            append.incarnation.text, append.fresh.text,
         ]
         arguments += identityArguments
-        arguments += [append.body.encoded(), keys.logChannel, ByteBuffer(string: Self.retainedEntries)]
+        arguments += [append.body.encoded(), keys.logChannel, Self.retainedEntries]
         if let channel = append.body.eventChannel, let payload = append.eventPayload {
             arguments += [channel, payload]
         } else if append.bridged != nil {
@@ -252,7 +261,7 @@ final class RedisUpstream {
             guard case .array(let parts) = reply, parts.count >= 2, case .integer(let isAppended) = parts[0],
                 case .bulkString(let text) = parts[1]
             else { return nil }
-            let incarnation = Incarnation(String(buffer: text))
+            let incarnation = Incarnation(text)
             if isAppended == 2, let incarnation { return .alreadyBridged(incarnation) }
             guard isAppended == 1 else { return .otherIncarnation(incarnation) }
             guard let incarnation, (3...4).contains(parts.count), case .bulkString(let digits) = parts[2],
@@ -368,7 +377,7 @@ final class RedisUpstream {
 
     private func replace(_ id: UpstreamID, _ replace: ReplaceCommand) {
         var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
-        arguments.append(ByteBuffer(string: replace.fresh.description))
+        arguments.append(replace.fresh.text)
         arguments += identityArguments
         arguments += [.number(replace.floor), keys.logChannel]
         run(id, .replace, arguments) { reply in
@@ -376,7 +385,7 @@ final class RedisUpstream {
                 return nil
             }
             return .replaced(
-                Incarnation(String(buffer: text)) ?? .none, position: Self.position(parts[1]) ?? 0)
+                Incarnation(text) ?? .none, position: Self.position(parts[1]) ?? 0)
         }
     }
 

@@ -6,20 +6,20 @@ import NIOCore
 /// Redis forgets scripts at a restart and on SCRIPT FLUSH; then they are sent whole, once, and named again. A server
 /// that permits no SCRIPT LOAD or no EVALSHA gets them whole each time.
 struct ScriptNames {
-    private var names: [ByteBuffer: ByteBuffer] = [:]
-    private var asked: Set<ByteBuffer> = []
+    private var names: [RedisScript.Kind: ByteBuffer] = [:]
+    private var asked: Set<RedisScript.Kind> = []
     private var isForbidden = false
 
-    func name(of script: RedisScript) -> ByteBuffer? { isForbidden ? nil : names[script.source] }
+    func name(of script: RedisScript) -> ByteBuffer? { isForbidden ? nil : names[script.kind] }
 
     /// Whether to send SCRIPT LOAD now; its reply goes to ``learnt(_:_:)``.
-    mutating func shouldLearn(_ script: RedisScript) -> Bool { !isForbidden && asked.insert(script.source).inserted }
+    mutating func shouldLearn(_ script: RedisScript) -> Bool { !isForbidden && asked.insert(script.kind).inserted }
 
     mutating func learnt(_ script: RedisScript, _ reply: RESPValue) {
         switch reply {
-        case .bulkString(let name): names[script.source] = name
+        case .bulkString(let name): names[script.kind] = name
         case .error(let text) where ForbiddenCommand.isRefusal(text): isForbidden = true
-        default: asked.remove(script.source)
+        default: asked.remove(script.kind)
         }
     }
 
@@ -28,8 +28,8 @@ struct ScriptNames {
     mutating func refused(_ script: RedisScript, _ text: ByteBuffer) -> Bool {
         let message = String(buffer: text)
         if message.hasPrefix("NOSCRIPT") {
-            names[script.source] = nil
-            asked.remove(script.source)
+            names[script.kind] = nil
+            asked.remove(script.kind)
             return true
         }
         // "can't run this command" of an ACL, "unknown command" of a proxy. An error of the script itself, or a key or

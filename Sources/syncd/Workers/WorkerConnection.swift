@@ -21,6 +21,8 @@ final class WorkerConnection: ChannelInboundHandler {
     /// A frame was malformed or the client said QUIT: what is queued is still answered, nothing more is read.
     private var isEnding = false
     private(set) var isClosed = false
+    /// It is among those that are flushed at the end of the turn.
+    var isFlushDue = false
 
     init(id: ClientID, peer: Peer, daemon: Daemon, limits: Limits) {
         self.id = id
