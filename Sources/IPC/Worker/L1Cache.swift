@@ -22,9 +22,9 @@ struct L1Entry: Sendable {
 }
 
 /// A hit in L1.
-struct L1Hit: Sendable {
+package struct L1Hit: Sendable {
     /// `nil`: a negative result.
-    var value: ByteBuffer?
+    package var value: ByteBuffer?
     /// For the auditor; nearly always `nil`.
     var sample: ServedValue?
     /// Where to get a successor, for one hit near the end of an entry; nearly always `nil`.
@@ -35,7 +35,7 @@ struct L1Hit: Sendable {
 ///
 /// It holds values as long as there is room, and believes none of them by itself: every hit is judged by the tag
 /// table at the moment it is asked for. So nothing has to be told to it in time, and without a table it is off.
-final class L1Cache: Sendable {
+package final class L1Cache: Sendable {
     private struct State {
         var table: TagTable?
         var entries: SieveCache<ByteBuffer, L1Entry>
@@ -73,9 +73,14 @@ final class L1Cache: Sendable {
         self.now = now
     }
 
+    /// A cache without anything that docs/cache.md offers besides.
+    package convenience init(byteBudget: Int, now: @escaping @Sendable () -> UInt64) {
+        self.init(byteBudget: byteBudget, sampling: nil, now: now)
+    }
+
     /// The table by which entries are judged; `nil` when there is none to be had. What is kept was numbered by
     /// another table's slots and goes.
-    func use(_ table: TagTable?) {
+    package func use(_ table: TagTable?) {
         state.withLock { state in
             state.table = table
             state.entries.removeAll()
@@ -83,7 +88,7 @@ final class L1Cache: Sendable {
     }
 
     /// A value that is fresh at this moment.
-    func value(for key: ByteBuffer) -> L1Hit? {
+    package func value(for key: ByteBuffer) -> L1Hit? {
         state.withLock { state in
             guard let table = state.table, let entry = state.entries.value(for: key),
                 let time = timeIfFresh(entry, by: table)
@@ -132,6 +137,9 @@ final class L1Cache: Sendable {
             return CachedValue(value: entry.value, source: .stale, age: age)
         }
     }
+
+    /// Keeps a value that was loaded just now.
+    package func insert(_ hit: Hit, for key: ByteBuffer) { insert(hit, for: key, lifetimeMilliseconds: nil) }
 
     /// Keeps a value, if there is a table to number its slots by.
     ///
