@@ -4,14 +4,15 @@ import NIOCore
 import TestSupport
 
 extension SyncdProcess {
-    /// A daemon as it is run for real: a table of the usual size, no debug messages.
+    /// A daemon as it is run for real: a table of the usual size in a tmpfs, no debug messages.
     static func forMeasuring(redis: RedisServer? = nil, environment: [String: String] = [:]) async throws
         -> SyncdProcess
     {
         var all = ["SYNCD_TABLE_BITS": "20", "LOG_LEVEL": "notice"]
         if let redis { all["REDIS_URL"] = "unix://\(redis.socketPath)" }
         all.merge(environment) { $1 }
-        let syncd = try await SyncdProcess(redis: redis, environment: all)
+        let syncd = try await SyncdProcess(
+            redis: redis, environment: all, directory: try TemporaryDirectory(in: "/dev/shm"))
         try await syncd.waitUntilAttached()
         return syncd
     }

@@ -1,3 +1,4 @@
+import Glibc
 import IPC
 import IPCWire
 import NIOCore
@@ -28,6 +29,7 @@ private struct Invalidator {
             try wire.send(request)
             while table.slot(slot) == before {
                 guard monotonicNow() - start < 5_000_000_000 else { throw TestFailure("not visible within 5 s") }
+                sched_yield()
             }
             let end = monotonicNow()
             try wire.await()
@@ -129,10 +131,10 @@ extension Scenario {
         let syncd = try await SyncdProcess.forMeasuring(redis: redis)
         let embedded = try await SyncdProcess.forMeasuring()
         let script = try await appendCommand(syncd, redis)
-        let load = RedisBenchmark(pipeline: 16, requests: 100_000)
+        let load = RedisBenchmark(pipeline: 16, requests: 40_000)
         let command = ["INVALIDATE", "TAGS", "user:__rand_int__"]
         let result = try await Rounds(rounds) {
-            try await load.run(socket: syncd.socketPath, command)
+            try await undisturbed(syncd) { try await load.run(socket: syncd.socketPath, command) }
         } yardstick: {
             try await load.run(socket: redis.socketPath, script)
         }
@@ -148,6 +150,20 @@ extension Scenario {
                 .ratioAtLeast(0.7)),
             alone.row("append-embedded-rate", "the same, embedded", bare, .perSecond, .none),
         ]
+    }
+
+    /// Where the machine is so busy that Redis does not answer within 250 ms, syncd isolates itself and writes what it
+    /// owes into files: another thing than what is measured, so it is measured again.
+    private static func undisturbed(
+        _ syncd: SyncdProcess, _ measure: () async throws -> [Double]
+    ) async throws -> [Double] {
+        for _ in 0..<10 {
+            let before = try await syncd.status("fanout", "deferred")
+            let result = try await measure()
+            if try await syncd.status("fanout", "deferred") == before { return result }
+            try await syncd.waitUntilAttached()
+        }
+        throw TestFailure("syncd was isolated in each of ten attempts: the machine is too busy")
     }
 
     /// The very command that syncd sends, as Redis shows it.

@@ -80,6 +80,8 @@ final class Wire {
                 return
             }
             guard count < 0, errno == EAGAIN || errno == EINTR else { throw TestFailure("the connection ended") }
+            // There may be fewer processors than processes.
+            if waiting == .spinning { sched_yield() }
         }
     }
 

@@ -5,9 +5,9 @@ package final class TemporaryDirectory: Sendable {
     package let path: String
     private let cleanup: AtExit.Token
 
-    package init() throws {
+    package init(in parent: String = "/tmp") throws {
         // Short: a socket's path has at most 103 bytes.
-        let path = "/tmp/syncd-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
+        let path = "\(parent)/syncd-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
         self.path = path
         cleanup = AtExit.add { try? FileManager.default.removeItem(atPath: path) }
