@@ -2,10 +2,10 @@ import Foundation
 
 /// Where the programs are that the tests start.
 package enum Executables {
-    /// The folder with the package's own programs: that of the test bundle, or `SYNCD_TEST_PROGRAMS`, for tests that
+    /// The folder with the package's own programs: that of the test bundle, or `TEST_PROGRAMS`, for tests that
     /// measure what a release build does.
     package static let builtFolder: String = {
-        if let folder = ProcessInfo.processInfo.environment["SYNCD_TEST_PROGRAMS"] { return folder }
+        if let folder = ProcessInfo.processInfo.environment["TEST_PROGRAMS"] { return folder }
         let path = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         return URL(fileURLWithPath: path).deletingLastPathComponent().path
     }()
