@@ -4,11 +4,11 @@ import Testing
 ///
 /// - Parameters:
 ///   - what: the fact that is waited for.
-///   - limit: how long.
+///   - limit: how long; by default so long that only what never comes is missed, on a busy machine, too.
 ///   - details: what helps to understand a failure, for example the log of a process.
 @discardableResult
 package func eventually(
-    _ what: Comment, within limit: Duration = .seconds(10), details: () -> String = { "" },
+    _ what: Comment, within limit: Duration = .seconds(30), details: () -> String = { "" },
     sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
 ) async rethrows -> Bool {
     let clock = ContinuousClock()
