@@ -56,7 +56,7 @@ struct RESPFeed {
             }
             let hasLeadingZero = bytes[1] == UInt8(ascii: "0") && place > 2
             guard place > 1, place <= PlainNumber.maximumDigits + 1, !hasLeadingZero, place + 1 < bytes.count,
-                bytes[place] == 13, bytes[place + 1] == 10, number <= WireLimits.maximumNumber
+                bytes[place] == 13, bytes[place + 1] == 10, number <= WireLimits.maximumNumber, type != 13, type != 10
             else { return 0 }
             return place + 2
         }
