@@ -7,7 +7,7 @@ public enum RESPVersion: Int, Sendable, Hashable {
 }
 
 /// One decoded frame, or a part of one (https://redis.io/docs/latest/develop/reference/protocol-spec/).
-public indirect enum RESPValue: Sendable, Hashable {
+public enum RESPValue: Sendable, Hashable {
     case simpleString(ByteBuffer)
     /// A simple or bulk error: code and message.
     case error(ByteBuffer)

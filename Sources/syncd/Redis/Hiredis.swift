@@ -10,14 +10,15 @@ struct MalformedServerReply: Error, CustomStringConvertible {
     var isTooLong = false
 }
 
-/// hiredis' parser: bytes in, values out. What it hands out owns its memory.
+/// hiredis' parser: bytes in, values out. The texts of a reply share its memory: what is kept longer than the reply is
+/// to be copied.
 ///
 /// A server that announces or sends more than it should is cut off before it costs memory or time: there are limits to
 /// the bytes of a reply, complete or not, to its elements, and to a line.
 final class HiredisReader {
     private let reader: UnsafeMutablePointer<redisReader>
-    /// Elements that the present reply has announced; the C side counts.
-    private let announced: UnsafeMutablePointer<Int>
+    /// What has been read of the present reply; the C side fills it.
+    private let reply: UnsafeMutablePointer<syncd_reply>
     private let maximumBytes: Int
     /// Bytes since the last complete reply.
     private var bytes = 0
@@ -27,20 +28,19 @@ final class HiredisReader {
 
     /// `nil`: no memory.
     init?(maximumBytes: Int = 64 << 20) {
-        let announced = UnsafeMutablePointer<Int>.allocate(capacity: 1)
-        announced.initialize(to: 0)
-        guard let reader = syncd_reader_create(announced) else {
-            announced.deallocate()
+        guard let reply = syncd_reply_create() else { return nil }
+        guard let reader = syncd_reader_create(reply) else {
+            syncd_reply_free(reply)
             return nil
         }
         self.reader = reader
-        self.announced = announced
+        self.reply = reply
         self.maximumBytes = maximumBytes
     }
 
     deinit {
         redisReaderFree(reader)
-        announced.deallocate()
+        syncd_reply_free(reply)
     }
 
     private var unread: Int { reader.pointee.len - reader.pointee.pos }
@@ -56,16 +56,17 @@ final class HiredisReader {
 
     /// The next reply; `nil`: it is not complete yet.
     func next() throws(MalformedServerReply) -> RESPValue? {
-        var reply: UnsafeMutableRawPointer?
-        guard redisReaderGetReply(reader, &reply) == REDIS_OK else { throw problem }
-        guard let reply else {
+        var isComplete: UnsafeMutableRawPointer?
+        guard redisReaderGetReply(reader, &isComplete) == REDIS_OK else { throw problem }
+        guard isComplete != nil else {
             try checkIncomplete()
             return nil
         }
-        defer { freeReplyObject(reply) }
         bytes = unread
-        announced.pointee = 0
-        return Self.value(reply.assumingMemoryBound(to: redisReply.self))
+        defer { syncd_reply_clear(reply) }
+        var text = ByteBuffer(bytes: UnsafeRawBufferPointer(start: reply.pointee.text, count: reply.pointee.bytes))
+        var index = 0
+        return value(&index, &text)
     }
 
     private func checkIncomplete() throws(MalformedServerReply) {
@@ -89,20 +90,16 @@ final class HiredisReader {
         return MalformedServerReply(description: isRefused ? "a reply of too many elements" : text)
     }
 
-    private static func value(_ reply: UnsafeMutablePointer<redisReply>) -> RESPValue {
-        func bytes() -> ByteBuffer {
-            ByteBuffer(bytes: UnsafeRawBufferPointer(start: reply.pointee.str, count: Int(reply.pointee.len)))
-        }
-        switch reply.pointee.type {
-        case REDIS_REPLY_STRING: return .bulkString(bytes())
-        case REDIS_REPLY_STATUS: return .simpleString(bytes())
-        case REDIS_REPLY_ERROR: return .error(bytes())
-        case REDIS_REPLY_INTEGER: return .integer(reply.pointee.integer)
-        case REDIS_REPLY_ARRAY:
-            return .array(
-                (0..<Int(reply.pointee.elements)).map { index in
-                    reply.pointee.element[index].map(value) ?? .null
-                })
+    /// The value at `index`, with its elements; `text` is what the values from there on consist of.
+    private func value(_ index: inout Int, _ text: inout ByteBuffer) -> RESPValue {
+        let value = reply.pointee.values[index]
+        index += 1
+        switch value.type {
+        case REDIS_REPLY_STRING: return .bulkString(text.readSlice(length: Int(value.number)) ?? ByteBuffer())
+        case REDIS_REPLY_STATUS: return .simpleString(text.readSlice(length: Int(value.number)) ?? ByteBuffer())
+        case REDIS_REPLY_ERROR: return .error(text.readSlice(length: Int(value.number)) ?? ByteBuffer())
+        case REDIS_REPLY_INTEGER: return .integer(value.number)
+        case REDIS_REPLY_ARRAY: return .array((0..<Int(value.number)).map { _ in self.value(&index, &text) })
         default: return .null
         }
     }

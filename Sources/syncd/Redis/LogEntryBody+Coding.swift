@@ -24,25 +24,63 @@ extension LogEntryBody {
 
     /// `nil` for anything that `encoded()` does not make.
     init?(encoded bytes: ByteBuffer) {
-        var decoder = CommandDecoder(limits: WireLimits())
-        decoder.feed(bytes)
-        guard let parts = try? decoder.next(), parts.count >= 4,
-            let origin = RedisNumber.canonical(parts[0]), let nonce = RedisNumber.canonical(parts[1]),
-            Self.encodedBytes(parts) == bytes.readableBytes
+        // A copy of its own: the entry may outlive the reply that it came in.
+        let bytes = bytes.compacted
+        guard let parts = Self.parts(of: bytes), parts.count >= 4,
+            let origin = RedisNumber.canonical(parts[0]), let nonce = RedisNumber.canonical(parts[1])
         else { return nil }
         self.init(
-            origin: origin, nonce: nonce, eventChannel: parts[2].readableBytes == 0 ? nil : parts[2].compacted,
-            tags: parts.dropFirst(3).map(\.compacted))
+            origin: origin, nonce: nonce, eventChannel: parts[2].readableBytes == 0 ? nil : parts[2],
+            tags: Array(parts[3...]))
     }
 
-    /// The decoder takes each frame in one form only: what is no longer than its parts has nothing behind them.
-    private static func encodedBytes(_ parts: [ByteBuffer]) -> Int {
-        func header(_ number: Int) -> Int {
-            var (rest, bytes) = (number, 4)
-            while rest >= 10 { (rest, bytes) = (rest / 10, bytes + 1) }
-            return bytes
+    /// The bulk strings of an array that begins and ends with `bytes`, each header in its only form.
+    private static func parts(of bytes: ByteBuffer) -> [ByteBuffer]? {
+        var reader = HeaderReader(bytes)
+        guard let count = reader.next(UInt8(ascii: "*")), count <= WireLimits().frameElements else { return nil }
+        var parts: [ByteBuffer] = []
+        parts.reserveCapacity(count)
+        for _ in 0..<count {
+            guard let length = reader.next(UInt8(ascii: "$")), let part = reader.take(length) else { return nil }
+            parts.append(part)
         }
-        return parts.reduce(header(parts.count)) { $0 + header($1.readableBytes) + $1.readableBytes + 2 }
+        return reader.bytes.readableBytes == 0 ? parts : nil
+    }
+}
+
+/// Reads the headers of frames that `RESPWriter` has written.
+private struct HeaderReader {
+    private(set) var bytes: ByteBuffer
+    /// A body has fewer bytes than a number of so many digits says.
+    private static let maximumDigits = 9
+
+    init(_ bytes: ByteBuffer) { self.bytes = bytes }
+
+    /// The number of a header of this type.
+    mutating func next(_ type: UInt8) -> Int? {
+        let header: (number: Int, bytes: Int)? = bytes.withUnsafeReadableBytes { bytes in
+            guard bytes.first == type else { return nil }
+            var (number, index) = (0, 1)
+            while index < bytes.count, (0x30...0x39).contains(bytes[index]), index <= Self.maximumDigits {
+                number = number * 10 + Int(bytes[index] - 0x30)
+                index += 1
+            }
+            guard index > 1, bytes[1] != 0x30 || index == 2, index + 1 < bytes.count, bytes[index] == 0x0d,
+                bytes[index + 1] == 0x0a
+            else { return nil }
+            return (number, index + 2)
+        }
+        guard let header else { return nil }
+        bytes.moveReaderIndex(forwardBy: header.bytes)
+        return header.number
+    }
+
+    /// So many bytes and the end of a line.
+    mutating func take(_ length: Int) -> ByteBuffer? {
+        guard let part = bytes.readSlice(length: length), bytes.readInteger(as: UInt16.self) == 0x0d0a else {
+            return nil
+        }
+        return part
     }
 }
 
