@@ -9,7 +9,8 @@ import SyncCore
 /// connections to Redis. Everything here runs on that loop; nothing is locked.
 ///
 /// A turn is: something comes in, the brain decides, its effects are performed in order, and at the turn's end every
-/// connection that has output is flushed once.
+/// client's connection that has output is flushed once. What goes to Redis is sent once in each tick of the event loop,
+/// after everything that has come in has had its turn: what several clients ask for at the same time is one message.
 final class Daemon {
     let eventLoop: any EventLoop
     private var brain: Brain
@@ -27,6 +28,7 @@ final class Daemon {
     /// Whose request is being decided: most effects are for it.
     private var asking: WorkerConnection?
     private var isEndingTurn = false
+    private var isUpstreamFlushDue = false
     private var timer: (at: UInt64, scheduled: Scheduled<Void>)?
     private var beatTask: RepeatedTask?
     private var isStopping = false
@@ -208,7 +210,8 @@ final class Daemon {
         }
     }
 
-    /// Ends a turn: flushes every connection that has output, and Redis', once; sets the timer for what is due next.
+    /// Ends a turn: flushes every connection that has output, Redis' at the end of the tick; sets the timer for what is
+    /// due next.
     func turnEnded() {
         guard !isEndingTurn else { return }
         isEndingTurn = true
@@ -222,8 +225,18 @@ final class Daemon {
             index += 1
         }
         dirty.removeAll(keepingCapacity: true)
-        upstream?.flush()
+        flushUpstream()
         schedule()
+    }
+
+    private func flushUpstream() {
+        guard !isUpstreamFlushDue, let upstream, upstream.hasOutput else { return }
+        isUpstreamFlushDue = true
+        // Tasks run after everything that was readable.
+        eventLoop.assumeIsolated().execute { [self] in
+            isUpstreamFlushDue = false
+            upstream.flush()
+        }
     }
 
     private func schedule() {

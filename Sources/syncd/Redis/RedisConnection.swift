@@ -83,6 +83,9 @@ final class RedisConnection: ChannelInboundHandler {
         !isClosed && context != nil && pending.count < Self.maximumPending && unsentBytes < Self.maximumUnsentBytes
     }
 
+    /// Whether something is queued and not sent.
+    var hasOutput: Bool { output.readableBytes > 0 }
+
     /// Queues a command; `flush` sends it. Returns whether it was taken: if so, `handler` gets its reply unless the
     /// connection ends before.
     @discardableResult

@@ -7,7 +7,6 @@ struct RedisScript: Sendable {
     enum Kind: Sendable, Hashable {
         case append
         case inspect
-        case read
         case replace
     }
 
@@ -30,20 +29,25 @@ extension RedisScript {
     /// its tags and for how long (ms). Returns {2, incarnation} if it is in the log already.
     ///
     /// XADD comes first and PUBLISH last: Lua keeps earlier writes when a later call fails, and a superfluous
-    /// invalidation is harmless. Positions stay text: Lua writes numbers above 1e14 as 1e+14.
+    /// invalidation is harmless. MGET finds nothing in a key of another type: types are asked for only then. Positions
+    /// stay text: Lua writes numbers above 1e14 as 1e+14.
     static let append = RedisScript(
         .append,
         """
-        local function kind(key) return redis.call('TYPE', key).ok end
-        local k1, k2, k3 = kind(KEYS[1]), kind(KEYS[2]), kind(KEYS[3])
-        if k1 ~= 'string' and k1 ~= 'none' then return redis.error_reply('DAMAGED incarnation is a ' .. k1) end
-        if k2 ~= 'string' and k2 ~= 'none' then return redis.error_reply('DAMAGED position is a ' .. k2) end
-        if k3 ~= 'stream' and k3 ~= 'none' then return redis.error_reply('DAMAGED stream is a ' .. k3) end
-        local position = redis.call('GET', KEYS[2]) or '0'
+        local found = redis.call('MGET', KEYS[1], KEYS[2])
+        local record, position = found[1], found[2]
+        if not (record and position) then
+          for index, name in ipairs({'incarnation', 'position'}) do
+            local kind = redis.call('TYPE', KEYS[index]).ok
+            if kind ~= 'string' and kind ~= 'none' then
+              return redis.error_reply('DAMAGED ' .. name .. ' is a ' .. kind)
+            end
+          end
+          position = position or '0'
+        end
         if not (string.match(position, '^%d+$') and tonumber(position) < 9007199254740991) then
           return redis.error_reply('DAMAGED position is no number')
         end
-        local record = redis.call('GET', KEYS[1])
         local incarnation
         if record then
           incarnation = string.match(record, '^(%x+) ')
@@ -51,7 +55,7 @@ extension RedisScript {
           if KEYS[4] and redis.pcall('GET', KEYS[4]) == ARGV[8] then return {2, incarnation} end
         else
           incarnation = ARGV[2]
-          if k3 == 'stream' then
+          if redis.call('TYPE', KEYS[3]).ok == 'stream' then
             local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
             if last[1] then
               local id = string.match(last[1][1], '^%d+')
@@ -64,6 +68,9 @@ extension RedisScript {
         if type(added) == 'table' and added.err then
           if string.find(added.err, 'equal or smaller', 1, true) then
             return redis.error_reply('DAMAGED the stream is ahead of the position')
+          end
+          if string.find(added.err, 'WRONGTYPE', 1, true) then
+            return redis.error_reply('DAMAGED stream is a ' .. redis.call('TYPE', KEYS[3]).ok)
           end
           return added
         end
@@ -109,17 +116,6 @@ extension RedisScript {
           if found[1] then body = found[1][2][2] or '' end
         end
         return {record, position, first, last, body, damaged}
-        """)
-
-    /// KEYS: as above. ARGV: first id, greatest number of entries. Returns {record or false, entries}, of one instant:
-    /// entries without the log that they are of could be those of one that has just taken its place.
-    static let read = RedisScript(
-        .read,
-        """
-        local kind = redis.call('TYPE', KEYS[3]).ok
-        if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('DAMAGED stream is a ' .. kind) end
-        local record = redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1])
-        return {record, redis.call('XRANGE', KEYS[3], ARGV[1], '+', 'COUNT', ARGV[2])}
         """)
 
     /// KEYS: as above. ARGV: 1 if a record is expected, the record, fresh incarnation, run id, replication id, floor,

@@ -44,6 +44,8 @@ final class RedisUpstream {
     /// One of so many probes asks for the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
+    private static let getWord = ByteBuffer.word("GET")
+    private static let timeToLiveWord = ByteBuffer.word("PTTL")
 
     init(
         endpoint: RedisEndpoint, tls: TLSSettings? = nil, keys: RedisKeys, bridgedChannels: [ByteBuffer],
@@ -84,7 +86,10 @@ final class RedisUpstream {
     /// Further events may follow at once; `onChunkEnd` tells of the last one.
     var isDelivering: Bool { commands.connection?.isReading == true || subscription.connection?.isReading == true }
 
-    /// Sends what this turn of the event loop has brought.
+    /// Whether there is something to send.
+    var hasOutput: Bool { commands.connection?.hasOutput == true || subscription.connection?.hasOutput == true }
+
+    /// Sends what this tick of the event loop has brought.
     func flush() {
         commands.connection?.flush()
         subscription.connection?.flush()
@@ -299,25 +304,43 @@ final class RedisUpstream {
         }
     }
 
+    /// Reads entries between two readings of the record: if both name the same log, it is theirs. A record that was
+    /// replaced never comes back. (A script would see one instant, but takes ten times as long to make Lua's tables of
+    /// entries.)
     private func read(_ id: UpstreamID, after: UInt64, count: Int) {
-        let from = ByteBuffer(string: "\(after + 1)-0")
-        let count = min(count, longestPage)
-        run(id, .read, [from, .number(UInt64(count))]) { reply in
-            guard case .array(let parts) = reply, parts.count == 2, case .array(let items) = parts[1] else {
-                return nil
+        guard let connection else { return }
+        var before: Record?
+        var entries: RESPValue?
+        connection.send([.word("GET"), keys.incarnation]) { before = Record($0) }
+        connection.send([
+            .word("XRANGE"), keys.stream, ByteBuffer(string: "\(after + 1)-0"), .word("+"), .word("COUNT"),
+            .number(UInt64(min(count, longestPage))),
+        ]) { entries = $0 }
+        ask(id, [.word("GET"), keys.incarnation]) { reply in
+            if case .error(let text) = entries { return .failed(UpstreamFailure(redisError: text)) }
+            guard case .array(let items) = entries else { return nil }
+            guard let incarnation = Record(reply)?.incarnation, incarnation == before?.incarnation else {
+                return .entries(nil, [])
             }
-            var entries: [LogEntry] = []
-            entries.reserveCapacity(items.count)
-            for item in items {
-                guard case .array(let parts) = item, parts.count == 2, case .bulkString(let idText) = parts[0],
-                    let position = RedisNumber.streamID(idText), case .array(let fields) = parts[1],
-                    fields.count >= 2, case .bulkString(let bytes) = fields[1],
-                    let body = LogEntryBody(encoded: bytes)
-                else { return .failed(.damaged("an entry of the stream is unreadable")) }
-                entries.append(LogEntry(position: position, body: body))
+            guard let entries = Self.entries(items) else {
+                return .failed(.damaged("an entry of the stream is unreadable"))
             }
-            return .entries(Record(parts[0])?.incarnation, entries)
+            return .entries(incarnation, entries)
         }
+    }
+
+    private static func entries(_ items: [RESPValue]) -> [LogEntry]? {
+        var entries: [LogEntry] = []
+        entries.reserveCapacity(items.count)
+        for item in items {
+            guard case .array(let parts) = item, parts.count == 2, case .bulkString(let idText) = parts[0],
+                let position = RedisNumber.streamID(idText), case .array(let fields) = parts[1],
+                fields.count >= 2, case .bulkString(let bytes) = fields[1],
+                let body = LogEntryBody(encoded: bytes)
+            else { return nil }
+            entries.append(LogEntry(position: position, body: body))
+        }
+        return entries
     }
 
     private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
@@ -393,8 +416,8 @@ final class RedisUpstream {
         guard let connection else { return }
         let name = keys.value(key)
         var value: ByteBuffer?
-        connection.send([.word("GET"), name]) { reply in value = Self.bulk(reply) }
-        ask(id, [.word("PTTL"), name]) { reply in
+        connection.send([Self.getWord, name]) { reply in value = Self.bulk(reply) }
+        ask(id, [Self.timeToLiveWord, name]) { reply in
             guard case .integer(let ttl) = reply else { return nil }
             return .got(entry: ttl > 0 ? value : nil, ttlMilliseconds: UInt64(clamping: ttl))
         }

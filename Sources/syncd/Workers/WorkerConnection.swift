@@ -14,7 +14,7 @@ final class WorkerConnection: ChannelInboundHandler {
     private let limits: Limits
     private var context: ChannelHandlerContext?
     private var decoder: CommandDecoder
-    private var output: ClientOutput
+    private let output: ClientOutput
     private var isReadingPaused = false
     private var isReadingArgument = false
     private var isDecoding = false
