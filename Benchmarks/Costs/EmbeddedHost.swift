@@ -6,7 +6,7 @@ import SyncCore
 struct EmbeddedHost: ~Copyable {
     private var brain: Brain
     private var decoder = CommandDecoder(limits: WireLimits())
-    private var output = ClientOutput(limits: Limits())
+    private let output = ClientOutput(limits: Limits())
     private var effects: [Effect] = []
     private let client: ClientID = 1
     private static let now: UInt64 = 1_000_000_000_000

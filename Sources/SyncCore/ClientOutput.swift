@@ -8,7 +8,7 @@ import NIOCore
 /// replies; a backlog beyond its limit collapses into one `epoch` push, which says all that it said. Requests are not
 /// taken while the answers to earlier ones are not read. A client that lets its output grow all the same is closed.
 /// Nobody else waits for it.
-package struct ClientOutput: Sendable {
+package final class ClientOutput {
     private let limits: Limits
     private var replies = ReplyQueue()
     private var writer = RESPWriter(version: .v2)
@@ -42,15 +42,15 @@ package struct ClientOutput: Sendable {
     }
 
     /// A request has come: its place among the replies.
-    package mutating func open() -> RequestID { replies.open() }
+    package func open() -> RequestID { replies.open() }
 
     /// The answer to a request. It is written when all before it are.
-    package mutating func reply(_ request: RequestID, _ reply: Reply) {
+    package func reply(_ request: RequestID, _ reply: Reply) {
         if replies.takeTurn(request) { write(reply) } else { replies.fill(request, reply) }
         while let reply = replies.next() { write(reply) }
     }
 
-    private mutating func write(_ reply: Reply) {
+    private func write(_ reply: Reply) {
         // HELLO's own answer is in the protocol that it chose.
         if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
         if case .simple(.reset) = reply { setVersion(.v2) }
@@ -59,24 +59,24 @@ package struct ClientOutput: Sendable {
     }
 
     /// Takes the memory of the former turn's output again, if the channel needs it no more.
-    private mutating func makeRoom() {
+    private func makeRoom() {
         guard writer.buffer.storageCapacity == 0 else { return }
         swap(&writer.buffer, &spare)
         writer.buffer.clear(minimumCapacity: Self.leastCapacity)
     }
 
     /// An error that answers no request.
-    package mutating func refuse(_ why: String) {
+    package func refuse(_ why: String) {
         writer.error(code: ErrorCode.generic.rawValue, message: why)
     }
 
-    private mutating func setVersion(_ version: RESPVersion) {
+    private func setVersion(_ version: RESPVersion) {
         self.version = version
         writer = RESPWriter(version: version, buffer: writer.buffer)
     }
 
     /// A push for this client alone. The outcome of a fetch is an answer and never waits behind other pushes.
-    package mutating func push(_ push: Push) {
+    package func push(_ push: Push) {
         var isNow = mayPushNow
         if case .fetched = push { isNow = true }
         if isNow {
@@ -89,7 +89,7 @@ package struct ClientOutput: Sendable {
     }
 
     /// A push that was encoded once for all who track; those speak RESP3.
-    package mutating func push(encoded: ByteBuffer) {
+    package func push(encoded: ByteBuffer) {
         if mayPushNow {
             makeRoom()
             writer.buffer.writeImmutableBuffer(encoded)
@@ -110,7 +110,7 @@ package struct ClientOutput: Sendable {
     }
 
     /// The turn is over: what is to be handed to the channel, and whether its pushes have just collapsed.
-    package mutating func flush() -> (action: FlushAction, hasCollapsed: Bool) {
+    package func flush() -> (action: FlushAction, hasCollapsed: Bool) {
         var hasCollapsed = false
         if backlog.buffer.readableBytes > limits.waitingPushBytes {
             backlog.buffer.clear()
@@ -135,7 +135,7 @@ package struct ClientOutput: Sendable {
     }
 
     /// The kernel has taken so much.
-    package mutating func sent(_ bytes: Int) -> SentAction {
+    package func sent(_ bytes: Int) -> SentAction {
         inChannel -= bytes
         guard inChannel < limits.comfortableBytes else { return .nothing }
         if isCollapsed {

@@ -38,7 +38,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         let id: ClientID
         let socket: Socket
         var decoder: CommandDecoder
-        var output: ClientOutput
+        let output: ClientOutput
         var isReadingPaused = false
         var isDirty = false
 
