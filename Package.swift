@@ -2,12 +2,9 @@
 import PackageDescription
 
 /// Every target is held to the same rules: Swift 6 language mode, no warning.
-/// `MUTANTS` compiles rules in that the simulator can break (scripts/mutants). `SYNCD_SHIPPED` (scripts/build) leaves
-/// out the checks at run time that accesses to one variable don't overlap: everything is tested with them, and they
-/// cost a tenth of a request (docs/performance.md). A program that only uses this package is not concerned.
+/// `MUTANTS` compiles rules in that the simulator can break (scripts/mutants).
 let strict: [SwiftSetting] =
     [.treatAllWarnings(as: .error)] + (Context.environment["SYNCD_MUTANTS"] == nil ? [] : [.define("MUTANTS")])
-    + (Context.environment["SYNCD_SHIPPED"] == nil ? [] : [.unsafeFlags(["-enforce-exclusivity=unchecked"])])
 
 /// `SYNCD_BENCH` adds the programs of Benchmarks/, which nothing else needs (scripts/bench).
 let isBenchmarking = Context.environment["SYNCD_BENCH"] != nil
