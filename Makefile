@@ -1,7 +1,7 @@
 # Everything is a script in scripts/; this is the list of them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint format sanitize faults fuzz simulate bench check-costs smoke-test install uninstall deb clean
+.PHONY: help run test build lint format sanitize faults soak fuzz simulate bench check-costs smoke-test install uninstall deb clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ faults: ## real processes and servers, and faults at random, for TIME seconds (6
 	@scripts/install-dependencies
 	@swift build --build-tests
 	@FAULT_SECONDS=$(or $(TIME),60) swift test --skip-build --disable-xctest --filter FaultHistoryTests
+
+soak: ## release programs under load for TIME seconds (600), with faults; does memory stay flat? picture in .build/soak
+	@scripts/soak
 
 fuzz: ## fuzz everything that reads what others wrote, each for TIME seconds (60), or TARGET alone
 	@scripts/fuzz

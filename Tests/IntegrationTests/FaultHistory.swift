@@ -132,6 +132,7 @@ final class FaultHistory: Sendable {
     var isOver: Bool { state.withLock { $0.isOver } }
     func end() { state.withLock { $0.isOver = true } }
 
+    var unavailableCount: Int { state.withLock { $0.unavailable } }
     var stale: [String] { state.withLock { $0.stale } }
     var failures: [String] { state.withLock { $0.failures } }
     var counts: (reads: Int, writes: Int) { state.withLock { ($0.reads, $0.writes) } }
