@@ -11,6 +11,8 @@ import Testing
 
     private static func get(_ headers: String) -> String { "GET / HTTP/1.1\r\nHost: a\r\n\(headers)\r\n\r\n" }
 
+    private static func host(_ value: String) -> String { "GET / HTTP/1.1\r\nHost: \(value)\r\n\r\n" }
+
     private static let chunks = "2\r\n{}\r\n0\r\n\r\n"
 
     private static let refused: [String] = [
@@ -37,6 +39,9 @@ import Testing
         "GET / HTTP/2.0\r\nHost: a\r\n\r\n", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", "GET / HTTP/9.9\r\nHost: a\r\n\r\n",
         "GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", "GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET ?a HTTP/1.1\r\nHost: a\r\n\r\n", "GET /é HTTP/1.1\r\nHost: a\r\n\r\n",
+        // Hosts that are none, twice or missing.
+        host("a b"), host("a:99999"), host("a:-1"), host("a:b"), host("a/b"), host("u@a"), host("[::1"), host("[]"),
+        host("a\r\nHost: a"), "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.0\r\nHost: a b\r\n\r\n",
         // The beginning of TLS.
         "\u{16}\u{3}\u{1}\0È\u{1}\0\0Ä\u{3}\u{3}" + String(repeating: "\0", count: 200),
     ]
@@ -53,6 +58,10 @@ import Testing
         let long = try host.connect()
         try await long.send("GET /\(String(repeating: "a", count: 65_536)) HTTP/1.1\r\nHost: a\r\n\r\n")
         #expect(try await long.reply().status == 431)
+        let demanding = try host.connect()
+        try await demanding.send(Self.post("Expect: 200-ok\r\nContent-Length: 2", "{}"))
+        #expect(try await demanding.reply().status == 417)
+        #expect(try await demanding.closes())
         let http = try host.connect()
         #expect(try await http.get("/api/users").json.array?.isEmpty == true, "nobody was made")
     }
@@ -65,6 +74,8 @@ import Testing
             (Self.post("Transfer-Encoding: chunked", "2;a=\"b\"\r\n{}\r\n0\r\nX: a\r\n\r\n"), 400),
             (Self.post("Content-Encoding: gzip\r\nContent-Length: 2", "{}"), 415), (Self.get("X: \u{ff}é"), 200),
             (Self.get("Content-Length: 5") + "hello", 200), (Self.get("Upgrade: h2c"), 200),
+            (Self.host(""), 200), (Self.host("a:"), 200), (Self.host("[::1]:65535"), 200), (Self.host("a.b-c_d"), 200),
+            (Self.post("Expect: 100-Continue\r\nContent-Length: 2", "{}"), 100),
             ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", 200), ("\r\n\r\n" + Self.get("X: a"), 200),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404), ("PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
             ("GET /api/users/%zz HTTP/1.1\r\nHost: a\r\n\r\n", 404),
@@ -73,6 +84,7 @@ import Testing
         ] {
             try await http.send(text)
             #expect(try await http.reply().status == status, "\(text.prefix(120))")
+            if status == 100 { #expect(try await http.reply().status == 400) }
             #expect(try await http.get("/").status == 200, "after \(text.prefix(120))")
         }
         // Who asks for another protocol gets this one, and knows that the connection ends.
@@ -86,5 +98,23 @@ import Testing
         // As many as somebody likes to send at once.
         try await http.send(String(repeating: Self.get("X: a"), count: 2000))
         for _ in 0..<2000 { #expect(try await http.reply().status == 200) }
+    }
+
+    /// What a chunk says about itself is read by nobody, and would go on for as long as a body may take.
+    @Test func `extensions without end are cut`() async throws {
+        let host = try await TestHost.start(workers: 1, home: nil)
+        let http = try host.connect()
+        try await http.send(
+            Self.post("Transfer-Encoding: chunked", "2;a=\(String(repeating: "b", count: 4096))\r\n{}\r\n0\r\n\r\n"))
+        #expect(try await http.reply().status == 400)
+        #expect(try await http.get("/").status == 200, "that was a body, if no user")
+        for beginning in ["2;a=", "2\r\n{}\r\n2;", "2\r\n{}\r\n0\r\nX: "] {
+            let endless = try host.connect()
+            // As much as it takes: what arrives after the answer is not read.
+            try await endless.send(Self.post("Transfer-Encoding: chunked", beginning))
+            try? await endless.send(String(repeating: "b", count: 1 << 20))
+            #expect(try await endless.reply(within: .seconds(5)).status == 400, "after \(beginning)")
+            #expect(try await endless.closes())
+        }
     }
 }

@@ -30,6 +30,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isLast = false
     /// The process is ending: the next response says that the connection closes.
     private var isQuiescing = false
+    /// Bytes of a body that came since the last ones that were content.
+    private var bytesWithoutContent = 0
     /// What is to be written after the responses in progress.
     private var rejection: HTTPResponseStatus?
     /// The last response is written; what still arrives is dropped.
@@ -61,7 +63,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: Requests
 
     /// Called for every read from the socket, before it is parsed.
-    func bytesArrived() {
+    func bytesArrived(_ count: Int) {
+        bytesWithoutContent += count
         // After the last request nothing is expected: what comes is dropped, and needs no deadline.
         guard !isLingering, !isLast else { return }
         deadlines.bytesArrived(now: .now())
@@ -73,16 +76,23 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         switch unwrapInboundIn(data) {
         case .head(let head):
             guard !isLast else { return }
-            guard isAcceptable(head) else { return reject(.badRequest, context) }
+            guard head.isAcceptable else { return reject(.badRequest, context) }
+            let expectations = head.headers["expect"]
+            // Nothing can be expected but that the body is asked for (RFC 9110, 10.1.1).
+            guard expectations.allSatisfy({ $0.lowercased() == "100-continue" }) else {
+                return reject(.expectationFailed, context)
+            }
             deadlines.headArrived(now: .now())
+            bytesWithoutContent = 0
             pending.append(PendingRequest(isHead: head.method == .HEAD, knowsChunks: head.version != .http1_0))
-            isLast = !head.isKeepAlive || asksForUpgrade(head)
-            if pending.count == 1, isWaitingForContinue(head) {
+            isLast = !head.isKeepAlive || head.asksForUpgrade
+            if pending.count == 1, !expectations.isEmpty, head.mayContinue(limits) {
                 let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
                 context.writeAndFlush(wrapOutboundOut(.head(goOn)), promise: nil)
             }
         case .body:
             guard deadlines.phase == .body else { return }
+            bytesWithoutContent = 0
         case .end:
             guard deadlines.phase == .body else { return }
             deadlines.requestCompleted()
@@ -90,28 +100,19 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
-    /// Nothing is tunnelled here, and what follows a CONNECT is no HTTP. HTTP/1.1 wants one `Host` (RFC 9112, 3.2). Of
-    /// transfer codings only chunks are known; the decoder would take others before them for nothing (6.1).
-    private func isAcceptable(_ head: HTTPRequestHead) -> Bool {
-        let codings = head.headers["transfer-encoding"]
-        guard codings.isEmpty || (codings.count == 1 && codings[0].lowercased() == "chunked") else { return false }
-        return head.method != .CONNECT && (head.version == .http1_0 || head.headers["host"].count == 1)
+    /// The decoder takes extensions of a chunk of any length, and says nothing of them.
+    func channelReadComplete(context: ChannelHandlerContext) {
+        if deadlines.phase == .body, bytesWithoutContent > limits.chunkHeadBytes {
+            endBody(HTTPParserError.invalidChunkSize, context)
+        }
+        context.fireChannelReadComplete()
     }
 
-    /// Some clients try for HTTP/2 with their first request. It is answered as if they had not; but after it the decoder
-    /// expects another protocol and reads nothing more.
-    private func asksForUpgrade(_ head: HTTPRequestHead) -> Bool {
-        head.headers.contains(name: "upgrade")
-            && head.headers[canonicalForm: "connection"].contains { $0.lowercased() == "upgrade" }
-    }
-
-    /// A body that is too long anyway is not asked for.
-    private func isWaitingForContinue(_ head: HTTPRequestHead) -> Bool {
-        guard head.version.major == 1, head.version.minor >= 1, head.headers.contains(name: "expect"),
-            head.headers["expect"].contains(where: { $0.lowercased() == "100-continue" })
-        else { return false }
-        guard let length = head.headers.first(name: "content-length") else { return true }
-        return Int(length) ?? .max <= limits.bodyBytes
+    /// Whoever reads the body learns that it is not complete, and answers.
+    private func endBody(_ error: HTTPParserError, _ context: ChannelHandlerContext) {
+        isLast = true
+        deadlines.requestCompleted()
+        context.fireErrorCaught(error)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -122,10 +123,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         }
         guard !isLast || deadlines.phase == .body else { return }
         if deadlines.phase == .body {
-            isLast = true
-            deadlines.requestCompleted()
-            // Whoever reads the body learns that it is not complete, and answers.
-            context.fireErrorCaught(error)
+            endBody(error, context)
         } else {
             reject(error == .headerOverflow ? .requestHeaderFieldsTooLarge : .badRequest, context)
         }
@@ -213,7 +211,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         guard let status = rejection else { return }
         rejection = nil
         onRejection(Int(status.code))
-        let message = status == .requestHeaderFieldsTooLarge ? "Request headers too large" : "Malformed HTTP request"
+        let message =
+            switch status {
+            case .requestHeaderFieldsTooLarge: "Request headers too large"
+            case .expectationFailed: "Unknown expectation"
+            default: "Malformed HTTP request"
+            }
         let body = ByteBuffer(string: "{\"message\":\"\(message)\"}")
         let headers: HTTPHeaders = [
             "content-type": JSONResponse.contentType, "content-length": "\(body.readableBytes)",
@@ -283,7 +286,7 @@ final class ByteSensor: ChannelInboundHandler, RemovableChannelHandler {
     init(_ connection: ConnectionGuard) { self.connection = connection }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        connection.bytesArrived()
+        connection.bytesArrived(unwrapInboundIn(data).readableBytes)
         context.fireChannelRead(data)
     }
 }

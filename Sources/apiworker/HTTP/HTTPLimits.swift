@@ -6,6 +6,9 @@ struct HTTPLimits: Sendable {
     var headBytes = 16 << 10
     /// Header fields.
     var headFields = 128
+    /// Bytes of a body that bring nothing of it: the head of a chunk with its extensions, and trailers. Counted read by
+    /// read.
+    var chunkHeadBytes = 16 << 10
     /// Bytes of a request's body.
     var bodyBytes = 1 << 20
     /// Connections at once; a further one is closed.
