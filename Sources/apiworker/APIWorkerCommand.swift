@@ -51,6 +51,11 @@ struct APIWorkerCommand: AsyncParsableCommand {
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }
 
+    static func main() async {
+        StandardDescriptors.fill()
+        await main(nil)
+    }
+
     func run() async throws {
         do {
             try DescriptorLimit.raise()

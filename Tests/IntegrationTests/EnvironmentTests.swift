@@ -36,6 +36,28 @@ import Testing
         }
     }
 
+    /// Else the first socket would be standard error, and get the log.
+    @Test func `standard descriptors that are closed are /dev/null`() async throws {
+        let directory = try TemporaryDirectory()
+        let port = try ReservedPort()
+        for (program, environment) in try Self.programs(directory) {
+            let process = try ChildProcess(
+                "/bin/sh", ["-c", "exec \(program) <&- >&- 2>&-"],
+                environment: environment.merging(["PORT": "\(port.number)"]) { $1 })
+            await eventually("\(program) works", details: { process.transcript }) {
+                program.contains("syncd run")
+                    ? (try? await RESPSocket(path: directory.file("syncd.sock")).command("PING"))?.string == "PONG"
+                    : (try? await HTTPConnection(port: port.number).get("/").status) == 200
+            }
+            for descriptor in 0...2 {
+                let file = try FileManager.default.destinationOfSymbolicLink(
+                    atPath: "/proc/\(process.pid)/fd/\(descriptor)")
+                #expect(file == "/dev/null", "descriptor \(descriptor) of \(program)")
+            }
+            #expect(try await process.stop() == .status(0))
+        }
+    }
+
     /// The clocks of processes in containers may differ: a table whose beats come from the future is not believed.
     @Test(.enabled(if: getuid() == 0, "only root makes time namespaces"))
     func `syncd lives in another time`() async throws {

@@ -16,6 +16,11 @@ struct SyncdCommand: AsyncParsableCommand {
             RunCommand.self, StatusCommand.self, WaitCommand.self, MetricsCommand.self, InvalidateCommand.self,
             EventsCommand.self, ExplainCommand.self, CheckClientCommand.self,
         ])
+
+    static func main() async {
+        StandardDescriptors.fill()
+        await main(nil)
+    }
 }
 
 /// Where the daemon that is asked listens.
