@@ -64,13 +64,18 @@ struct Worker {
             })
         // They are stopped in the opposite order: first streams end, then no more requests, last the connection to
         // syncd.
-        services = [
+        var services: [any Service] = [
             CacheConnection(cache: cache), EventFeed(cache: cache, streams: streams, worker: worker, logger: logger),
             FigureReports(cache: cache, requests: requests, connections: connections, streams: streams),
             ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
             EventStreamKeeper(cache: cache, streams: streams),
         ]
+        // A service that returns ends the process: without syncd there is none.
+        if let path = configuration.socketPath {
+            services.append(SyncWatch(cache: cache, socketPath: path, logger: logger))
+        }
+        self.services = services
     }
 
     /// Serves until SIGTERM or SIGINT: then requests may finish. A second one cuts them. Threads and connections stay:

@@ -1,0 +1,35 @@
+import Glibc
+import IPC
+import Logging
+import ServiceLifecycle
+
+/// Tells when there is no connection to syncd for long, and why as far as the file system knows: nothing else shows
+/// that this user may not use the socket, since everything works without.
+struct SyncWatch: Service {
+    let cache: SyncedCache
+    let socketPath: String
+    let logger: Logger
+
+    /// A restart of syncd takes less.
+    private static let patience = Duration.seconds(10)
+    private static let interval = Duration.seconds(60)
+
+    func run() async {
+        await cancelWhenGracefulShutdown {
+            var nextLine = ContinuousClock.now + Self.patience
+            while (try? await Task.sleep(for: .seconds(1))) != nil {
+                if cache.status.sync != .detached {
+                    nextLine = .now + Self.patience
+                } else if nextLine <= .now {
+                    nextLine = .now + Self.interval
+                    let why = Self.why(socketPath)
+                    logger.warning("No connection to syncd", metadata: ["socket": "\(socketPath)", "why": "\(why)"])
+                }
+            }
+        }
+    }
+
+    private static func why(_ path: String) -> String {
+        access(path, W_OK) == 0 ? "nobody answers" : String(cString: strerror(errno))
+    }
+}
