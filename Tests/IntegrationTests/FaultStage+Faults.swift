@@ -7,7 +7,7 @@ extension FaultStage {
         case killSyncd, crashSyncd, stopSyncd, killWorker, stopWorker
         case cutRedis, stallRedis, killConnections
         case killRedis, stopRedis, sleepRedis, flushRedis, trimLog, forgetScripts, refuseWrites
-        case stopMongo, swizzle
+        case stopMongo, stepDownMongo, swizzle
 
         /// Whether it is of one host.
         var isLocal: Bool {
@@ -92,6 +92,10 @@ extension FaultStage {
             mongo.pause()
             await chance.pause(100...2500)
             mongo.resume()
+        case .stepDownMongo:
+            // It is the only member: it becomes primary again by itself.
+            _ = try? await mongo.command(["replSetStepDown": 1, "force": true])
+            await chance.pause(1000...3000)
         case .swizzle: try await swizzle()
         default: try await harmRedis(fault)
         }

@@ -45,6 +45,24 @@ import Testing
         withExtendedLifetime(redis) {}
     }
 
+    /// A trap of Swift is one of the first three.
+    @Test(arguments: [SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGKILL]) func `a crash is seen at once`(signal: Int32)
+        async throws
+    {
+        let (_, syncd) = try await Home.embedded.start()
+        var fastest = Duration.seconds(60)
+        for _ in 0..<5 {
+            let client = try await syncd.connect()
+            let begin = ContinuousClock.now
+            syncd.child.signal(signal)
+            #expect(try await client.closes())
+            fastest = min(fastest, ContinuousClock.now - begin)
+            #expect(try await syncd.child.waitForExit() == .signal(signal))
+            try await syncd.start()
+        }
+        #expect(fastest < .milliseconds(100))
+    }
+
     @Test func `SIGTERM ends it cleanly`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         let map = try MappedTagTable(path: syncd.directory.file("tags.table"))
