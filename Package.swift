@@ -119,7 +119,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
-            dependencies: ["IPC", "ProcessSupport", "TestSupport", "syncd", "apiworker", nioCore, nioPosix],
+            dependencies: [
+                "IPC", "ProcessSupport", "TestSupport", "syncd", "apiworker", nioCore, nioPosix, logging,
+            ],
             swiftSettings: strict
         ),
         .testTarget(

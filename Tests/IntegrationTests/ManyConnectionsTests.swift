@@ -1,5 +1,8 @@
 import Foundation
+import IPC
+import Logging
 import NIOCore
+import NIOPosix
 import ProcessSupport
 import TestSupport
 import Testing
@@ -130,5 +133,39 @@ import Testing
         #expect(perClient < 32 << 10, "\(perClient) bytes for each")
         idle.removeAll()
         try await eventually("they are forgotten") { try await syncd.status()["clients"]?.elements?.count == 2 }
+    }
+
+    /// After a restart of syncd everybody connects at once; its backlog is full for a while, and who finds it so tries
+    /// again.
+    @Test func `64 workers come back at once, among strangers`() async throws {
+        let (_, syncd) = try await Home.embedded.start(["LOG_LEVEL": "info"])
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
+        let caches = (0..<64).map { number in
+            SyncedCache(
+                configuration: SyncedCacheConfiguration(socketPath: syncd.socketPath, clientName: "worker \(number)"),
+                eventLoop: eventLoop, logger: Logger(label: "test"))
+        }
+        let waitForAll = { (limit: Duration) -> Void in
+            await eventually("all are attached", within: limit) { caches.allSatisfy { $0.status.sync == .attached } }
+            return
+        }
+        try await withThrowingTaskGroup { group in
+            for cache in caches { group.addTask { try? await cache.run() } }
+            await waitForAll(.seconds(30))
+            for _ in 0..<3 {
+                syncd.kill()
+                await eventually("all have noticed") { caches.allSatisfy { $0.status.sync != .attached } }
+                try await syncd.start()
+                let begin = ContinuousClock.now
+                let strangers = Task {
+                    for _ in 0..<5000 where !Task.isCancelled { _ = try? RESPSocket(path: syncd.socketPath) }
+                }
+                await waitForAll(.seconds(30))
+                print("64 workers are back after \(ContinuousClock.now - begin)")
+                strangers.cancel()
+                await strangers.value
+            }
+            group.cancelAll()
+        }
     }
 }
