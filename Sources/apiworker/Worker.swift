@@ -65,7 +65,10 @@ struct Worker {
         // They are stopped in the opposite order: first streams end, then no more requests, last the connection to
         // syncd.
         var services: [any Service] = [
-            CacheConnection(cache: cache), EventFeed(cache: cache, streams: streams, worker: worker, logger: logger),
+            CacheConnection(cache: cache),
+            EventFeed(
+                cache: cache, streams: streams, worker: worker, logger: logger,
+                executor: EventLoopExecutor(eventLoop)),
             FigureReports(cache: cache, requests: requests, connections: connections, streams: streams),
             ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,

@@ -28,8 +28,14 @@ import Testing
                 connections: OpenConnections(limit: limits.connections),
                 worker: WorkerIdentity(),
                 eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test"),
-                respond: { request, _ in
+                respond: { request, channel in
                     switch request.uri.path {
+                    case "/thread":
+                        // Also after it has waited for something that goes on elsewhere.
+                        let before = channel.eventLoop.inEventLoop
+                        try? await Task.sleep(for: .milliseconds(1))
+                        return JSONResponse.make(
+                            ByteBuffer(string: "\(before && channel.eventLoop.inEventLoop)"))
                     case "/slow":
                         enter.yield()
                         for await _ in opened {}
@@ -93,6 +99,13 @@ import Testing
                 "GET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n"
             )
             for path in ["/2", "/3", "/4"] { #expect(try await http.reply().text == "\"\(path)\"") }
+        }
+    }
+
+    @Test func `requests are answered on the event loop`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            for _ in 0..<3 { #expect(try await http.get("/thread").text == "true") }
         }
     }
 

@@ -50,12 +50,9 @@ extension SyncedCache {
         var isDoubtful: Bool
     }
 
-    /// In a task of its own: a client that hangs up must not make a write be acknowledged too early.
+    /// Returns when the write may be acknowledged. A client that hangs up must not make that happen too early: nothing
+    /// in here heeds cancellation.
     private func commit(_ commitment: Commitment) async {
-        await Task { await carryOut(commitment) }.value
-    }
-
-    private func carryOut(_ commitment: Commitment) async {
         #if MUTANTS
             if Mutant.active == .doubtfulIsForgotten, commitment.isDoubtful { return commitment.intent?.delete() ?? () }
         #endif
@@ -85,7 +82,12 @@ extension SyncedCache {
         #if MUTANTS
             if Mutant.active == .noTrustWindowWait { return }
         #endif
-        await takenOrDistrusted(commitment.tags, event: event, after: generation, recordedAt: recordedAt)
+        // In a task of its own, since waiting for a connection or for a time does heed it.
+        await Task {
+            [recordedAt] in
+            await takenOrDistrusted(
+                commitment.tags, event: event, after: generation, recordedAt: recordedAt)
+        }.value
     }
 
     /// Returns when syncd has taken the invalidation over a new connection, or when the last beat that could have

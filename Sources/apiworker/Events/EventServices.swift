@@ -9,8 +9,14 @@ struct EventFeed: Service {
     let streams: EventStreams
     let worker: WorkerIdentity
     let logger: Logger
+    /// Where it comes from: no other thread has to be woken up for it, in the middle of a write.
+    let executor: any TaskExecutor
 
     func run() async {
+        await withTaskExecutorPreference(executor) { await feed() }
+    }
+
+    private func feed() async {
         await cancelWhenGracefulShutdown {
             for await notification in cache.notifications {
                 switch notification {

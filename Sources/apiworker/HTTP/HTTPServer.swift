@@ -50,10 +50,13 @@ struct HTTPServer: Service {
         let listener = try await listen(channels, arrivals)
         listener.closeFuture.whenComplete { _ in arrivals.finish() }
         onListening(listener.localAddress?.port ?? 0)
+        let executor = EventLoopExecutor(eventLoop)
         let serving = Task {
             await withDiscardingTaskGroup { group in
                 for await connection in accepted {
-                    group.addTask { await channels.handle(value: connection, logger: logger) }
+                    group.addTask(executorPreference: executor) {
+                        await channels.handle(value: connection, logger: logger)
+                    }
                 }
             }
         }

@@ -61,7 +61,10 @@ struct CachedUsers: Sendable {
     private func value(
         _ entry: CacheEntry, load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
-        try await cache.value(for: entry.key, tags: entry.tags, ttl: entry.timeToLive, load: load)
+        try await cache.value(for: entry.key, tags: entry.tags, ttl: entry.timeToLive) {
+            // What makes a body of many users takes its time, and requests are answered on the event loop.
+            try await withTaskExecutorPreference(globalConcurrentExecutor) { try await load() }
+        }
     }
 }
 
