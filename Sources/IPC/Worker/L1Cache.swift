@@ -3,22 +3,37 @@ import NIOCore
 import Sieve
 import Synchronization
 
-/// A value in this process's memory, with what its freshness is judged by.
-struct L1Entry: Sendable {
+/// A value in this process's memory, with what its freshness is judged by. An object, so that a hit copies one
+/// reference.
+final class L1Entry: Sendable {
     /// `nil`: a negative result.
-    var value: ByteBuffer?
+    let value: ByteBuffer?
     /// The slots of the declared tags, of `=` and the key, and of `*`.
-    var slots: [UInt32]
-    var asOf: UInt64
-    var epoch: UInt64
+    let slots: [UInt32]
+    let asOf: UInt64
+    let epoch: UInt64
     /// CLOCK_BOOTTIME in ns; from then on the entry is not used, except in grace.
-    var deadline: UInt64
+    let deadline: UInt64
     /// CLOCK_BOOTTIME in ns; it was loaded no earlier.
-    var loadedAt: UInt64
+    let loadedAt: UInt64
     /// CLOCK_BOOTTIME in ns; a hit from then on asks for an early refresh.
-    var refreshAt: UInt64
+    let refreshAt: UInt64
     /// Under which of its two keys syncd has it.
-    var home: EarlyRefresh.Home
+    let home: EarlyRefresh.Home
+
+    init(
+        value: ByteBuffer?, slots: [UInt32], asOf: UInt64, epoch: UInt64, deadline: UInt64, loadedAt: UInt64,
+        refreshAt: UInt64, home: EarlyRefresh.Home
+    ) {
+        self.value = value
+        self.slots = slots
+        self.asOf = asOf
+        self.epoch = epoch
+        self.deadline = deadline
+        self.loadedAt = loadedAt
+        self.refreshAt = refreshAt
+        self.home = home
+    }
 }
 
 /// A hit in L1.
