@@ -31,6 +31,29 @@ import Testing
         #expect(EntityTag(of: part) == EntityTag(of: ByteBuffer(string: "[]")))
     }
 
+    /// The second time it is known.
+    @Test(arguments: [0, 100, EntityTags.bytes.lowerBound, 100_000, EntityTags.bytes.upperBound + 1])
+    func `a tag that is kept is that of the body`(length: Int) {
+        let tags = EntityTags()
+        let bodies = (0..<2 * EntityTags.limit).map { ByteBuffer(repeating: UInt8($0), count: length) }
+        for _ in 0..<3 {
+            for body in bodies { #expect(tags.tag(of: body) == EntityTag(of: body)) }
+            let last = bodies[bodies.count - 1]
+            #expect(tags.tag(of: last) == EntityTag(of: last))
+        }
+    }
+
+    @Test func `what is written into a body has a tag of its own`() {
+        let tags = EntityTags()
+        var body = ByteBuffer(repeating: 1, count: 10_000)
+        let before = tags.tag(of: body)
+        body.setInteger(UInt8(2), at: 5000)
+        #expect(tags.tag(of: body) == EntityTag(of: body) && tags.tag(of: body) != before)
+        // The same memory, but less of it.
+        let part = body.getSlice(at: 0, length: 9000) ?? ByteBuffer()
+        #expect(tags.tag(of: part) == EntityTag(of: part))
+    }
+
     @Test(arguments: [
         #""a,b""#, #"W/"a,b""#, "*", " * ", #""x", "a,b""#, #""x","a,b","y""#, "\t\"a,b\" \t,", #", ,"a,b""#,
         #"W/"x", W/"a,b""#, #""", "a,b""#, #"unquoted, "a,b""#, #""x"y, "a,b""#,

@@ -14,7 +14,7 @@ extension SyncedCache {
     ///   - load: reads the value from the database; `nil` is a negative result, which is kept, too. It may be
     ///     shared with other callers, and is cancelled when all of them are. The auditor may call it once more.
     /// - Throws: what `load` throws; `CancellationError`.
-    public func value(
+    public nonisolated(nonsending) func value(
         for key: ByteBuffer, tags: [ByteBuffer], ttl: Duration,
         load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
@@ -31,7 +31,7 @@ extension SyncedCache {
     /// - Parameters:
     ///   - tags: what the value is known to depend on; the load may add some.
     ///   - ttl: if the load doesn't say.
-    public func taggedValue(
+    public nonisolated(nonsending) func taggedValue(
         for key: ByteBuffer, tags: [ByteBuffer] = [], ttl: Duration,
         load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {

@@ -14,6 +14,14 @@ extension HTTPField.Name {
     private static func mustBeValid(_ name: String) -> HTTPField.Name { HTTPField.Name(name) ?? .server }
 }
 
+extension HTTPFields {
+    /// The values of all fields of this name, as one list. Like the subscript, but it costs nothing if there are none.
+    func list(_ name: HTTPField.Name) -> String? { contains(name) ? self[name] : nil }
+
+    /// The value of a field of which there is one. The subscript puts a list together.
+    func value(_ name: HTTPField.Name) -> String? { first { $0.name == name }?.value }
+}
+
 /// Responses whose body is JSON.
 enum JSONResponse {
     /// The media type of every body.
@@ -35,13 +43,20 @@ enum JSONResponse {
 
     /// The same, compressed for a client that takes it.
     ///
-    /// - Parameter bodies: `nil`: nothing is compressed.
-    static func entity(_ body: ByteBuffer, for request: Request, compressed bodies: CompressedBodies?) async -> Response
-    {
-        guard let bodies else { return entity(body) }
-        let tag = EntityTag(of: body)
+    /// - Parameters:
+    ///   - bodies: `nil`: nothing is compressed.
+    ///   - tags: where bodies are asked for that may have been hashed before.
+    nonisolated(nonsending) static func entity(
+        _ body: ByteBuffer, for request: Request, compressed bodies: CompressedBodies?, tags: EntityTags? = nil
+    ) async -> Response {
+        let tag = tags?.tag(of: body) ?? EntityTag(of: body)
         var response: Response
-        if AcceptEncoding.prefersGzip(request.headers[.acceptEncoding]),
+        guard let bodies else {
+            response = make(body)
+            response.headers[.eTag] = tag.description
+            return response
+        }
+        if AcceptEncoding.prefersGzip(request.headers.list(.acceptEncoding)),
             let compressed = await bodies.compressed(body, tag: tag)
         {
             response = make(compressed)

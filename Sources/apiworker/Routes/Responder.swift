@@ -20,7 +20,7 @@ struct Responder: Sendable {
         self.logger = logger
     }
 
-    func respond(to request: Request, on channel: any Channel) async -> Response {
+    nonisolated(nonsending) func respond(to request: Request, on channel: any Channel) async -> Response {
         let start = ContinuousClock.now
         let route = Route(path: request.uri.path)
         var response = await answer(request, route, channel)
@@ -30,11 +30,13 @@ struct Responder: Sendable {
         cors.apply(to: &response, for: request)
         requests.add(
             request.method, route?.pattern ?? .other, status: response.status,
-            source: response.headers[.xCache], duration: ContinuousClock.now - start)
+            source: response.headers.value(.xCache), duration: ContinuousClock.now - start)
         return request.method == .head ? Self.head(of: response) : response
     }
 
-    private func answer(_ request: Request, _ route: Route?, _ channel: any Channel) async -> Response {
+    private nonisolated(nonsending) func answer(
+        _ request: Request, _ route: Route?, _ channel: any Channel
+    ) async -> Response {
         guard let route else { return APIError.routeNotFound.response }
         if request.method == .options { return options(route, request) }
         guard route.allows(request.method) else { return APIError.methodNotAllowed(route).response }
@@ -62,7 +64,9 @@ struct Responder: Sendable {
 
     /// Whether the client has this body already. Only a GET or HEAD that was answered 200 has an `ETag`.
     private func isKnown(_ response: Response, to request: Request) -> Bool {
-        guard let tag = response.headers[.eTag], let known = request.headers[.ifNoneMatch] else { return false }
+        guard let known = request.headers.list(.ifNoneMatch), let tag = response.headers.value(.eTag) else {
+            return false
+        }
         return EntityTag.isNamed(tag, in: known)
     }
 

@@ -19,28 +19,29 @@ enum Route: Sendable, Equatable {
     /// Segments are compared as they are: no path of this API needs percent encoding. One slash at the end is
     /// allowed, as the service that this one replaces allowed it.
     init?(path: String) {
-        guard path.utf8.first == UInt8(ascii: "/") else { return nil }
-        var segments = path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
-        if segments.last == "" { segments.removeLast() }
+        let isSlashed = path.utf8.count > 2 && path.utf8.last == UInt8(ascii: "/")
+        let path = isSlashed ? String(path.dropLast()) : path
+        if let route = Self.withoutID[path] {
+            self = route
+            return
+        }
+        let segments = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard segments.count >= 4, segments[..<3] == ["", "api", "users"] else { return nil }
+        let id = String(segments[3])
         switch segments.count {
-        case 0: self = .health
-        case 1 where segments == ["ui"]: self = .page
-        case 2 where segments == ["ui", "host"]: self = .host
-        case 1 where segments == ["metrics"]: self = .metrics
-        case 2 where segments == ["api", "status"]: self = .status
-        case 2 where segments == ["api", "users"]: self = .users
-        case 2 where segments == ["api", "graph"]: self = .graph
-        case 2 where segments == ["api", "events"]: self = .events
-        case 3 where segments[..<2] == ["api", "users"]: self = .user(id: String(segments[2]))
-        case 4 where segments == ["api", "users", "paginated", "list"]: self = .paginatedUsers
-        case 4 where segments == ["api", "users", "stats", "overview"]: self = .statistics
-        case 4 where segments[..<2] == ["api", "users"] && segments[3] == "link":
-            self = .link(id: String(segments[2]))
-        case 4 where segments[..<2] == ["api", "users"] && segments[3] == "unlink":
-            self = .unlink(id: String(segments[2]))
+        case 4: self = .user(id: id)
+        case 5 where segments[4] == "link": self = .link(id: id)
+        case 5 where segments[4] == "unlink": self = .unlink(id: id)
         default: return nil
         }
     }
+
+    /// Paths that nothing has to be taken from: they are asked for most.
+    private static let withoutID: [String: Route] = [
+        "/": .health, "/ui": .page, "/ui/host": .host, "/metrics": .metrics, "/api/status": .status,
+        "/api/users": .users, "/api/graph": .graph, "/api/events": .events,
+        "/api/users/paginated/list": .paginatedUsers, "/api/users/stats/overview": .statistics,
+    ]
 
     /// What can be done there; wherever GET is, HEAD and OPTIONS are, too.
     private var methods: [HTTPRequest.Method] {

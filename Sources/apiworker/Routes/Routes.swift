@@ -14,6 +14,7 @@ struct Routes: Sendable {
     let streams: EventStreams
     /// `nil`: nothing is compressed.
     let compressed: CompressedBodies?
+    let tags = EntityTags()
     /// Longest body of a request.
     let bodyBytes: Int
 
@@ -24,7 +25,9 @@ struct Routes: Sendable {
     /// - Parameters:
     ///   - request: its method is one that the route allows.
     ///   - channel: the connection that carries it.
-    func answer(_ route: Route, _ request: Request, on channel: any Channel) async throws -> Response {
+    nonisolated(nonsending) func answer(
+        _ route: Route, _ request: Request, on channel: any Channel
+    ) async throws -> Response {
         switch (route, request.method) {
         case (.health, _): JSONResponse.entity(state.health)
         case (.status, _): JSONResponse.entity(state.status)
@@ -79,7 +82,7 @@ struct Routes: Sendable {
         return JSONResponse.entity(writer.buffer)
     }
 
-    private func graph(_ request: Request) async throws -> Response {
+    private nonisolated(nonsending) func graph(_ request: Request) async throws -> Response {
         let query = QueryParameters(request.uri.query)
         let wanted = PageRequest.parse(
             page: query["page"], limit: query["limit"], defaultLimit: Self.defaultGraphLimit)
@@ -87,22 +90,24 @@ struct Routes: Sendable {
         return await cached(value, for: request)
     }
 
-    private func user(_ id: String, _ request: Request) async throws -> Response {
+    private nonisolated(nonsending) func user(_ id: String, _ request: Request) async throws -> Response {
         guard UserID.isValid(id) else { throw APIError.userNotFound }
         return await cached(try await users.user(id), for: request)
     }
 
-    private func cached(_ result: CachedValue, for request: Request) async -> Response {
-        await Self.cached(result, for: request, compressed: compressed)
+    private nonisolated(nonsending) func cached(_ result: CachedValue, for request: Request) async -> Response {
+        await Self.cached(result, for: request, compressed: compressed, tags: tags)
     }
 
     /// A hit goes out as it is. That there is nothing may come from the cache, too.
-    static func cached(
-        _ result: CachedValue, for request: Request, compressed: CompressedBodies?
+    nonisolated(nonsending) static func cached(
+        _ result: CachedValue, for request: Request, compressed: CompressedBodies?, tags: EntityTags? = nil
     ) async -> Response {
-        var response = APIError.userNotFound.response
+        var response: Response
         if let body = result.value {
-            response = await JSONResponse.entity(body, for: request, compressed: compressed)
+            response = await JSONResponse.entity(body, for: request, compressed: compressed, tags: tags)
+        } else {
+            response = APIError.userNotFound.response
         }
         response.headers[.xCache] = result.source.rawValue
         if let age = result.age { response.headers[.age] = "\(age.components.seconds)" }

@@ -12,7 +12,7 @@ struct CachedUsers: Sendable {
     private static let maximumHobbies = 1_000_000
 
     /// All users.
-    func users() async throws -> CachedValue {
+    nonisolated(nonsending) func users() async throws -> CachedValue {
         try await value(.users) { [store] in
             let list = try await store.users(into: UserList()) { list, user throws(StorageFailure) in
                 list.add(user)
@@ -22,7 +22,7 @@ struct CachedUsers: Sendable {
         }
     }
 
-    func statistics() async throws -> CachedValue {
+    nonisolated(nonsending) func statistics() async throws -> CachedValue {
         try await value(.statistics) { [store] in
             let statistics = try await store.profiles(into: Statistics()) { statistics, user throws(StorageFailure) in
                 statistics.add(user)
@@ -34,7 +34,7 @@ struct CachedUsers: Sendable {
         }
     }
 
-    func graph(_ request: PageRequest, includesConnections: Bool) async throws -> CachedValue {
+    nonisolated(nonsending) func graph(_ request: PageRequest, includesConnections: Bool) async throws -> CachedValue {
         try await value(.graph(request, includesConnections: includesConnections)) { [store] in
             let (page, friends) =
                 includesConnections
@@ -49,7 +49,7 @@ struct CachedUsers: Sendable {
     }
 
     /// One user. That there is no such user is kept, too.
-    func user(_ id: String) async throws -> CachedValue {
+    nonisolated(nonsending) func user(_ id: String) async throws -> CachedValue {
         try await value(.user(id: id)) { [store] in
             guard let user = try await store.user(id) else { return nil }
             var writer = JSONWriter()
@@ -58,7 +58,7 @@ struct CachedUsers: Sendable {
         }
     }
 
-    private func value(
+    private nonisolated(nonsending) func value(
         _ entry: CacheEntry, load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
         try await cache.value(for: entry.key, tags: entry.tags, ttl: entry.timeToLive) {
