@@ -128,17 +128,27 @@ struct LatencyRecorder {
 
     mutating func record(_ nanoseconds: UInt64) { histogram.record(nanoseconds) }
 
-    var p50AndP99: [Double] { [50, 99].map { Double(histogram.valueAtPercentile($0)) } }
+    /// Takes up the times of another one.
+    mutating func add(_ other: LatencyRecorder) { histogram.add(other.histogram) }
 
-    /// p50 and p99 of so many operations, after a tenth of that to warm up.
-    static func time(_ count: Int, _ operation: () throws -> Void) rethrows -> [Double] {
-        for _ in 0..<count / 10 { try operation() }
+    var p50AndP99: [Double] { [50, 99].map(value(atPercentile:)) }
+
+    /// What so many percent of the times don't exceed.
+    func value(atPercentile percentile: Double) -> Double { Double(histogram.valueAtPercentile(percentile)) }
+
+    /// The times of so many operations, after a tenth of that to warm up.
+    ///
+    /// - Parameter prepare: what comes before each and is not measured.
+    static func time(
+        _ count: Int, after prepare: () -> Void = {}, _ operation: () throws -> Void
+    ) rethrows -> LatencyRecorder {
         var recorder = LatencyRecorder()
-        for _ in 0..<count {
+        for round in 0..<count + count / 10 {
+            prepare()
             let start = monotonicNow()
             try operation()
-            recorder.record(monotonicNow() - start)
+            if round >= count / 10 { recorder.record(monotonicNow() - start) }
         }
-        return recorder.p50AndP99
+        return recorder
     }
 }

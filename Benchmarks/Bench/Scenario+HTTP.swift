@@ -6,7 +6,7 @@ import NIOPosix
 import TestSupport
 
 /// A worker with its database and a syncd on Redis, and a hundred users in it.
-private struct API {
+struct API {
     let redis: RedisServer
     let syncd: SyncdProcess
     let mongo: MongoServer
@@ -104,41 +104,5 @@ extension Scenario {
                     .perSecond, .ratioAtLeast(0.85)))
         }
         return rows
-    }
-
-    /// A change of a user, and the database's own part of it.
-    static func put(_ rounds: Int) async throws -> [Measured] {
-        let api = try await API()
-        let (http, mongo) = (try Wire(port: api.worker.portNumber), try Wire(port: api.mongo.portNumber))
-        var age = 0
-        let result = try await Rounds(rounds) {
-            try LatencyRecorder.time(500) {
-                age = age % 99 + 1
-                let body = #"{"age":\#(age)}"#
-                let head =
-                    "PUT /api/users/\(api.ids[0]) HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                try http.send(Array("\(head)Content-Length: \(body.utf8.count)\r\n\r\n\(body)".utf8))
-                try http.awaitHTTP()
-            }
-        } yardstick: {
-            try LatencyRecorder.time(500) {
-                age = age % 99 + 1
-                try mongo.send(findAndModify(api, age: Double(age)))
-                try mongo.awaitMongo()
-            }
-        }
-        return [
-            result.row(
-                "put", "PUT of a user over HTTP, p50", "MongoDB's findAndModify alone", .nanoseconds,
-                .differenceAtMost(300_000))
-        ]
-    }
-
-    private static func findAndModify(_ api: API, age: Double) -> [UInt8] {
-        let command: BSONDocument = [
-            "findAndModify": "users", "query": ["_id": .string(api.ids[0])], "update": ["$set": ["age": .double(age)]],
-            "maxTimeMS": 2000, "writeConcern": ["w": "majority", "wtimeout": 2000], "$db": .string(api.database),
-        ]
-        return Array(MongoConnection.message(command, id: 1).readableBytesView)
     }
 }

@@ -5,7 +5,7 @@ import NIOCore
 import TestSupport
 
 /// Invalidates one tag after the other and watches the table in shared memory, as a worker does at every hit.
-private struct Invalidator {
+struct Invalidator {
     let wire: Wire
     let table: TagTable
     /// They end when nobody holds them.
@@ -18,10 +18,12 @@ private struct Invalidator {
     }
 
     /// Times from the request until the slot is raised.
-    func times(_ count: Int, afterEach: () -> Void = {}) throws -> [Double] {
-        let tag = "user:1"
-        let slot = table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))
-        let request = Wire.encoded("INVALIDATE", "TAGS", tag)
+    ///
+    /// - Parameter tags: how many at once; the slot of the last one is watched.
+    func times(_ count: Int, tags: Int = 1, afterEach: () -> Void = {}) throws -> LatencyRecorder {
+        let slot = table.slotIndex(TagHash.tag(ByteBuffer(string: "user:\(tags)")))
+        let words = ["INVALIDATE", "TAGS"] + (1...tags).map { "user:\($0)" }
+        let request = Wire.encoded(words.map { ByteBuffer(string: $0) })
         var histogram = LatencyRecorder()
         for round in 0..<count + count / 10 {
             let before = table.slot(slot)
@@ -36,7 +38,7 @@ private struct Invalidator {
             if round >= count / 10 { histogram.record(end - start) }
             afterEach()
         }
-        return histogram.p50AndP99
+        return histogram
     }
 }
 
@@ -50,19 +52,19 @@ extension Scenario {
         let (near, far) = (try Invalidator(syncd), try Invalidator(syncd, seenBy: other))
         let count = 3000
         let alone = try await Rounds(rounds) {
-            try embedded.times(count)
+            try embedded.times(count).p50AndP99
         } yardstick: {
-            try publish(count, redis)
+            try publish(count, redis).p50AndP99
         }
         let here = try await Rounds(rounds) {
-            try near.times(count)
+            try near.times(count).p50AndP99
         } yardstick: {
-            try publish(count, redis)
+            try publish(count, redis).p50AndP99
         }
         let there = try await Rounds(rounds) {
-            try far.times(count)
+            try far.times(count).p50AndP99
         } yardstick: {
-            try publish(count, redis)
+            try publish(count, redis).p50AndP99
         }
         let bare = "PUBLISH → SUBSCRIBE"
         return [
@@ -80,7 +82,7 @@ extension Scenario {
     }
 
     /// What Redis itself needs to tell a subscriber; the message is as long as an entry of the log.
-    private static func publish(_ count: Int, _ redis: RedisServer) throws -> [Double] {
+    static func publish(_ count: Int, _ redis: RedisServer) throws -> LatencyRecorder {
         let (publisher, subscriber) = (try Wire(path: redis.socketPath), try Wire(path: redis.socketPath))
         try subscriber.command("SUBSCRIBE", "log")
         let request = Wire.encoded("PUBLISH", "log", String(repeating: "x", count: 120))
@@ -93,7 +95,7 @@ extension Scenario {
             try publisher.await()
             if round >= count / 10 { histogram.record(end - start) }
         }
-        return histogram.p50AndP99
+        return histogram
     }
 
     /// The same with more workers that are told.
@@ -108,7 +110,7 @@ extension Scenario {
         }
         func measure(_ index: Int) throws -> [Double] {
             // The other hosts are told, too, and would fill up.
-            try hosts[index].0.times(500) { for host in hosts { host.1.drain() } }
+            try hosts[index].0.times(500) { for host in hosts { host.1.drain() } }.p50AndP99
         }
         var rows: [Measured] = []
         for (index, count) in [(1, 8), (2, 64)] {

@@ -24,7 +24,7 @@ extension Scenario {
         ]
     }
 
-    private static func timeToStart(_ redis: RedisServer) async throws -> Double {
+    static func timeToStart(_ redis: RedisServer) async throws -> Double {
         let directory = try TemporaryDirectory(in: "/dev/shm")
         let socket = directory.file("syncd.sock")
         let program = try Executables.built("syncd")

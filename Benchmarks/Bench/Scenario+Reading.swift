@@ -56,9 +56,9 @@ extension Scenario {
         try set(keys, in: redis)
         let (ours, theirs) = (try Wire(path: syncd.socketPath), try Wire(path: redis.socketPath))
         let single = try await Rounds(rounds) {
-            try oneByOne(ours, "FETCH", keys)
+            try oneByOne(ours, "FETCH", keys).p50AndP99
         } yardstick: {
-            try oneByOne(theirs, "GET", keys)
+            try oneByOne(theirs, "GET", keys).p50AndP99
         }
         let load = RedisBenchmark(pipeline: 16, requests: 300_000)
         let pipelined = try await Rounds(rounds) {
@@ -75,19 +75,21 @@ extension Scenario {
         ]
     }
 
-    private static func oneByOne(_ wire: Wire, _ command: String, _ keys: [String]) throws -> [Double] {
+    static func oneByOne(
+        _ wire: Wire, _ command: String, _ keys: [String], count: Int = 20_000
+    ) throws -> LatencyRecorder {
         let requests = keys.map { Wire.encoded(command, $0) }
         var next = 0
-        return try LatencyRecorder.time(20_000) {
+        return try LatencyRecorder.time(count) {
             try wire.send(requests[next])
             try wire.await()
             next = (next + 1) % requests.count
         }
     }
 
-    private static func set(_ keys: [String], in redis: RedisServer) throws {
+    static func set(_ keys: [String], to value: ByteBuffer = smallValue, in redis: RedisServer) throws {
         let wire = try Wire(path: redis.socketPath)
-        for key in keys { try wire.command([.init(string: "SET"), .init(string: key), smallValue]) }
+        for key in keys { try wire.command([.init(string: "SET"), .init(string: key), value]) }
     }
 
     /// FETCH of what is in Redis, and GET by as many clients without syncd in between.

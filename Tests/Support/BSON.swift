@@ -12,6 +12,8 @@ package indirect enum BSONValue: Sendable, Hashable {
     case null
     case int32(Int32)
     case int64(Int64)
+    /// Two halves, of which the first comes first.
+    case uuid(UInt64, UInt64)
     /// Something that the tests don't look at.
     case other(type: UInt8)
 
@@ -114,6 +116,12 @@ extension BSONDocument {
         case .int64(let number):
             header(0x12)
             buffer.writeInteger(number, endianness: .little)
+        case .uuid(let first, let second):
+            header(0x05)
+            buffer.writeInteger(Int32(16), endianness: .little)
+            buffer.writeInteger(UInt8(4))
+            buffer.writeInteger(first)
+            buffer.writeInteger(second)
         }
     }
 
