@@ -1,7 +1,7 @@
 # Everything is a script in scripts/; this is the list of them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint format sanitize faults soak fuzz simulate bench check-costs smoke-test install uninstall deb clean
+.PHONY: help run test build lint format sanitize faults soak fuzz simulate bench bench-plot check-costs smoke-test install uninstall deb clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ fuzz: ## fuzz everything that reads what others wrote, each for TIME seconds (60
 
 bench: ## measure everything beside its yardstick and write it to docs/performance.md: make bench ROWS="fetch http"
 	@scripts/bench --write docs/performance.md $(ROWS)
+
+bench-plot: ## measure how times grow and how they are spread, and draw it into docs/plots
+	@scripts/bench-plot $(CURVES)
 
 check-costs: ## count instructions and allocations of the hot paths and hold them against their limits
 	@scripts/check-costs

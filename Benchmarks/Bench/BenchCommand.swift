@@ -8,7 +8,7 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
         abstract: "Measures syncd and its workers beside what they are compared with (docs/performance.md).",
-        subcommands: [Run.self, ConstantServerCommand.self], defaultSubcommand: Run.self)
+        subcommands: [Run.self, Curves.self, ConstantServerCommand.self], defaultSubcommand: Run.self)
 
     struct Run: AsyncParsableCommand {
         @Argument(help: "What to measure; everything if not given. --list names it.")
@@ -39,6 +39,25 @@ struct BenchCommand: AsyncParsableCommand {
         }
     }
 
+    struct Curves: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Measures how figures grow and how single times are spread, as CSV (scripts/bench-plot).")
+
+        @Argument(help: "What to measure; everything if not given.")
+        var curves: [Curve] = []
+
+        @Option(help: "The directory that gets a file for each.")
+        var write: String
+
+        func run() async throws {
+            for curve in curves.isEmpty ? Curve.allCases : curves {
+                FileHandle.standardError.write(Data("measuring \(curve.rawValue) …\n".utf8))
+                let text = try await curve.measure().text
+                try text.write(toFile: "\(write)/\(curve.rawValue).csv", atomically: true, encoding: .utf8)
+            }
+        }
+    }
+
     struct ConstantServerCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "constant-server", abstract: "Answers every request with the bytes of a file.",
@@ -52,3 +71,4 @@ struct BenchCommand: AsyncParsableCommand {
 }
 
 extension Scenario: ExpressibleByArgument {}
+extension Curve: ExpressibleByArgument {}
