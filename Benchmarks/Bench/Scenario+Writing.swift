@@ -19,9 +19,9 @@ final class UserWriter {
         mongo = try Wire(port: api.mongo.portNumber)
     }
 
-    /// A write waits in mongod for a thread that looks around at every full millisecond of the clock: it takes up to
-    /// one longer or shorter depending on when it comes, and one that follows the other's answer at once comes always
-    /// at the same time. So each comes at a time of its own.
+    /// A write waits in mongod for a thread that looks around at every full millisecond of the clock. One that follows
+    /// at once upon another's answer always comes at the same time, so that its median is one millisecond or two, as it
+    /// happens. So each comes at a time of its own (docs/performance.md, "What a write waits for in MongoDB").
     private func waitForAnyMoment() { usleep(.random(in: 0..<2000)) }
 
     /// PUT over HTTP.
