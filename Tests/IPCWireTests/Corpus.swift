@@ -102,8 +102,6 @@ enum CommandCorpus {
         CorpusItem("*1\n$4\nPING\n", fails: .invalidLineEnd),
         CorpusItem("*1\r$4\rPING\r", fails: .invalidLineEnd),
         CorpusItem("*1\r\r\n", fails: .invalidLineEnd),
-        CorpusItem("\r1\r\n", fails: .invalidLineEnd),
-        CorpusItem("*1\r\n\n4\r\nPING\r\n", fails: .invalidLineEnd),
         CorpusItem("*1\n\r", fails: .invalidLineEnd),
         CorpusItem("*1\r\n$1\n", fails: .invalidLineEnd),
         CorpusItem("*1\r\n$1\r\na\n\r", fails: .invalidLineEnd),
