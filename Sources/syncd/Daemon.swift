@@ -31,6 +31,7 @@ final class Daemon {
     private var isUpstreamFlushDue = false
     private var timer: (at: UInt64, scheduled: Scheduled<Void>)?
     private var beatTask: RepeatedTask?
+    private var leftoversTask: RepeatedTask?
     private var isStopping = false
     private var journalProblem: String?
     private var stateLine: StateLine?
@@ -38,6 +39,9 @@ final class Daemon {
     var onShutdownAsked: () -> Void = {}
     /// Called when the state or its reason is another one.
     var onStateChanged: (StateLine) -> Void = { _ in }
+
+    /// Workers that were killed leave a file or two each.
+    private static let betweenLeftovers = TimeAmount.minutes(1)
 
     init(
         configuration: DaemonConfiguration, table: TagTable, journal: JournalDirectory,
@@ -67,6 +71,9 @@ final class Daemon {
             initialDelay: .nanoseconds(Int64(TrustTiming.beatIntervalNanoseconds)),
             delay: .nanoseconds(Int64(TrustTiming.beatIntervalNanoseconds))
         ) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] _ in bound.value.beat() }
+        leftoversTask = eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: Self.betweenLeftovers) {
+            [bound = NIOLoopBound(self, eventLoop: eventLoop)] _ in bound.value.removeLeftovers()
+        }
         guard let endpoint = configuration.endpoint else { return }
         let upstream = RedisUpstream(
             endpoint: endpoint, tls: configuration.tls, keys: RedisKeys(namespace: configuration.namespace),
@@ -270,6 +277,10 @@ final class Daemon {
         }
     }
 
+    private func removeLeftovers() {
+        journalAttempt("remove what dead processes have left") { try journal.removeLeftovers() }
+    }
+
     @discardableResult
     private func journalAttempt(_ what: String, _ body: () throws -> Void) -> Bool {
         do {
@@ -358,6 +369,7 @@ final class Daemon {
     func beginStop() {
         isStopping = true
         beatTask?.cancel()
+        leftoversTask?.cancel()
         brain.stop()
     }
 

@@ -53,11 +53,25 @@ import Testing
         let file = try #require(try reader.scan().first)
         #expect(file.kind == .intent && !file.isOwnerAlive)
         #expect(file.tags == nil, "incomplete: its write had not begun")
-        try reader.removeFreeLocks()
+        try reader.removeLeftovers()
         #expect(directory.names(in: "journal").contains("\(owner).lock"), "it still has a file")
         try reader.remove(file.name)
-        try reader.removeFreeLocks()
+        try reader.removeLeftovers()
         #expect(directory.names(in: "journal").isEmpty)
+    }
+
+    @Test func `what dead owners have left is removed, and nothing of the living`() throws {
+        let journal = try Journal(path: path)
+        let intent = try journal.begin(tags)
+        let living = try #require(directory.names(in: "journal").first { $0.hasSuffix(".lock") }?.dropLast(5))
+        let dead = "0123456789abcdef-77"
+        for name in ["\(dead).lock", ".new-\(dead)-3.owed", ".new-\(living)-9.owed", ".new-other", "other.lock"] {
+            #expect(FileManager.default.createFile(atPath: "\(path)/\(name)", contents: nil))
+        }
+        try reader.removeLeftovers()
+        let left = Set(directory.names(in: "journal").filter { !$0.hasSuffix(".intent") })
+        #expect(left == ["\(living).lock", ".new-\(living)-9.owed", ".new-other", "other.lock"])
+        intent.delete()
     }
 
     @Test func `renamed files are syncd's, whether the owner lives or not`() throws {

@@ -19,6 +19,21 @@ import Testing
         return (redis, try await Host(redis))
     }
 
+    @Test func `what was left before it started is gone, but for what the living need`() async throws {
+        let (_, host) = try await start(.embedded)
+        let living = try Self.journal(of: host)
+        let directory = host.syncd.directory
+        let lock = try #require(directory.names(in: "journal").first { $0.hasSuffix(".lock") })
+        host.syncd.kill()
+        let dead = "0123456789abcdef-77"
+        for name in ["\(dead).lock", ".new-\(dead)-1.owed"] {
+            #expect(FileManager.default.createFile(atPath: directory.file("journal/\(name)"), contents: nil))
+        }
+        try await host.syncd.start()
+        await eventually("they are gone") { directory.names(in: "journal") == [lock] }
+        withExtendedLifetime(living) {}
+    }
+
     @Test(arguments: Home.allCases) func `owed invalidations`(home: Home) async throws {
         let (redis, host) = try await start(home)
         let journal = try Self.journal(of: host)

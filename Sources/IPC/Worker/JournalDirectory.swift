@@ -37,7 +37,7 @@ public final class JournalDirectory: Sendable {
     public func scan() throws(SystemError) -> [JournalFile] {
         var living: [String: Bool] = [:]
         var found: [JournalFile] = []
-        for name in try files.names() where !name.hasPrefix(JournalName.temporaryPrefix) && !isLock(name) {
+        for name in try files.names() where !name.hasPrefix(JournalName.temporaryPrefix) && ownerOfLock(name) == nil {
             if let file = try file(name, living: &living) { found.append(file) }
         }
         return found
@@ -97,19 +97,31 @@ public final class JournalDirectory: Sendable {
     /// Writes the file that says "replace the incarnation".
     public func writeMarker() throws(SystemError) { try write(JournalName.marker, ByteBuffer()) }
 
-    /// Deletes the locks of dead owners who left nothing else behind.
-    public func removeFreeLocks() throws(SystemError) {
+    /// Deletes what dead owners have left and nobody needs: their locks, unless another file of theirs is still there,
+    /// and files that had not got their names yet.
+    public func removeLeftovers() throws(SystemError) {
         let names = try files.names()
         let busy = Set(names.compactMap { JournalName($0)?.owner })
-        for name in names where isLock(name) {
-            let owner = String(name.dropLast(JournalName.lockSuffix.count))
-            if !busy.contains(owner), !isOwnerAlive(owner) { try remove(name) }
+        for name in names {
+            let owner: String?
+            if let holder = ownerOfLock(name) {
+                owner = busy.contains(holder) ? nil : holder
+            } else {
+                owner = ownerOfUnnamed(name)
+            }
+            if let owner, !isOwnerAlive(owner) { try remove(name) }
         }
     }
 
-    private func isLock(_ name: String) -> Bool {
-        name.hasSuffix(JournalName.lockSuffix)
-            && JournalName.isOwner(String(name.dropLast(JournalName.lockSuffix.count)))
+    private func ownerOfLock(_ name: String) -> String? {
+        guard name.hasSuffix(JournalName.lockSuffix) else { return nil }
+        let owner = String(name.dropLast(JournalName.lockSuffix.count))
+        return JournalName.isOwner(owner) ? owner : nil
+    }
+
+    private func ownerOfUnnamed(_ name: String) -> String? {
+        guard name.hasPrefix(JournalName.temporaryPrefix) else { return nil }
+        return JournalName(String(name.dropFirst(JournalName.temporaryPrefix.count)))?.owner
     }
 
     /// Complete before it gets its name.
