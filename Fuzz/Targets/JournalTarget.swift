@@ -61,10 +61,16 @@ enum JournalTarget {
             try directory.items().map(\.name) == directory.scan().filter { $0.demand != nil }.map(\.name),
             "what asks for something is not what syncd does")
 
-        try directory.removeFreeLocks()
+        try directory.removeLeftovers()
         let removed = names.filter { !files.has($0) }
         let owners = Set(names.compactMap { JournalName($0)?.owner })
         for name in removed {
+            if name.hasPrefix(JournalName.temporaryPrefix) {
+                let owner = JournalName(String(name.dropFirst(JournalName.temporaryPrefix.count)))?.owner
+                let isNeeded = owner.map { files.isLocked($0 + JournalName.lockSuffix) } ?? true
+                try require(!isNeeded, "\(name) was removed")
+                continue
+            }
             let owner = String(name.dropLast(JournalName.lockSuffix.count))
             try require(
                 name.hasSuffix(JournalName.lockSuffix) && JournalName.isOwner(owner) && !files.isLocked(name)

@@ -74,17 +74,10 @@ struct RedisData {
         func damaged(_ why: String) -> Appended { Appended(reply: .failed(.damaged("DAMAGED " + why))) }
         if record == .other { return damaged("incarnation") }
         if position == .other { return damaged("position") }
-        if stream == .other { return damaged("stream") }
         var current: UInt64 = 0
         if case .text(let text) = position {
             guard let number = Self.number(text) else { return damaged("position is no number") }
             current = number
-        }
-        var (entries, lastID): ([LogEntry], UInt64) = ([], 0)
-        if case .entries(let present, let last) = stream { (entries, lastID) = (present, last) }
-        stream = .missing
-        defer {
-            if case .missing = stream, lastID > 0 || !entries.isEmpty { stream = .entries(entries, lastID: lastID) }
         }
         let incarnation: Incarnation
         if case .text(let text) = record {
@@ -94,8 +87,16 @@ struct RedisData {
             incarnation = append.incarnation
         } else {
             incarnation = append.fresh
-            current = max(current, entries.last?.position ?? 0)
         }
+        // What the stream is shows when the entry is added.
+        if stream == .other { return damaged("stream") }
+        var (entries, lastID): ([LogEntry], UInt64) = ([], 0)
+        if case .entries(let present, let last) = stream { (entries, lastID) = (present, last) }
+        stream = .missing
+        defer {
+            if case .missing = stream, lastID > 0 || !entries.isEmpty { stream = .entries(entries, lastID: lastID) }
+        }
+        if record == .missing { current = max(current, entries.last?.position ?? 0) }
         current += 1
         guard current > lastID else { return damaged("the stream is ahead of the position") }
         let entry = LogEntry(position: current, body: append.body)

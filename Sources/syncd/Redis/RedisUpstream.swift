@@ -309,24 +309,30 @@ final class RedisUpstream {
     /// entries.)
     private func read(_ id: UpstreamID, after: UInt64, count: Int) {
         guard let connection else { return }
-        var before: Record?
+        var before: Incarnation?
         var entries: RESPValue?
-        connection.send([.word("GET"), keys.incarnation]) { before = Record($0) }
+        // MGET finds nothing in a key of another type, where GET would fail.
+        let readRecord = [ByteBuffer.word("MGET"), keys.incarnation]
+        connection.send(readRecord) { before = Self.incarnation($0) }
         connection.send([
             .word("XRANGE"), keys.stream, ByteBuffer(string: "\(after + 1)-0"), .word("+"), .word("COUNT"),
             .number(UInt64(min(count, longestPage))),
         ]) { entries = $0 }
-        ask(id, [.word("GET"), keys.incarnation]) { reply in
+        ask(id, readRecord) { reply in
             if case .error(let text) = entries { return .failed(UpstreamFailure(redisError: text)) }
             guard case .array(let items) = entries else { return nil }
-            guard let incarnation = Record(reply)?.incarnation, incarnation == before?.incarnation else {
-                return .entries(nil, [])
-            }
             guard let entries = Self.entries(items) else {
                 return .failed(.damaged("an entry of the stream is unreadable"))
             }
-            return .entries(incarnation, entries)
+            let incarnation = Self.incarnation(reply)
+            return incarnation == before ? .entries(incarnation, entries) : .entries(nil, [])
         }
+    }
+
+    /// That of an answer to MGET of the record.
+    private static func incarnation(_ reply: RESPValue) -> Incarnation? {
+        guard case .array(let parts) = reply, parts.count == 1 else { return nil }
+        return Record(parts[0])?.incarnation
     }
 
     private static func entries(_ items: [RESPValue]) -> [LogEntry]? {
