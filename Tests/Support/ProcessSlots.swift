@@ -4,7 +4,7 @@ import Testing
 /// Lets only a few of the tests that start processes run at once: they look at times, and a machine with two cores
 /// that runs fifty servers keeps none of them.
 package struct ProcessSlots: TestTrait, SuiteTrait, TestScoping {
-    private static let gate = Gate(slots: 6)
+    private static let gate = Gate(slots: 4)
 
     /// Applies to every test of a suite, not to the suite as a whole.
     package let isRecursive = true
