@@ -225,7 +225,7 @@ import Testing
             server.cut()
             #expect(try await page.closes())
             try? await server.ended()
-            #expect(server.streams.count == 0)
+            await eventually("they are forgotten") { server.streams.count == 0 }
         }
     }
 }

@@ -48,7 +48,8 @@ struct HTTPServer: Service {
         // what its stream leaves behind when the listener closes, or the reader is cancelled, at that moment.
         let (accepted, arrivals) = AsyncStream<Connection>.makeStream()
         let listener = try await listen(channels, arrivals)
-        listener.closeFuture.whenComplete { _ in arrivals.finish() }
+        // After what has been accepted is registered, too.
+        listener.closeFuture.whenComplete { _ in eventLoop.execute { arrivals.finish() } }
         onListening(listener.localAddress?.port ?? 0)
         let executor = EventLoopExecutor(eventLoop)
         let serving = Task {
@@ -70,8 +71,9 @@ struct HTTPServer: Service {
                 serving.cancel()
             }
         } onGracefulShutdown: {
-            listener.close(promise: nil)
+            // In this order: when nothing more is accepted, every connection knows why.
             connections.quiesce(within: limits.grace, on: eventLoop)
+            listener.close(promise: nil)
         }
     }
 
@@ -107,9 +109,12 @@ struct HTTPServer: Service {
                 return channels.setup(channel: channel, logger: logger).flatMapThrowing { connection in
                     let connectionGuard = ConnectionGuard(limits: limits, worker: worker, onRejection: onRejection)
                     try Self.add(connectionGuard, to: channel)
-                    guard case .terminated = arrivals.yield(connection) else { return }
-                    channel.close(promise: nil)
-                    Task { await channels.handle(value: connection, logger: logger) }
+                    let handover = Handover {
+                        guard case .terminated = arrivals.yield(connection) else { return }
+                        channel.close(promise: nil)
+                        Task { await channels.handle(value: connection, logger: logger) }
+                    }
+                    try channel.pipeline.syncOperations.addHandler(handover)
                 }
             }
         switch address {
@@ -134,6 +139,28 @@ struct HTTPServer: Service {
         let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
         try pipeline.addHandler(connectionGuard, position: .after(decoder))
         try pipeline.addHandler(ByteSensor(connectionGuard), position: .first)
+    }
+}
+
+/// Hands a connection over once it is registered, or closed before that. Whoever has it may be cancelled at once and
+/// then shuts down its input, which a channel can't take that NIO has not registered yet.
+private final class Handover: ChannelInboundHandler {
+    typealias InboundIn = NIOAny
+
+    private var handOver: (() -> Void)?
+
+    init(_ handOver: @escaping () -> Void) { self.handOver = handOver }
+
+    func channelActive(context: ChannelHandlerContext) {
+        finish()
+        context.fireChannelActive()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { finish() }
+
+    private func finish() {
+        handOver?()
+        handOver = nil
     }
 }
 
