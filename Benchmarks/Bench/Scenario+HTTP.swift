@@ -83,15 +83,17 @@ enum ConstantServer {
 }
 
 extension Scenario {
-    /// Cached answers, and the same bytes from a constant.
+    /// Cached answers, and the same bytes from a constant, both on one processor.
     static func http(_ rounds: Int) async throws -> [Measured] {
         let api = try await API()
+        try await Processors.pinToFirst(api.worker.pid)
         let directory = try TemporaryDirectory()
         var rows: [Measured] = []
         for (name, path) in [("http-graph", "/api/graph"), ("http-stats", "/api/users/stats/overview")] {
             let body = try api.body(path)
             let (server, port) = try await ConstantServer.start(body, in: directory)
             defer { server.kill() }
+            try await Processors.pinToFirst(server.pid)
             let result = try await Rounds(rounds) {
                 try await Wrk().run(api.url(path))
             } yardstick: {

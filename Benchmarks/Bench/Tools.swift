@@ -25,19 +25,32 @@ struct RedisBenchmark {
     }
 }
 
-/// wrk: eight keep-alive connections from one thread.
+/// wrk: eight keep-alive connections from one thread, which has the last processor to itself.
 struct Wrk {
     var seconds = 2
 
     /// Requests per second.
     func run(_ url: String) async throws -> [Double] {
+        let last = "\(max(1, ProcessInfo.processInfo.activeProcessorCount) - 1)"
         let done = try await ChildProcess.run(
-            try Executables.find("wrk"), ["-t", "1", "-c", "8", "-d", "\(seconds)s", url], within: .seconds(60))
+            try Executables.find("taskset"),
+            ["-c", last, try Executables.find("wrk"), "-t", "1", "-c", "8", "-d", "\(seconds)s", url],
+            within: .seconds(60))
         let line = done.output.split(separator: "\n").first { $0.hasPrefix("Requests/sec:") }
         guard let text = line?.split(separator: " ").last, let rate = Double(text),
             !done.output.contains("Non-2xx")
         else { throw TestFailure("wrk: \(done.output)\(done.errors)") }
         return [rate]
+    }
+}
+
+/// Where a process may run.
+enum Processors {
+    /// The first processor alone, for all threads of a process: that is how a worker is installed, one for each.
+    static func pinToFirst(_ pid: Int32) async throws {
+        let done = try await ChildProcess.run(
+            try Executables.find("taskset"), ["-a", "-c", "-p", "0", "\(pid)"], within: .seconds(10))
+        guard done.exit == .status(0) else { throw TestFailure("taskset: \(done.errors)") }
     }
 }
 

@@ -89,7 +89,7 @@ extension InvalidationLog {
             appendAnswered(id, reply, now: now, effects: &effects)
         } else if probe?.id == id {
             probeAnswered(id, reply, now: now, effects: &effects)
-        } else if pageRead?.id == id {
+        } else if pageReads.first?.id == id {
             pageAnswered(id, reply, now: now, effects: &effects)
         } else {
             inspectionAnswered(id, reply, now: now, effects: &effects)

@@ -156,7 +156,7 @@ extension InvalidationLog {
         if case .retrying(let time) = phase { next = earlier(next, time) }
         if phase == .proven, probe == nil { next = earlier(next, nextProbe) }
         if state == .attached { next = earlier(next, freshAsOf + TrustTiming.upstreamTrustNanoseconds + 1) }
-        if phase == .proven, pageRead == nil { next = earlier(next, gapDeadline) }
+        if phase == .proven, pageReads.isEmpty { next = earlier(next, gapDeadline) }
         return next
     }
 

@@ -13,7 +13,7 @@ extension InvalidationLog {
     mutating func commandsDisconnected(reason: String) {
         phase = .disconnected
         if state == .isolated { isolationReason = reason }
-        pageRead = nil
+        pageReads.removeAll()
         probe = nil
         gapDeadline = nil
         // Their outcome is unknown: they are sent again after the next proof, without their events, which are
@@ -28,7 +28,7 @@ extension InvalidationLog {
     mutating func inspect(effects: inout [LogEffect]) {
         let id = makeID()
         phase = .inspecting(id)
-        pageRead = nil
+        pageReads.removeAll()
         probe = nil
         gapDeadline = nil
         // Entries may still be published until the answer is here: it is compared with what was known now.
@@ -39,7 +39,7 @@ extension InvalidationLog {
     /// Inspects again after a while: soon if the server refuses for now, seldom if it refuses who we are.
     mutating func retry(after failure: UpstreamFailure, now: UInt64, effects: inout [LogEffect]) {
         guard phase != .disconnected else { return }
-        pageRead = nil
+        pageReads.removeAll()
         probe = nil
         gapDeadline = nil
         if state == .isolated { isolationReason = failure.message }
@@ -220,6 +220,7 @@ extension InvalidationLog {
         drainAhead(effects: &effects)
         if applied < target {
             readPage(effects: &effects)
+            readAhead(to: target, effects: &effects)
             return
         }
         phase = .proven
@@ -239,16 +240,32 @@ extension InvalidationLog {
         wake(now: now, effects: &effects)
     }
 
+    /// Asks for the entries that follow what is applied, unless that is done already.
     mutating func readPage(effects: inout [LogEffect]) {
-        guard pageRead == nil else { return }
+        if let next = pageReads.first {
+            guard next.after > applied else { return }
+            // The page before it had fewer entries than it might: this one would look like a hole.
+            pageReads.removeAll()
+        }
+        read(after: applied, effects: &effects)
+    }
+
+    /// Asks for one page more, so that the server is busy with it while the one before it is applied.
+    private mutating func readAhead(to target: UInt64, effects: inout [LogEffect]) {
+        guard pageReads.count == 1, let next = pageReads.first else { return }
+        let after = next.after + UInt64(limits.entriesPerPage)
+        if after < target { read(after: after, effects: &effects) }
+    }
+
+    private mutating func read(after position: UInt64, effects: inout [LogEffect]) {
         let id = makeID()
-        pageRead = PageRead(id: id, knownThen: known)
-        effects.append(.upstream(.read(id, after: applied, count: limits.entriesPerPage)))
+        pageReads.append(PageRead(id: id, after: position, knownThen: known))
+        effects.append(.upstream(.read(id, after: position, count: limits.entriesPerPage)))
     }
 
     mutating func pageAnswered(_ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]) {
-        guard let read = pageRead, read.id == id else { return }
-        pageRead = nil
+        guard let read = pageReads.first, read.id == id else { return }
+        pageReads.removeFirst()
         guard case .entries(let theirs, let entries) = reply else {
             if case .failed(.damaged(let why)) = reply {
                 damaged(why, now: now, effects: &effects)

@@ -91,6 +91,8 @@ struct InvalidationLog {
 
     struct PageRead {
         var id: UpstreamID
+        /// Entries beyond this position were asked for.
+        var after: UInt64
         /// What was known to exist when it was sent: a page without it has a hole.
         var knownThen: UInt64
     }
@@ -144,7 +146,8 @@ struct InvalidationLog {
     /// The last entry that was applied, as it was: the proof compares it.
     var lastEntry: LogEntry?
     var inspected = Inspected()
-    var pageRead: PageRead?
+    /// Pages that were asked for, in the order of their answers.
+    var pageReads: Deque<PageRead> = []
     /// Entries whose predecessors have not arrived.
     var ahead: [UInt64: LogEntryBody] = [:]
     /// Position of the last message on the present subscription: those that follow are beyond.

@@ -203,12 +203,18 @@ import Testing
             ("/api/users/\(id)", "user:\(id)", "user:\(id)", 300), ("/api/graph", "graph:1:100:true", "users", 120),
             ("/api/graph?page=2&limit=7&includeConnections=false", "graph:2:7:false", "users", 120),
         ] as [(String, String, String, UInt64)] {
-            let reply = try await http.get(path)
+            var (reply, hit) = (try await http.get(path), try await syncd.present(key))
+            // Whoever has to wait too long for a processor answers without storing anything, or without looking.
+            for _ in 0..<5 where hit == nil {
+                let again = try await http.get(path)
+                if again.cache == "MISS" { reply = again }
+                hit = try await syncd.present(key)
+            }
+            let stored = try #require(hit, "\(path)")
             #expect(reply.status == 200 && reply.cache == "MISS", "\(path)")
-            let hit = try await syncd.hit(key)
-            #expect(hit.value == reply.body, "\(path)")
-            #expect(hit.tags.map { String(buffer: $0) } == [tag], "\(path)")
-            #expect(((seconds - 60) * 1000...seconds * 1000).contains(hit.ttlMilliseconds), "\(hit.ttlMilliseconds)")
+            #expect(stored.value == reply.body, "\(path)")
+            #expect(stored.tags.map { String(buffer: $0) } == [tag], "\(path)")
+            #expect(((seconds - 60) * 1000...seconds * 1000).contains(stored.ttlMilliseconds), "\(path)")
         }
         #expect(try await http.get("/api/users/paginated/list").cache == nil)
     }

@@ -33,6 +33,17 @@ extension RESPSocket {
         return try #require(hit, "\(key): \(reply)", sourceLocation: sourceLocation)
     }
 
+    /// What syncd has for a key at this moment. Leaves no lease.
+    func present(_ key: String) async throws -> Hit? {
+        switch try await fetch(key) {
+        case .outcome(.hit(let hit)): return hit
+        case .outcome(.lease(let lease)):
+            try await command("ABANDON", key, "\(lease.id)")
+            return nil
+        default: return nil
+        }
+    }
+
     /// FETCH, again and again as long as the answer may be due to a busy machine.
     private func fetch(_ key: String, unless isProvisional: (FetchReply) -> Bool) async throws -> FetchReply {
         let deadline = ContinuousClock.now + .seconds(5)
