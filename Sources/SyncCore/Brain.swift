@@ -175,8 +175,15 @@ package struct Brain: ~Copyable {
     // MARK: Time
 
     /// When ``wake(now:effects:)`` has something to do next.
-    package var nextDeadline: UInt64? {
-        earlier(log.nextDeadline, earlier(loads.nextDeadline, deadlines.next))
+    package mutating func nextDeadline() -> UInt64? {
+        let own = deadlines.next { due in
+            switch due {
+            case .lookup(let id): lookups[id] != nil
+            case .publish(let id): publishes[id] != nil
+            case .acknowledge: true
+            }
+        }
+        return earlier(log.nextDeadline(), earlier(loads.nextDeadline(), own))
     }
 
     /// Does everything that is due at `now`.

@@ -1,5 +1,5 @@
-/// What is due at some time. A binary heap; what was cancelled stays in it and is ignored when its time comes,
-/// which is cheaper than to find it.
+/// What is due at some time. A binary heap; what is settled stays in it until it is the earliest, which is cheaper than
+/// to find it.
 struct Deadlines<Item: Sendable>: Sendable {
     private struct Entry: Sendable {
         var time: UInt64
@@ -13,8 +13,15 @@ struct Deadlines<Item: Sendable>: Sendable {
     private var heap: [Entry] = []
     private var added: UInt64 = 0
 
-    /// The earliest time, if anything is due at all.
-    var next: UInt64? { heap.first?.time }
+    /// The earliest time at which something is due that is still `isOpen`. What is settled and comes before that is
+    /// forgotten: most of what is waited for comes in order and long before its time, and must not wake anybody up.
+    mutating func next(where isOpen: (Item) -> Bool) -> UInt64? {
+        while let first = heap.first {
+            if isOpen(first.item) { return first.time }
+            removeFirst()
+        }
+        return nil
+    }
 
     mutating func add(_ item: Item, at time: UInt64) {
         added += 1
@@ -29,6 +36,11 @@ struct Deadlines<Item: Sendable>: Sendable {
     /// Takes the earliest item that is due at `now`.
     mutating func takeDue(_ now: UInt64) -> Item? {
         guard let first = heap.first, first.time <= now else { return nil }
+        removeFirst()
+        return first.item
+    }
+
+    private mutating func removeFirst() {
         let last = heap.removeLast()
         if !heap.isEmpty {
             heap[0] = last
@@ -42,7 +54,6 @@ struct Deadlines<Item: Sendable>: Sendable {
                 parent = least
             }
         }
-        return first.item
     }
 }
 

@@ -150,8 +150,10 @@ extension InvalidationLog {
     // MARK: Time
 
     /// When ``wake(now:effects:)`` has something to do next.
-    var nextDeadline: UInt64? {
+    mutating func nextDeadline() -> UInt64? {
         guard mode == .redis else { return nil }
+        // Most are answered in order and long before: they must not wake anybody up.
+        while let first = appendDeadlines.first, appends[first.id] == nil { appendDeadlines.removeFirst() }
         var next = appendDeadlines.first?.time
         if case .retrying(let time) = phase { next = earlier(next, time) }
         if phase == .proven, probe == nil { next = earlier(next, nextProbe) }

@@ -51,7 +51,17 @@ struct LoadTable: Sendable {
     }
 
     var leaseCount: Int { loads.count }
-    var nextDeadline: UInt64? { deadlines.next }
+
+    /// When ``takeDue(_:)`` has something next. A waiter may have got its answer: it is looked at again when its time
+    /// comes, unless the load has ended.
+    mutating func nextDeadline() -> UInt64? {
+        deadlines.next { event in
+            switch event {
+            case .lease(let key, let lease): loads[key]?.lease.id == lease
+            case .waiter(let key, _): loads[key] != nil
+            }
+        }
+    }
 
     func isLoading(_ key: ByteBuffer) -> Bool { loads[key] != nil }
     func load(_ key: ByteBuffer) -> Load? { loads[key] }

@@ -247,7 +247,7 @@ final class Daemon {
     }
 
     private func schedule() {
-        guard let next = brain.nextDeadline, !isStopping else { return }
+        guard let next = brain.nextDeadline(), !isStopping else { return }
         if let timer, timer.at <= next { return }
         timer?.scheduled.cancel()
         let now = clock()

@@ -53,7 +53,7 @@ final class BrainHarness {
     var epoch: UInt64 { brain.epoch }
     var applied: UInt64 { brain.applied }
     var horizon: UInt64 { table.horizon }
-    var deadline: UInt64? { brain.nextDeadline }
+    var deadline: UInt64? { brain.nextDeadline() }
     func slot(_ tag: String) -> UInt64 { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
 
     // MARK: Driving
@@ -91,7 +91,7 @@ final class BrainHarness {
         let end = now + milliseconds * 1_000_000
         var nextBeat = now + TrustTiming.beatIntervalNanoseconds
         while now < end {
-            now = min(end, nextBeat, max(now, brain.nextDeadline ?? end))
+            now = min(end, nextBeat, max(now, brain.nextDeadline() ?? end))
             run { brain, now, effects in brain.wake(now: now, effects: &effects) }
             if beats, now >= nextBeat {
                 beat()

@@ -20,6 +20,26 @@ import Testing
         if case .fetched(.hit) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) { true } else { false }
     }
 
+    @Test func whatIsSettledWakesNobodyUp() throws {
+        var limits = Limits()
+        limits.appendNanoseconds = 100_000_000
+        let host = BrainHarness(.redis, server: server, limits: limits)
+        host.connect()
+        host.settle()
+        host.client(1)
+        // The next probe comes after everything that is waited for in between.
+        while host.deadline.map({ $0 < host.now + limits.lookupNanoseconds }) ?? true { host.advance(milliseconds: 1) }
+        let probe = host.deadline
+        try load(host)
+        #expect(isHit(host))
+        #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == .integer(1))
+        host.request(.publish(Event(channel: .text("c"), payload: .text("p"))))
+        #expect(host.deadline == probe)
+        host.disconnectCommands()
+        host.request(.invalidate(tags: [.text("t")], event: nil))
+        #expect(host.deadline == host.now + limits.appendNanoseconds, "but what is open does")
+    }
+
     @Test func aValueOfOneHostIsAHitOnAnother() throws {
         let one = BrainHarness.attached(server)
         let two = BrainHarness.attached(server, seed: 2)

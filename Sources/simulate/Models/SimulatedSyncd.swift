@@ -303,7 +303,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     }
 
     private func schedule() {
-        guard let next = brain.nextDeadline else { return }
+        guard let next = brain.nextDeadline() else { return }
         if let timer, timer <= next { return }
         timer = next
         world.at(next, self, "deadline") { [self] in
