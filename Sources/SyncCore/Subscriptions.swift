@@ -1,20 +1,58 @@
 import IPCWire
 import NIOCore
 
+/// Names in the order in which they came. To add, find or remove one takes the same time however many there are.
+private struct OrderedNames: Sendable {
+    private var places: [ByteBuffer: Int] = [:]
+    /// Those that were removed are `nil` until they are as many as the others.
+    private var names: [ByteBuffer?] = []
+
+    var count: Int { places.count }
+    var inOrder: some Sequence<ByteBuffer> { names.lazy.compactMap(\.self) }
+
+    /// Returns whether it is new.
+    mutating func append(_ name: ByteBuffer) -> Bool {
+        guard places[name] == nil else { return false }
+        places[name] = names.count
+        names.append(name)
+        return true
+    }
+
+    /// Returns whether it was there.
+    mutating func remove(_ name: ByteBuffer) -> Bool {
+        guard let place = places.removeValue(forKey: name) else { return false }
+        names[place] = nil
+        if names.count > 2 * places.count + 16 {
+            names.removeAll { $0 == nil }
+            for (place, name) in names.enumerated() { if let name { places[name] = place } }
+        }
+        return true
+    }
+}
+
 /// Who listens to which channel and pattern, and what the server must therefore be asked for: a channel is
 /// subscribed upstream while it has at least one listener here.
 struct Subscriptions: Sendable {
     /// Listeners in the order in which they came.
     private var channels: [ByteBuffer: [ClientID]] = [:]
     private var patterns: [ByteBuffer: [ClientID]] = [:]
+    /// The keys of `patterns`.
+    private var patternNames = OrderedNames()
     private var ofClient: [ClientID: Own] = [:]
     private(set) var count = 0
 
     /// What one client listens to, in the order in which it asked.
     private struct Own: Sendable {
-        var channels: [ByteBuffer] = []
-        var patterns: [ByteBuffer] = []
+        var channels = OrderedNames()
+        var patterns = OrderedNames()
         var count: Int { channels.count + patterns.count }
+
+        subscript(_ kind: Kind) -> OrderedNames {
+            get { kind == .channel ? channels : patterns }
+            _modify {
+                if kind == .channel { yield &channels } else { yield &patterns }
+            }
+        }
     }
 
     enum Kind: Sendable {
@@ -28,49 +66,44 @@ struct Subscriptions: Sendable {
     var allChannels: [ByteBuffer] {
         channels.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
     }
-    var allPatterns: [ByteBuffer] {
-        patterns.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
-    }
+    var allPatterns: [ByteBuffer] { Array(patternNames.inOrder) }
 
     /// Returns whether this is the first listener here.
     mutating func add(_ name: ByteBuffer, _ kind: Kind, client: ClientID) -> Bool {
-        let listeners = kind == .channel ? channels[name] : patterns[name]
-        if listeners?.contains(client) == true { return false }
         let name = name.compacted
+        guard ofClient[client, default: Own()][kind].append(name) else { return false }
         count += 1
         switch kind {
         case .channel:
             channels[name, default: []].append(client)
-            ofClient[client, default: Own()].channels.append(name)
+            return channels[name]?.count == 1
         case .pattern:
             patterns[name, default: []].append(client)
-            ofClient[client, default: Own()].patterns.append(name)
+            return patternNames.append(name)
         }
-        return listeners == nil
     }
 
     /// Returns whether this was the last listener here.
     mutating func remove(_ name: ByteBuffer, _ kind: Kind, client: ClientID) -> Bool {
-        guard var listeners = kind == .channel ? channels[name] : patterns[name],
-            let index = listeners.firstIndex(of: client)
-        else { return false }
-        listeners.remove(at: index)
+        guard ofClient[client]?[kind].remove(name) == true else { return false }
+        if ofClient[client]?.count == 0 { ofClient[client] = nil }
         count -= 1
-        let rest = listeners.isEmpty ? nil : listeners
         switch kind {
         case .channel:
-            channels[name] = rest
-            ofClient[client]?.channels.removeAll { $0 == name }
+            channels[name]?.removeAll { $0 == client }
+            guard channels[name]?.isEmpty == true else { return false }
+            channels[name] = nil
+            return true
         case .pattern:
-            patterns[name] = rest
-            ofClient[client]?.patterns.removeAll { $0 == name }
+            patterns[name]?.removeAll { $0 == client }
+            guard patterns[name]?.isEmpty == true else { return false }
+            patterns[name] = nil
+            return patternNames.remove(name)
         }
-        if ofClient[client]?.count == 0 { ofClient[client] = nil }
-        return rest == nil
     }
 
     func names(of client: ClientID, _ kind: Kind) -> [ByteBuffer] {
-        (kind == .channel ? ofClient[client]?.channels : ofClient[client]?.patterns) ?? []
+        ofClient[client].map { Array($0[kind].inOrder) } ?? []
     }
 
     /// Who listens to a channel by name.
@@ -79,10 +112,9 @@ struct Subscriptions: Sendable {
     /// Who listens by a pattern as the server names it.
     func listeners(pattern: ByteBuffer) -> [ClientID] { patterns[pattern] ?? [] }
 
-    /// Who listens to a channel by patterns; in the order of the patterns' bytes.
+    /// Who listens to a channel by patterns; in the order in which the patterns came.
     func matches(_ channel: ByteBuffer) -> [(pattern: ByteBuffer, listeners: [ClientID])] {
-        guard !patterns.isEmpty else { return [] }
-        return allPatterns.compactMap { pattern in
+        patternNames.inOrder.compactMap { pattern in
             guard globMatches(pattern, channel), let listeners = patterns[pattern] else { return nil }
             return (pattern, listeners)
         }

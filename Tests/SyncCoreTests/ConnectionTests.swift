@@ -90,6 +90,50 @@ import Testing
         #expect(host.take().contains(.upstream(.unsubscribe([.text("a")]))))
     }
 
+    /// With lists that are searched for each name this would take a quarter of an hour, in which nobody else gets an
+    /// answer.
+    @Test(.timeLimit(.minutes(1))) func manySubscriptionsEndInAboutTheTimeThatTheyTook() throws {
+        let host = BrainHarness.attached(ModelServer())
+        let names = (0..<30_000).map { ByteBuffer.text("name-\($0)") }
+        for end in [Request.reset, .unsubscribe([]), .patternUnsubscribe([]), .unsubscribe(names.reversed())] {
+            host.client(1)
+            host.request(.subscribe(names))
+            host.request(.patternSubscribe(names))
+            host.isLinked = false
+            host.request(end)
+            host.close(1)
+            let ended = host.upstreamCommands().flatMap { command -> [ByteBuffer] in
+                switch command {
+                case .unsubscribe(let names), .patternUnsubscribe(let names): names
+                default: []
+                }
+            }
+            #expect(ended.count == 2 * names.count && Set(ended) == Set(names))
+            host.isLinked = true
+        }
+    }
+
+    @Test func namesStayInTheirOrder() {
+        let host = BrainHarness(.embedded)
+        host.client(1)
+        host.client(2)
+        let names = (0..<100).map { ByteBuffer.text("*\($0)*") }
+        host.request(.patternSubscribe(names))
+        host.request(.patternUnsubscribe((0..<90).map { names[$0] }))
+        host.request(.patternSubscribe([names[7], names[95], names[3]]))
+        _ = host.take()
+        let event = Event(channel: .text("3 7 93 95 99"), payload: .text("p"))
+        #expect(host.request(.publish(event), from: 2) == .integer(5))
+        #expect(
+            host.takePushes() == [93, 95, 99, 7, 3].map { .patternMessage(pattern: names[$0], event) })
+        guard case .subscriptions(_, let changes)? = host.request(.patternUnsubscribe([])) else {
+            Issue.record("no answer")
+            return
+        }
+        #expect(changes.map(\.channel) == (Array(90..<100) + [7, 3]).map { names[$0] })
+        #expect(host.request(.publish(event), from: 2) == .integer(0))
+    }
+
     @Test func anEventOfADeferredInvalidationIsRelayedHere() {
         let host = BrainHarness(.redis, server: ModelServer())
         host.client(1)
