@@ -36,8 +36,9 @@ extension Brain {
         case .report(let fields):
             report(client, fields)
             reply(.ok)
-        case .status(let section): effects.append(.answerStatus(client, id, section: section, asText: false))
-        case .info(let section): effects.append(.answerStatus(client, id, section: section, asText: true))
+        case .status(let section):
+            effects.append(.answerStatus(client, id, sections: section.map { [$0] } ?? [], asText: false))
+        case .info(let sections): effects.append(.answerStatus(client, id, sections: sections, asText: true))
         case .shutdown: effects.append(.shutdownAsked(client, id))
         case .hello, .ping, .echo, .quit, .reset, .select, .client, .command, .configGet:
             connectionRequest(client, id, request, now: now, effects: &effects)

@@ -106,9 +106,10 @@ extension Brain {
     /// One line of CLIENT LIST.
     func clientLine(_ id: ClientID, now: UInt64) -> String {
         guard let client = clients[id] else { return "" }
-        let name = client.name?.escaped ?? ""
+        // One word, whatever it says: whoever reads the line splits it at spaces and equals signs.
+        let name = client.name?.escaped(besides: " =") ?? ""
         let age = (now &- client.connectedAt) / 1_000_000_000
-        return "id=\(id) addr=unix:pid=\(client.peer.pid) name=\(name) age=\(age) uid=\(client.peer.uid) "
+        return "id=\(id) addr=unix:\(client.peer.pid) name=\(name) age=\(age) uid=\(client.peer.uid) "
             + "sub=\(subscriptions.count(of: id)) resp=\(client.version.rawValue) tot-cmds=\(client.requests)\n"
     }
 }

@@ -24,7 +24,7 @@ package enum Effect: Sendable, Hashable {
     case writeMarker
     case notice(Notice)
     /// Answer STATUS, or INFO as text: the daemon adds its own sections to ``Brain/statusSections(now:transport:)``.
-    case answerStatus(ClientID, RequestID, section: String?, asText: Bool)
+    case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)
     /// A client asked for the end; the daemon knows whether it may.
     case shutdownAsked(ClientID, RequestID)
 }

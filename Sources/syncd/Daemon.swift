@@ -211,8 +211,8 @@ final class Daemon {
         case .writeMarker:
             if !journalAttempt("write the marker", { try journal.writeMarker() }) { brain.owedNotWritten() }
         case .notice(let notice): log(notice)
-        case .answerStatus(let client, let request, let section, let asText):
-            answerStatus(client, request, section: section, asText: asText)
+        case .answerStatus(let client, let request, let sections, let asText):
+            answerStatus(client, request, asked: sections, asText: asText)
         case .shutdownAsked(let client, let request): shutdownAsked(client, request)
         }
     }
@@ -307,12 +307,22 @@ final class Daemon {
 
     // MARK: Status
 
-    private func answerStatus(_ client: ClientID, _ request: RequestID, section: String?, asText: Bool) {
+    /// `asked`: the names of sections; none: all of them.
+    private func answerStatus(_ client: ClientID, _ request: RequestID, asked: [String], asText: Bool) {
         var sections = [StatusField("server", .fields(serverSection()))]
         sections += brain.statusSections(now: clock()) { connections[$0]?.transport }
         if let upstream { sections.insert(StatusField("redis", .fields(upstream.statusFields)), at: 2) }
-        if let section, section != "all", section != "everything", section != "default" {
-            sections = sections.filter { $0.name == section.lowercased() }
+        let asked = asked.map { $0.lowercased() }
+        if !asked.isEmpty, asked.allSatisfy({ !["all", "everything", "default"].contains($0) }) {
+            let known = sections.map(\.name)
+            sections = sections.filter { asked.contains($0.name) }
+            // Of INFO exporters ask for sections that only Redis has, and expect nothing.
+            if !asText, sections.isEmpty {
+                let unknown = ByteBuffer(string: String(asked[0].prefix(64))).escaped
+                let text = "STATUS has no section '\(unknown)' here: it has \(known.joined(separator: ", "))"
+                connections[client]?.reply(request, .error(ReplyError(.generic, text)))
+                return
+            }
         }
         let reply: Reply = asText ? .bulk(InfoText.render(sections)) : .fields(sections)
         connections[client]?.reply(request, reply)

@@ -14,7 +14,7 @@ enum InfoText {
             case .list(let items):
                 for (index, item) in items.enumerated() {
                     guard case .fields(let fields) = item else { continue }
-                    let pairs = fields.map { "\(name($0.name))=\(plain($0.value))" }
+                    let pairs = fields.map { "\(name($0.name))=\(plain($0.value, besides: ",;="))" }
                     text += "\(name(section.name).dropLast())\(index):\(pairs.joined(separator: ","))\r\n"
                 }
             default: text += "\(name(section.name)):\(plain(section.value))\r\n"
@@ -29,15 +29,17 @@ enum InfoText {
         String(name.map { $0 == "-" ? "_" : $0 })
     }
 
-    private static func plain(_ value: StatusValue) -> String {
+    /// `special`: what ends a value where it stands.
+    private static func plain(_ value: StatusValue, besides special: StaticString = "") -> String {
         switch value {
-        case .text(let text): ByteBuffer(string: text).escaped
-        case .bytes(let bytes): bytes.escaped
+        case .text(let text): ByteBuffer(string: text).escaped(besides: special)
+        case .bytes(let bytes): bytes.escaped(besides: special)
         case .number(let number): String(number)
         case .flag(let flag): flag ? "1" : "0"
         case .null: ""
-        case .fields(let fields): fields.map { "\(name($0.name))=\(plain($0.value))" }.joined(separator: ";")
-        case .list(let items): items.map(plain).joined(separator: ";")
+        case .fields(let fields):
+            fields.map { "\(name($0.name))=\(plain($0.value, besides: ",;="))" }.joined(separator: ";")
+        case .list(let items): items.map { plain($0, besides: special) }.joined(separator: ";")
         }
     }
 }

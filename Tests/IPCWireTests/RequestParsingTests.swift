@@ -46,7 +46,9 @@ import Testing
         ["PUBLISH", "c", "p", "x"], ["SUBSCRIBE"], ["PSUBSCRIBE"], ["TRACK"], ["TRACK", "ON", "x"], ["EXPLAIN"],
         ["EXPLAIN", "k", "x"], ["STATUS", "log", "x"], ["PING", "a", "b"], ["ECHO"], ["ECHO", "a", "b"], ["SELECT"],
         ["SELECT", "0", "1"], ["RESET", "x"], ["CLIENT"], ["CLIENT", "SETNAME"], ["CONFIG"], ["HELLO", "3", "AUTH"],
-        ["HELLO", "3", "AUTH", "u"], ["HELLO", "3", "SETNAME"],
+        ["HELLO", "3", "AUTH", "u"], ["HELLO", "3", "SETNAME"], ["CLIENT", "ID", "x"], ["CLIENT", "LIST", "ID", "1"],
+        ["CLIENT", "SETINFO", "LIB-NAME"], ["CLIENT", "NO-EVICT"], ["CLIENT", "INFO", "x"], ["CONFIG", "GET"], ["AUTH"],
+        ["AUTH", "user", "secret", "x"],
     ]) func `a wrong number of arguments is refused, and the command is named`(words: [String]) {
         let refusal = parse(words.map(bytes))
         #expect(refusal.code == .generic)
@@ -63,7 +65,8 @@ import Testing
         ["INVALIDATE", "TAGS"], ["REPORT"], ["REPORT", "a"], ["REPORT", "a", "b", "c"], ["FETCH", "k", "x"],
         ["INVALIDATE", "x"], ["INVALIDATE", "EVENT", "c", "p", "x"], ["TRACK", "x"], ["SELECT", "1"],
         ["CONFIG", "SET"],
-        ["CLIENT", "KILL"], ["HELLO", "3", "x"], ["FETCH", ""], ["FILL", "", "1", "1", "0"], ["ABANDON", "", "1"],
+        ["CLIENT", "KILL"], ["CLIENT", "NO-EVICT", "maybe"], ["HELLO", "3", "x"], ["FETCH", ""],
+        ["FILL", "", "1", "1", "0"], ["ABANDON", "", "1"],
         ["INVALIDATE", "TAGS", ""], ["PUBLISH", "", "p"], ["SUBSCRIBE", "a", ""], ["EXPLAIN", ""],
         ["FILL", "k", "1", "1", "1", "", "v"], ["GET", "k"], [""], ["FETCH\0", "k"],
     ]) func `what is wrong otherwise is refused, too`(words: [String]) {
@@ -199,7 +202,8 @@ import Testing
     @Test func `what stock clients say before anything else is understood`() {
         for words in [
             ["CLIENT", "SETINFO", "LIB-NAME", "redis-py"], ["CLIENT", "SETINFO", "lib-ver", "5.0"],
-            ["CLIENT", "NO-EVICT", "on"], ["CLIENT", "NO-TOUCH", "ON"],
+            ["CLIENT", "NO-EVICT", "on"], ["CLIENT", "NO-TOUCH", "ON"], ["AUTH", "password"],
+            ["auth", "user", "password"],
         ] {
             #expect(parse(words.map(bytes)) == .request(.client(.accepted)))
         }
@@ -215,7 +219,8 @@ import Testing
         #expect(parse("SELECT", "0") == .request(.select))
         #expect(parse("PING") == .request(.ping(nil)))
         #expect(parse("PING", "hi") == .request(.ping(bytes("hi"))))
-        #expect(parse("INFO", "server") == .request(.info(section: "server")))
+        #expect(parse("INFO", "server") == .request(.info(sections: ["server"])))
+        #expect(parse("INFO", "server", "log") == .request(.info(sections: ["server", "log"])))
         #expect(parse("QUIT") == .request(.quit))
         #expect(parse("RESET") == .request(.reset))
     }

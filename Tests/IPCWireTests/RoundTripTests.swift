@@ -31,7 +31,7 @@ import Testing
         .patternSubscribe([awkward]), .patternUnsubscribe([]), .patternUnsubscribe([text, text]), .track(true),
         .track(false), .explain(key: awkward),
         .report([ReportField(name: awkward, value: text), ReportField(name: text, value: ByteBuffer())]),
-        .status(section: nil), .status(section: "log"), .info(section: nil), .info(section: "all"), .shutdown,
+        .status(section: nil), .status(section: "log"), .info(sections: []), .info(sections: ["all", "log"]), .shutdown,
     ]
 
     @Test(arguments: requests) func `a request`(request: Request) throws {

@@ -54,6 +54,34 @@ import Testing
         #expect(try await client.command("CLIENT", "LIST").string?.split(separator: "\n").count == 1)
     }
 
+    /// Whoever reads these lines splits them at these characters.
+    @Test func `what a client calls itself is one word in every list`() async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let client = try await syncd.connect()
+        try await client.command("CLIENT", "SETNAME", "a b=c\nid=99,x;y")
+        #expect(try await client.command("REPORT", "rate", "1,name=evil;z").string == "OK")
+        let line = try #require(try await client.command("CLIENT", "INFO").string)
+        let pairs = line.split(whereSeparator: \.isWhitespace).map { $0.split(separator: "=") }
+        #expect(
+            pairs.allSatisfy { (1...2).contains($0.count) } && Set(pairs.map { $0[0] }).count == pairs.count, "\(line)")
+        #expect(line.contains(#"name=a\x20b\x3dc\x0aid\x3d99,x;y"#), "\(line)")
+        let info = try #require(try await client.command("INFO", "clients").string)
+        #expect(
+            info.contains(#"name=a b\x3dc\x0aid\x3d99\x2cx\x3by,"#) && info.contains(#"rate=1\x2cname\x3devil\x3bz"#),
+            "\(info)")
+    }
+
+    @Test func `sections by name`() async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let client = try await syncd.connect()
+        let info = try #require(try await client.command("INFO", "Log", "server", "persistence").string)
+        #expect(info.hasPrefix("# Server\r\n") && info.contains("# Log\r\n") && !info.contains("# Cache"))
+        #expect(try await client.command("INFO", "persistence").string == "", "as an exporter asks")
+        let refusal = try #require(try await client.command("STATUS", "foo\n").errorText)
+        #expect(
+            refusal.hasPrefix(#"ERR STATUS has no section 'foo\x0a' here: it has server, log, cache"#), "\(refusal)")
+    }
+
     @Test func `a command that is wrong is refused, and the connection stays`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         let client = try await syncd.connect()

@@ -72,6 +72,21 @@ import Testing
         let large = #"{"username":"\#(String(repeating: "a", count: 1 << 20))"}"#
         let body = try await host.connect().request("POST", "/api/users", body: large)
         #expect(body.status == 413 && body.json["message"].string != nil)
+        for (method, path) in [("POST", "/nope"), ("POST", "/"), ("DELETE", "/api/users/x"), ("PUT", "/api/users/x")] {
+            let client = try host.connect()
+            try await client.send("\(method) \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\nabc")
+            #expect(try await client.reply().status == 413, "\(method) \(path)")
+            #expect(try await client.closes())
+        }
+        // In chunks, to whom nobody listens: answered, and not listened to any longer.
+        for (method, path, status) in [("GET", "/", 200), ("POST", "/nope", 404)] {
+            let client = try host.connect()
+            try await client.send("\(method) \(path) HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            #expect(try await client.reply().status == status, "\(method) \(path)")
+            let chunk = "10000\r\n\(String(repeating: "a", count: 0x10000))\r\n"
+            for _ in 0..<17 { try? await client.send(chunk) }
+            #expect(try await client.closes())
+        }
         let http = try host.connect()
         try await http.send("GET / HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "a", count: 20_000))\r\n\r\n")
         let head = try await http.reply()

@@ -66,6 +66,11 @@ import Testing
         assert client.ping() is True
         assert client.echo('é\\r\\n') == 'é\\r\\n'.encode()
         assert client.client_getname() in (b'python', 'python')
+        assert client.client_info()['name'] == 'python'
+        assert [each['name'] for each in client.client_list()] == ['python']
+        known = redis.Redis(unix_socket_path=path, protocol=protocol, username='u', password='p')
+        assert known.ping()
+        known.close()
         status = client.execute_command('STATUS')
         flat = status if isinstance(status, dict) else dict(zip(status[0::2], status[1::2]))
         log = flat[b'log']

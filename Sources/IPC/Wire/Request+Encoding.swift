@@ -22,7 +22,7 @@ extension Request {
         case .explain(let key): writer.command("EXPLAIN", [key])
         case .report(let fields): writer.command("REPORT", fields.flatMap { [$0.name, $0.value] })
         case .status(let section): writer.command("STATUS", section.map { [ByteBuffer(string: $0)] } ?? [])
-        case .info(let section): writer.command("INFO", section.map { [ByteBuffer(string: $0)] } ?? [])
+        case .info(let sections): writer.command("INFO", sections.map { ByteBuffer(string: $0) })
         case .shutdown: writer.command("SHUTDOWN", [])
         case .hello, .ping, .echo, .quit, .reset, .select, .client, .command, .configGet:
             encodeConnectionCommand(into: &writer)

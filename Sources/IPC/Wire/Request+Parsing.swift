@@ -30,7 +30,7 @@ extension Request {
         if name.isWord("STATUS") {
             return try reader.last { (reader) throws(ReplyError) in .status(section: reader.section()) }
         }
-        if name.isWord("INFO") { return .info(section: reader.section()) }
+        if name.isWord("INFO") { return .info(sections: reader.sections()) }
         if name.isWord("SHUTDOWN") { return .shutdown }
         return try connectionCommand(name, &reader)
     }
@@ -44,6 +44,12 @@ extension Request {
         if name.isWord("ECHO") {
             return try reader.last { (reader) throws(ReplyError) in .echo(try reader.next("message")) }
         }
+        if name.isWord("AUTH") {
+            // The socket's permissions say who may come in. A client that has a password to send may send it.
+            _ = try reader.next("password")
+            _ = reader.optional()
+            return try reader.finish(.client(.accepted))
+        }
         if name.isWord("QUIT") { return .quit }
         if name.isWord("RESET") { return try reader.finish(.reset) }
         if name.isWord("SELECT") {
@@ -52,7 +58,9 @@ extension Request {
             }
             return try reader.finish(.select)
         }
-        if name.isWord("CLIENT") { return .client(try client(&reader)) }
+        if name.isWord("CLIENT") {
+            return try reader.last { (reader) throws(ReplyError) in .client(try client(&reader)) }
+        }
         if name.isWord("COMMAND") {
             guard let subcommand = reader.optional() else { return .command(.all) }
             if subcommand.isWord("COUNT") { return .command(.count) }
@@ -63,6 +71,7 @@ extension Request {
             guard subcommand.isWord("GET") else {
                 throw ReplyError(.generic, "CONFIG has GET only; syncd is configured by its environment")
             }
+            _ = try reader.next("parameter")
             return .configGet
         }
         throw ReplyError(.generic, "unknown command '\(name.shown)'\(reader.shownRest)")
@@ -98,7 +107,18 @@ extension Request {
         if name.isWord("SETNAME") { return .setName(try reader.clientName()) }
         if name.isWord("INFO") { return .info }
         if name.isWord("LIST") { return .list }
-        if name.isWord("SETINFO") || name.isWord("NO-EVICT") || name.isWord("NO-TOUCH") { return .accepted }
+        if name.isWord("SETINFO") {
+            _ = try reader.next("attribute")
+            _ = try reader.next("value")
+            return .accepted
+        }
+        if name.isWord("NO-EVICT") || name.isWord("NO-TOUCH") {
+            let option = try reader.next("ON or OFF")
+            guard option.isWord("ON") || option.isWord("OFF") else {
+                throw ReplyError(.generic, "CLIENT \(name.shown) takes ON or OFF")
+            }
+            return .accepted
+        }
         throw ReplyError(.generic, "unknown subcommand '\(name.shown)' of CLIENT")
     }
 
@@ -270,6 +290,12 @@ private struct ArgumentReader {
     }
 
     mutating func section() -> String? { optional().map { String(buffer: $0) } }
+
+    mutating func sections() -> [String] {
+        var sections: [String] = []
+        while let section = section() { sections.append(section) }
+        return sections
+    }
 
     /// The arguments after the first, shortened, as Redis shows them.
     var shownRest: String {

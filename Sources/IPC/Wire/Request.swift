@@ -41,7 +41,7 @@ public enum Request: Sendable, Hashable {
     case explain(key: ByteBuffer)
     case report([ReportField])
     case status(section: String?)
-    case info(section: String?)
+    case info(sections: [String])
     case shutdown
 }
 

@@ -32,6 +32,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isQuiescing = false
     /// Bytes of a body that came since the last ones that were content.
     private var bytesWithoutContent = 0
+    /// Bytes of the present request's body so far.
+    private var bodyBytes = 0
     /// What is to be written after the responses in progress.
     private var rejection: HTTPResponseStatus?
     /// The last response is written; what still arrives is dropped.
@@ -83,16 +85,22 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 return reject(.expectationFailed, context)
             }
             deadlines.headArrived(now: .now())
-            bytesWithoutContent = 0
+            (bytesWithoutContent, bodyBytes) = (0, 0)
             pending.append(PendingRequest(isHead: head.method == .HEAD, knowsChunks: head.version != .http1_0))
             isLast = !head.isKeepAlive || head.asksForUpgrade
             if pending.count == 1, !expectations.isEmpty, head.mayContinue(limits) {
                 let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
                 context.writeAndFlush(wrapOutboundOut(.head(goOn)), promise: nil)
             }
-        case .body:
+        case .body(let part):
             guard deadlines.phase == .body else { return }
             bytesWithoutContent = 0
+            bodyBytes += part.readableBytes
+            if bodyBytes > limits.bodyBytes, !isLast {
+                // Whoever reads it says so. Where nobody does, the rest is not waited for.
+                isLast = true
+                if pending.isEmpty { return linger(context) }
+            }
         case .end:
             guard deadlines.phase == .body else { return }
             deadlines.requestCompleted()

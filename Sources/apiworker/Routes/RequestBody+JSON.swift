@@ -10,8 +10,7 @@ extension Request {
         if let encoding = headers[.contentEncoding], encoding.lowercased() != "identity" { throw .notJSON }
         let type = headers[.contentType]
         if let type, !Self.isJSON(type) { throw .notJSON }
-        // The parser lets only digits through: what is no number here has too many of them.
-        if let length = headers[.contentLength], Int(length) ?? .max > limit { throw .bodyTooLarge }
+        if hasBody(over: limit) { throw .bodyTooLarge }
         let bytes: ByteBuffer
         do {
             bytes = try await body.collect(upTo: limit)
@@ -30,6 +29,13 @@ extension Request {
         } catch {
             throw .malformedJSON
         }
+    }
+
+    /// Whether its head announces a body of more bytes. The parser lets only digits through: what is no number here
+    /// has too many of them.
+    func hasBody(over limit: Int) -> Bool {
+        guard let length = headers[.contentLength] else { return false }
+        return Int(length) ?? .max > limit
     }
 
     /// `application/json`, or a type with the suffix `+json`, in UTF-8 (RFC 8259 knows no other encoding).

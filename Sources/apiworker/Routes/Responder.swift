@@ -37,6 +37,8 @@ struct Responder: Sendable {
     private nonisolated(nonsending) func answer(
         _ request: Request, _ route: Route?, _ channel: any Channel
     ) async -> Response {
+        // What a GET brings along is nobody's: it is not worth a look at each of them.
+        if request.method != .get, request.hasBody(over: routes.bodyBytes) { return APIError.bodyTooLarge.response }
         guard let route else { return APIError.routeNotFound.response }
         if request.method == .options { return options(route, request) }
         guard route.allows(request.method) else { return APIError.methodNotAllowed(route).response }
