@@ -11,9 +11,11 @@ public struct Settings: Sendable {
     private struct Layer: Sendable {
         var name: String
         var reader: ConfigReader
+        var keys: [String]
 
         init(_ name: String, _ values: [String: String]) {
             self.name = name
+            keys = values.keys.sorted()
             reader = ConfigReader(provider: EnvironmentVariablesProvider(environmentVariables: values))
         }
     }
@@ -42,6 +44,11 @@ public struct Settings: Sendable {
         layers.append(Layer(".env", try Self.values(ofFile: "\(workingDirectory)/.env", isOptional: true)))
         self.layers = layers
         credentialsDirectory = environment["CREDENTIALS_DIRECTORY"]
+    }
+
+    /// The keys that begin like this and have a value somewhere.
+    public func keys(beginningWith prefix: String) -> [String] {
+        layers.flatMap(\.keys).filter { $0.hasPrefix(prefix) }
     }
 
     private static func values(ofFile path: String, isOptional: Bool) throws(ConfigurationError) -> [String: String] {

@@ -129,6 +129,7 @@ extension Brain {
         #if MUTANTS
             lookups[id]?.appliedAtQuestion = log.applied
         #endif
+        guard lookups.count <= limits.lookups else { return lookupEnded(id, found: nil, now: now, effects: &effects) }
         deadlines.add(.lookup(id), at: now + limits.lookupNanoseconds)
         effects.append(.upstream(.get(id, key: key)))
     }

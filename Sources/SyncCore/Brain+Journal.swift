@@ -116,6 +116,13 @@ extension Brain {
     }
 
     /// Isolated, and the log cannot be appended to.
+    /// No host could read an entry of more, nor any client its push.
+    private func isAppendable(_ tags: [ByteBuffer]) -> Bool {
+        let longest = max(limits.wire.tagBytes, limits.wire.keyBytes + 1)
+        return !tags.isEmpty && tags.count <= limits.wire.tagsPerInvalidation
+            && tags.allSatisfy { $0.readableBytes <= longest }
+    }
+
     private var isJournalIdle: Bool { log.state == .isolated && log.phase != .proven }
 
     /// The journal directory could not be read: nobody may be told that nothing is owed.
@@ -137,7 +144,7 @@ extension Brain {
         }
         var due: [(name: String, tags: [ByteBuffer])] = []
         for item in items {
-            let tags = item.tags.isEmpty ? [ByteBuffer(string: "*")] : item.tags
+            let tags = isAppendable(item.tags) ? item.tags : [ByteBuffer(string: "*")]
             switch item.kind {
             case .owed:
                 journal.deleting.insert(item.name)

@@ -204,6 +204,11 @@ extension Brain {
             effects.append(.reply(client, id, .error(error)))
             return
         }
+        guard kind == .channel || subscriptions.patternCount + names.count <= limits.patterns else {
+            let error = ReplyError(.busy, "no room for more patterns: the limit is \(limits.patterns)")
+            effects.append(.reply(client, id, .error(error)))
+            return
+        }
         var changes: [SubscriptionChange] = []
         var first: [ByteBuffer] = []
         for name in names {

@@ -13,16 +13,21 @@ package struct Transport: Sendable, Hashable {
 }
 
 extension Brain {
-    /// The sections of STATUS that the brain knows (docs/protocol.md, "STATUS"). `transport` tells of a client's
-    /// connection.
-    package func statusSections(now: UInt64, transport: (ClientID) -> Transport?) -> [StatusField] {
-        [
-            StatusField("log", .fields(logSection(now))),
-            StatusField("cache", .fields(cacheSection())),
-            StatusField("fanout", .fields(fanoutSection())),
-            StatusField("clients", .list(clientsSection(now, transport))),
-            StatusField("limits", .fields(limitsSection())),
-        ]
+    /// The names of the sections of STATUS that the brain knows (docs/protocol.md, "STATUS").
+    package static let statusSections = ["log", "cache", "fanout", "clients", "limits"]
+
+    /// One of them. `transport` tells of a client's connection.
+    package func statusSection(
+        _ name: String, now: UInt64, transport: (ClientID) -> Transport?
+    ) -> StatusValue {
+        switch name {
+        case "log": .fields(logSection(now))
+        case "cache": .fields(cacheSection())
+        case "fanout": .fields(fanoutSection())
+        case "clients": .list(clientsSection(now, transport))
+        case "limits": .fields(limitsSection())
+        default: .null
+        }
     }
 
     private func logSection(_ now: UInt64) -> [StatusField] {

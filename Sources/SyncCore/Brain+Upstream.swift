@@ -36,13 +36,27 @@ extension Brain {
         case .message(let event):
             // The invalidation goes on its way before anybody here hears of the event.
             bridge(event, now: now, effects: &effects)
+            guard isHandedOn(event, effects: &effects) else { return }
             for client in subscriptions.listeners(event.channel) { effects.append(.push(client, .message(event))) }
         case .patternMessage(let pattern, let event):
+            guard isHandedOn(event, effects: &effects) else { return }
             for client in subscriptions.listeners(pattern: pattern) {
                 effects.append(.push(client, .patternMessage(pattern: pattern, event)))
             }
         case .reply(let id, let reply): upstreamReply(id, reply, now: now, effects: &effects)
         }
+    }
+
+    /// No client could read a longer one, and each would lose its connection. Said once.
+    private mutating func isHandedOn(_ event: Event, effects: inout [Effect]) -> Bool {
+        let (bytes, limit) = (event.payload.readableBytes, limits.wire.valueBytes)
+        if bytes <= limit { return true }
+        if !hasDroppedEvent {
+            let text = "an event of \(bytes) bytes on \(event.channel.escaped) is not handed on: the limit is \(limit)"
+            effects.append(.notice(.upstreamWarning(text)))
+        }
+        hasDroppedEvent = true
+        return false
     }
 
     private mutating func upstreamReply(

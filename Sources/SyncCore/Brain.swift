@@ -53,6 +53,8 @@ package struct Brain: ~Copyable {
     var lookupOfKey: [ByteBuffer: UpstreamID] = [:]
     var publishes: [UpstreamID: PendingPublish] = [:]
     var deadlines = Deadlines<Due>()
+    /// An event was too long to be handed on, and that was said.
+    var hasDroppedEvent = false
     var clients: [ClientID: Client] = [:]
     /// Clients with `TRACK ON`, ascending.
     var trackers: [ClientID] = []

@@ -17,6 +17,8 @@ package final class ClientOutput {
     private var spare = ByteBuffer()
     private var backlog = RESPWriter(version: .v3)
     private var isCollapsed = false
+    /// Since the last flush.
+    private var hasCollapsed = false
     private var inChannel = 0
 
     /// A turn's output grows from here.
@@ -50,7 +52,11 @@ package final class ClientOutput {
         while let reply = replies.next() { write(reply) }
     }
 
+    /// More is not even written down: the connection will be closed at the end of the turn.
+    private var isBeyondLimit: Bool { unsentBytes > limits.unsentBytes }
+
     private func write(_ reply: Reply) {
+        if isBeyondLimit { return }
         // HELLO's own answer is in the protocol that it chose.
         if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
         if case .simple(.reset) = reply { setVersion(.v2) }
@@ -79,12 +85,14 @@ package final class ClientOutput {
     package func push(_ push: Push) {
         var isNow = mayPushNow
         if case .fetched = push { isNow = true }
+        if isBeyondLimit { return }
         if isNow {
             makeRoom()
             push.encode(into: &writer)
         } else if !isCollapsed {
             backlog = RESPWriter(version: version, buffer: backlog.buffer)
             push.encode(into: &backlog)
+            collapseIfLong()
         }
     }
 
@@ -95,11 +103,19 @@ package final class ClientOutput {
             writer.buffer.writeImmutableBuffer(encoded)
         } else if !isCollapsed {
             backlog.buffer.writeImmutableBuffer(encoded)
+            collapseIfLong()
         }
     }
 
+    private func collapseIfLong() {
+        guard backlog.buffer.readableBytes > limits.waitingPushBytes else { return }
+        backlog = RESPWriter(version: version)
+        (isCollapsed, hasCollapsed) = (true, true)
+    }
+
+    /// What this turn has already written counts: it may bring as much as all hosts together have invalidated.
     private var mayPushNow: Bool {
-        !isCollapsed && backlog.buffer.readableBytes == 0 && inChannel < limits.comfortableBytes
+        !isCollapsed && backlog.buffer.readableBytes == 0 && unreadBytes < limits.comfortableBytes
     }
 
     package enum FlushAction: Equatable {
@@ -111,13 +127,8 @@ package final class ClientOutput {
 
     /// The turn is over: what is to be handed to the channel, and whether its pushes have just collapsed.
     package func flush() -> (action: FlushAction, hasCollapsed: Bool) {
-        var hasCollapsed = false
-        if backlog.buffer.readableBytes > limits.waitingPushBytes {
-            backlog.buffer.clear()
-            isCollapsed = true
-            hasCollapsed = true
-        }
-        if unsentBytes > limits.unsentBytes { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
+        defer { hasCollapsed = false }
+        if isBeyondLimit { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
         guard writer.buffer.readableBytes > 0 else { return (.nothing, hasCollapsed) }
         let buffer = writer.buffer
         // The channel keeps its storage until it is sent.

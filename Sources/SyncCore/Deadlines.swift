@@ -23,6 +23,15 @@ struct Deadlines<Item: Sendable>: Sendable {
         return nil
     }
 
+    var count: Int { heap.count }
+
+    /// Forgets what `isSettled`.
+    mutating func removeAll(where isSettled: (Item) -> Bool) {
+        let open = heap.filter { !isSettled($0.item) }.sorted { $0.precedes($1) }
+        // What is sorted is a heap.
+        heap = open
+    }
+
     mutating func add(_ item: Item, at time: UInt64) {
         added += 1
         heap.append(Entry(time: time, order: added, item: item))

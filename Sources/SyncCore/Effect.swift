@@ -23,7 +23,7 @@ package enum Effect: Sendable, Hashable {
     /// Replace all owed files of syncd by one marker: "replace the incarnation".
     case writeMarker
     case notice(Notice)
-    /// Answer STATUS, or INFO as text: the daemon adds its own sections to ``Brain/statusSections(now:transport:)``.
+    /// Answer STATUS, or INFO as text: the daemon adds its own sections to ``Brain/statusSection(_:now:transport:)``.
     case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)
     /// A client asked for the end; the daemon knows whether it may.
     case shutdownAsked(ClientID, RequestID)

@@ -26,6 +26,8 @@ package struct Limits: Sendable, Equatable {
     package var waiters = 65_536
     /// Subscriptions of all clients together; `-BUSY` beyond.
     package var subscriptions = 65_536
+    /// Patterns among them, of all clients together; `-BUSY` beyond. Every event is compared with each.
+    package var patterns = 1024
     /// Figures that one client may report; further ones are dropped.
     package var reportedFields = 64
     /// Bytes of the cache that syncd keeps in its own memory when there is no Redis.
@@ -36,6 +38,8 @@ package struct Limits: Sendable, Equatable {
     package var appendNanoseconds: UInt64 = 250_000_000
     /// How long a lookup in Redis may take before the asker is sent to the database.
     package var lookupNanoseconds: UInt64 = 200_000_000
+    /// Lookups in Redis at once; beyond, a key counts as not there. Appends need room, too.
+    package var lookups = 8192
     /// How often Redis is probed.
     package var probeNanoseconds: UInt64 = 250_000_000
     /// How long until a server that refuses user or permission is tried again.
@@ -86,6 +90,7 @@ package struct Limits: Sendable, Equatable {
         Adjustable(name: "waiters-per-key", path: \.waitersPerKey, range: 1...1_000_000),
         Adjustable(name: "waiters", path: \.waiters, range: 1...10_000_000),
         Adjustable(name: "subscriptions", path: \.subscriptions, range: 1...10_000_000),
+        Adjustable(name: "patterns", path: \.patterns, range: 0...1_000_000),
         Adjustable(name: "embedded-cache-bytes", path: \.embeddedCacheBytes, range: 0...(1 << 40)),
     ]
 }

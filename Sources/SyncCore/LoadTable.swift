@@ -37,7 +37,9 @@ struct LoadTable: Sendable {
     }
 
     private(set) var loads: [ByteBuffer: Load] = [:]
-    private(set) var waiterCount = 0
+    /// The tickets of all who wait.
+    private var waiting: Set<UInt64> = []
+    var waiterCount: Int { waiting.count }
     private(set) var deadlines = Deadlines<Event>()
     var limits: Limits
     private var nextLease: LeaseID
@@ -52,15 +54,18 @@ struct LoadTable: Sendable {
 
     var leaseCount: Int { loads.count }
 
-    /// When ``takeDue(_:)`` has something next. A waiter may have got its answer: it is looked at again when its time
-    /// comes, unless the load has ended.
+    /// When ``takeDue(_:)`` has something next.
     mutating func nextDeadline() -> UInt64? {
-        deadlines.next { event in
+        let (loads, waiting) = (loads, waiting)
+        func isOpen(_ event: Event) -> Bool {
             switch event {
             case .lease(let key, let lease): loads[key]?.lease.id == lease
-            case .waiter(let key, _): loads[key] != nil
+            case .waiter(_, let ticket): waiting.contains(ticket)
             }
         }
+        // What is settled leaves when it is the first; behind one that takes long it must not pile up.
+        if deadlines.count > 2 * (loads.count + waiting.count) + 1024 { deadlines.removeAll { !isOpen($0) } }
+        return deadlines.next(where: isOpen)
     }
 
     func isLoading(_ key: ByteBuffer) -> Bool { loads[key] != nil }
@@ -81,11 +86,11 @@ struct LoadTable: Sendable {
             return .lease(grant(key.compacted, to: client, waiters: [], asOf: asOf, epoch: epoch, now: now))
         }
         guard let wait, wait > 0 else { return .loading }
-        guard load.waiters.count < limits.waitersPerKey, waiterCount < limits.waiters else { return .full }
+        guard load.waiters.count < limits.waitersPerKey, waiting.count < limits.waiters else { return .full }
         nextTicket += 1
         let waiter = Waiter(client: client, ticket: nextTicket, deadline: now + wait * 1_000_000)
         loads[key]?.waiters.append(waiter)
-        waiterCount += 1
+        waiting.insert(waiter.ticket)
         deadlines.add(.waiter(key: key.compacted, ticket: waiter.ticket), at: waiter.deadline)
         return .wait(ticket: waiter.ticket)
     }
@@ -120,7 +125,7 @@ struct LoadTable: Sendable {
     /// Ends a load whose value everybody gets: those who waited, in order.
     mutating func finish(_ key: ByteBuffer) -> Deque<Waiter> {
         guard let load = loads.removeValue(forKey: key) else { return [] }
-        waiterCount -= load.waiters.count
+        for waiter in load.waiters { waiting.remove(waiter.ticket) }
         return load.waiters
     }
 
@@ -129,15 +134,16 @@ struct LoadTable: Sendable {
         _ key: ByteBuffer, asOf: UInt64, epoch: UInt64, now: UInt64
     ) -> (Waiter, Lease)? {
         guard var load = loads.removeValue(forKey: key), let next = load.waiters.popFirst() else { return nil }
-        waiterCount -= 1
+        waiting.remove(next.ticket)
         let lease = grant(key, to: next.client, waiters: load.waiters, asOf: asOf, epoch: epoch, now: now)
         return (next, lease)
     }
 
     /// Takes a waiter whose time is over.
     mutating func removeWaiter(_ ticket: UInt64, key: ByteBuffer) -> Waiter? {
-        guard let index = loads[key]?.waiters.firstIndex(where: { $0.ticket == ticket }) else { return nil }
-        waiterCount -= 1
+        guard waiting.remove(ticket) != nil,
+            let index = loads[key]?.waiters.firstIndex(where: { $0.ticket == ticket })
+        else { return nil }
         return loads[key]?.waiters.remove(at: index)
     }
 
@@ -145,7 +151,7 @@ struct LoadTable: Sendable {
     mutating func removeClient(_ client: ClientID) -> [ByteBuffer] {
         for (key, load) in loads where load.waiters.contains(where: { $0.client == client }) {
             loads[key]?.waiters.removeAll { $0.client == client }
-            waiterCount -= load.waiters.count - (loads[key]?.waiters.count ?? 0)
+            for waiter in load.waiters where waiter.client == client { waiting.remove(waiter.ticket) }
         }
         return keys { $0.holder == client }
     }

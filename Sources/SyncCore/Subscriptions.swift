@@ -36,10 +36,13 @@ struct Subscriptions: Sendable {
     /// Listeners in the order in which they came.
     private var channels: [ByteBuffer: [ClientID]] = [:]
     private var patterns: [ByteBuffer: [ClientID]] = [:]
-    /// The keys of `patterns`.
+    /// The keys of both.
+    private var channelNames = OrderedNames()
     private var patternNames = OrderedNames()
     private var ofClient: [ClientID: Own] = [:]
     private(set) var count = 0
+    /// Those by pattern, of all clients.
+    private(set) var patternCount = 0
 
     /// What one client listens to, in the order in which it asked.
     private struct Own: Sendable {
@@ -63,9 +66,7 @@ struct Subscriptions: Sendable {
     /// Number of subscriptions of a client, both kinds.
     func count(of client: ClientID) -> Int { ofClient[client]?.count ?? 0 }
 
-    var allChannels: [ByteBuffer] {
-        channels.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
-    }
+    var allChannels: [ByteBuffer] { Array(channelNames.inOrder) }
     var allPatterns: [ByteBuffer] { Array(patternNames.inOrder) }
 
     /// Returns whether this is the first listener here.
@@ -76,8 +77,9 @@ struct Subscriptions: Sendable {
         switch kind {
         case .channel:
             channels[name, default: []].append(client)
-            return channels[name]?.count == 1
+            return channelNames.append(name)
         case .pattern:
+            patternCount += 1
             patterns[name, default: []].append(client)
             return patternNames.append(name)
         }
@@ -93,8 +95,9 @@ struct Subscriptions: Sendable {
             channels[name]?.removeAll { $0 == client }
             guard channels[name]?.isEmpty == true else { return false }
             channels[name] = nil
-            return true
+            return channelNames.remove(name)
         case .pattern:
+            patternCount -= 1
             patterns[name]?.removeAll { $0 == client }
             guard patterns[name]?.isEmpty == true else { return false }
             patterns[name] = nil

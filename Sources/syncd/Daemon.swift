@@ -40,6 +40,8 @@ final class Daemon {
     /// Called when the state or its reason is another one.
     var onStateChanged: (StateLine) -> Void = { _ in }
 
+    /// A turn with more effects gives their memory back.
+    private static let keptEffects = 4096
     /// Workers that were killed leave a file or two each.
     private static let betweenLeftovers = TimeAmount.minutes(1)
 
@@ -191,7 +193,7 @@ final class Daemon {
             perform(queue[index])
             index += 1
         }
-        queue.removeAll(keepingCapacity: true)
+        queue.removeAll(keepingCapacity: queue.count <= Self.keptEffects)
     }
 
     private func perform(_ effect: Effect) {
@@ -309,23 +311,30 @@ final class Daemon {
 
     /// `asked`: the names of sections; none: all of them.
     private func answerStatus(_ client: ClientID, _ request: RequestID, asked: [String], asText: Bool) {
-        var sections = [StatusField("server", .fields(serverSection()))]
-        sections += brain.statusSections(now: clock()) { connections[$0]?.transport }
-        if let upstream { sections.insert(StatusField("redis", .fields(upstream.statusFields)), at: 2) }
+        var names = ["server"] + Brain.statusSections
+        if upstream != nil { names.insert("redis", at: 2) }
         let asked = asked.map { $0.lowercased() }
         if !asked.isEmpty, asked.allSatisfy({ !["all", "everything", "default"].contains($0) }) {
-            let known = sections.map(\.name)
-            sections = sections.filter { asked.contains($0.name) }
+            let known = names.filter(asked.contains)
             // Of INFO exporters ask for sections that only Redis has, and expect nothing.
-            if !asText, sections.isEmpty {
+            if !asText, known.isEmpty {
                 let unknown = ByteBuffer(string: String(asked[0].prefix(64))).escaped
-                let text = "STATUS has no section '\(unknown)' here: it has \(known.joined(separator: ", "))"
+                let text = "STATUS has no section '\(unknown)' here: it has \(names.joined(separator: ", "))"
                 connections[client]?.reply(request, .error(ReplyError(.generic, text)))
                 return
             }
+            names = known
         }
-        let reply: Reply = asText ? .bulk(InfoText.render(sections)) : .fields(sections)
-        connections[client]?.reply(request, reply)
+        let sections = names.map { StatusField($0, section($0)) }
+        connections[client]?.reply(request, asText ? .bulk(InfoText.render(sections)) : .fields(sections))
+    }
+
+    private func section(_ name: String) -> StatusValue {
+        switch name {
+        case "server": .fields(serverSection())
+        case "redis": .fields(upstream?.statusFields ?? [])
+        default: brain.statusSection(name, now: clock()) { connections[$0]?.transport }
+        }
     }
 
     private func serverSection() -> [StatusField] {

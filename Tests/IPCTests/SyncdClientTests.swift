@@ -20,6 +20,20 @@ import Testing
         await #expect(throws: SyncdClientError.unanswered) { try await client.request(.ping(nil)) }
     }
 
+    /// Their answers are pushes, a refusal is a reply.
+    @Test func `a refusal of a subscription is its answer`() async throws {
+        let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock())
+        try await syncd.start()
+        syncd.script {
+            if case .patternSubscribe = $0 { [.reply(.error(ReplyError(.busy, "no room")))] } else { nil }
+        }
+        let client = try await SyncdClient.connect(path: syncd.socketPath)
+        let answer = try await client.request(.patternSubscribe([ByteBuffer(string: "a")]))
+        #expect(answer == .error(ByteBuffer(string: "BUSY no room")))
+        #expect(try await client.request(.invalidate(tags: [ByteBuffer(string: "a")], event: nil)) == .integer(1))
+        try await syncd.stop()
+    }
+
     @Test func `who isn't there and who isn't syncd`() async throws {
         let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock())
         await #expect {

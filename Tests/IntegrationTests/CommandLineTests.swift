@@ -111,19 +111,58 @@ import Testing
         let syncd = try Executables.built("syncd")
         for arguments in [
             ["--help"], ["run", "--help"], ["status", "--help"], ["invalidate", "--help"], ["events", "--help"],
-            ["explain", "--help"],
+            ["explain", "--help"], ["check-client", "--help"],
         ] {
             let help = try await ChildProcess.run(syncd, arguments)
             #expect(help.exit == .status(0) && help.output.contains("USAGE: syncd"))
         }
         let version = try await ChildProcess.run(syncd, ["--version"])
         #expect(version.exit == .status(0) && version.output.split(separator: ".").count == 3)
-        for arguments in [["nonsense"], ["status", "--nonsense"], ["explain"]] {
+        for arguments in [["nonsense"], ["status", "--nonsense"], ["explain"], ["check-client", "--nonsense"]] {
             let wrong = try await ChildProcess.run(syncd, arguments)
             #expect(wrong.exit == .status(64), "\(arguments)")
             #expect(wrong.errors.contains("Usage: syncd") && wrong.output.isEmpty)
         }
         let socket = try await ChildProcess.run(syncd, ["status", "--socket", "/nowhere/s"])
         #expect(socket.exit == .status(3) && socket.errors.contains("/nowhere/s"))
+        let empty = try await ChildProcess.run(syncd, ["status"], environment: ["SYNCD_SOCKET": ""])
+        #expect(empty.exit == .status(64) && empty.errors.contains("SYNCD_SOCKET"), "1 would mean isolated")
+    }
+
+    /// A script that moves the output into place must not move a part of it.
+    @Test(arguments: [
+        "status", "status --json", "metrics", "invalidate a", "explain a", "status --watch --interval 0.1",
+    ]) func `output that can't be written is an error`(command: String) async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let program = try Executables.built("syncd")
+        for redirection in [">/dev/full", ">&-"] {
+            let finished = try await ChildProcess.run(
+                "/bin/sh", ["-c", "exec \(program) \(command) \(redirection)"],
+                environment: ["SYNCD_SOCKET": syncd.socketPath], within: .seconds(60))
+            #expect(finished.exit == .status(74), "\(redirection): \(finished)")
+            #expect(finished.errors.contains("the output cannot be written"), "\(finished.errors)")
+        }
+    }
+
+    @Test func `what follows events is told why it can't, and ends with its reader`() async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let refused = try await syncd.runTool(["events", "--pattern", ""])
+        #expect(refused.exit == .status(64) && refused.errors.contains("channel is empty"), "\(refused)")
+        let program = try Executables.built("syncd")
+        let watching = Task {
+            try await ChildProcess.run(
+                "/bin/sh", ["-c", "\(program) events | head -n 1"], environment: ["SYNCD_SOCKET": syncd.socketPath],
+                within: .seconds(60))
+        }
+        let client = try await syncd.connect()
+        let publishing = Task {
+            while !Task.isCancelled {
+                try await client.command("PUBLISH", "a", "b")
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+        let followed = try await watching.value
+        publishing.cancel()
+        #expect(followed.output.hasSuffix(" a b\n"), "with its reader it is gone")
     }
 }

@@ -93,7 +93,12 @@ import Testing
     /// With lists that are searched for each name this would take a quarter of an hour, in which nobody else gets an
     /// answer.
     @Test(.timeLimit(.minutes(1))) func manySubscriptionsEndInAboutTheTimeThatTheyTook() throws {
-        let host = BrainHarness.attached(ModelServer())
+        var limits = Limits()
+        limits.patterns = limits.subscriptions
+        let host = BrainHarness(.redis, server: ModelServer(), limits: limits)
+        host.connect()
+        host.settle()
+        _ = host.take()
         let names = (0..<30_000).map { ByteBuffer.text("name-\($0)") }
         for end in [Request.reset, .unsubscribe([]), .patternUnsubscribe([]), .unsubscribe(names.reversed())] {
             host.client(1)
@@ -110,6 +115,26 @@ import Testing
             }
             #expect(ended.count == 2 * names.count && Set(ended) == Set(names))
             host.isLinked = true
+        }
+    }
+
+    @Test func patternsHaveALimitOfTheirOwn() {
+        var limits = Limits()
+        limits.patterns = 3
+        let host = BrainHarness(.embedded, limits: limits)
+        host.client(1)
+        host.client(2)
+        host.request(.patternSubscribe([.text("a*"), .text("b*")]))
+        guard case .error(let refusal)? = host.request(.patternSubscribe([.text("a*"), .text("c*")]), from: 2) else {
+            Issue.record("it was taken")
+            return
+        }
+        #expect(refusal.code == .busy)
+        host.request(.subscribe([.text("a"), .text("b")]), from: 2)
+        host.request(.patternUnsubscribe([.text("a*")]))
+        guard case .subscriptions? = host.request(.patternSubscribe([.text("a*"), .text("c*")]), from: 2) else {
+            Issue.record("there was room")
+            return
         }
     }
 

@@ -44,6 +44,20 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
+    /// No other host could read the entry.
+    @Test func whatNoInvalidationMayHaveInvalidatesEverything() {
+        for tags in [(0..<1025).map { "t\($0)" }, [String(repeating: "t", count: 1026)]] {
+            let host = BrainHarness(.embedded)
+            host.journal = [item(.owed, tags: tags)]
+            host.advance(milliseconds: 100)
+            #expect(host.slot("*") == 1 && host.slot(tags[0]) == 0 && host.journal.isEmpty)
+        }
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.owed, tags: (0..<1024).map { "t\($0)" })]
+        host.advance(milliseconds: 100)
+        #expect(host.slot("*") == 0 && host.slot("t1023") == 1)
+    }
+
     @Test func anUnreadableFileInvalidatesEverything() {
         let host = BrainHarness(.embedded)
         host.journal = [item(.owed, tags: [])]

@@ -135,55 +135,6 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    /// A host that has just been inspected, with pages of four entries and twenty of them in the log, and the reads
-    /// that it asked for.
-    private func catchingUp() throws -> (BrainHarness, [UpstreamCommand]) {
-        _ = BrainHarness.attached(server)
-        for _ in 0..<20 { server.appendElsewhere("a", isPublished: false) }
-        var limits = Limits()
-        limits.entriesPerPage = 4
-        let host = BrainHarness(.redis, server: server, limits: limits, seed: 2)
-        _ = host.take()
-        host.event(.commandsConnected)
-        let inspection = try #require(host.upstreamCommands().first)
-        host.event(try #require(server.execute(inspection)))
-        return (host, host.upstreamCommands())
-    }
-
-    private func positions(_ reads: [UpstreamCommand]) -> [UInt64] {
-        reads.map { if case .read(_, let after, 4) = $0 { after } else { .max } }
-    }
-
-    @Test func whileAPageIsAppliedTheServerReadsTheNext() throws {
-        var (host, reads) = try catchingUp()
-        let epoch = host.epoch
-        #expect(positions(reads) == [0, 4])
-        for (page, next) in [[8], [12], [16], [], []].enumerated() {
-            let answer = try #require(server.execute(reads.removeFirst()))
-            host.event(answer)
-            #expect(host.applied == UInt64(page + 1) * 4)
-            let more = host.upstreamCommands().filter { if case .read = $0 { true } else { false } }
-            #expect(positions(more) == next.map { UInt64($0) })
-            reads += more
-        }
-        #expect(reads.isEmpty && host.epoch == epoch && host.slot("a") == 20)
-    }
-
-    @Test func aShortPageIsNoHole() throws {
-        let (host, reads) = try catchingUp()
-        let (epoch, incarnation) = (host.epoch, server.record?.incarnation)
-        guard case .read(let id, _, _) = reads[0] else { throw UnexpectedCommand() }
-        host.event(.reply(id, .entries(incarnation, Array(server.entries.prefix(2)))))
-        let again = host.upstreamCommands()
-        #expect(host.applied == 2 && positions(again) == [2, 6])
-        host.event(try #require(server.execute(reads[1])))
-        #expect(host.applied == 2 && host.upstreamCommands().isEmpty, "nobody waits for it any more")
-        host.event(try #require(server.execute(again[0])))
-        #expect(host.applied == 6 && host.epoch == epoch && host.horizon == 0)
-    }
-
-    private struct UnexpectedCommand: Error {}
-
     @Test(arguments: [0, 1]) func anotherProcessReplacesTheIncarnation(lost: Int) throws {
         let host = BrainHarness.attached(server)
         host.client(1)

@@ -43,7 +43,8 @@ import Testing
     @Test(arguments: [
         ["SYNCD_LIMIT_CLIENTS": "0"], ["SYNCD_LIMIT_CLIENTS": "-1"], ["SYNCD_LIMIT_CLIENTS": "many"],
         ["SYNCD_LIMIT_CLIENTS": "+5"], ["SYNCD_LIMIT_CLIENTS": "1.5"], ["SYNCD_LIMIT_CLIENTS": "99999999999999999999"],
-        ["SYNCD_LIMIT_FRAME_BYTES": "1"], ["SYNCD_TABLE_BITS": "15"], ["SYNCD_TABLE_BITS": "25"],
+        ["SYNCD_LIMIT_LEASE_MS": "1000"], ["SYNCD_LIMIT_CLIENT": "5"], ["SYNCD_LIMIT_FRAME_BYTES": "1"],
+        ["SYNCD_TABLE_BITS": "15"], ["SYNCD_TABLE_BITS": "25"],
         ["REDIS_ENABLED": "maybe"], ["SYNCD_NAMESPACE": "a{b}"], ["SYNCD_NAMESPACE": "a b"], ["SYNCD_NAMESPACE": "é"],
         ["SYNCD_NAMESPACE": String(repeating: "a", count: 65)], ["SYNCD_SOCKET": ""], ["SYNCD_NAMESPACE": ""],
         ["SYNCD_SOCKET": "relative"], ["SYNCD_SOCKET": "@abstract"],

@@ -2,7 +2,8 @@
 //
 // For programs that change the database without a cache of their own. Prints the position in the log, or DEFERRED
 // while this host is cut off from it. If syncd does not answer, the tags are left in the journal, where syncd finds
-// them, and the program ends when nobody on this host believes a cache that is older: with status 0, it is done.
+// them, and the program ends when nobody on this host believes a cache that is older: with status 0, it is done. What
+// syncd refuses (a tag that is empty or too long) is not done: status 1.
 // (A program that may die between its write and this call writes the journal before its write: docs/clients.md.)
 //
 //     cc -o invalidate invalidate.c -lhiredis
@@ -21,7 +22,7 @@ enum { MOST_TAGS = 1024, PATH_BYTES = 256 };
 static const struct timeval silence = {.tv_usec = 500000};
 static const struct timespec trust_window = {.tv_sec = 1, .tv_nsec = 1000000};
 
-// Asks syncd. Returns whether it has taken the invalidation.
+// Asks syncd. Returns 1 if it has taken the invalidation, -1 if it refuses it, 0 if it does not answer.
 static int ask(const char *socket_path, char **tags, int count) {
     const char *words[MOST_TAGS + 2] = {"INVALIDATE", "TAGS"};
     for (int index = 0; index < count; index++) words[index + 2] = tags[index];
@@ -38,6 +39,7 @@ static int ask(const char *socket_path, char **tags, int count) {
             is_taken = 1;
         } else if (reply && reply->type == REDIS_REPLY_ERROR) {
             fprintf(stderr, "invalidate: %s\n", reply->str);
+            is_taken = -1;
         }
         if (reply) freeReplyObject(reply);
     }
@@ -75,7 +77,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: invalidate TAG… (at most %d)\n", MOST_TAGS);
         return 64;
     }
-    if (ask(socket_path, argv + 1, argc - 1)) return 0;
+    int is_taken = ask(socket_path, argv + 1, argc - 1);
+    if (is_taken != 0) return is_taken > 0 ? 0 : 1;
     if (!leave_in_journal(socket_path, argv + 1, argc - 1)) {
         perror("invalidate: syncd does not answer, and the journal cannot be written");
         return 1;

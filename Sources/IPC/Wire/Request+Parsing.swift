@@ -15,7 +15,7 @@ extension Request {
             return try reader.finish(request)
         }
         if name.isWord("PUBLISH") {
-            let request = try Request.publish(Event(channel: reader.channel(), payload: reader.next("payload")))
+            let request = try Request.publish(reader.event())
             return try reader.finish(request)
         }
         if name.isWord("SUBSCRIBE") { return .subscribe(try reader.channels(atLeast: 1)) }
@@ -161,7 +161,7 @@ extension Request {
         var event: Event?
         var option = try reader.next("TAGS")
         if option.isWord("EVENT") {
-            event = try Event(channel: reader.channel(), payload: reader.next("payload"))
+            event = try reader.event()
             option = try reader.next("TAGS")
         }
         guard option.isWord("TAGS") else {
@@ -261,6 +261,15 @@ private struct ArgumentReader {
     mutating func key() throws(ReplyError) -> ByteBuffer { try bytes("key", limit: limits.keyBytes) }
     mutating func tag() throws(ReplyError) -> ByteBuffer { try bytes("tag", limit: limits.tagBytes) }
     mutating func channel() throws(ReplyError) -> ByteBuffer { try bytes("channel", limit: limits.channelBytes) }
+
+    /// As long as a value: in a push it has to fit into a frame together with channel and pattern.
+    mutating func event() throws(ReplyError) -> Event {
+        let event = try Event(channel: channel(), payload: next("payload"))
+        guard event.payload.readableBytes <= limits.valueBytes else {
+            throw ReplyError(.tooBig, "payload has at most \(limits.valueBytes) bytes")
+        }
+        return event
+    }
 
     /// A declared tag, or `=` and a key, which may be longer.
     mutating func invalidatedTag() throws(ReplyError) -> ByteBuffer {

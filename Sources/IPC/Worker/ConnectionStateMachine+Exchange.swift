@@ -81,10 +81,10 @@ extension ConnectionStateMachine {
                 return .becomeReady(greeting)
             case .tracking:
                 return value.isOK ? .nothing : .close(.refused)
-            case .subscriptions, .caller(.confirmations, _):
+            case .subscriptions:
                 // Confirmations are pushes; the only reply is a refusal.
                 return .close(.refused)
-            case .caller(.reply, let waiter):
+            case .caller(.confirmations, let waiter), .caller(.reply, let waiter):
                 return .resume(waiter, value)
             case .caller(.fetch(let wait), let waiter):
                 return fetched(value, waiter: waiter, wait: wait, now: now)

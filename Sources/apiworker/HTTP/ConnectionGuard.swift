@@ -23,7 +23,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private let worker: WorkerIdentity
     private let onRejection: @Sendable (_ statusCode: Int) -> Void
     private var deadlines: ArrivalDeadlines
-    private var isTimerArmed = false
+    /// When the timer goes off.
+    private var armedFor: NIODeadline?
     /// Requests whose response is not finished, the oldest first.
     private var pending = CircularBuffer<PendingRequest>(initialCapacity: 2)
     /// No further request is accepted.
@@ -261,13 +262,15 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.eventLoop.scheduleTask(in: limits.linger) { context.value.close(promise: nil) }
     }
 
-    /// One timer, armed again for the current deadline when it goes off: most requests never touch it.
+    /// A timer, armed again for the current deadline when it goes off: most requests never touch it. An earlier
+    /// deadline has one of its own.
     private func armTimer() {
-        guard !isTimerArmed, let context, let deadline = deadlines.next else { return }
-        isTimerArmed = true
+        guard let context, let deadline = deadlines.next else { return }
+        if let armedFor, armedFor <= deadline { return }
+        armedFor = deadline
         let this = NIOLoopBound(self, eventLoop: context.eventLoop)
         context.eventLoop.scheduleTask(deadline: deadline) {
-            this.value.isTimerArmed = false
+            if this.value.armedFor == deadline { this.value.armedFor = nil }
             this.value.timerFired()
         }
     }

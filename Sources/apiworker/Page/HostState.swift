@@ -42,8 +42,8 @@ actor HostState {
                 }
                 writer.name("audit")
                 writer.object { writer in
-                    writer.field("sampled", workers.reduce(0) { $0 + $1.sampled })
-                    writer.field("stale", workers.reduce(0) { $0 + $1.stale })
+                    writer.field("sampled", workers.reduce(0) { $0 &+ $1.sampled })
+                    writer.field("stale", workers.reduce(0) { $0 &+ $1.stale })
                 }
             }
             return writer.buffer

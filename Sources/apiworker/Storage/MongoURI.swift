@@ -61,9 +61,11 @@ final class MongoURI {
 /// The state that libmongoc keeps for the whole process.
 enum MongoLibrary {
     private static let once: Void = {
-        mongoc_init()
         // It would write to standard output by itself. What fails comes back as an error, too.
         mongoc_log_set_handler(nil, nil)
+        // A file of counters in /dev/shm, which a process that is killed leaves behind.
+        setenv("MONGOC_DISABLE_SHM", "1", 1)
+        mongoc_init()
     }()
 
     /// Has to be called before anything else of the library; further calls do nothing.

@@ -45,9 +45,11 @@ enum UserRules {
             guard case .string(let text) = item else { return nil }
             let hobby = text.trimmed.lowercased()
             guard hobby.unicodeScalars.count <= maximumHobby else { return nil }
-            if !hobby.isEmpty, seen.insert(ExactText(hobby)).inserted { hobbies.append(hobby) }
+            guard !hobby.isEmpty, seen.insert(ExactText(hobby)).inserted else { continue }
+            guard hobbies.count < maximumHobbies else { return nil }
+            hobbies.append(hobby)
         }
-        return hobbies.count <= maximumHobbies ? hobbies : nil
+        return hobbies
     }
 
     static func position(_ value: JSONValue) -> Position? {

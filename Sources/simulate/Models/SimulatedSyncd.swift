@@ -317,12 +317,12 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 
     /// A number of STATUS.
     func figure(_ section: String, _ name: String) -> UInt64? {
-        let sections = brain.statusSections(now: world.now) {
+        let value = brain.statusSection(section, now: world.now) {
             connections[$0].map {
                 Transport(requestsInFlight: $0.output.requestsInFlight, unsentBytes: $0.output.unsentBytes)
             }
         }
-        guard case .fields(let fields)? = sections.first(where: { $0.name == section })?.value,
+        guard case .fields(let fields) = value,
             case .number(let number)? = fields.first(where: { $0.name == name })?.value
         else { return nil }
         return number

@@ -21,6 +21,11 @@ struct CheckClientCommand: AsyncParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "The client's command line.") var command: [String] = []
 
     func validate() throws {
+        // What follows the options is the client's: also what would be an option of this command.
+        if let first = command.first, first.hasPrefix("-"), first != "--" {
+            if ["-h", "--help"].contains(first) { throw CleanExit.helpRequest(self) }
+            throw ValidationError("unknown option \(first): give the client's command line after --")
+        }
         let known = Set(ClientCheck.all.map(\.name))
         if let name = only.first(where: { !known.contains($0) }) { throw ValidationError("there is no check \(name)") }
         if !list, words.isEmpty { throw ValidationError("give the client's command line after --") }

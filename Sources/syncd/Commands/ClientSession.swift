@@ -8,6 +8,10 @@ extension ExitCode {
     static let isolated = ExitCode(1)
     /// Nobody listens on the socket.
     static let noDaemon = ExitCode(3)
+    /// What was asked for makes no sense.
+    static let usage = ExitCode(64)
+    /// Standard output does not take what was asked for.
+    static let outputFailed = ExitCode(74)
 }
 
 /// A short conversation with a running daemon.
@@ -48,7 +52,7 @@ enum ClientSession {
         let value = try await client.request(request)
         if case .error(let text) = value {
             StandardError.write("syncd: \(text.escaped)\n")
-            throw ExitCode(64)
+            throw ExitCode.usage
         }
         return value
     }

@@ -22,11 +22,11 @@ struct EventsCommand: AsyncParsableCommand {
             for await push in client.pushes {
                 switch push {
                 case .invalidate(let position, let tags):
-                    line("invalidate", "\(position) \(tags.map(\.escaped).joined(separator: " "))")
+                    try line("invalidate", "\(position) \(tags.map(\.escaped).joined(separator: " "))")
                 case .message(let event), .patternMessage(_, let event):
-                    line(event.channel.escaped, event.payload.escaped)
+                    try line(event.channel.escaped, event.payload.escaped)
                 case .epoch(let epoch, let reason) where reason != .tracking:
-                    line("epoch", "\(epoch) \(reason.rawValue)")
+                    try line("epoch", "\(epoch) \(reason.rawValue)")
                 case .epoch, .beat, .fetched: continue
                 }
             }
@@ -35,10 +35,8 @@ struct EventsCommand: AsyncParsableCommand {
         }
     }
 
-    private func line(_ name: String, _ payload: String) {
-        print("\(Self.time()) \(name) \(payload)")
-        // Lines must reach a pipe as they come.
-        fflush(nil)
+    private func line(_ name: String, _ payload: String) throws {
+        try StandardOutput.write("\(Self.time()) \(name) \(payload)\n")
     }
 
     /// Now, as ISO 8601 with milliseconds.

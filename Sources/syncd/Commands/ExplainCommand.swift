@@ -13,16 +13,12 @@ struct ExplainCommand: AsyncParsableCommand {
     func run() async throws {
         try await ClientSession.with(socket) { client in
             let answer = try await ClientSession.answer(client, .explain(key: ByteBuffer(string: key)))
-            for field in try StatusField.decode(answer) { Self.show(field) }
+            try StandardOutput.write(StatusField.decode(answer).map(Self.lines).joined())
         }
     }
 
-    private static func show(_ field: StatusField) {
-        guard case .list(let items) = field.value else {
-            print("\(field.name): \(field.value.plain)")
-            return
-        }
-        print("\(field.name):")
-        for item in items { print("  \(item.plain)") }
+    private static func lines(_ field: StatusField) -> String {
+        guard case .list(let items) = field.value else { return "\(field.name): \(field.value.plain)\n" }
+        return "\(field.name):\n" + items.map { "  \($0.plain)\n" }.joined()
     }
 }

@@ -20,8 +20,8 @@ struct InvalidateCommand: AsyncParsableCommand {
         let tags = (all ? ["*"] : tags).map { ByteBuffer(string: $0) }
         try await ClientSession.with(socket) { client in
             switch try await ClientSession.answer(client, .invalidate(tags: tags, event: nil)) {
-            case .integer(let position): print(position)
-            case let other: print(other.escapedText)
+            case .integer(let position): try StandardOutput.write("\(position)\n")
+            case let other: try StandardOutput.write(other.escapedText + "\n")
             }
         }
     }

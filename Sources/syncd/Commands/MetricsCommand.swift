@@ -11,7 +11,7 @@ struct MetricsCommand: AsyncParsableCommand {
 
     func run() async throws {
         try await ClientSession.with(socket) { client in
-            print(SyncdMetrics.render(try await ClientSession.status(client)), terminator: "")
+            try StandardOutput.write(SyncdMetrics.render(try await ClientSession.status(client)))
         }
     }
 }

@@ -29,9 +29,8 @@ struct StatusCommand: AsyncParsableCommand {
         let state = try await ClientSession.with(socket) { client in
             let sections = try await ClientSession.status(client)
             let audit = AuditFigures(sections).map { [$0.section] } ?? []
-            print(
-                json ? StatusJSON.render(sections + audit) : StatusTable.render(sections, time: time(nil)),
-                terminator: "")
+            try StandardOutput.write(
+                json ? StatusJSON.render(sections + audit) : StatusTable.render(sections, time: time(nil)))
             return sections.value("log", "state")
         }
         if state != .text(SyncState.attached.label) { throw ExitCode.isolated }

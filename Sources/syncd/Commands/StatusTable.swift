@@ -73,7 +73,9 @@ enum StatusTable {
     }
 
     static func rate(_ hits: StatusValue, _ misses: StatusValue) -> String {
-        guard let hits = Double(hits.plain), let misses = Double(misses.plain), hits + misses > 0 else { return "-" }
+        guard let hits = UInt64(hits.plain).map(Double.init), let misses = UInt64(misses.plain).map(Double.init),
+            hits + misses > 0
+        else { return "-" }
         let permille = Int((hits / (hits + misses) * 1000).rounded())
         return "\(permille / 10).\(permille % 10) %"
     }

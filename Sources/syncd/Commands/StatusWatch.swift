@@ -19,11 +19,11 @@ struct StatusWatch {
             if isTerminal {
                 // Written over what is there, and only then is the rest cleared: nothing flickers.
                 let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-                print(Self.home + lines.joined(separator: Self.clearRestOfLine + "\n") + Self.clearRest, terminator: "")
+                try StandardOutput.write(
+                    Self.home + lines.joined(separator: Self.clearRestOfLine + "\n") + Self.clearRest)
             } else {
-                print(text)
+                try StandardOutput.write(text + "\n")
             }
-            fflush(nil)
             try await Task.sleep(for: interval)
         }
     }

@@ -30,6 +30,11 @@ struct SocketOption: ParsableArguments {
 
     /// The path given, else the environment's, else the default.
     func resolved() throws -> String {
-        try SyncdConfiguration.socketPath(commandLine: path)
+        do {
+            return try SyncdConfiguration.socketPath(commandLine: path)
+        } catch {
+            StandardError.write("syncd: \(error)\n")
+            throw ExitCode.usage
+        }
     }
 }

@@ -29,7 +29,9 @@ struct WaitCommand: AsyncParsableCommand {
         var missing = "no daemon answers at \(path)"
         repeat {
             do {
-                let connection = if let client { client } else { try await SyncdClient.connect(path: path) }
+                let patience = max(.seconds(1), min(.seconds(5), deadline - ContinuousClock.now))
+                let connection =
+                    if let client { client } else { try await SyncdClient.connect(path: path, timeout: patience) }
                 client = connection
                 let sections = try await ClientSession.status(connection)
                 let unmet = conditions.filter { !$0.holds(sections) }

@@ -42,7 +42,7 @@ final class RedisConnection: ChannelInboundHandler {
     private var pending: Deque<Pending> = []
     private var confirmations: Deque<Confirmation> = []
     private var output = ByteBuffer()
-    private var unsentBytes = 0
+    private(set) var unsentBytes = 0
     private var watch: RepeatedTask?
     private var isSubscriber = false
     private var hasRead = false

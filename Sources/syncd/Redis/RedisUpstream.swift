@@ -41,6 +41,8 @@ final class RedisUpstream {
     /// How long an event of another program is remembered: a host that lags behind the first one by more appends
     /// for it once more, which is harmless.
     private static let bridgedMilliseconds = "10000"
+    /// Values are kept while no more bytes than this wait for the server.
+    private static let maximumUnsentBeforeSet = 2 << 20
     /// One of so many probes asks for the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
@@ -171,7 +173,9 @@ final class RedisUpstream {
             }
         case .get(let id, let key): get(id, key)
         case .set(let key, let entry, let ttl):
-            connection?.send(
+            // What is appended next must not wait for it: that a value is not kept is no error.
+            guard let connection, connection.unsentBytes < Self.maximumUnsentBeforeSet else { return }
+            connection.send(
                 [.word("SET"), keys.value(key), entry, .word("PX"), .number(ttl)], handler: { _ in })
         case .subscribe(let channels): changeSubscription("SUBSCRIBE", channels)
         case .unsubscribe(let channels): changeSubscription("UNSUBSCRIBE", channels)

@@ -1,0 +1,27 @@
+import ArgumentParser
+import Glibc
+import ProcessSupport
+
+/// Where the commands write what was asked for.
+enum StandardOutput {
+    /// Writes all of it. If that fails the command ends with ``ExitCode/outputFailed``: whoever keeps the output in a
+    /// file must not take a part of it for the whole.
+    static func write(_ text: String) throws(ExitCode) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            if count >= 0 {
+                rest.removeFirst(count)
+            } else if errno == EAGAIN {
+                var descriptor = pollfd(fd: STDOUT_FILENO, events: Int16(POLLOUT), revents: 0)
+                poll(&descriptor, 1, -1)
+            } else if errno != EINTR {
+                // A reader that has enough needs no word.
+                if errno != EPIPE {
+                    StandardError.write("syncd: the output cannot be written: \(String(cString: strerror(errno)))\n")
+                }
+                throw .outputFailed
+            }
+        }
+    }
+}
