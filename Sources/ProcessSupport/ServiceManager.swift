@@ -84,12 +84,12 @@ extension ServiceManager.Message {
 }
 
 /// The address of a Unix socket: a path, or an abstract name, written with `@` in front.
-struct UnixAddress: Sendable, Hashable {
+public struct UnixAddress: Sendable, Hashable {
     /// What `sun_path` holds; an abstract name begins with a zero byte and has none at its end.
     let bytes: [UInt8]
 
     /// `nil` if it is neither, or too long.
-    init?(_ text: String) {
+    public init?(_ text: String) {
         let capacity = MemoryLayout.size(ofValue: sockaddr_un().sun_path)
         guard text.utf8.count > 1, text.utf8.count < capacity else { return nil }
         switch text.utf8.first {
@@ -97,6 +97,16 @@ struct UnixAddress: Sendable, Hashable {
         case UInt8(ascii: "@"): bytes = [0] + text.utf8.dropFirst()
         default: return nil
         }
+    }
+
+    /// Whether some program listens there, or may do so: only of a refusal it is sure that none does.
+    public var isInUse: Bool {
+        let descriptor = socket(
+            AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        let isConnected = withSocketAddress { connect(descriptor, $0, $1) } == 0
+        return isConnected || ![ECONNREFUSED, ENOENT].contains(errno)
     }
 
     func withSocketAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {

@@ -143,7 +143,8 @@ import Testing
             ("@abstract", "absolute"), ("", "SYNCD_SOCKET"), (directory.file("table/s"), "tags.table"),
             (directory.file("journal/s"), "journal"), ("/proc/s", "/proc"),
         ]
-        for (socket, reason) in sockets {
+        let foreign = try await RedisServer()
+        for (socket, reason) in sockets + [(foreign.socketPath, "another program")] {
             let finished = try await ChildProcess.run(
                 try Executables.built("syncd"), ["run"], environment: ["SYNCD_SOCKET": socket])
             #expect(finished.exit == .status(78), "\(socket): \(finished)")
@@ -151,6 +152,7 @@ import Testing
             #expect(finished.errors.split(separator: "\n").count == 1, "\(finished.errors)")
         }
         #expect(try String(contentsOfFile: directory.file("file"), encoding: .utf8) == "precious")
+        #expect(try await RESPSocket(path: foreign.socketPath).command("PING").string == "PONG", "it is still there")
     }
 
     @Test func `settings that can't be used end it with 78 and name the key`() async throws {

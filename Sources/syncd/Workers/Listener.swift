@@ -55,14 +55,19 @@ struct RuntimePaths: Sendable {
             status: .configuration)
     }
 
-    /// Removes what an earlier daemon left at the socket's path. Only after the lock is held: the socket of a live
-    /// daemon is never touched.
+    /// Removes what an earlier daemon left at the socket's path. Only after the lock is held, and if nobody listens
+    /// there: the socket of a live daemon, or of any other program, is never touched.
     func removeStaleSocket() throws(RuntimeDirectoryError) {
         var status = stat()
         guard lstat(socket, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else {
             throw RuntimeDirectoryError(
                 description: "\(socket): there is something that is not a socket; remove it or set SYNCD_SOCKET",
+                status: .configuration)
+        }
+        if let address = UnixAddress(socket), address.isInUse {
+            throw RuntimeDirectoryError(
+                description: "\(socket): another program listens there; stop it or set SYNCD_SOCKET",
                 status: .configuration)
         }
         unlink(socket)
