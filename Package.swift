@@ -151,6 +151,7 @@ var benchmarks: [Target] {
             name: "bench",
             dependencies: [
                 "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],

@@ -67,15 +67,22 @@ enum ConstantServer {
         try await application.run()
     }
 
-    /// Starts one in a process of its own.
-    static func start(_ body: [UInt8], in directory: TemporaryDirectory) async throws -> (ChildProcess, ReservedPort) {
+    /// Starts one, or the lean one, in a process of its own and on the first processor.
+    static func start(
+        _ body: [UInt8], in directory: TemporaryDirectory, isLean: Bool = false
+    ) async throws -> (ChildProcess, ReservedPort) {
         let port = try ReservedPort()
         let file = directory.file("body-\(port.number)")
         try Data(body).write(to: URL(fileURLWithPath: file))
         let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        let process = try ChildProcess(program, ["constant-server", "--port", "\(port.number)", "--file", file])
+        let process = try ChildProcess(
+            program,
+            ["constant-server", "--port", "\(port.number)", "--file", file] + (isLean ? ["--lean"] : []))
         for _ in 0..<1000 {
-            if (try? Wire(port: port.number)) != nil { return (process, port) }
+            if (try? Wire(port: port.number)) != nil {
+                try await Processors.pinToFirst(process.pid)
+                return (process, port)
+            }
             try await Task.sleep(for: .milliseconds(5))
         }
         throw TestFailure("the constant server does not listen\n\(process.transcript)")
@@ -93,17 +100,28 @@ extension Scenario {
             let body = try api.body(path)
             let (server, port) = try await ConstantServer.start(body, in: directory)
             defer { server.kill() }
-            try await Processors.pinToFirst(server.pid)
+            let (leanServer, leanPort) = try await ConstantServer.start(body, in: directory, isLean: true)
+            defer { leanServer.kill() }
+            func constant() async throws -> [Double] { try await Wrk().run("http://127.0.0.1:\(port.number)/") }
             let result = try await Rounds(rounds) {
                 try await Wrk().run(api.url(path))
             } yardstick: {
-                try await Wrk().run("http://127.0.0.1:\(port.number)/")
+                try await constant()
             }
             rows.append(
                 result.row(
                     name, "cached GET \(path) (\(body.count) B), 8 clients",
                     "Hummingbird, the same bytes from a constant",
                     .perSecond, .ratioAtLeast(0.85)))
+            let lean = try await Rounds(rounds) {
+                try await constant()
+            } yardstick: {
+                try await Wrk().run("http://127.0.0.1:\(leanPort.number)/")
+            }
+            rows.append(
+                lean.row(
+                    name + "-yardstick", "that yardstick itself", "SwiftNIO's HTTP codec alone, the same bytes",
+                    .perSecond, .none))
         }
         return rows
     }

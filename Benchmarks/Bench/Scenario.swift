@@ -20,7 +20,7 @@ enum Scenario: String, CaseIterable {
         case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
         case .workers: "invalidate-8-workers, invalidate-64-workers"
         case .append: "append-rate, append-embedded-rate"
-        case .http: "http-graph, http-stats"
+        case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"
         case .put: "put"
         case .start: "start-empty, start-100k"
         case .memory: "memory-idle"

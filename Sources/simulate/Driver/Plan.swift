@@ -111,7 +111,7 @@ struct Plan {
             kernelBytes = 512
             limits.comfortableBytes = 256
             limits.waitingPushBytes = 512
-            limits.unsentBytes = 2048
+            limits.unsentBytes = 800
         }
         if random.oneIn(4) { limits.owed = 2 }
         if random.oneIn(4) { limits.entriesPerPage = 2 }

@@ -1,0 +1,49 @@
+import Foundation
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// SwiftNIO's HTTP codec and nothing on top of it: one event loop, one answer. How far a worker without Hummingbird
+/// could get at most.
+enum LeanServer {
+    static func run(port: Int, file: String) async throws {
+        let body = ByteBuffer(bytes: try Data(contentsOf: URL(fileURLWithPath: file)))
+        let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup(numberOfThreads: 1))
+            .serverChannelOption(.backlog, value: 256)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.configureHTTPServerPipeline()
+                    try channel.pipeline.syncOperations.addHandler(Answer(body))
+                }
+            }
+            .bind(host: "127.0.0.1", port: port).get()
+        try await listener.closeFuture.get()
+    }
+
+    private final class Answer: ChannelInboundHandler {
+        typealias InboundIn = HTTPServerRequestPart
+        typealias OutboundOut = HTTPServerResponsePart
+
+        private let head: HTTPResponseHead
+        private let body: ByteBuffer
+
+        init(_ body: ByteBuffer) {
+            self.body = body
+            head = HTTPResponseHead(
+                version: .http1_1, status: .ok,
+                headers: [
+                    "content-type": "application/json; charset=utf-8", "content-length": "\(body.readableBytes)",
+                    "date": "Sat, 28 Nov 2026 12:00:00 GMT", "server": "lean",
+                ])
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            guard case .end = unwrapInboundIn(data) else { return }
+            context.write(wrapOutboundOut(.head(head)), promise: nil)
+            context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
+            context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        }
+    }
+}
