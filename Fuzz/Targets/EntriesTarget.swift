@@ -20,13 +20,32 @@ enum EntriesTarget {
     private static func checkStored(_ bytes: ByteBuffer, _ limits: WireLimits) throws {
         guard let entry = StoredEntry(encoded: bytes, limits: limits) else { return }
         try require(entry.encoded() == bytes, "\(entry) is not written as it was read")
-        try require(entry.compacted() == entry, "\(entry) is not what a copy is")
+        try checkKept(entry, costing: bytes.readableBytes)
         try require(entry.tags.count <= limits.tagsPerEntry, "\(entry.tags.count) tags")
         try require(entry.tags.allSatisfy { $0.readableBytes <= limits.tagBytes }, "a tag is too long")
         try require(entry.value?.readableBytes ?? 0 <= limits.valueBytes, "the value is too long")
         try require(entry.asOf <= WireLimits.maximumNumber, "position \(entry.asOf)")
-        try require(entry.bytes(key: ByteBuffer()) >= bytes.readableBytes, "it costs less than its bytes")
     }
+
+    /// A value that is kept in this process is the same, and so are the replies that are made of it.
+    private static func checkKept(_ entry: StoredEntry, costing bytes: Int) throws {
+        let kept = CachedEntry(entry, key: ByteBuffer(), table: table, expiresAt: 0)
+        try require(kept.stored == entry, "\(entry) is kept as \(kept.stored)")
+        try require(kept.bytes >= bytes, "it costs less than its bytes")
+        try require(kept.slots.count == entry.tags.count + 2, "\(kept.slots.count) slots")
+        let plain = Hit(
+            value: entry.value, asOf: entry.asOf, ttlMilliseconds: UInt64(bytes), tags: entry.tags, epoch: 1)
+        let hit = Hit(kept.entry, ttlMilliseconds: plain.ttlMilliseconds, epoch: plain.epoch)
+        try require(hit == plain, "\(hit) is not \(plain)")
+        for version in [RESPVersion.v2, .v3] {
+            var (expected, written) = (RESPWriter(version: version), RESPWriter(version: version))
+            Reply.fetched(.hit(plain)).encode(into: &expected)
+            Reply.fetched(.hit(hit)).encode(into: &written)
+            try require(written.buffer == expected.buffer, "\(hit) is written in another way")
+        }
+    }
+
+    private static let table = TagTable.inMemory()
 
     /// An entry and a body made of the input are read as they were written, and a part of them is not.
     private static func checkMadeOf(_ input: inout FuzzInput) throws {

@@ -55,11 +55,11 @@ extension Brain {
     /// A fresh value of the cache in this process.
     private mutating func cached(_ key: ByteBuffer, now: UInt64) -> Hit? {
         guard let cached = cache.value(for: key) else { return nil }
-        guard cached.expiresAt > now, isFresh(cached.entry, key: key) else {
+        guard cached.expiresAt > now, isFresh(cached) else {
             cache.remove(key)
             return nil
         }
-        return hit(cached.entry, ttlMilliseconds: max(1, (cached.expiresAt - now) / 1_000_000))
+        return Hit(cached.entry, ttlMilliseconds: max(1, (cached.expiresAt - now) / 1_000_000), epoch: log.epoch)
     }
 
     /// The one rule, for an entry of L2.
@@ -73,6 +73,21 @@ extension Brain {
         #endif
         return entry.incarnation == log.incarnation && entry.asOf >= log.horizon
             && isUnchanged(since: entry.asOf, key: key, tags: entry.tags)
+    }
+
+    /// The same for one of the cache in this process.
+    private func isFresh(_ cached: CachedEntry) -> Bool {
+        let entry = cached.entry
+        #if MUTANTS
+            if Mutant.active == .incarnationIgnored || Mutant.active == .horizonIgnored {
+                return (Mutant.active == .incarnationIgnored || cached.incarnation == log.incarnation)
+                    && (Mutant.active == .horizonIgnored || entry.asOf >= log.horizon)
+                    && cached.slots.allSatisfy { table.slot($0) <= entry.asOf }
+            }
+        #endif
+        guard cached.incarnation == log.incarnation, entry.asOf >= log.horizon else { return false }
+        for slot in cached.slots where table.slot(slot) > entry.asOf { return false }
+        return true
     }
 
     /// Whether none of the tags, the declared ones and the two that every entry has, was invalidated after `asOf`.
@@ -230,9 +245,8 @@ extension Brain {
         switch configuration.mode {
         case .embedded:
             let key = key.compacted
-            cache.insert(
-                key, CachedEntry(entry: entry.compacted(), expiresAt: now + ttlMilliseconds * 1_000_000),
-                bytes: entry.bytes(key: key))
+            let cached = CachedEntry(entry, key: key, table: table, expiresAt: now + ttlMilliseconds * 1_000_000)
+            cache.insert(key, cached, bytes: cached.bytes + key.storageCapacity)
         case .redis:
             guard isUpstreamConnected, (entry.value?.readableBytes ?? 0) <= limits.upstreamValueBytes else { return }
             effects.append(
@@ -276,7 +290,7 @@ extension Brain {
         }
         let cached = cache.peek(key)
         let left = cached.map { $0.expiresAt > now ? ($0.expiresAt - now) / 1_000_000 : 0 } ?? 0
-        explained(client, id, key, cached?.entry, ttlMilliseconds: left, now: now, effects: &effects)
+        explained(client, id, key, cached?.stored, ttlMilliseconds: left, now: now, effects: &effects)
     }
 
     private func explained(

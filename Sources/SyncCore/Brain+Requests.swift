@@ -6,7 +6,6 @@ extension Brain {
     package mutating func request(
         _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
     ) {
-        clients[client]?.requests += 1
         if let refusal = refusalWhileSubscribed(client, request) ?? refusalOfLogChannel(request) {
             effects.append(.reply(client, id, .error(refusal)))
             return
@@ -79,10 +78,8 @@ extension Brain {
             clients[client]?.name = name.readableBytes == 0 ? nil : name.compacted
             reply(.ok)
         case .client(.accepted): reply(.ok)
-        case .client(.info): reply(.bulk(ByteBuffer(string: clientLine(client, now: now))))
-        case .client(.list):
-            let lines = clients.keys.sorted().map { clientLine($0, now: now) }
-            reply(.bulk(ByteBuffer(string: lines.joined())))
+        case .client(.info): effects.append(.answerClients(client, id, [client]))
+        case .client(.list): effects.append(.answerClients(client, id, clients.keys.sorted()))
         case .command(.count): reply(.integer(0))
         case .command(.docs): reply(.emptyMap)
         case .command: reply(.emptyArray)

@@ -3,10 +3,13 @@ import NIOCore
 
 /// What only the connection of a client knows about it.
 package struct Transport: Sendable, Hashable {
+    /// Since it was made, also those that were refused.
+    package var requests: UInt64
     package var requestsInFlight: Int
     package var unsentBytes: Int
 
-    package init(requestsInFlight: Int, unsentBytes: Int) {
+    package init(requests: UInt64, requestsInFlight: Int, unsentBytes: Int) {
+        self.requests = requests
         self.requestsInFlight = requestsInFlight
         self.unsentBytes = unsentBytes
     }
@@ -88,7 +91,7 @@ extension Brain {
                 StatusField("pid", .number(UInt64(max(0, client.peer.pid)))),
                 StatusField("uid", .number(UInt64(client.peer.uid))),
                 StatusField("since-ms", .number((now &- client.connectedAt) / 1_000_000)),
-                StatusField("requests", .number(client.requests)),
+                StatusField("requests", .number(connection?.requests ?? 0)),
                 StatusField("in-flight", .number(UInt64(connection?.requestsInFlight ?? 0))),
                 StatusField("output-bytes", .number(UInt64(connection?.unsentBytes ?? 0))),
                 StatusField("tracking", .flag(client.isTracking)),
@@ -108,13 +111,19 @@ extension Brain {
             ]
     }
 
-    /// One line of CLIENT LIST.
-    func clientLine(_ id: ClientID, now: UInt64) -> String {
+    /// The answer to CLIENT INFO or CLIENT LIST, a line for each of `ids`. `transport` tells of a client's connection.
+    package func clientLines(
+        _ ids: [ClientID], now: UInt64, transport: (ClientID) -> Transport?
+    ) -> String {
+        ids.map { clientLine($0, now: now, transport($0)) }.joined()
+    }
+
+    private func clientLine(_ id: ClientID, now: UInt64, _ transport: Transport?) -> String {
         guard let client = clients[id] else { return "" }
         // One word, whatever it says: whoever reads the line splits it at spaces and equals signs.
         let name = client.name?.escaped(besides: " =") ?? ""
         let age = (now &- client.connectedAt) / 1_000_000_000
         return "id=\(id) addr=unix:\(client.peer.pid) name=\(name) age=\(age) uid=\(client.peer.uid) "
-            + "sub=\(subscriptions.count(of: id)) resp=\(client.version.rawValue) tot-cmds=\(client.requests)\n"
+            + "sub=\(subscriptions.count(of: id)) resp=\(client.version.rawValue) tot-cmds=\(transport?.requests ?? 0)\n"
     }
 }

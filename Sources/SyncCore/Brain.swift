@@ -72,11 +72,6 @@ package struct Brain: ~Copyable {
         var beatsWithoutJournal = 0
     #endif
 
-    struct CachedEntry: Sendable {
-        var entry: StoredEntry
-        var expiresAt: UInt64
-    }
-
     struct PendingPublish: Sendable {
         var client: ClientID
         var request: RequestID

@@ -9,7 +9,6 @@ struct Client: Sendable {
     var version = RESPVersion.v2
     var name: ByteBuffer?
     var isTracking = false
-    var requests: UInt64 = 0
     /// Its own figures, in the order in which it first reported them.
     var reported: [ReportField] = []
 

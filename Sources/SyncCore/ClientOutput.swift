@@ -31,6 +31,10 @@ package final class ClientOutput {
     /// Requests that are not answered yet.
     package var requestsInFlight: Int { replies.count }
     package var unsentBytes: Int { inChannel + writer.buffer.readableBytes + backlog.buffer.readableBytes }
+    /// What STATUS says of the connection.
+    package var transport: Transport {
+        Transport(requests: replies.opened, requestsInFlight: requestsInFlight, unsentBytes: unsentBytes)
+    }
 
     /// Answers that the client has not read, in bytes.
     private var unreadBytes: Int { inChannel + writer.buffer.readableBytes }

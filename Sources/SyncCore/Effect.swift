@@ -25,6 +25,8 @@ package enum Effect: Sendable, Hashable {
     case notice(Notice)
     /// Answer STATUS, or INFO as text: the daemon adds its own sections to ``Brain/statusSection(_:now:transport:)``.
     case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)
+    /// Answer CLIENT INFO or CLIENT LIST with ``Brain/clientLines(_:now:transport:)``.
+    case answerClients(ClientID, RequestID, [ClientID])
     /// A client asked for the end; the daemon knows whether it may.
     case shutdownAsked(ClientID, RequestID)
 }

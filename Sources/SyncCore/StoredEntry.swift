@@ -9,24 +9,6 @@ struct StoredEntry: Sendable, Hashable {
     var tags: [ByteBuffer]
     /// `nil`: a negative result.
     var value: ByteBuffer?
-
-    /// Fixed cost of keeping one entry in memory, in bytes: dictionary slot, list node, headers of the buffers.
-    static let overheadBytes = 256
-
-    /// What keeping it costs, in bytes.
-    func bytes(key: ByteBuffer) -> Int {
-        tags.reduce(Self.overheadBytes + key.readableBytes + (value?.readableBytes ?? 0)) {
-            $0 + $1.readableBytes + 32
-        }
-    }
-
-    /// A copy that keeps no larger buffer alive.
-    func compacted() -> StoredEntry {
-        var copy = self
-        copy.tags = tags.map { ByteBuffer(bytes: $0.readableBytesView) }
-        copy.value = value.map { ByteBuffer(bytes: $0.readableBytesView) }
-        return copy
-    }
 }
 
 // As it is kept in Redis (docs/protocol.md, "In Redis"), all numbers big endian:

@@ -215,6 +215,9 @@ final class Daemon {
         case .notice(let notice): log(notice)
         case .answerStatus(let client, let request, let sections, let asText):
             answerStatus(client, request, asked: sections, asText: asText)
+        case .answerClients(let client, let request, let ids):
+            let lines = brain.clientLines(ids, now: clock()) { connections[$0]?.transport }
+            connections[client]?.reply(request, .bulk(ByteBuffer(string: lines)))
         case .shutdownAsked(let client, let request): shutdownAsked(client, request)
         }
     }
@@ -382,7 +385,9 @@ final class Daemon {
     }
 
     /// Whether requests are still under way.
-    var isBusy: Bool { connections.values.contains { $0.transport != Transport(requestsInFlight: 0, unsentBytes: 0) } }
+    var isBusy: Bool {
+        connections.values.contains { $0.transport.requestsInFlight > 0 || $0.transport.unsentBytes > 0 }
+    }
 
     /// From here on nobody is told to believe a cache; what is under way may still be answered.
     func beginStop() {

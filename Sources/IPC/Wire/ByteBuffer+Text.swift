@@ -26,8 +26,9 @@ extension ByteBuffer {
     func isWord(_ word: StaticString) -> Bool {
         guard readableBytes == word.utf8CodeUnitCount else { return false }
         return withUnsafeReadableBytes { bytes in
-            for (index, byte) in bytes.enumerated()
-            where Self.uppercased(byte) != Self.uppercased(word.utf8Start[index]) { return false }
+            for index in 0..<bytes.count where bytes[index] != word.utf8Start[index] {
+                guard Self.uppercased(bytes[index]) == Self.uppercased(word.utf8Start[index]) else { return false }
+            }
             return true
         }
     }

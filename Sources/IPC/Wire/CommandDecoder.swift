@@ -40,6 +40,10 @@ public struct CommandDecoder: Sendable {
     /// The next command with its arguments, at least one; `nil`: it is not complete yet.
     public mutating func next() throws(RESPError) -> [ByteBuffer]? {
         if let failure { throw failure }
+        if case .betweenFrames = state, !isInsideHeader {
+            if feed.input.readableBytes == 0 { return nil }
+            if let command = feed.readCommand(limits: limits) { return command }
+        }
         do throws(RESPError) {
             if let command = try advance() { return command }
             compact()
@@ -82,7 +86,7 @@ public struct CommandDecoder: Sendable {
                 guard count <= UInt64(limits.frameElements) else {
                     throw .tooManyElements(limit: limits.frameElements)
                 }
-                arguments.reserveCapacity(min(Int(count), Self.usualArguments))
+                arguments.reserveCapacity(min(Int(count), RESPFeed.usualArguments))
                 state = .argumentHeader(missing: Int(count))
             case .argumentHeader(0):
                 state = .betweenFrames
@@ -111,9 +115,6 @@ public struct CommandDecoder: Sendable {
 
     /// The type byte of the present header has been checked.
     private var isInsideHeader = false
-
-    /// Nothing is reserved because a header announces more.
-    private static let usualArguments = 8
 
     /// The number of the present header; `nil`: it is not complete yet.
     @inline(__always)

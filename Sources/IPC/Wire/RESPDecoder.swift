@@ -20,7 +20,10 @@ public struct RESPDecoder: Sendable {
     }
 
     private var feed = RESPFeed()
-    private var stack: [Frame] = []
+    /// The aggregate that is being read; `nil`: none has begun.
+    private var frame: Frame?
+    /// Those that it stands in, the outermost first.
+    private var outer: [Frame] = []
     private var blob: (kind: BlobKind, length: Int)?
     private var isInsideLine = false
     private var elements = 0
@@ -54,26 +57,25 @@ public struct RESPDecoder: Sendable {
             }
         } catch {
             failure = error
-            stack = []
+            (frame, outer) = (nil, [])
             feed = RESPFeed()
             throw error
         }
     }
 
     /// Puts a value where it belongs; returns the frame when that was its last value.
-    private mutating func complete(_ value: RESPValue?) -> RESPValue? {
+    private mutating func complete(_ value: RESPValue) -> RESPValue? {
         var value = value
-        while !stack.isEmpty {
-            if let present = value {
-                stack[stack.count - 1].values.append(present)
-                stack[stack.count - 1].missing -= 1
-            }
-            guard stack[stack.count - 1].missing == 0, let frame = stack.popLast() else { return nil }
-            switch frame.kind {
-            case .array: value = .array(frame.values)
-            case .map: value = .map(frame.values)
-            case .set: value = .set(frame.values)
-            case .push: value = .push(frame.values)
+        while frame != nil {
+            frame?.values.append(value)
+            frame?.missing -= 1
+            guard let ended = frame, ended.missing == 0 else { return nil }
+            frame = outer.popLast()
+            switch ended.kind {
+            case .array: value = .array(ended.values)
+            case .map: value = .map(ended.values)
+            case .set: value = .set(ended.values)
+            case .push: value = .push(ended.values)
             // It says something about the value that follows, which takes its place.
             case .attribute: return nil
             }
@@ -92,7 +94,7 @@ public struct RESPDecoder: Sendable {
             }
             if !isInsideLine {
                 guard feed.input.readableBytes > 0 else { return nil }
-                if stack.isEmpty {
+                if frame == nil {
                     feed.beginFrame()
                     elements = 0
                 }
@@ -216,7 +218,8 @@ public struct RESPDecoder: Sendable {
     ) throws(RESPError) -> RESPValue? {
         guard count <= UInt64(limits.frameElements), elements + Int(count) * partsPerElement <= limits.frameElements
         else { throw .tooManyElements(limit: limits.frameElements) }
-        guard stack.count < limits.nestingDepth else { throw .nestedTooDeep(limit: limits.nestingDepth) }
+        let depth = frame == nil ? 0 : outer.count + 1
+        guard depth < limits.nestingDepth else { throw .nestedTooDeep(limit: limits.nestingDepth) }
         elements += Int(count) * partsPerElement
         if count == 0 {
             switch kind {
@@ -227,7 +230,9 @@ public struct RESPDecoder: Sendable {
             case .attribute: return nil
             }
         }
-        stack.append(Frame(kind: kind, missing: Int(count) * partsPerElement))
+        if let frame { outer.append(frame) }
+        frame = Frame(kind: kind, missing: Int(count) * partsPerElement)
+        frame?.values.reserveCapacity(min(Int(count) * partsPerElement, RESPFeed.usualArguments))
         return nil
     }
 }

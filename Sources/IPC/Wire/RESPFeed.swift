@@ -67,6 +67,74 @@ struct RESPFeed {
         return (type, number)
     }
 
+    /// The arguments of a command that lies wholly in the present chunk, has few of them and is as it should be. Takes
+    /// nothing otherwise: what is missing or wrong is found piece by piece then. Only between two frames.
+    mutating func readCommand(limits: WireLimits) -> [ByteBuffer]? {
+        guard input.readableBytes >= Self.leastCommandBytes else { return nil }
+        return withUnsafeTemporaryAllocation(of: Range<Int>.self, capacity: Self.usualArguments) { places in
+            let (count, taken) = input.withUnsafeReadableBytes { Self.scanCommand($0, limits, places) }
+            guard count > 0 else { return nil }
+            let start = input.readerIndex
+            var arguments: [ByteBuffer] = []
+            arguments.reserveCapacity(count)
+            for place in places[..<count] {
+                guard let argument = input.getSlice(at: start + place.lowerBound, length: place.count) else {
+                    return nil
+                }
+                arguments.append(argument)
+            }
+            input.moveReaderIndex(forwardBy: taken)
+            bytesExamined += taken
+            frameBytes = taken
+            return arguments
+        }
+    }
+
+    /// Nothing is reserved because a header announces more.
+    static let usualArguments = 16
+    /// `*1`, `$1`, a byte, and the ends of their lines.
+    private static let leastCommandBytes = 11
+
+    /// Where the arguments of the command stand, and where it ends; no arguments: ``readCommand(limits:)`` takes nothing.
+    private static func scanCommand(
+        _ bytes: UnsafeRawBufferPointer, _ limits: WireLimits, _ places: UnsafeMutableBufferPointer<Range<Int>>
+    ) -> (count: Int, taken: Int) {
+        var end = 0
+        guard let count = scanHeader(UInt8(ascii: "*"), bytes, &end), count > 0,
+            count <= min(usualArguments, limits.frameElements)
+        else { return (0, 0) }
+        for index in 0..<count {
+            guard let length = scanHeader(UInt8(ascii: "$"), bytes, &end), end + length <= limits.frameBytes,
+                end + length + 2 <= bytes.count, bytes[end + length] == 13, bytes[end + length + 1] == 10
+            else { return (0, 0) }
+            places[index] = end..<end + length
+            end += length + 2
+        }
+        return (count, end)
+    }
+
+    /// The number of a header of this type at `place`, which is moved behind it.
+    @inline(__always)
+    private static func scanHeader(_ type: UInt8, _ bytes: UnsafeRawBufferPointer, _ place: inout Int) -> Int? {
+        var end = place + 1
+        guard end < bytes.count, bytes[place] == type else { return nil }
+        // Longer ones are for the slow way, which knows the limits of numbers.
+        let last = min(bytes.count, end + 8)
+        var number = 0
+        while end < last {
+            let digit = bytes[end] &- UInt8(ascii: "0")
+            guard digit <= 9 else { break }
+            number = number &* 10 &+ Int(digit)
+            end += 1
+        }
+        let digits = end - place - 1
+        guard digits > 0, digits == 1 || bytes[place + 1] != UInt8(ascii: "0"), end + 1 < bytes.count,
+            bytes[end] == 13, bytes[end + 1] == 10
+        else { return nil }
+        place = end + 2
+        return number
+    }
+
     /// The bytes of a line without its CR LF; `nil`: it is not complete yet.
     mutating func readLine(limit: Int = maximumLineBytes) throws(RESPError) -> [UInt8]? {
         var failure: RESPError?

@@ -41,6 +41,36 @@ public struct RESPWriter: Sendable {
         }
     }
 
+    /// What ``bulkString(_:)`` writes for so many bytes, in bytes.
+    static func bulkStringBytes(_ count: Int) -> Int {
+        var digits = 1
+        var rest = count
+        while rest >= 10 {
+            rest /= 10
+            digits += 1
+        }
+        return digits + count + 5
+    }
+
+    /// Frames that were written before, with a number after the first `split` bytes of them and one at their end: at one
+    /// go, since each write by itself looks whether there is room, and whose the memory is.
+    mutating func frames(_ frames: ByteBuffer, numberAfter split: Int, _ first: UInt64, numberAtEnd last: UInt64) {
+        let bytes = frames.readableBytes
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: bytes + 2 * Self.maximumHeaderBytes) { target in
+            frames.withUnsafeReadableBytes { source in
+                var end = split
+                target.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[..<split]))
+                end += Self.header(UInt8(ascii: ":"), first, UnsafeMutableRawBufferPointer(rebasing: target[end...]))
+                UnsafeMutableRawBufferPointer(rebasing: target[end...])
+                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[split...]))
+                end += bytes - split
+                return end
+                    + Self.header(
+                        UInt8(ascii: ":"), last, UnsafeMutableRawBufferPointer(rebasing: target[end...]))
+            }
+        }
+    }
+
     /// Bytes that are frames already; never data.
     mutating func frames(_ text: StaticString) { buffer.writeStaticString(text) }
 

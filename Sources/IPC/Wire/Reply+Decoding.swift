@@ -192,6 +192,7 @@ struct PartReader {
     mutating func list(_ what: String) throws(MalformedReply) -> [ByteBuffer] {
         guard case .array(let items) = try next(what) else { throw MalformedReply("\(what) as an array") }
         var list: [ByteBuffer] = []
+        list.reserveCapacity(items.count)
         for item in items {
             guard let bytes = item.bytes else { throw MalformedReply("\(what) as strings") }
             list.append(bytes)

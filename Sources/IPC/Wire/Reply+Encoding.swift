@@ -19,7 +19,6 @@ extension Reply {
         case .error(let error): writer.error(code: error.code.rawValue, message: error.message)
         case .greeting(let greeting): greeting.encode(into: &writer)
         case .fetched(let outcome):
-            if case .hit(let hit) = outcome { writer.buffer.reserveCapacity(minimumWritableBytes: hit.encodedBytes) }
             writer.arrayHeader(outcome.elementCount)
             outcome.encode(into: &writer)
         case .wait(let ticket):
@@ -50,14 +49,7 @@ extension FetchOutcome {
     /// Writes the elements, without the header of the array or push that they stand in.
     func encode(into writer: inout RESPWriter) {
         switch self {
-        case .hit(let hit):
-            writer.frames("$3\r\nhit\r\n")
-            if let value = hit.value { writer.bulkString(value) } else { writer.null() }
-            writer.integer(hit.asOf)
-            writer.integer(hit.ttlMilliseconds)
-            writer.arrayHeader(hit.tags.count)
-            for tag in hit.tags { writer.bulkString(tag) }
-            writer.integer(hit.epoch)
+        case .hit(let hit): hit.encode(into: &writer)
         case .lease(let lease):
             writer.frames("$5\r\nlease\r\n")
             writer.integer(lease.id)
@@ -65,13 +57,6 @@ extension FetchOutcome {
             writer.integer(lease.epoch)
         case .miss: writer.frames("$4\r\nmiss\r\n")
         }
-    }
-}
-
-extension Hit {
-    /// No less than it takes when it is written: header and end of a string are at most 25 bytes.
-    fileprivate var encodedBytes: Int {
-        tags.reduce(160 + (value?.readableBytes ?? 0)) { $0 + $1.readableBytes + 25 }
     }
 }
 

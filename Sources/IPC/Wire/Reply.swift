@@ -36,29 +36,6 @@ public struct ReplyError: Error, Sendable, Hashable {
     }
 }
 
-/// A cached value with everything its freshness is judged by.
-public struct Hit: Sendable, Hashable {
-    /// `nil`: a negative result.
-    public var value: ByteBuffer?
-    /// Log position that was applied before the value was read from the database.
-    public var asOf: UInt64
-    /// How long the value may still be used.
-    public var ttlMilliseconds: UInt64
-    /// The declared tags.
-    public var tags: [ByteBuffer]
-    /// Epoch of the table at the verdict.
-    public var epoch: UInt64
-
-    /// A value and what it is judged by.
-    public init(value: ByteBuffer?, asOf: UInt64, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: UInt64) {
-        self.value = value
-        self.asOf = asOf
-        self.ttlMilliseconds = ttlMilliseconds
-        self.tags = tags
-        self.epoch = epoch
-    }
-}
-
 /// Permission to load a key and to fill it.
 public struct Lease: Sendable, Hashable {
     /// Its number, which FILL and ABANDON name.
@@ -156,7 +133,7 @@ public enum Reply: Sendable, Hashable {
     case array([Reply])
     case emptyMap
     case error(ReplyError)
-    case greeting(Greeting)
+    indirect case greeting(Greeting)
     case fetched(FetchOutcome)
     case wait(ticket: UInt64)
     case fields([StatusField])

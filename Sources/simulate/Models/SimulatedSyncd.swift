@@ -268,7 +268,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         case .writeMarker:
             do { try journal.writeMarker() } catch { brain.owedNotWritten() }
         case .close(let client, _): if let connection = connections[client] { closed(connection) }
-        case .notice, .answerStatus, .shutdownAsked: break
+        case .notice, .answerStatus, .answerClients, .shutdownAsked: break
         }
     }
 
@@ -318,9 +318,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     /// A number of STATUS.
     func figure(_ section: String, _ name: String) -> UInt64? {
         let value = brain.statusSection(section, now: world.now) {
-            connections[$0].map {
-                Transport(requestsInFlight: $0.output.requestsInFlight, unsentBytes: $0.output.unsentBytes)
-            }
+            connections[$0]?.output.transport
         }
         guard case .fields(let fields) = value,
             case .number(let number)? = fields.first(where: { $0.name == name })?.value

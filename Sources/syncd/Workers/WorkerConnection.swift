@@ -33,9 +33,7 @@ final class WorkerConnection: ChannelInboundHandler {
         output = ClientOutput(limits: limits)
     }
 
-    var transport: Transport {
-        Transport(requestsInFlight: output.requestsInFlight, unsentBytes: output.unsentBytes)
-    }
+    var transport: Transport { output.transport }
 
     // MARK: Reading
 
@@ -142,7 +140,8 @@ final class WorkerConnection: ChannelInboundHandler {
     private func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
         let bytes = buffer.readableBytes
         let promise = context.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in self?.sent(bytes) }
+        // Not weakly: whoever is once referred to that way counts its references slowly ever after. It ends with the write.
+        promise.futureResult.assumeIsolated().whenComplete { [self] _ in sent(bytes) }
         context.writeAndFlush(wrapOutboundOut(buffer), promise: promise)
     }
 
