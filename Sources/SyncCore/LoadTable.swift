@@ -40,6 +40,8 @@ struct LoadTable: Sendable {
     /// The tickets of all who wait.
     private var waiting: Set<UInt64> = []
     var waiterCount: Int { waiting.count }
+    /// Clients that have had a lease or waited: all others leave nothing behind.
+    private var clients: Set<ClientID> = []
     private(set) var deadlines = Deadlines<Event>()
     var limits: Limits
     private var nextLease: LeaseID
@@ -88,6 +90,7 @@ struct LoadTable: Sendable {
         guard let wait, wait > 0 else { return .loading }
         guard load.waiters.count < limits.waitersPerKey, waiting.count < limits.waiters else { return .full }
         nextTicket += 1
+        clients.insert(client)
         let waiter = Waiter(client: client, ticket: nextTicket, deadline: now + wait * 1_000_000)
         loads[key]?.waiters.append(waiter)
         waiting.insert(waiter.ticket)
@@ -99,6 +102,7 @@ struct LoadTable: Sendable {
         _ key: ByteBuffer, to client: ClientID, waiters: Deque<Waiter>, asOf: UInt64, epoch: UInt64, now: UInt64
     ) -> Lease {
         nextLease += 1
+        clients.insert(client)
         #if MUTANTS
             if Mutant.active == .leaseIDsRepeat, nextLease > 1_000_000 { nextLease = 1 }
         #endif
@@ -149,6 +153,7 @@ struct LoadTable: Sendable {
 
     /// Forgets a client: removes it from those who wait, and returns the keys whose lease it held.
     mutating func removeClient(_ client: ClientID) -> [ByteBuffer] {
+        guard clients.remove(client) != nil else { return [] }
         for (key, load) in loads where load.waiters.contains(where: { $0.client == client }) {
             loads[key]?.waiters.removeAll { $0.client == client }
             for waiter in load.waiters where waiter.client == client { waiting.remove(waiter.ticket) }

@@ -15,13 +15,13 @@ struct StoredEntry: Sendable, Hashable {
 // "S1" · incarnation (16 bytes) · asOf (8) · 1 if there is a value, else 0 (1) · number of tags (1) ·
 // per tag its length (2) and bytes · the value.
 extension StoredEntry {
-    private static let magic: [UInt8] = [0x53, 0x31]
+    private static let magic: UInt16 = 0x5331
 
     /// The bytes that are kept in Redis.
     func encoded() -> ByteBuffer {
         var buffer = ByteBuffer()
         buffer.reserveCapacity(32 + tags.reduce(value?.readableBytes ?? 0) { $0 + $1.readableBytes + 2 })
-        buffer.writeBytes(Self.magic)
+        buffer.writeInteger(Self.magic)
         buffer.writeInteger(incarnation.high)
         buffer.writeInteger(incarnation.low)
         buffer.writeInteger(asOf)
@@ -38,7 +38,7 @@ extension StoredEntry {
     /// `nil` for anything that is not exactly what `encoded()` makes: a foreign value is no value.
     init?(encoded buffer: ByteBuffer, limits: WireLimits) {
         var input = buffer
-        guard input.readBytes(length: 2) == Self.magic,
+        guard input.readInteger() == Self.magic,
             let high: UInt64 = input.readInteger(), let low: UInt64 = input.readInteger(),
             let asOf: UInt64 = input.readInteger(), asOf <= WireLimits.maximumNumber,
             let hasValue: UInt8 = input.readInteger(), hasValue <= 1,

@@ -6,18 +6,18 @@ extension Push {
         switch self {
         case .invalidate(let position, let tags):
             writer.pushHeader(3)
-            writer.bulkString(.word("invalidate"))
+            writer.word("invalidate")
             writer.integer(position)
             writer.arrayHeader(tags.count)
             for tag in tags { writer.bulkString(tag) }
         case .epoch(let epoch, let reason):
             writer.pushHeader(3)
-            writer.bulkString(.word("epoch"))
+            writer.word("epoch")
             writer.integer(epoch)
             writer.bulkString(reason.rawValue)
         case .beat(let beat):
             writer.pushHeader(6)
-            writer.bulkString(.word("beat"))
+            writer.word("beat")
             writer.integer(beat.epoch)
             writer.integer(beat.applied)
             writer.bulkString(beat.state.label)
@@ -25,17 +25,17 @@ extension Push {
             writer.integer(beat.freshAsOfNanoseconds)
         case .fetched(let ticket, let outcome):
             writer.pushHeader(2 + outcome.elementCount)
-            writer.bulkString(.word("fetched"))
+            writer.word("fetched")
             writer.integer(ticket)
             outcome.encode(into: &writer)
         case .message(let event):
             writer.pushHeader(3)
-            writer.bulkString(.word("message"))
+            writer.word("message")
             writer.bulkString(event.channel)
             writer.bulkString(event.payload)
         case .patternMessage(let pattern, let event):
             writer.pushHeader(4)
-            writer.bulkString(.word("pmessage"))
+            writer.word("pmessage")
             writer.bulkString(pattern)
             writer.bulkString(event.channel)
             writer.bulkString(event.payload)

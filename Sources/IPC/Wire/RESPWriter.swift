@@ -81,6 +81,13 @@ public struct RESPWriter: Sendable {
         lineEnd()
     }
 
+    /// A fixed text, as data.
+    mutating func word(_ text: StaticString) {
+        header(UInt8(ascii: "$"), text.utf8CodeUnitCount)
+        buffer.writeStaticString(text)
+        lineEnd()
+    }
+
     /// A fixed text without CR or LF; never data.
     public mutating func simpleString(_ text: StaticString) {
         buffer.writeInteger(UInt8(ascii: "+"))

@@ -23,7 +23,7 @@ extension Reply {
             outcome.encode(into: &writer)
         case .wait(let ticket):
             writer.arrayHeader(2)
-            writer.bulkString(.word("wait"))
+            writer.word("wait")
             writer.integer(ticket)
         case .fields(let fields): StatusValue.fields(fields).encode(into: &writer)
         case .subscriptions(let kind, let changes):
@@ -64,11 +64,11 @@ extension Greeting {
     func encode(into writer: inout RESPWriter) {
         writer.mapHeader(15)
         func text(_ name: StaticString, _ value: String) {
-            writer.bulkString(.word(name))
+            writer.word(name)
             writer.bulkString(value)
         }
         func number(_ name: StaticString, _ value: UInt64) {
-            writer.bulkString(.word(name))
+            writer.word(name)
             writer.integer(value)
         }
         text("server", "syncd")
@@ -77,7 +77,7 @@ extension Greeting {
         number("id", clientID)
         text("mode", "standalone")
         text("role", "sidecar")
-        writer.bulkString(.word("modules"))
+        writer.word("modules")
         writer.arrayHeader(0)
         number("epoch", epoch)
         text("incarnation", incarnation)

@@ -46,8 +46,9 @@ final class RedisUpstream {
     /// One of so many probes asks for the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
-    private static let getWord = ByteBuffer.word("GET")
-    private static let timeToLiveWord = ByteBuffer.word("PTTL")
+    private static let getWord = ByteBuffer.word("GET"), timeToLiveWord = ByteBuffer.word("PTTL")
+    private static let evalWord = ByteBuffer.word("EVALSHA")
+    private static let threeKeys = ByteBuffer.number(3), fourKeys = ByteBuffer.number(4)
 
     init(
         endpoint: RedisEndpoint, tls: TLSSettings? = nil, keys: RedisKeys, bridgedChannels: [ByteBuffer],
@@ -222,14 +223,16 @@ final class RedisUpstream {
         _ id: UpstreamID, _ script: RedisScript, _ arguments: [ByteBuffer], key: ByteBuffer? = nil,
         _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
-        let names = [keys.incarnation, keys.position, keys.stream] + (key.map { [$0] } ?? [])
-        let tail = [.number(UInt64(names.count))] + names + arguments
+        var tail = [key == nil ? Self.threeKeys : Self.fourKeys, keys.incarnation, keys.position, keys.stream]
+        tail.reserveCapacity(tail.count + 1 + arguments.count)
+        if let key { tail.append(key) }
+        tail += arguments
         guard let connection else { return }
         guard let name = scripts.name(of: script) else {
             learnName(of: script, connection)
             return ask(id, [.word("EVAL"), script.source] + tail, read)
         }
-        let isTaken = connection.send([.word("EVALSHA"), name] + tail) { [weak self] reply in
+        let isTaken = connection.send([Self.evalWord, name] + tail) { [weak self] reply in
             guard let self else { return }
             if case .error(let text) = reply {
                 if self.scripts.refused(script, text) {
@@ -256,9 +259,8 @@ final class RedisUpstream {
     }
 
     private func append(_ id: UpstreamID, _ append: AppendCommand) {
-        var arguments = [
-            append.incarnation.text, append.fresh.text,
-        ]
+        var arguments = [append.incarnation.text, append.fresh.text]
+        arguments.reserveCapacity(9)
         arguments += identityArguments
         arguments += [append.body.encoded(), keys.logChannel, Self.retainedEntries]
         if let channel = append.body.eventChannel, let payload = append.eventPayload {

@@ -115,6 +115,7 @@ enum Listener {
             .serverChannelOption(.backlog, value: backlog)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.recvAllocator, value: WorkerConnection.requestBuffer)
+            .childChannelOption(.writeBufferWaterMark, value: WorkerConnection.waterMark)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let handler = daemon.value.makeConnection(peer: Self.peer(of: channel))

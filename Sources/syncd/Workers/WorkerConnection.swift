@@ -44,6 +44,9 @@ final class WorkerConnection: ChannelInboundHandler {
     /// The same in the middle of a value, of which nothing but a copy is made.
     private static let argumentBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
 
+    /// A channel counts as writable while the kernel has taken everything but a byte.
+    static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 1, high: 1)
+
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
     func channelActive(context: ChannelHandlerContext) { daemon.connectionOpened(self) }
@@ -139,10 +142,12 @@ final class WorkerConnection: ChannelInboundHandler {
 
     private func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
         let bytes = buffer.readableBytes
+        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+        // The kernel has mostly taken everything by now. To hear of it later costs four pieces of memory.
+        if context.channel.isWritable { return sent(bytes) }
         let promise = context.eventLoop.makePromise(of: Void.self)
-        // Not weakly: whoever is once referred to that way counts its references slowly ever after. It ends with the write.
         promise.futureResult.assumeIsolated().whenComplete { [self] _ in sent(bytes) }
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: promise)
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
     }
 
     private func sent(_ bytes: Int) {
