@@ -41,7 +41,8 @@ struct Worker {
                 }),
             eventLoop: eventLoop, logger: logger)
         let (requests, connections) = (RequestMetrics(), OpenConnections(limit: limits.connections))
-        let streams = EventStreams()
+        // While no page listens, invalidations are nobody's business: the table says what is fresh.
+        let streams = EventStreams { cache.notifiesInvalidations = $0 }
         let state = WorkerState(worker: worker, cache: cache, operations: operations)
         let responder = Responder(
             routes: Routes(

@@ -74,6 +74,10 @@ struct WorkerConfiguration: Sendable {
 
     private static func socketPath(_ settings: Settings) throws(ConfigurationError) -> String? {
         guard let path = try settings.string(.syncdSocket), !path.isEmpty else { return nil }
+        guard path.hasPrefix("/") else {
+            throw ConfigurationError(
+                .syncdSocket, value: path, problem: "is not an absolute path", remedy: "begin it with /")
+        }
         guard path.utf8.count <= maximumSocketPath else {
             throw ConfigurationError(
                 .syncdSocket, value: path, problem: "is too long",

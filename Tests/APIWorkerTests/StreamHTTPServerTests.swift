@@ -16,15 +16,18 @@ import Testing
     private final class Running: Sendable {
         let port: Int
         let streams: EventStreams
+        /// Whether anybody listens, whenever that changes.
+        let listening: AsyncStream<Bool>
         /// The connections of streams, as they come.
         let opened: AsyncStream<any Channel>
         private let group: ServiceGroup
         private let serving: Task<Void, any Error>
 
         init(_ limits: HTTPLimits, _ streamLimits: EventStreams.Limits) async throws {
-            let (ports, listening) = AsyncStream<Int>.makeStream()
-            let streams = EventStreams(limits: streamLimits)
-            self.streams = streams
+            let (ports, port) = AsyncStream<Int>.makeStream()
+            let (changes, change) = AsyncStream<Bool>.makeStream()
+            let streams = EventStreams(limits: streamLimits) { change.yield($0) }
+            (self.streams, self.listening) = (streams, changes)
             let (opened, open) = AsyncStream<any Channel>.makeStream()
             self.opened = opened
             let server = HTTPServer(
@@ -41,7 +44,7 @@ import Testing
                         return response
                     }
                 },
-                onListening: { listening.yield($0) })
+                onListening: { port.yield($0) })
             // Without syncd, as a worker has it.
             let cache = SyncedCache(
                 configuration: SyncedCacheConfiguration(), eventLoop: MultiThreadedEventLoopGroup.singleton.any(),
@@ -49,7 +52,7 @@ import Testing
             group = ServiceGroup(
                 services: [server, EventStreamKeeper(cache: cache, streams: streams)], logger: Logger(label: "test"))
             serving = Task { [group] in try await group.run() }
-            port = try #require(await ports.first { _ in true })
+            self.port = try #require(await ports.first { _ in true })
         }
 
         func open(version: String = "1.1", receiveBuffer: Int32? = nil) async throws -> EventSource {
@@ -171,6 +174,24 @@ import Testing
             #expect(await third.head.status == 200)
             server.publish("x")
             for page in [first, third] { #expect(try await page.next("c").data == "x") }
+        }
+    }
+
+    @Test func `whether anybody listens is told when it changes`() async throws {
+        try await Self.with { server in
+            var changes = server.listening.makeAsyncIterator()
+            #expect(await changes.next() == false)
+            for _ in 0..<2 {
+                var first: EventSource? = try await server.open()
+                _ = try await first?.next()
+                #expect(await changes.next() == true)
+                var second: EventSource? = try await server.open()
+                _ = try await second?.next()
+                first = nil
+                await eventually("the first has left") { server.streams.count == 1 }
+                second = nil
+                #expect(await changes.next() == false)
+            }
         }
     }
 

@@ -47,6 +47,7 @@ import Testing
         ["WORKER_AUDIT_ONE_IN": "1/1000"],
         ["DB_URL": ""],
         ["SYNCD_SOCKET": "/" + String(repeating: "a", count: 103)],
+        ["SYNCD_SOCKET": "run/syncd.sock"], ["SYNCD_SOCKET": "@syncd"],
         ["FRONTEND_ORIGIN_URL": "a.example"], ["FRONTEND_ORIGIN_URL": "*"],
         ["FRONTEND_ORIGIN_URL": "https://a.example/x"],
         ["FRONTEND_ORIGIN_URL": "https://A.example"], ["FRONTEND_ORIGIN_URL": "https://a.example,ftp://b"],

@@ -125,6 +125,34 @@ import Testing
         }
     }
 
+    @Test func `invalidations that nobody wants are passed over, and still free what is stale`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            _ = try await harness.cache.value(for: harness.key, tags: [harness.tag], ttl: .seconds(60)) { nil }
+            #expect(harness.cache.l1.statistics.entries == 1)
+            harness.cache.notifiesInvalidations = false
+            let event = Event(channel: ByteBuffer(string: "user:created"), payload: ByteBuffer(string: "{}"))
+            harness.syncd.table.raise(tags: [harness.tag], to: 4)
+            for position in 4..<500 { harness.syncd.send(.invalidate(position: UInt64(position), tags: [harness.tag])) }
+            harness.syncd.send(.message(event))
+            var heard: [CacheNotification] = []
+            for await notification in harness.cache.notifications {
+                heard.append(notification)
+                if heard.last == .event(event) { break }
+            }
+            #expect(heard == [.connected, .event(event)])
+            await eventually("what is stale is freed") {
+                harness.syncd.advance(milliseconds: 100)
+                return harness.cache.l1.statistics.entries == 0
+            }
+            harness.cache.notifiesInvalidations = true
+            harness.syncd.send(.invalidate(position: 500, tags: [harness.tag]))
+            for await notification in harness.cache.notifications {
+                #expect(notification == .invalidation(position: 500, tags: [harness.tag]))
+                break
+            }
+        }
+    }
+
     @Test func `figures are reported once a second`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             harness.cache.report([ReportField(name: ByteBuffer(string: "requests"), value: ByteBuffer(string: "3"))])

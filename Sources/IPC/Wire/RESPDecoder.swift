@@ -63,6 +63,13 @@ public struct RESPDecoder: Sendable {
         }
     }
 
+    /// Passes over pushes `invalidate` that come next and are complete, for who doesn't want to know more than how many
+    /// there were: at a small part of their cost. Those that it leaves, if any, are read like everything else.
+    public mutating func skipInvalidations() -> Int {
+        guard failure == nil, frame == nil, blob == nil, !isInsideLine else { return 0 }
+        return feed.skipInvalidations(limits: limits)
+    }
+
     /// Puts a value where it belongs; returns the frame when that was its last value.
     private mutating func complete(_ value: RESPValue) -> RESPValue? {
         var value = value

@@ -113,13 +113,56 @@ struct RESPFeed {
         return (count, end)
     }
 
-    /// The number of a header of this type at `place`, which is moved behind it.
+    /// Passes over pushes `invalidate` that lie wholly in the present chunk and are as they should be. Only between two
+    /// frames. Returns how many there were.
+    mutating func skipInvalidations(limits: WireLimits) -> Int {
+        let (count, taken) = input.withUnsafeReadableBytes { bytes in
+            var (count, end) = (0, 0)
+            while let next = Self.scanInvalidation(bytes, from: end, limits) { (count, end) = (count + 1, next) }
+            return (count, end)
+        }
+        input.moveReaderIndex(forwardBy: taken)
+        bytesExamined += taken
+        return count
+    }
+
+    /// Where the push ends that begins at `start`; `nil`: there is none that is complete and as syncd writes it.
+    private static func scanInvalidation(
+        _ bytes: UnsafeRawBufferPointer, from start: Int, _ limits: WireLimits
+    ) -> Int? {
+        var end = start + invalidationHead.utf8CodeUnitCount
+        guard end < bytes.count, isHead(bytes, at: start),
+            scanHeader(UInt8(ascii: ":"), bytes, &end, digits: PlainNumber.maximumDigits - 1) != nil,
+            let tags = scanHeader(UInt8(ascii: "*"), bytes, &end), tags + 3 <= limits.frameElements
+        else { return nil }
+        for _ in 0..<tags {
+            guard let length = scanHeader(UInt8(ascii: "$"), bytes, &end), end + length + 2 <= bytes.count,
+                bytes[end + length] == 13, bytes[end + length + 1] == 10
+            else { return nil }
+            end += length + 2
+        }
+        return end - start <= limits.frameBytes ? end : nil
+    }
+
+    private static func isHead(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Bool {
+        for index in 0..<invalidationHead.utf8CodeUnitCount
+        where bytes[start + index] != invalidationHead.utf8Start[index] {
+            return false
+        }
+        return true
+    }
+
+    private static let invalidationHead: StaticString = ">3\r\n$10\r\ninvalidate\r\n"
+
+    /// The number of a header of this type at `place`, which is moved behind it. Numbers of more digits are for the slow
+    /// way, which knows their limit.
     @inline(__always)
-    private static func scanHeader(_ type: UInt8, _ bytes: UnsafeRawBufferPointer, _ place: inout Int) -> Int? {
+    private static func scanHeader(
+        _ type: UInt8, _ bytes: UnsafeRawBufferPointer, _ place: inout Int, digits: Int = 8
+    ) -> Int? {
         var end = place + 1
         guard end < bytes.count, bytes[place] == type else { return nil }
-        // Longer ones are for the slow way, which knows the limits of numbers.
-        let last = min(bytes.count, end + 8)
+        let last = min(bytes.count, end + digits)
         var number = 0
         while end < last {
             let digit = bytes[end] &- UInt8(ascii: "0")
@@ -127,8 +170,8 @@ struct RESPFeed {
             number = number &* 10 &+ Int(digit)
             end += 1
         }
-        let digits = end - place - 1
-        guard digits > 0, digits == 1 || bytes[place + 1] != UInt8(ascii: "0"), end + 1 < bytes.count,
+        let count = end - place - 1
+        guard count > 0, count == 1 || bytes[place + 1] != UInt8(ascii: "0"), end + 1 < bytes.count,
             bytes[end] == 13, bytes[end + 1] == 10
         else { return nil }
         place = end + 2

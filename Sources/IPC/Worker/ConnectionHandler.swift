@@ -26,6 +26,10 @@ protocol ConnectionObserver: AnyObject, Sendable {
     func closed(_ connection: SyncdConnection, reason: CloseReason)
     /// The beat in the mapped table; `nil` if none is mapped.
     var tableBeat: UInt64? { get }
+    /// Whether pushes `invalidate` are to be delivered. All others are.
+    var wantsInvalidations: Bool { get }
+    /// Some of them have come and were not delivered.
+    func passedOverInvalidations()
 }
 
 /// Drives one ``ConnectionStateMachine``: decodes, asks it, does what it says, and writes once per turn of the
@@ -93,7 +97,9 @@ final class ConnectionHandler: ChannelInboundHandler {
         guard connection != nil else { return }
         decoder.feed(unwrapInboundIn(data))
         do {
-            while let value = try decoder.next() {
+            while true {
+                if !observer.wantsInvalidations, decoder.skipInvalidations() > 0 { observer.passedOverInvalidations() }
+                guard let value = try decoder.next() else { break }
                 guard handle(value) else { return }
             }
             setReadingValue(decoder.missingBytes > Self.pushBuffer.capacity, context)

@@ -105,6 +105,8 @@ private final class ClientObserver: ConnectionObserver {
     init(notify: AsyncStream<Push>.Continuation) { self.notify = notify }
 
     var tableBeat: UInt64? { nil }
+    var wantsInvalidations: Bool { true }
+    func passedOverInvalidations() {}
 
     func becameReady(_ connection: SyncdConnection, greeting: Greeting) { greeted.finish((connection, greeting)) }
 

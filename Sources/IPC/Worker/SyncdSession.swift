@@ -33,6 +33,7 @@ final class SyncdSession: ConnectionObserver {
     private let auditor: Auditor?
     let unrecorded = UnrecordedWrites()
     private let state = Mutex(State())
+    private let areInvalidationsWanted = Atomic(true)
     private let notify: AsyncStream<CacheNotification>.Continuation
     private let eventLoop: any EventLoop
     private let platform: WorkerPlatform
@@ -124,12 +125,20 @@ final class SyncdSession: ConnectionObserver {
         case .beat(let beat): state.withLock { $0.beat = beat }
         case .epoch: state.withLock { $0.isSweepWanted = true }
         case .invalidate(let position, let tags):
-            state.withLock { $0.isSweepWanted = true }
+            passedOverInvalidations()
+            guard wantsInvalidations else { break }
             notify.yield(.invalidation(position: position, tags: tags))
         case .message(let event), .patternMessage(_, let event): notify.yield(.event(event))
         case .fetched: break
         }
     }
+
+    var wantsInvalidations: Bool {
+        get { areInvalidationsWanted.load(ordering: .relaxed) }
+        set { areInvalidationsWanted.store(newValue, ordering: .relaxed) }
+    }
+
+    func passedOverInvalidations() { state.withLock { $0.isSweepWanted = true } }
 
     // MARK: The table
 

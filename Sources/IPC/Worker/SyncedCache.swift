@@ -29,6 +29,13 @@ public final class SyncedCache: Sendable {
     /// Every event of the subscribed channels and every invalidation, in syncd's order. For one consumer.
     public let notifications: AsyncStream<CacheNotification>
 
+    /// Whether ``notifications`` has invalidations; at first it has. Without them a flood of invalidations costs a worker
+    /// next to nothing. What is fresh does not depend on it.
+    public var notifiesInvalidations: Bool {
+        get { session.wantsInvalidations }
+        set { session.wantsInvalidations = newValue }
+    }
+
     /// A cache that is not connected yet. `eventLoop` carries the connection.
     public convenience init(configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger) {
         self.init(configuration: configuration, eventLoop: eventLoop, logger: logger, platform: .system())

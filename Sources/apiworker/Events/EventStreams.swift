@@ -32,8 +32,14 @@ final class EventStreams: Sendable {
 
     let limits: Limits
     private let state = Mutex(State())
+    /// Told whether anybody listens, when that changes. Under the lock.
+    private let onListening: @Sendable (Bool) -> Void
 
-    init(limits: Limits = Limits()) { self.limits = limits }
+    init(limits: Limits = Limits(), onListening: @escaping @Sendable (Bool) -> Void = { _ in }) {
+        self.limits = limits
+        self.onListening = onListening
+        onListening(false)
+    }
 
     /// Streams at this moment.
     var count: Int { state.withLock { $0.streams.count } }
@@ -70,13 +76,14 @@ final class EventStreams: Sendable {
         let isTaken = state.withLock { state in
             guard !state.isEnded, state.streams.count < limits.streams else { return false }
             state.streams[ObjectIdentifier(channel)] = (stream, channel)
+            if state.streams.count == 1 { onListening(true) }
             // Under the lock: whatever is published later comes later.
             if let sync = state.sync { _ = stream.offer(sync.message) }
             return true
         }
         guard isTaken else { return nil }
         channel.closeFuture.whenComplete { [self] _ in
-            state.withLock { _ = $0.streams.removeValue(forKey: ObjectIdentifier(channel)) }
+            state.withLock { remove(ObjectIdentifier(channel), from: &$0) }
             stream.end()
         }
         // It may be closed already.
@@ -88,6 +95,10 @@ final class EventStreams: Sendable {
 
     /// tcp(7): in milliseconds. Comments see to it that there is always something to acknowledge.
     static let silenceOption = ChannelOptions.tcpOption(.init(rawValue: TCP_USER_TIMEOUT))
+
+    private func remove(_ id: ObjectIdentifier, from state: inout State) {
+        if state.streams.removeValue(forKey: id) != nil, state.streams.isEmpty { onListening(false) }
+    }
 
     // MARK: Messages
 
@@ -136,7 +147,7 @@ final class EventStreams: Sendable {
             guard let message = make(&state) else { return [] }
             let cut = state.streams.filter { !$0.value.stream.offer(message) }
             for (id, client) in cut {
-                state.streams.removeValue(forKey: id)
+                remove(id, from: &state)
                 client.stream.end()
             }
             state.cutCount += cut.count
