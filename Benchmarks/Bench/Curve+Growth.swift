@@ -37,6 +37,10 @@ extension Curve {
     /// FETCH of longer and longer values from an embedded syncd.
     static func value() async throws -> CurveTable {
         let (syncd, redis) = (try await SyncdProcess.forMeasuring(), try await RedisServer())
+        return try await Processors.across([syncd.pid, redis.pid]) { try value(syncd, redis) }
+    }
+
+    private static func value(_ syncd: SyncdProcess, _ redis: RedisServer) throws -> CurveTable {
         let (ours, theirs) = (try Wire(path: syncd.socketPath), try Wire(path: redis.socketPath))
         var table = CurveTable(columns: ["bytes", "FETCH", "GET of redis-server"])
         for bytes in [100, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20] {
@@ -58,6 +62,10 @@ extension Curve {
     /// FETCH of entries with more and more tags, INVALIDATE of as many, and a hit in the worker's own cache.
     static func tags() async throws -> CurveTable {
         let syncd = try await SyncdProcess.forMeasuring()
+        return try await Processors.across([syncd.pid]) { try tags(syncd) }
+    }
+
+    private static func tags(_ syncd: SyncdProcess) throws -> CurveTable {
         let (wire, invalidator) = (try Wire(path: syncd.socketPath), try Invalidator(syncd))
         var table = CurveTable(columns: ["tags", "FETCH", "INVALIDATE → visible", "L1 hit"])
         for count in [1, 2, 4, 8, 16, 32, 64] {

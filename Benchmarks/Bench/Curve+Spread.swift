@@ -8,12 +8,14 @@ extension Curve {
         try syncd.fill(keys: keys, tags: threeTags, value: smallValue)
         try Scenario.set(keys, in: redis)
         let (ours, theirs) = (try Wire(path: syncd.socketPath), try Wire(path: redis.socketPath))
-        return try .spread(
-            ["FETCH from an embedded syncd", "GET of redis-server"],
-            [
-                { try Scenario.oneByOne(ours, "FETCH", keys, count: 2000) },
-                { try Scenario.oneByOne(theirs, "GET", keys, count: 2000) },
-            ])
+        return try await Processors.across([syncd.pid, redis.pid]) {
+            try .spread(
+                ["FETCH from an embedded syncd", "GET of redis-server"],
+                [
+                    { try Scenario.oneByOne(ours, "FETCH", keys, count: 2000) },
+                    { try Scenario.oneByOne(theirs, "GET", keys, count: 2000) },
+                ])
+        }
     }
 
     /// INVALIDATE through Redis, here and at a second host, and PUBLISH.

@@ -55,16 +55,19 @@ extension Scenario {
         try syncd.fill(keys: keys, tags: threeTags, value: smallValue)
         try set(keys, in: redis)
         let (ours, theirs) = (try Wire(path: syncd.socketPath), try Wire(path: redis.socketPath))
-        let single = try await Rounds(rounds) {
-            try oneByOne(ours, "FETCH", keys).p50AndP99
-        } yardstick: {
-            try oneByOne(theirs, "GET", keys).p50AndP99
-        }
-        let load = RedisBenchmark(pipeline: 16, requests: 300_000)
-        let pipelined = try await Rounds(rounds) {
-            try await load.run(socket: syncd.socketPath, ["FETCH", Keys.benchmarkPattern])
-        } yardstick: {
-            try await load.run(socket: redis.socketPath, ["GET", Keys.benchmarkPattern])
+        let load = RedisBenchmark(pipeline: 16, requests: 1_000_000)
+        let (single, pipelined) = try await Processors.across([syncd.pid, redis.pid]) {
+            let single = try await Rounds(rounds) {
+                try oneByOne(ours, "FETCH", keys).p50AndP99
+            } yardstick: {
+                try oneByOne(theirs, "GET", keys).p50AndP99
+            }
+            let pipelined = try await Rounds(rounds) {
+                try await load.run(socket: syncd.socketPath, ["FETCH", Keys.benchmarkPattern])
+            } yardstick: {
+                try await load.run(socket: redis.socketPath, ["GET", Keys.benchmarkPattern])
+            }
+            return (single, pipelined)
         }
         let get = "GET of redis-server, same client"
         return [

@@ -31,10 +31,9 @@ struct Wrk {
 
     /// Requests per second.
     func run(_ url: String) async throws -> [Double] {
-        let last = "\(max(1, ProcessInfo.processInfo.activeProcessorCount) - 1)"
         let done = try await ChildProcess.run(
             try Executables.find("taskset"),
-            ["-c", last, try Executables.find("wrk"), "-t", "1", "-c", "8", "-d", "\(seconds)s", url],
+            ["-c", "\(Processors.last)", try Executables.find("wrk"), "-t", "1", "-c", "8", "-d", "\(seconds)s", url],
             within: .seconds(60))
         let line = done.output.split(separator: "\n").first { $0.hasPrefix("Requests/sec:") }
         guard let text = line?.split(separator: " ").last, let rate = Double(text),
@@ -44,12 +43,32 @@ struct Wrk {
     }
 }
 
-/// Where a process may run.
+/// Where processes may run.
 enum Processors {
+    static let last = max(1, ProcessInfo.processInfo.activeProcessorCount) - 1
+
     /// The first processor alone, for all threads of a process: that is how a worker is installed, one for each.
-    static func pinToFirst(_ pid: Int32) async throws {
+    static func pinToFirst(_ pid: Int32) async throws { try await pin(pid, "0") }
+
+    /// Measures servers on the first processor from the last: whether both happen to share one makes their times differ
+    /// fourfold, since a processor that sleeps takes long to wake up.
+    static func across<Result>(_ servers: [Int32], _ body: () async throws -> Result) async throws -> Result {
+        for pid in servers { try await pinToFirst(pid) }
+        try await pin(getpid(), "\(last)")
+        let result: Result
+        do {
+            result = try await body()
+        } catch {
+            try await pin(getpid(), "0-\(last)")
+            throw error
+        }
+        try await pin(getpid(), "0-\(last)")
+        return result
+    }
+
+    private static func pin(_ pid: Int32, _ processors: String) async throws {
         let done = try await ChildProcess.run(
-            try Executables.find("taskset"), ["-a", "-c", "-p", "0", "\(pid)"], within: .seconds(10))
+            try Executables.find("taskset"), ["-a", "-c", "-p", processors, "\(pid)"], within: .seconds(10))
         guard done.exit == .status(0) else { throw TestFailure("taskset: \(done.errors)") }
     }
 }

@@ -9,6 +9,7 @@ package final class RedisServer: Sendable {
     private let directory: TemporaryDirectory
     private let options: [String]
     private let process: Mutex<ChildProcess>
+    package var pid: pid_t { process.withLock { $0.pid } }
 
     /// Starts a server and waits until it answers.
     ///
