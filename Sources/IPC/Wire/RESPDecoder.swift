@@ -33,7 +33,7 @@ public struct RESPDecoder: Sendable {
     /// A decoder at the beginning of a connection.
     public init(limits: WireLimits) { self.limits = limits }
 
-    /// Bytes looked at so far. Never more than were fed.
+    /// Bytes taken so far. Never more than were fed; the beginning of a frame that is not complete is looked at twice.
     var bytesExamined: Int { feed.bytesExamined }
 
     /// Bytes of memory that are held for a frame that is not complete, apart from its values.

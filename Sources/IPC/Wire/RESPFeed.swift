@@ -12,7 +12,7 @@ struct RESPFeed {
     private var needsBlob = -1
     /// Bytes taken of the present frame.
     private(set) var frameBytes = 0
-    /// Bytes looked at since the beginning; a test holds it against the bytes fed.
+    /// Bytes taken since the beginning; a test holds it against the bytes fed.
     private(set) var bytesExamined = 0
 
     /// A simple string or error longer than this is an error, however it is split.
