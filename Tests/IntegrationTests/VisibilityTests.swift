@@ -1,29 +1,24 @@
 import Foundation
-import Synchronization
 import TestSupport
 import Testing
 
 /// A write through any worker is seen through every other one by the very next read.
 @Suite(.processes) struct VisibilityTests {
-    /// Tells tasks that go on and on when to stop.
-    private final class End: Sendable {
-        private let flag = Mutex(false)
-        var hasCome: Bool { flag.withLock { $0 } }
-        func come() { flag.withLock { $0 = true } }
-    }
-
     @Test(arguments: Home.allCases, [2, 8]) func `the next read sees it`(home: Home, count: Int) async throws {
         let host = try await TestHost.start(workers: count, home: home)
         let connections = try await host.connectToEach()
         let id = try await TestHost.createUser(connections[0], "a")
-        let end = End()
         let rounds = 120 / count
         try await withThrowingTaskGroup(of: Void.self) { group in
-            // Others read all the time, so that loads are under way at any instant.
+            // Others read at every step, so that loads are under way at any instant; in step, so that they don't take all
+            // of this process's threads.
+            var paces: [AsyncStream<Void>.Continuation] = []
             for _ in 0..<3 {
                 let reader = try host.connect()
+                let (turns, pace) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+                paces.append(pace)
                 group.addTask {
-                    while !end.hasCome {
+                    for await _ in turns {
                         for path in ["/api/users", "/api/users/\(id)", "/api/graph"] {
                             let status = try await reader.get(path).status
                             #expect(status == 200)
@@ -31,12 +26,14 @@ import Testing
                     }
                 }
             }
-            defer { end.come() }
+            defer { for pace in paces { pace.finish() } }
             for round in 1...rounds {
                 let writer = connections[round % count]
+                for pace in paces { pace.yield() }
                 let reply = try await writer.request("PUT", "/api/users/\(id)", body: #"{"age":\#(round)}"#)
                 #expect(reply.status == 200, "\(reply.text)")
                 for reader in connections {
+                    for pace in paces { pace.yield() }
                     let user = try await reader.get("/api/users/\(id)")
                     let all = try await reader.get("/api/users")
                     let graph = try await reader.get("/api/graph")
