@@ -141,7 +141,7 @@ import Testing
             }
             #expect(heard == [.connected, .event(event)])
             await eventually("what is stale is freed") {
-                harness.syncd.advance(milliseconds: 100)
+                await harness.pass(milliseconds: 100)
                 return harness.cache.l1.statistics.entries == 0
             }
             harness.cache.notifiesInvalidations = true
@@ -157,7 +157,7 @@ import Testing
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             harness.cache.report([ReportField(name: ByteBuffer(string: "requests"), value: ByteBuffer(string: "3"))])
             await eventually("it reports") {
-                harness.syncd.advance(milliseconds: 100)
+                await harness.pass(milliseconds: 100)
                 return harness.syncd.count { if case .report(let fields) = $0 { fields.count == 6 } else { false } } > 0
             }
         }

@@ -149,7 +149,7 @@ import Testing
             #expect(!harness.cache.session.isJournalUsable)
             _ = try JournalDirectory(path: syncd.journalPath)
             await eventually("it is taken up") {
-                syncd.advance(milliseconds: 100)
+                await harness.pass(milliseconds: 100)
                 return harness.cache.session.isJournalUsable
             }
             _ = try await harness.cache.invalidating([harness.tag]) {
