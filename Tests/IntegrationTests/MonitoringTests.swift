@@ -72,7 +72,7 @@ import Testing
         let alerts = rules.split(separator: "\n").compactMap { line in
             line.firstRange(of: "- alert: ").map { String(line[$0.upperBound...]) }
         }
-        let rows = try Self.document("operating.md").split(separator: "\n").filter {
+        let rows = try Self.document("operations.md").split(separator: "\n").filter {
             $0.hasPrefix("| `Syncd") || $0.hasPrefix("| `Apiworker")
         }
         let explained = rows.map { String($0.split(separator: "`")[1]) }

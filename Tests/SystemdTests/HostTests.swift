@@ -189,7 +189,7 @@ struct HostTests {
         try await copy.shell("journalctl --boot --unit=syncd --grep=SYNCD_LIMIT_CLIENTS")
         // The workers go on without it.
         #expect(try await copy.output("curl", "-sf", "http://127.0.0.1:3001/").contains("API is running"))
-        // As docs/operating.md has it.
+        // As docs/operations.md has it.
         try await copy.output("cp", "/root/syncd.conf", configuration)
         try await copy.shell("systemctl reset-failed syncd.socket syncd.service; systemctl start syncd.service")
         try await host.waitUntilUp()

@@ -7,7 +7,7 @@ import Testing
 struct PackageTests {
     /// The commands of the page for administrators, as they are there.
     private func documentedCommands() throws -> [String] {
-        let page = try String(contentsOfFile: "\(Executables.packageFolder)/docs/operating.md", encoding: .utf8)
+        let page = try String(contentsOfFile: "\(Executables.packageFolder)/docs/operations.md", encoding: .utf8)
         let section = try #require(page.components(separatedBy: "## Install on a host\n").last)
         let block = try #require(section.components(separatedBy: "```").dropFirst().first)
         return block.split(separator: "\n").dropFirst().map { String($0.replacing("sudo ", with: "")) }
