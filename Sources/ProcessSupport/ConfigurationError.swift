@@ -17,6 +17,12 @@ public struct ConfigurationError: Error, Sendable, Hashable, CustomStringConvert
         self.init(key: key.name, "\(key.name): \(shown) \(problem); \(remedy)")
     }
 
+    /// A file that an option within a value names can't be read. `why` is the system's word for it.
+    public init(_ key: ConfigurationKey, option: String, path: String, why: String, remedy: String) {
+        let path = LogText.escaped(path)
+        self.init(key: key.name, "\(key.name): \(option) names \"\(path)\", which can't be read: \(why); \(remedy)")
+    }
+
     /// A value that has to be there is not.
     public init(missing key: ConfigurationKey) {
         let file = key.isSecret ? ", or the path of a file with it as \(key.name)_FILE" : ""

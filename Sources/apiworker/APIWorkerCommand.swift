@@ -61,12 +61,16 @@ struct APIWorkerCommand: AsyncParsableCommand {
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             ProcessLog.bootstrap(label: "apiworker", level: try settings.logLevel(), format: try settings.logFormat())
+            let sockets = try InheritedSockets()
             let worker = try Worker(
-                try WorkerConfiguration.read(settings, sockets: try InheritedSockets()), manager: ServiceManager(),
+                try WorkerConfiguration.read(settings, sockets: sockets), manager: ServiceManager(),
                 logger: Logger(label: "apiworker"))
             let (given, config) = (given, config)
             try await worker.run { () throws(ConfigurationError) in
-                try Settings(commandLine: given, configFile: config).logLevel()
+                // What counts only from the next start on has to be usable, too.
+                let settings = try Settings(commandLine: given, configFile: config)
+                _ = try MongoURI.checked(try WorkerConfiguration.read(settings, sockets: sockets).databaseURL)
+                return try settings.logLevel()
             }
             // Everything is answered. Freeing what is left could mean to wait for the database.
             withExtendedLifetime(worker) { Glibc.exit(EXIT_SUCCESS) }

@@ -14,11 +14,8 @@ struct Worker {
 
     /// - Throws: `DB_URL` can't be used.
     init(_ configuration: WorkerConfiguration, manager: ServiceManager, logger: Logger) throws(ConfigurationError) {
-        guard let uri = MongoURI(configuration.databaseURL), let pool = MongoClientPool(uri) else {
-            throw ConfigurationError(
-                WorkerConfiguration.databaseKey, value: configuration.databaseURL, problem: "is no connection string",
-                remedy: "give mongodb://host:port/database")
-        }
+        let uri = try MongoURI.checked(configuration.databaseURL)
+        guard let pool = MongoClientPool(uri) else { throw MongoURI.unusable(configuration.databaseURL) }
         // One thread: connections of clients and the one to syncd live on it.
         eventLoop = MultiThreadedEventLoopGroup(numberOfThreads: 1).any()
         let worker = WorkerIdentity()

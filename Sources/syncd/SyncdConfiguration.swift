@@ -82,9 +82,11 @@ enum SyncdConfiguration {
             source: settings.source)
     }
 
-    /// What SIGHUP reads again.
-    static func readReloadable(_ settings: Settings) throws -> ReloadableSettings {
-        ReloadableSettings(logLevel: try settings.logLevel(), limits: try readLimits(settings))
+    /// What SIGHUP reads again. What counts only from the next start on has to be usable, too: else that start would
+    /// fail, long after somebody could have been told.
+    static func readReloadable(_ settings: Settings, sockets: InheritedSockets) throws -> ReloadableSettings {
+        _ = try read(settings, sockets: sockets)
+        return ReloadableSettings(logLevel: try settings.logLevel(), limits: try readLimits(settings))
     }
 
     private static func readLimits(_ settings: Settings) throws -> Limits {

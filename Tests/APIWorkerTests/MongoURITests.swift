@@ -1,4 +1,6 @@
 import CMongoC
+import ProcessSupport
+import TestSupport
 import Testing
 
 @testable import apiworker
@@ -41,6 +43,20 @@ import Testing
         #expect(Self.milliseconds(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS) == 2000)
         #expect(Self.milliseconds(uri, MONGOC_URI_SOCKETTIMEOUTMS) == 5000)
         #expect(Self.milliseconds(uri, MONGOC_URI_WAITQUEUETIMEOUTMS) == 250)
+    }
+
+    @Test(arguments: ["tlsCAFile", "tlsCertificateKeyFile", "sslCertificateAuthorityFile"])
+    func `a file that can't be read is named, and nothing else of the URL`(option: String) throws {
+        let directory = try TemporaryDirectory()
+        let url = "mongodb://u:hidden@h/?tls=true&\(option)=\(directory.file("ca.pem"))"
+        let error = #expect(throws: ConfigurationError.self) { try MongoURI.checked(url) }
+        let text = try #require(error?.description)
+        #expect(
+            error?.key == "DB_URL" && text.contains("ca.pem\", which can't be read: No such file or directory; give"),
+            "\(text)")
+        #expect(!text.contains("hidden"))
+        try directory.write("", to: "ca.pem")
+        #expect(try MongoURI.checked(url).database == "test")
     }
 
     @Test func `the primary and a majority, whatever the URL says`() throws {

@@ -203,6 +203,37 @@ import Testing
         #expect(!directory.names().contains("from-file"))
     }
 
+    @Test(arguments: [
+        ("syncd", ["run"], "LOG_LEVEL=debug\n", "REDIS_ENABLED=true\nREDIS_URL=nonsense\n", "REDIS_URL"),
+        ("apiworker", [], "DB_URL=mongodb://127.0.0.1:9\n", "DB_URL=nonsense\n", "DB_URL"),
+        (
+            "apiworker", [], "DB_URL=mongodb://127.0.0.1:9\n", "DB_URL=mongodb://h\nWORKER_L1_BYTES=x\n",
+            "WORKER_L1_BYTES"
+        ),
+    ])
+    func `a reload refuses what the next start would refuse`(
+        program: String, arguments: [String], good: String, bad: String, key: String
+    ) async throws {
+        let directory = try TemporaryDirectory()
+        let config = try directory.write(good, to: "config")
+        let process = try ChildProcess(
+            try Executables.built(program),
+            arguments + ["--config", config, "--socket", directory.file("s")], environment: ["PORT": "0"])
+        let started = program == "syncd" ? "syncd listens" : "started on port"
+        await eventually("it runs", details: { process.transcript }) { process.errors.contains(started) }
+        try directory.write(bad, to: "config")
+        process.signal(SIGHUP)
+        await eventually("it is refused", details: { process.transcript }) {
+            process.errors.split(separator: "\n").contains { $0.contains("was not reloaded") && $0.contains(key) }
+        }
+        try directory.write(good, to: "config")
+        process.signal(SIGHUP)
+        await eventually("it is taken", details: { process.transcript }) {
+            process.errors.contains("onfiguration reloaded")
+        }
+        #expect(try await process.stop() == .status(0))
+    }
+
     @Test func `an unusable table is replaced, and writes wait one trust window`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         try await syncd.connect().invalidate("a")

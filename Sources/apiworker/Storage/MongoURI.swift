@@ -1,4 +1,6 @@
 import CMongoC
+import Glibc
+import ProcessSupport
 
 /// Where MongoDB is and how to talk to it, from `DB_URL`.
 final class MongoURI {
@@ -33,6 +35,32 @@ final class MongoURI {
     }
 
     deinit { mongoc_uri_destroy(pointer) }
+
+    /// Options that name files. libmongoc reads them with the first connection and then only says that there is none.
+    private static let fileOptions = [MONGOC_URI_TLSCAFILE, MONGOC_URI_TLSCERTIFICATEKEYFILE]
+
+    /// The value of `DB_URL`.
+    ///
+    /// - Throws: it is no connection string, or a file that it names can't be read.
+    static func checked(_ text: String) throws(ConfigurationError) -> MongoURI {
+        guard let uri = MongoURI(text) else { throw unusable(text) }
+        for option in fileOptions {
+            guard let path = mongoc_uri_get_option_as_utf8(uri.pointer, option, nil), access(path, R_OK) != 0 else {
+                continue
+            }
+            throw ConfigurationError(
+                WorkerConfiguration.databaseKey, option: option, path: String(cString: path),
+                why: String(cString: strerror(errno)),
+                remedy: "give the path of a PEM file that the worker's user may read")
+        }
+        return uri
+    }
+
+    static func unusable(_ text: String) -> ConfigurationError {
+        ConfigurationError(
+            WorkerConfiguration.databaseKey, value: text, problem: "is no connection string",
+            remedy: "give mongodb://host:port/database")
+    }
 
     /// What is cached must be the newest, and must not be rolled back: reads from the primary, writes by a majority,
     /// whatever the URL says.

@@ -50,11 +50,12 @@ struct RunCommand: AsyncParsableCommand {
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             ProcessLog.bootstrap(label: "syncd", level: try settings.logLevel(), format: try settings.logFormat())
+            let sockets = try InheritedSockets()
             let daemon = DaemonProcess(
-                configuration: try SyncdConfiguration.read(settings, sockets: try InheritedSockets()),
-                manager: ServiceManager()
+                configuration: try SyncdConfiguration.read(settings, sockets: sockets), manager: ServiceManager()
             ) {
-                try SyncdConfiguration.readReloadable(try Settings(commandLine: given, configFile: config))
+                try SyncdConfiguration.readReloadable(
+                    try Settings(commandLine: given, configFile: config), sockets: sockets)
             }
             try await daemon.run()
         } catch let error as RuntimeDirectoryError {

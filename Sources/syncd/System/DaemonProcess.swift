@@ -91,7 +91,7 @@ struct DaemonProcess {
             ProcessLog.setLevel(settings.logLevel)
             try await eventLoop.submit { daemon.value.adopt(settings.limits) }.get()
             logger.notice("configuration reloaded", metadata: ["log-level": "\(settings.logLevel)"])
-        } catch let error as ConfigurationError {
+        } catch {
             logger.error("the configuration was not reloaded", metadata: ["error": "\(error)"])
         }
         manager.notify(.ready, isWaiting: true)
