@@ -99,10 +99,14 @@ import Testing
             for _ in range(200):
                 socket.send_fds(client, [ping], [null] * 16)
                 assert client.recv(64) == b"+PONG\\r\\n"
-            try:
-                client.send(b"!", socket.MSG_OOB)
-            except OSError:
-                pass  # Kernels before 5.15 know no urgent bytes here.
+            other = socket.socket(socket.AF_UNIX)
+            other.connect(path)
+            client.send(b"!", socket.MSG_OOB)
+            for _ in range(20):
+                other.send(ping)
+                assert other.recv(64) == b"+PONG\\r\\n"
+            assert client.recv(256).startswith(b"-ERR Protocol error")
+            assert client.recv(64) == b""
             client.close()
             for number in range(5000):
                 client = socket.socket(socket.AF_UNIX)

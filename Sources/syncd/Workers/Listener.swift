@@ -113,6 +113,8 @@ enum Listener {
     ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: backlog)
+            // An urgent byte is one like any other: else epoll says that there is something to read, and read has nothing.
+            .childChannelOption(.socketOption(.init(rawValue: SO_OOBINLINE)), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.recvAllocator, value: WorkerConnection.requestBuffer)
             .childChannelOption(.writeBufferWaterMark, value: WorkerConnection.waterMark)
