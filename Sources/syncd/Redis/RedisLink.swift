@@ -104,6 +104,15 @@ final class RedisLink {
         }
     }
 
+    /// Ends the pause between two tries, if there is one: another connection has just found the server. Who was
+    /// refused waits on.
+    func tryNow() {
+        guard let retry, lastLoss?.isDenied != true else { return }
+        retry.cancel()
+        self.retry = nil
+        start()
+    }
+
     /// Closes the connection and connects anew.
     func reconnect(reason: String) { connection?.close(reason: reason) }
 
@@ -181,6 +190,7 @@ final class RedisLink {
         delay = min(delay * 2, Self.longestDelay)
         let jittered = TimeAmount.nanoseconds(Int64.random(in: wait.nanoseconds / 2...wait.nanoseconds))
         retry = eventLoop.scheduleTask(in: jittered) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] in
+            bound.value.retry = nil
             bound.value.start()
         }
     }

@@ -71,8 +71,7 @@ final class RedisUpstream {
         subscription.onReady = { [weak self] connection, _ in self?.subscribeToLog(connection) }
         subscription.onLost = { [weak self] loss in self?.deliver(.subscriptionDisconnected(reason: loss.reason)) }
         subscription.onMessage = { [weak self] parts in self?.message(parts) }
-        commands.onChunkEnd = { [weak self] in self?.onChunkEnd() }
-        subscription.onChunkEnd = { [weak self] in self?.onChunkEnd() }
+        for link in [commands, subscription] { link.onChunkEnd = { [weak self] in self?.onChunkEnd() } }
         if case .sentinel(let group) = endpoint.address {
             watch = SentinelWatch(
                 group, connector: connector, present: { [weak self] in self?.commands.primary },
@@ -149,13 +148,13 @@ final class RedisUpstream {
     private func primaryMoved(_ answer: SentinelAnswer) {
         let address = RedisEndpoint.text(host: answer.host, port: answer.port)
         logger.notice("the sentinels name another primary", metadata: ["primary": "\(address)"])
-        commands.reconnect(reason: "the sentinels name another primary")
-        subscription.reconnect(reason: "the sentinels name another primary")
+        for link in [commands, subscription] { link.reconnect(reason: "the sentinels name another primary") }
     }
 
     // MARK: Commands
 
     private func commandsReady(_ info: ServerInfo?) {
+        subscription.tryNow()
         self.info = info
         deliver(.commandsConnected)
     }
@@ -439,6 +438,7 @@ final class RedisUpstream {
 
     /// The log last: whoever sees one of its entries also sees the event that directly follows it.
     private func subscribeToLog(_ connection: RedisConnection) {
+        commands.tryNow()
         connection.becomeSubscriber()
         refusedChannels.removeAll()
         changeSubscription("SUBSCRIBE", bridgedChannels)

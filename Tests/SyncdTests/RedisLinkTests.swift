@@ -1,0 +1,36 @@
+import Logging
+import NIOCore
+import NIOPosix
+import TestSupport
+import Testing
+
+@testable import syncd
+
+@Suite struct RedisLinkTests {
+    @Test func `a pause between two tries ends when another connection has found the server`() async throws {
+        let directory = try TemporaryDirectory()
+        let endpoint = try RedisEndpoint.parse("unix://\(directory.file("nobody-listens"))")
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
+        let isInTime = try await eventLoop.flatSubmit {
+            let loop = eventLoop.assumeIsolated()
+            let link = RedisLink(
+                endpoint: endpoint, connector: RedisConnector(eventLoop: eventLoop, tls: nil), clientName: "test",
+                logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+            let isInTime = eventLoop.makePromise(of: Bool.self)
+            var losses = 0
+            link.onLost = { _ in
+                losses += 1
+                guard losses == 4 else { return }
+                // By itself it would try again after 200 to 400 ms.
+                loop.execute { link.tryNow() }
+                loop.scheduleTask(in: .milliseconds(190)) {
+                    isInTime.succeed(losses == 5)
+                    link.stop()
+                }
+            }
+            link.start()
+            return isInTime.futureResult
+        }.get()
+        #expect(isInTime)
+    }
+}
