@@ -20,6 +20,17 @@ public struct Settings: Sendable {
         }
     }
 
+    /// What a configuration file may have: the keys of syncd and of apiworker, which may share one, and those of the
+    /// units. Another one is a slip of the pen, and what was meant would silently not count.
+    static let knownKeys: Set<String> = [
+        "DB_URL", "DB_URL_FILE", "FRONTEND_ORIGIN_URL", "HOST", "LOG_FORMAT", "LOG_LEVEL", "PORT", "REDIS_ENABLED",
+        "REDIS_TLS_CA_FILE", "REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE", "REDIS_TLS_SERVER_NAME", "REDIS_URL",
+        "REDIS_URL_FILE", "SYNCD_BRIDGE", "SYNCD_BRIDGE_RULES", "SYNCD_NAMESPACE", "SYNCD_SOCKET", "SYNCD_TABLE_BITS",
+        "WORKERS", "WORKER_AUDIT_ONE_IN", "WORKER_GRACE_SECONDS", "WORKER_GZIP_BYTES", "WORKER_L1_BYTES",
+    ]
+    /// Which limits there are, syncd knows.
+    static let limitPrefix = "SYNCD_LIMIT_"
+
     /// More than a connection string ever has.
     static let maximumSecretBytes = 64 << 10
 
@@ -29,7 +40,7 @@ public struct Settings: Sendable {
 
     /// - Parameters:
     ///   - commandLine: key (not option) and value of what was given there.
-    ///   - configFile: a file that has to be readable; `nil` if none was named.
+    ///   - configFile: a file that has to be readable and to have known keys only; `nil` if none was named.
     ///   - environment: the process's own by default.
     ///   - workingDirectory: where a `.env` may be.
     /// - Throws: a file can't be read or understood.
@@ -39,7 +50,9 @@ public struct Settings: Sendable {
     ) throws(ConfigurationError) {
         var layers = [Layer("command line", commandLine), Layer("environment", environment)]
         if let configFile {
-            layers.append(Layer(configFile, try Self.values(ofFile: configFile, isOptional: false)))
+            let values = try Self.values(ofFile: configFile, isOptional: false)
+            try Self.refuseUnknownKeys(values.keys, path: configFile)
+            layers.append(Layer(configFile, values))
         }
         layers.append(Layer(".env", try Self.values(ofFile: "\(workingDirectory)/.env", isOptional: true)))
         self.layers = layers
@@ -49,6 +62,15 @@ public struct Settings: Sendable {
     /// The keys that begin like this and have a value somewhere.
     public func keys(beginningWith prefix: String) -> [String] {
         layers.flatMap(\.keys).filter { $0.hasPrefix(prefix) }
+    }
+
+    /// Only of a file that was named: a `.env` and the environment belong to other programs, too.
+    private static func refuseUnknownKeys(_ keys: some Sequence<String>, path: String) throws(ConfigurationError) {
+        let unknown = keys.filter { !knownKeys.contains($0) && !$0.hasPrefix(limitPrefix) }
+        guard let first = unknown.min() else { return }
+        throw ConfigurationError(
+            key: first,
+            "\(path): \(first) is no setting; correct or remove it (syncd run --help and apiworker --help name all)")
     }
 
     private static func values(ofFile path: String, isOptional: Bool) throws(ConfigurationError) -> [String: String] {

@@ -1,7 +1,7 @@
-import ProcessSupport
 import SyncCore
 import Testing
 
+@testable import ProcessSupport
 @testable import apiworker
 @testable import syncd
 
@@ -57,6 +57,12 @@ import Testing
             let unknown = DocumentedKeys.mentioned(in: file.text).subtracting(known).subtracting(["SYNCD_LIMIT"])
             #expect(unknown == [], "\(file.path)")
         }
+    }
+
+    @Test func `what a configuration file may have`() {
+        let secrets = Self.all.filter(\.isSecret).map { "\($0.name)_FILE" }
+        #expect(Settings.knownKeys == Set(Self.all.map(\.name) + secrets + ["WORKERS"]))
+        #expect(Limits.adjustable.allSatisfy { SyncdConfiguration.key($0).name.hasPrefix(Settings.limitPrefix) })
     }
 
     @Test func `no key and no option twice`() {
