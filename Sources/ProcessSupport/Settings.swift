@@ -28,8 +28,8 @@ public struct Settings: Sendable {
         "REDIS_URL_FILE", "SYNCD_BRIDGE", "SYNCD_BRIDGE_RULES", "SYNCD_NAMESPACE", "SYNCD_SOCKET", "SYNCD_TABLE_BITS",
         "WORKERS", "WORKER_AUDIT_ONE_IN", "WORKER_GRACE_SECONDS", "WORKER_GZIP_BYTES", "WORKER_L1_BYTES",
     ]
-    /// Which limits there are, syncd knows.
-    static let limitPrefix = "SYNCD_LIMIT_"
+    /// So begin the keys of limits. Which there are, syncd knows.
+    public static let limitPrefix = "SYNCD_LIMIT_"
 
     /// More than a connection string ever has.
     static let maximumSecretBytes = 64 << 10

@@ -54,11 +54,9 @@ enum SyncdConfiguration {
         [socket, redisEnabled, redisURL] + TLSSettings.keys
         + [namespace, slotBits, bridge, bridgeRules, .logLevel, .logFormat]
 
-    private static let limitPrefix = "SYNCD_LIMIT_"
-
     /// The key of an adjustable limit.
     static func key(_ limit: Limits.Adjustable) -> ConfigurationKey {
-        let name = limitPrefix + limit.name.uppercased().replacing("-", with: "_")
+        let name = Settings.limitPrefix + limit.name.uppercased().replacing("-", with: "_")
         return ConfigurationKey(name, default: String(Limits()[keyPath: limit.path]), help: "limit \(limit.name)")
     }
 
@@ -91,7 +89,7 @@ enum SyncdConfiguration {
 
     private static func readLimits(_ settings: Settings) throws -> Limits {
         let names = Limits.adjustable.map { key($0).name }
-        if let unknown = settings.keys(beginningWith: limitPrefix).first(where: { !names.contains($0) }) {
+        if let unknown = settings.keys(beginningWith: Settings.limitPrefix).first(where: { !names.contains($0) }) {
             throw ConfigurationError(
                 key: unknown, "\(unknown) is no limit that can be set; there are \(names.joined(separator: ", "))")
         }

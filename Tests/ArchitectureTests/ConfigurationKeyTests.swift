@@ -62,7 +62,6 @@ import Testing
     @Test func `what a configuration file may have`() {
         let secrets = Self.all.filter(\.isSecret).map { "\($0.name)_FILE" }
         #expect(Settings.knownKeys == Set(Self.all.map(\.name) + secrets + ["WORKERS"]))
-        #expect(Limits.adjustable.allSatisfy { SyncdConfiguration.key($0).name.hasPrefix(Settings.limitPrefix) })
     }
 
     @Test func `no key and no option twice`() {

@@ -21,6 +21,7 @@ final class RedisLink {
     private var search: SentinelSearch?
     private var readyAt: NIODeadline?
     private var delay = RedisLink.shortestDelay
+    private var mayHurry = true
     private var isStopped = false
     private var retry: Scheduled<Void>?
     private var deadline: Scheduled<Void>?
@@ -104,10 +105,12 @@ final class RedisLink {
         }
     }
 
-    /// Ends the pause between two tries, if there is one: another connection has just found the server. Who was
+    /// Ends the pause between two tries, if there is one: another connection has just found the server. Once, until a
+    /// connection has lived for a while: a server that drops all of them would else be asked without any pause. Who was
     /// refused waits on.
     func tryNow() {
-        guard let retry, lastLoss?.isDenied != true else { return }
+        guard let retry, mayHurry, lastLoss?.isDenied != true else { return }
+        mayHurry = false
         retry.cancel()
         self.retry = nil
         start()
@@ -181,6 +184,7 @@ final class RedisLink {
         lastLoss = loss
         if let readyAt, .now() - readyAt > Self.goodLife {
             delay = Self.shortestDelay
+            mayHurry = true
             loggedReason = nil
         }
         log(loss)
