@@ -74,11 +74,11 @@ import Testing
         for _ in 0..<50 { others.append(try host.connect()) }
         for _ in 0..<20 { #expect(try await http.get("/api/users").status == 200, "who is connected does not notice") }
         others.removeAll()
-        let start = ContinuousClock.now
+        let start = PatientClock.now
         await eventually("it accepts again", within: .seconds(5)) {
             (try? await host.connect().request("GET", "/api/users", within: .seconds(1)))?.status == 200
         }
-        #expect(ContinuousClock.now - start < .seconds(3))
+        #expect(PatientClock.now - start < .seconds(3))
     }
 
     @Test func `5000 idle clients of syncd, 1024 of which it takes`() async throws {

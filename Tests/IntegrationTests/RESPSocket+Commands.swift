@@ -46,10 +46,10 @@ extension RESPSocket {
 
     /// FETCH, again and again as long as the answer may be due to a busy machine.
     private func fetch(_ key: String, unless isProvisional: (FetchReply) -> Bool) async throws -> FetchReply {
-        let deadline = ContinuousClock.now + .seconds(5)
+        let deadline = PatientClock.now + .seconds(5)
         while true {
             let reply = try await fetch(key)
-            guard isProvisional(reply), ContinuousClock.now < deadline else { return reply }
+            guard isProvisional(reply), PatientClock.now < deadline else { return reply }
             // A lease that nobody fills would be in the way.
             if case .outcome(.lease(let lease)) = reply { try await command("ABANDON", key, "\(lease.id)") }
             try await Task.sleep(for: .milliseconds(5))
@@ -95,10 +95,10 @@ extension RESPSocket {
     /// failure, and tried again.
     @discardableResult
     func invalidate(_ tags: String..., sourceLocation: SourceLocation = #_sourceLocation) async throws -> Int {
-        let deadline = ContinuousClock.now + .seconds(15)
+        let deadline = PatientClock.now + .seconds(15)
         while true {
             let reply = try await command((["INVALIDATE", "TAGS"] + tags).map { ByteBuffer(string: $0) })
-            if reply.string != "DEFERRED" || ContinuousClock.now > deadline {
+            if reply.string != "DEFERRED" || PatientClock.now > deadline {
                 return try #require(reply.number, "\(reply)", sourceLocation: sourceLocation)
             }
             try await Task.sleep(for: .milliseconds(20))

@@ -51,12 +51,12 @@ import Testing
         try await hosts[0].client.store("key", "value", tags: ["users"])
         let position = try await hosts[0].client.invalidate("others")
         redis.pause()
-        let start = ContinuousClock.now
+        let start = PatientClock.now
         try await hosts[0].deferred("users", "x")
-        #expect(ContinuousClock.now - start < .seconds(1), "after 250 ms")
+        #expect(PatientClock.now - start < .seconds(1), "after 250 ms")
         #expect(!hosts[0].isAttached && hosts[0].journal("owed").count == 1)
         await hosts[1].waitUntilIsolated()
-        #expect(ContinuousClock.now - start < .seconds(4), "2 s after the last probe that was answered")
+        #expect(PatientClock.now - start < .seconds(4), "2 s after the last probe that was answered")
         for host in hosts {
             #expect(try await host.client.fetch("key").isMiss)
             #expect(try await host.client.fill("key", 1, "x") == "ISOLATED")
@@ -99,12 +99,12 @@ import Testing
         let host = try await Host(redis)
         let epoch = host.table.epoch
         try await redis.command("CLIENT", "PAUSE", "1500", "WRITE")
-        let start = ContinuousClock.now
+        let start = (least: ContinuousClock.now, most: PatientClock.now)
         try await host.deferred("users")
-        #expect(ContinuousClock.now - start < .seconds(1))
+        #expect(PatientClock.now - start.most < .seconds(1))
         #expect(!host.isAttached && host.journal("owed").count == 1)
         await host.waitUntilAttached()
-        #expect(ContinuousClock.now - start > .milliseconds(1000))
+        #expect(ContinuousClock.now - start.least > .milliseconds(1000))
         #expect(host.slot("users") > 0 && host.journal("owed").isEmpty)
         #expect(host.table.epoch == epoch)
     }

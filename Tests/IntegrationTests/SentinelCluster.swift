@@ -66,8 +66,8 @@ final class SentinelProcess: Sendable {
         password: String?, within limit: Duration = .seconds(20), _ isReached: ([String: String]) -> Bool
     ) async throws {
         var last = ""
-        let deadline = ContinuousClock.now + limit
-        while ContinuousClock.now < deadline {
+        let deadline = PatientClock.now + limit
+        while PatientClock.now < deadline {
             if let socket = try? RESPSocket(port: port.number) {
                 if let password { _ = try? await socket.command("AUTH", password) }
                 let reply = try? await socket.command("SENTINEL", "MASTER", SentinelCluster.service)

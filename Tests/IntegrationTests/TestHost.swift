@@ -41,9 +41,9 @@ struct TestHost: Sendable {
     func connectToEach() async throws -> [HTTPConnection] {
         var found: [pid_t: HTTPConnection] = [:]
         let wanted = Set(workers.map(\.pid))
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = PatientClock.now + .seconds(20)
         while found.count < wanted.count {
-            guard ContinuousClock.now < deadline else { throw TestFailure("a worker is never reached\n\(transcript)") }
+            guard PatientClock.now < deadline else { throw TestFailure("a worker is never reached\n\(transcript)") }
             let connection = try connect()
             if let worker = try await connection.get("/").worker, wanted.contains(worker) { found[worker] = connection }
         }

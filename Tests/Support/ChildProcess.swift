@@ -125,8 +125,8 @@ package final class ChildProcess: Sendable {
 
     /// Waits until it has ended by itself; kills it and fails if it doesn't in time.
     package func waitForExit(within limit: Duration = .seconds(10)) async throws -> Exit {
-        let deadline = ContinuousClock.now + limit
-        while ContinuousClock.now < deadline {
+        let deadline = PatientClock.now + limit
+        while PatientClock.now < deadline {
             if let exit { return exit }
             try await Task.sleep(for: .milliseconds(2))
         }

@@ -32,7 +32,7 @@ final class ClientSocket: Sendable {
 
     /// Sends everything; throws if the other side doesn't take it in time.
     func send(_ bytes: ByteBuffer, within limit: Duration) async throws {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         var rest = bytes
         while rest.readableBytes > 0 {
             let count = rest.withUnsafeReadableBytes {
@@ -40,7 +40,7 @@ final class ClientSocket: Sendable {
             }
             if count > 0 {
                 rest.moveReaderIndex(forwardBy: count)
-            } else if errno == EAGAIN, ContinuousClock.now < deadline {
+            } else if errno == EAGAIN, PatientClock.now < deadline {
                 try await Task.sleep(for: .milliseconds(1))
             } else if errno != EINTR {
                 throw TestFailure("\(name) takes nothing: \(String(cString: strerror(errno)))")

@@ -80,10 +80,10 @@ package actor EventSource {
     // MARK: Reading
 
     private func wait<Value: Sendable>(_ limit: Duration, _ take: () -> Value?) async throws -> Value? {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         while true {
             if let value = take() { return value }
-            guard !hasEnded, ContinuousClock.now < deadline else { return nil }
+            guard !hasEnded, PatientClock.now < deadline else { return nil }
             try await receive()
             try readChunks()
             readLines()
@@ -99,7 +99,7 @@ package actor EventSource {
     }
 
     private func readHead() async throws {
-        let deadline = ContinuousClock.now + .seconds(15)
+        let deadline = PatientClock.now + .seconds(15)
         while true {
             if let end = input.readableBytesView.firstRange(of: Array("\r\n\r\n".utf8)) {
                 let text = input.readString(length: end.upperBound - input.readerIndex) ?? ""
@@ -114,7 +114,7 @@ package actor EventSource {
                 }
                 return
             }
-            guard !hasEnded, ContinuousClock.now < deadline else { throw TestFailure("no head from \(socket.name)") }
+            guard !hasEnded, PatientClock.now < deadline else { throw TestFailure("no head from \(socket.name)") }
             try await receive()
         }
     }

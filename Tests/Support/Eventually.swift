@@ -11,11 +11,10 @@ package func eventually(
     _ what: Comment, within limit: Duration = .seconds(30), details: () -> String = { "" },
     sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
 ) async rethrows -> Bool {
-    let clock = ContinuousClock()
-    let deadline = clock.now + limit
+    let deadline = PatientClock.now + limit
     var polls = 0
     while try await !condition() {
-        guard clock.now < deadline else {
+        guard PatientClock.now < deadline else {
             Issue.record("not within \(limit): \(what)\n\(details())", sourceLocation: sourceLocation)
             return false
         }

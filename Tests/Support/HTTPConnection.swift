@@ -106,10 +106,10 @@ package actor HTTPConnection {
 
     /// The next reply.
     package func reply(isHead: Bool = false, within limit: Duration = .seconds(15)) async throws -> HTTPReply {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         while true {
             if let reply = try parse(isHead: isHead) { return reply }
-            guard !hasEnded, ContinuousClock.now < deadline else {
+            guard !hasEnded, PatientClock.now < deadline else {
                 let end = hasEnded ? ": it closed the connection" : ""
                 throw TestFailure("no HTTP reply from \(socket.name) within \(limit)\(end): \(String(buffer: input))")
             }
@@ -119,12 +119,12 @@ package actor HTTPConnection {
 
     /// What comes next, up to this text.
     package func bytes(upTo end: String, within limit: Duration = .seconds(15)) async throws -> String {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         while true {
             if let range = input.readableBytesView.firstRange(of: Array(end.utf8)) {
                 return input.readString(length: range.upperBound - input.readerIndex) ?? ""
             }
-            guard !hasEnded, ContinuousClock.now < deadline else {
+            guard !hasEnded, PatientClock.now < deadline else {
                 throw TestFailure("no \(end) from \(socket.name) within \(limit): \(String(buffer: input))")
             }
             try await receive()
@@ -139,8 +139,8 @@ package actor HTTPConnection {
 
     /// Whether the other side closes the connection in time.
     package func closes(within limit: Duration = .seconds(15)) async throws -> Bool {
-        let deadline = ContinuousClock.now + limit
-        while !hasEnded, ContinuousClock.now < deadline { try await receive() }
+        let deadline = PatientClock.now + limit
+        while !hasEnded, PatientClock.now < deadline { try await receive() }
         return hasEnded
     }
 

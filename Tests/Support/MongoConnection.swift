@@ -44,7 +44,7 @@ package actor MongoConnection {
     }
 
     private func receive(within limit: Duration) async throws -> BSONDocument {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         while true {
             if let length = input.getInteger(at: input.readerIndex, endianness: .little, as: Int32.self), length >= 21,
                 var message = input.readSlice(length: Int(length))
@@ -57,7 +57,7 @@ package actor MongoConnection {
             case .bytes(var bytes): input.writeBuffer(&bytes)
             case .ended: throw TestFailure("MongoDB closed the connection")
             case .nothingYet:
-                guard ContinuousClock.now < deadline else {
+                guard PatientClock.now < deadline else {
                     throw TestFailure("MongoDB did not answer within \(limit)")
                 }
                 try await socket.waitAWhile()

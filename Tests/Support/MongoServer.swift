@@ -92,10 +92,10 @@ package final class MongoServer: Sendable {
     package func drop(database: String) async throws { try await command(["dropDatabase": 1], database: database) }
 
     private func waitUntilWritable(isNew: Bool, within limit: Duration = .seconds(60)) async throws {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         var isInitiated = !isNew
         let member: BSONValue = ["_id": 0, "host": .string("127.0.0.1:\(port.number)")]
-        while ContinuousClock.now < deadline {
+        while PatientClock.now < deadline {
             if let exit = child.exit { throw TestFailure("mongod ended (\(exit))\n\(log)") }
             if let connection = try? connect() {
                 if !isInitiated {

@@ -95,11 +95,11 @@ package actor RESPSocket {
 
     /// Reads until `take` gives something, the connection ends or the time is over.
     private func next<Value>(within limit: Duration, _ take: () -> Value?) async throws -> Value? {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         while true {
             try receive()
             if let value = take() { return value }
-            guard !hasEnded, ContinuousClock.now < deadline else { return nil }
+            guard !hasEnded, PatientClock.now < deadline else { return nil }
             try await socket.waitAWhile()
         }
     }

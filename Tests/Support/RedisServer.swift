@@ -72,8 +72,8 @@ package final class RedisServer: Sendable {
 
     /// Waits until it answers, also when it was just started.
     package func waitUntilAnswering(within limit: Duration = .seconds(10)) async throws {
-        let deadline = ContinuousClock.now + limit
-        while ContinuousClock.now < deadline {
+        let deadline = PatientClock.now + limit
+        while PatientClock.now < deadline {
             if let exit = child.exit { throw TestFailure("redis-server ended (\(exit))\n\(log)") }
             if let socket = try? connect(), let reply = try? await socket.command("PING", within: .milliseconds(500)),
                 reply == .simpleString(ByteBuffer(string: "PONG")) || reply.errorText?.hasPrefix("NOAUTH") == true

@@ -88,8 +88,8 @@ package final class SyncdProcess: Sendable {
     }
 
     private func waitUntilAnswering(within limit: Duration = .seconds(20)) async throws {
-        let deadline = ContinuousClock.now + limit
-        while ContinuousClock.now < deadline {
+        let deadline = PatientClock.now + limit
+        while PatientClock.now < deadline {
             if let exit = child.exit { throw TestFailure("syncd ended (\(exit))\n\(transcript)") }
             if let socket = try? RESPSocket(path: socketPath), (try? await socket.command("PING"))?.string == "PONG" {
                 return
@@ -100,10 +100,15 @@ package final class SyncdProcess: Sendable {
     }
 
     /// Waits until it vouches for caches.
-    package func waitUntilAttached(within limit: Duration = .seconds(15)) async throws {
-        let deadline = ContinuousClock.now + limit
-        while ContinuousClock.now < deadline {
-            if (try? await isAttached) == true { return }
+    package func waitUntilAttached(within limit: Duration = .seconds(30)) async throws {
+        let deadline = PatientClock.now + limit
+        // One connection for all questions: its log is what explains a failure.
+        var socket: RESPSocket?
+        while PatientClock.now < deadline {
+            if socket == nil { socket = try? await connect() }
+            let status = try? await socket?.command("STATUS")
+            if status?["log"]?["state"]?.string == "attached" { return }
+            if status == nil { socket = nil }
             try await Task.sleep(for: .milliseconds(5))
         }
         throw TestFailure("syncd is not attached\n\(transcript)")

@@ -56,9 +56,9 @@ package final class WorkerProcess: Sendable {
 
     /// A port can be shared: only its own words tell that this worker listens.
     private func waitUntilListening(within limit: Duration = .seconds(20)) async throws {
-        let deadline = ContinuousClock.now + limit
+        let deadline = PatientClock.now + limit
         let line = "Worker \(pid) started on port \(port.number)"
-        while ContinuousClock.now < deadline {
+        while PatientClock.now < deadline {
             if let exit = child.exit { throw TestFailure("apiworker ended (\(exit))\n\(transcript)") }
             if log.contains(line) { return }
             try await Task.sleep(for: .milliseconds(5))

@@ -31,9 +31,9 @@ final class BootedCopy: Sendable {
     }
 
     private func waitUntilBooted() async throws {
-        let deadline = ContinuousClock.now + .seconds(60)
+        let deadline = PatientClock.now + .seconds(60)
         var state = "no process 1"
-        while ContinuousClock.now < deadline {
+        while PatientClock.now < deadline {
             guard boot.isRunning else { break }
             if FileManager.default.fileExists(atPath: directory.file("pid")) {
                 let answer = try await run("systemctl", "is-system-running")
@@ -96,9 +96,9 @@ final class BootedCopy: Sendable {
     func reboot() async throws {
         let before = try String(contentsOfFile: directory.file("pid"), encoding: .utf8)
         _ = try await run("systemctl", "reboot")
-        let deadline = ContinuousClock.now + .seconds(60)
+        let deadline = PatientClock.now + .seconds(60)
         while (try? String(contentsOfFile: directory.file("pid"), encoding: .utf8)) ?? before == before {
-            guard ContinuousClock.now < deadline else { throw TestFailure("it did not go down\n\(boot.transcript)") }
+            guard PatientClock.now < deadline else { throw TestFailure("it did not go down\n\(boot.transcript)") }
             try await Task.sleep(for: .milliseconds(50))
         }
         try await waitUntilBooted()
