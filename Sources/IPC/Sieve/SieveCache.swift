@@ -73,7 +73,8 @@ public struct SieveCache<Key: Hashable, Value> {
     @inlinable
     public mutating func value(for key: Key) -> Value? {
         guard let place = places[key] else { return nil }
-        nodes[Int(place)].isVisited = true
+        // A hit of many writes nothing.
+        if !nodes[Int(place)].isVisited { nodes[Int(place)].isVisited = true }
         return nodes[Int(place)].value
     }
 

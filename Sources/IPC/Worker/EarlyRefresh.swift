@@ -52,6 +52,9 @@ package enum EarlyRefresh {
 
 extension SyncedCache {
     /// Gets a successor in the background. Whatever goes wrong, the value in use ends as it would have.
+    ///
+    /// Never inlined: what a task needs would be made room for at every hit, which is a tenth of its time.
+    @inline(never)
     func refresh(
         _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, into home: EarlyRefresh.Home,
         _ load: @escaping @Sendable () async throws -> Loaded
