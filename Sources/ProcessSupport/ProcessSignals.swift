@@ -24,10 +24,12 @@ public enum ProcessRequest: Sendable, Hashable {
 }
 
 /// Turns signals into requests: SIGTERM and SIGINT drain the first time and end at once the second time, SIGHUP
-/// reloads. The signals stay ignored when nobody listens any more.
+/// reloads. The signals are ignored when nobody listens any more.
 public final class ProcessSignals: Sendable {
     private let sources: Mutex<[any DispatchSourceSignal]>
 
+    /// Returns when it listens: what comes earlier does to the process what it does to any.
+    ///
     /// - Parameter handler: called on a queue of its own, one request at a time.
     public init(_ handler: @escaping @Sendable (ProcessRequest) -> Void) {
         let queue = DispatchQueue(label: "signals")
@@ -37,20 +39,26 @@ public final class ProcessSignals: Sendable {
             (SIGINT, { .shutdown(escalation.next(), reason: "SIGINT") }),
             (SIGHUP, { .reload }),
         ]
+        let registered = DispatchGroup()
         sources = Mutex(
             requests.map { number, request in
-                signal(number, SIG_IGN)
                 let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
                 source.setEventHandler { handler(request()) }
+                registered.enter()
+                source.setRegistrationHandler { registered.leave() }
                 source.resume()
                 return source
             })
+        registered.wait()
     }
 
     /// Ends the calls.
     public func cancel() {
         sources.withLock { sources in
-            for source in sources { source.cancel() }
+            for source in sources {
+                signal(Int32(source.handle), SIG_IGN)
+                source.cancel()
+            }
             sources = []
         }
     }

@@ -85,7 +85,12 @@ struct Worker {
     /// - Parameter reload: reads the log level again, for SIGHUP.
     func run(reload: @escaping @Sendable () throws(ConfigurationError) -> Logger.Level) async throws {
         let services = ServiceGroup(services: services, logger: logger)
-        let serving = Task { try await services.run() }
+        // Whoever is told that the worker is ready may send it a signal.
+        let (signalsAreHeard, begin) = AsyncStream<Never>.makeStream()
+        let serving = Task {
+            for await _ in signalsAreHeard {}
+            try await services.run()
+        }
         let signals = ProcessSignals { request in
             switch request {
             case .shutdown(.drain, let reason):
@@ -98,6 +103,7 @@ struct Worker {
             case .reload: self.reload(reload)
             }
         }
+        begin.finish()
         let watchdog = Watchdog()?.start(on: eventLoop, manager: manager)
         do {
             try await serving.value

@@ -234,6 +234,38 @@ import Testing
         #expect(try await process.stop() == .status(0))
     }
 
+    /// Takes its time to listen to signals.
+    private static let slowSigaction = """
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <signal.h>
+        #include <unistd.h>
+        int sigaction(int number, const struct sigaction *new, struct sigaction *old) {
+            int (*next)(int, const struct sigaction *, struct sigaction *) = dlsym(RTLD_NEXT, "sigaction");
+            if (new && (number == SIGTERM || number == SIGHUP)) usleep(500000);
+            return next(number, new, old);
+        }
+        """
+
+    @Test(arguments: [("syncd", ["run"], "syncd listens"), ("apiworker", [], "started on port")])
+    func `who says that it is ready hears signals`(program: String, arguments: [String], ready: String) async throws {
+        let directory = try TemporaryDirectory()
+        let source = try directory.write(Self.slowSigaction, to: "slow.c")
+        let library = directory.file("slow.so")
+        let compiled = try await ChildProcess.run(
+            try Executables.find("clang"), ["-shared", "-fPIC", "-o", library, source], within: .seconds(60))
+        #expect(compiled.exit == .status(0), "\(compiled.errors)")
+        let process = try ChildProcess(
+            try Executables.built(program), arguments + ["--socket", directory.file("s")],
+            environment: ["PORT": "0", "DB_URL": "mongodb://127.0.0.1:9", "LD_PRELOAD": library])
+        await eventually("it is ready", details: { process.transcript }) { process.errors.contains(ready) }
+        process.signal(SIGHUP)
+        await eventually("it reloads", within: .seconds(5), details: { process.transcript }) {
+            process.errors.contains("onfiguration reloaded")
+        }
+        #expect(try await process.stop() == .status(0))
+    }
+
     @Test func `an unusable table is replaced, and writes wait one trust window`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         try await syncd.connect().invalidate("a")
