@@ -24,7 +24,8 @@ public enum ProcessRequest: Sendable, Hashable {
 }
 
 /// Turns signals into requests: SIGTERM and SIGINT drain the first time and end at once the second time, SIGHUP
-/// reloads. The signals are ignored when nobody listens any more.
+/// reloads. The signals are ignored when nobody listens any more. One in a process: Dispatch takes hold of a signal but
+/// once.
 public final class ProcessSignals: Sendable {
     private let sources: Mutex<[any DispatchSourceSignal]>
 

@@ -27,6 +27,16 @@ import Testing
         #expect(try await mongo.documents("users", database: database).isEmpty)
     }
 
+    @Test func `time of limits stands still with the tests`() {
+        let begin = ContinuousClock.now
+        var time = PatientTime(at: begin)
+        for number in 1...100 { time.tick(at: begin + .milliseconds(20 * number)) }
+        #expect(time.elapsed(at: begin + .milliseconds(2010)) == .milliseconds(2010))
+        #expect(time.elapsed(at: begin + .seconds(30)) == .milliseconds(2100), "a pause counts 100 ms")
+        time.tick(at: begin + .seconds(30))
+        #expect(time.elapsed(at: begin + .milliseconds(30_050)) == .milliseconds(2150))
+    }
+
     @Test func `a syncd`() async throws {
         let syncd = try await SyncdProcess()
         try await syncd.waitUntilAttached()

@@ -6,36 +6,43 @@ import Synchronization
 /// would wake up to find the time over that the program under test has not had, and that nobody has looked at.
 package enum PatientClock {
     private static let ticker = Ticker()
-    private static let interval = Duration.milliseconds(10)
-    /// What counts at most between two ticks.
-    private static let longestInterval = Duration.milliseconds(100)
 
     /// Since some instant of this process.
     package static var now: Duration { ticker.now }
 
     private final class Ticker: Sendable {
-        private struct State {
-            var counted = Duration.zero
-            var last = ContinuousClock.now
-
-            var now: Duration { counted + min(ContinuousClock.now - last, PatientClock.longestInterval) }
-        }
-
-        private let state = Mutex(State())
+        private let time = Mutex(PatientTime(at: .now))
 
         init() {
             // It needs a thread of those that tests run on: while it gets none, they get none.
             Task.detached { [self] in
                 while true {
-                    state.withLock { state in
-                        state.counted = state.now
-                        state.last = .now
-                    }
-                    try? await Task.sleep(for: PatientClock.interval)
+                    time.withLock { $0.tick(at: .now) }
+                    try? await Task.sleep(for: .milliseconds(10))
                 }
             }
         }
 
-        var now: Duration { state.withLock { $0.now } }
+        var now: Duration { time.withLock { $0.elapsed(at: .now) } }
+    }
+}
+
+/// Counts the time between ticks, but of a long pause without any only its beginning.
+package struct PatientTime {
+    /// What counts at most between two ticks.
+    package static let longestInterval = Duration.milliseconds(100)
+
+    private var counted = Duration.zero
+    private var last: ContinuousClock.Instant
+
+    package init(at instant: ContinuousClock.Instant) { last = instant }
+
+    package mutating func tick(at instant: ContinuousClock.Instant) {
+        counted = elapsed(at: instant)
+        last = instant
+    }
+
+    package func elapsed(at instant: ContinuousClock.Instant) -> Duration {
+        counted + min(instant - last, Self.longestInterval)
     }
 }
