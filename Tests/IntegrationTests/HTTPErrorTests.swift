@@ -134,6 +134,18 @@ import Testing
         }
     }
 
+    @Test func `a name that can't be looked up is no end`() async throws {
+        let port = try ReservedPort()
+        let worker = try await WorkerProcess(port: port, database: "mongodb+srv://db.a.invalid/test", socketPath: "")
+        let http = try HTTPConnection(port: port.number)
+        let reply = try await http.get("/api/users")
+        #expect(reply.status == 503 && reply["retry-after"] != nil && !reply.text.contains("invalid"), "\(reply.text)")
+        await eventually("it says why", details: { worker.transcript }) {
+            worker.log.contains("the name in DB_URL (mongodb+srv) can't be looked up")
+        }
+        #expect(try await worker.stop() == .status(0))
+    }
+
     @Test func `no database: an answer within the time, and recovery by itself`() async throws {
         let mongo = try await MongoServer()
         let host = try await TestHost.start(workers: 1, home: .embedded, mongo: mongo)

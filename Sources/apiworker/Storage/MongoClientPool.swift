@@ -2,23 +2,50 @@ import CMongoC
 import Synchronization
 
 /// The connections of this process to MongoDB. Each is used by one thread at a time.
+///
+/// libmongoc looks up the servers of a `mongodb+srv` URL when the pool is made, and a pool without any stays without. So
+/// while the name can't be looked up there is no pool, and who wants a connection tries again.
 final class MongoClientPool: Sendable {
     // libmongoc's pool may be used by any thread; it is freed only when nobody refers to this object any more.
-    private nonisolated(unsafe) let pool: OpaquePointer
+    private nonisolated(unsafe) let pool = Atomic<OpaquePointer?>(nil)
+    // Only read, by whoever holds `lookup`.
+    private nonisolated(unsafe) let uri: MongoURI
+    private let lookup = Mutex(())
     private let used = Atomic<Int>(0)
     let size: Int
     let database: String
 
     /// - Returns: `nil` if the library refuses the URL's options.
     init?(_ uri: MongoURI) {
-        guard let pool = mongoc_client_pool_new_with_error(uri.pointer, nil) else { return nil }
-        mongoc_client_pool_set_error_api(pool, MONGOC_ERROR_API_VERSION_2)
-        self.pool = pool
+        self.uri = uri
         size = uri.poolSize
         database = uri.database
+        guard make() else { return nil }
     }
 
-    deinit { mongoc_client_pool_destroy(pool) }
+    deinit {
+        if let pool = pool.load(ordering: .acquiring) { mongoc_client_pool_destroy(pool) }
+    }
+
+    /// - Returns: false if the library refuses the URL's options. That a name can't be looked up now is no such reason.
+    private func make() -> Bool {
+        var error = bson_error_t()
+        guard let made = mongoc_client_pool_new_with_error(uri.pointer, &error) else {
+            return error.code == MONGOC_ERROR_STREAM_NAME_RESOLUTION.rawValue
+        }
+        mongoc_client_pool_set_error_api(made, MONGOC_ERROR_API_VERSION_2)
+        pool.store(made, ordering: .releasing)
+        return true
+    }
+
+    /// One thread looks the name up; nobody waits for it.
+    private func found() -> OpaquePointer? {
+        if let pool = pool.load(ordering: .acquiring) { return pool }
+        _ = lookup.withLockIfAvailable { _ in
+            if pool.load(ordering: .acquiring) == nil { _ = make() }
+        }
+        return pool.load(ordering: .acquiring)
+    }
 
     /// Connections that are in use at this moment.
     var usedCount: Int { used.load(ordering: .relaxed) }
@@ -27,6 +54,11 @@ final class MongoClientPool: Sendable {
     func withClient<Value>(
         for call: MongoCall, _ body: (MongoClient) throws(StorageFailure) -> Value
     ) throws(StorageFailure) -> Value {
+        guard let pool = found() else {
+            throw StorageFailure(
+                kind: .unavailable,
+                detail: "the name in DB_URL (mongodb+srv) can't be looked up: check it, and the host's DNS")
+        }
         guard let client = mongoc_client_pool_pop(pool) else {
             throw StorageFailure(kind: .unavailable, detail: "no free connection")
         }
