@@ -112,10 +112,10 @@ extension Brain {
         // The files stay: nobody trusts a cache now. They may be very many, so that they are not even looked at.
         if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
         journal.begin(pass)
+        table.setScanStarted(now)
         effects.append(.scanJournal(sampledAt: now))
     }
 
-    /// Isolated, and the log cannot be appended to.
     /// No host could read an entry of more, nor any client its push.
     private func isAppendable(_ tags: [ByteBuffer]) -> Bool {
         let longest = max(limits.wire.tagBytes, limits.wire.keyBytes + 1)
@@ -123,6 +123,7 @@ extension Brain {
             && tags.allSatisfy { $0.readableBytes <= longest }
     }
 
+    /// Isolated, and the log cannot be appended to.
     private var isJournalIdle: Bool { log.state == .isolated && log.phase != .proven }
 
     /// The journal directory could not be read: nobody may be told that nothing is owed.

@@ -28,6 +28,8 @@ public enum TagTableLayout {
     static let horizonOffset = 104
     static let incarnationHighOffset = 112
     static let incarnationLowOffset = 120
+    // Apart from that line: only writers without syncd read it.
+    static let scanStartedOffset = 128
 
     /// Size of a table with 2^`slotBits` slots, in bytes.
     public static func byteCount(slotBits: Int) -> Int { headerBytes + 8 << slotBits }
@@ -139,6 +141,12 @@ public final class TagTable: Sendable {
     public var epoch: UInt64 { load(TagTableLayout.epochOffset) }
     /// CLOCK_BOOTTIME in ns of the last beat; 0: never.
     public var beat: UInt64 { load(TagTableLayout.beatOffset) }
+    /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun; 0: not known. A beat never has a later
+    /// time than this, and a reading that begins later finds every file that had its name before this was loaded.
+    public var scanStarted: UInt64 {
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        return load(TagTableLayout.scanStartedOffset)
+    }
     /// CLOCK_BOOTTIME in ns at which the last covered probe of Redis was sent; embedded: the beat.
     public var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
     /// Greatest position up to which every entry of the log is in the slots.
@@ -201,6 +209,12 @@ public final class TagTable: Sendable {
     public func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
     /// Stores the time of a beat, sampled before what it vouches for was looked at.
     public func setBeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.beatOffset) }
+    /// Stores the time of a reading of the journal, before the directory is looked at: whoever has named a file and then
+    /// finds an older time here knows that the reading will find the file.
+    public func setScanStarted(_ nanoseconds: UInt64) {
+        store(nanoseconds, TagTableLayout.scanStartedOffset)
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
     /// Stores the time at which a covered probe was sent.
     public func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
     /// Stores the applied position, after the slots that it speaks of.
