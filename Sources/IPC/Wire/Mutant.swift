@@ -7,7 +7,7 @@ package enum Mutant: String, CaseIterable, Sendable {
     // How a worker shares loads.
     case joinerGetsOlderLoad, directLoadJoinedLate
     // How a worker writes.
-    case silenceIsSuccess, noTrustWindowWait, doubtfulIsForgotten
+    case silenceIsSuccess, noTrustWindowWait, doubtfulIsForgotten, unchangedNotInvalidated, acknowledgedWhileBelieved
     // How syncd answers.
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
     case leaseIDsRepeat, twoLeases, newTableNotHeldBack, deferredIsForgotten
