@@ -154,6 +154,9 @@ extension InvalidationLog {
             former = incarnation
             incarnation = theirs
         }
+        // Whose log a message was from was asked of the log before.
+        unknown = nil
+        foreign.removeAll { $0 == incarnation }
         isAdopted = true
         lastPublished = 0
         applied = (found.firstEntry ?? found.position + 1) - 1

@@ -32,6 +32,8 @@ enum LogEffect: Sendable, Hashable {
     /// Continuity is proven and every gap closed: what is owed can be appended now.
     case proven
     case warning(String)
+    /// Another deployment publishes on the log's channel.
+    case foreignLog(Incarnation)
     /// The server refuses what syncd needs; somebody has to change its settings or ours.
     case denied(String)
 }
@@ -87,6 +89,8 @@ struct InvalidationLog {
         var id: UpstreamID
         var sentAt: UInt64
         var appliedThen: UInt64
+        /// A log whose entry came on our channel before.
+        var unknown: Incarnation?
     }
 
     struct PageRead {
@@ -126,6 +130,12 @@ struct InvalidationLog {
     var isAdopted = false
     /// The log before the present one: messages of it may still come.
     var former = Incarnation.none
+    /// Logs of other deployments whose entries came on our channel, the last ones: our log was still there after that.
+    var foreign: Deque<Incarnation> = []
+    /// A log whose entry came on our channel. The next probe that is sent shows whether ours is still there.
+    var unknown: Incarnation?
+    /// When another deployment's log may be warned of again.
+    var nextForeignWarning: UInt64 = 0
     /// The process at the other end of the command connection, since it was inspected.
     var serverIdentity: ServerIdentity?
     /// The process at the other end of the subscription connection.
