@@ -29,18 +29,34 @@ extension InvalidationLog {
             cover()
             return
         }
-        if ahead.count < limits.entriesAhead { ahead[entry.position] = entry.body }
+        keepAhead(entry)
         // An append's answer may overtake the publications before it; a publication overtakes nothing.
         if gapDeadline == nil { gapDeadline = now + limits.arrivalNanoseconds }
+    }
+
+    /// Keeps an entry whose predecessors have not arrived; without room, it is read from the stream.
+    private mutating func keepAhead(_ entry: LogEntry) {
+        let bytes = entry.body.memoryBytes
+        guard ahead[entry.position] == nil, ahead.count < limits.entriesAhead,
+            aheadBytes + bytes <= limits.entriesAheadBytes
+        else { return }
+        ahead[entry.position] = entry.body
+        aheadBytes += bytes
+    }
+
+    mutating func forgetAhead() {
+        ahead.removeAll()
+        aheadBytes = 0
     }
 
     mutating func drainAhead(effects: inout [LogEffect]) {
         guard !ahead.isEmpty else { return }
         while let body = ahead.removeValue(forKey: applied + 1) {
+            aheadBytes -= body.memoryBytes
             apply(LogEntry(position: applied + 1, body: body), effects: &effects)
         }
         // What was read from the stream meanwhile need not be kept.
-        if !ahead.isEmpty, applied >= known { ahead.removeAll() }
+        if applied >= known { forgetAhead() }
     }
 
     mutating func published(
@@ -103,6 +119,7 @@ extension InvalidationLog {
         _ identity: ServerIdentity?, now: UInt64, effects: inout [LogEffect]
     ) {
         lastPublished = 0
+        forgetAhead()
         subscriptionIdentity = identity
         guard phase != .disconnected, isSameServer(effects: &effects) else { return }
         // What was published while nobody listened shows in the next probe.
@@ -135,6 +152,10 @@ extension InvalidationLog {
             }
             if let unknown = probe.unknown { isForeign(unknown, now: now, effects: &effects) }
             known = max(known, position)
+            // Nobody would believe it any more.
+            while let first = uncovered.first, now > first.sentAt + TrustTiming.upstreamTrustNanoseconds {
+                uncovered.removeFirst()
+            }
             uncovered.append((position, probe.sentAt))
             #if MUTANTS
                 if Mutant.active == .probeNotCovered { freshAsOf = max(freshAsOf, probe.sentAt) }

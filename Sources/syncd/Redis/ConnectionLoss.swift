@@ -1,3 +1,4 @@
+import IPC
 import IPCWire
 import NIOCore
 import NIOPosix
@@ -29,20 +30,16 @@ struct ConnectionLoss: Error, Sendable, Equatable {
         reason = "cannot connect to \(target): \(Self.text(error))"
     }
 
+    /// A connection that broke.
+    init(broken error: any Error) { self.init("the connection broke: \(SystemError.text(of: error))") }
+
     private static func text(_ error: any Error) -> String {
-        switch error {
-        case let error as NIOConnectionError:
-            if let last = error.connectionErrors.last { return text(last.error) }
-            if error.dnsAError != nil || error.dnsAAAAError != nil {
-                return "the name \(error.host) cannot be resolved"
-            }
-            return "no address of \(error.host) answers"
-        case let error as ChannelError:
-            if case .connectTimeout = error { return "no answer" }
-            return "\(error)"
-        case let error as IOError: return "\(error.description)"
-        default: return "\(error)"
+        guard let error = error as? NIOConnectionError else { return SystemError.text(of: error) }
+        if let last = error.connectionErrors.last { return text(last.error) }
+        if error.dnsAError != nil || error.dnsAAAAError != nil {
+            return "the name \(error.host) cannot be resolved"
         }
+        return "no address of \(error.host) answers"
     }
 }
 

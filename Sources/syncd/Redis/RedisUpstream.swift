@@ -316,16 +316,17 @@ final class RedisUpstream {
         guard let connection else { return }
         var before: Incarnation?
         var entries: RESPValue?
+        let count = min(count, longestPage)
         // MGET finds nothing in a key of another type, where GET would fail.
         let readRecord = [ByteBuffer.word("MGET"), keys.incarnation]
         connection.send(readRecord) { before = Self.incarnation($0) }
         connection.send([
             .word("XRANGE"), keys.stream, ByteBuffer(string: "\(after + 1)-0"), .word("+"), .word("COUNT"),
-            .number(UInt64(min(count, longestPage))),
+            .number(UInt64(count)),
         ]) { entries = $0 }
         ask(id, readRecord) { reply in
             if case .error(let text) = entries { return .failed(UpstreamFailure(redisError: text)) }
-            guard case .array(let items) = entries else { return nil }
+            guard case .array(let items) = entries, items.count <= count else { return nil }
             guard let entries = Self.entries(items) else {
                 return .failed(.damaged("an entry of the stream is unreadable"))
             }
@@ -358,7 +359,7 @@ final class RedisUpstream {
         guard let connection else { return }
         // INFO anew: the role may have changed since the connection was made.
         connection.send([.word("INFO")]) { [weak self] reply in
-            if case .bulkString(let text) = reply { self?.info = ServerInfo(String(buffer: text)) }
+            if case .bulkString(let text) = reply { self?.info = ServerInfo(text) }
         }
         run(id, .inspect, on: keys.log, [.number(lastApplied)]) { [weak self] reply in
             let info = self?.info
@@ -398,8 +399,11 @@ final class RedisUpstream {
         var incarnation: Incarnation
         var identity: ServerIdentity?
 
+        /// Incarnation and two names of at most 128 bytes.
+        private static let maximumBytes = 512
+
         init?(_ value: RESPValue) {
-            guard case .bulkString(let bytes) = value else { return nil }
+            guard case .bulkString(let bytes) = value, bytes.readableBytes <= Self.maximumBytes else { return nil }
             let words = String(buffer: bytes).split(separator: " ", omittingEmptySubsequences: false)
             guard words.count == 3, let incarnation = Incarnation(String(words[0])) else { return nil }
             self.incarnation = incarnation
