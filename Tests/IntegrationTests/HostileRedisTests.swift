@@ -106,7 +106,7 @@ import Testing
         var position = 1000
         var incarnation = ""
         // As many as may be kept, as long as an entry may be, and longer.
-        for (count, tags, bytes, batch) in [(70_000, 1, 1, 5000), (800, 4, 200_000, 20), (24, 1, 30 << 20, 1)] {
+        for (count, tags, bytes, batch) in [(66_000, 1, 1, 6000), (400, 4, 200_000, 20), (8, 1, 30 << 20, 1)] {
             for _ in 0..<count / batch {
                 // It may be another one by now.
                 incarnation = try await syncd.status("log", "incarnation")?.string ?? incarnation

@@ -305,7 +305,7 @@ final class RedisUpstream {
             self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
             // Without a position that can be read there is no log: 0 could be what a host has applied.
             guard let position = Self.position(parts[1]) else { return .probed(nil, position: 0) }
-            return .probed(Record(parts[0])?.incarnation, position: position)
+            return .probed(LogRecord(parts[0])?.incarnation, position: position)
         }
     }
 
@@ -338,7 +338,7 @@ final class RedisUpstream {
     /// That of an answer to MGET of the record.
     private static func incarnation(_ reply: RESPValue) -> Incarnation? {
         guard case .array(let parts) = reply, parts.count == 1 else { return nil }
-        return Record(parts[0])?.incarnation
+        return LogRecord(parts[0])?.incarnation
     }
 
     private static func entries(_ items: [RESPValue]) -> [LogEntry]? {
@@ -366,7 +366,7 @@ final class RedisUpstream {
             guard case .array(let parts) = reply, parts.count == 6, case .integer(let damaged) = parts[5] else {
                 return nil
             }
-            let record = Record(parts[0])
+            let record = LogRecord(parts[0])
             let raw: ByteBuffer? = if case .bulkString(let bytes) = parts[0] { bytes } else { nil }
             var entry: LogEntry?
             if case .bulkString(let bytes) = parts[4], let body = LogEntryBody(encoded: bytes) {
@@ -393,25 +393,6 @@ final class RedisUpstream {
     }
 
     private static func position(_ value: RESPValue) -> UInt64? { bulk(value).flatMap(RedisNumber.position) }
-
-    /// The record of the log: incarnation and the process that it lives in.
-    private struct Record {
-        var incarnation: Incarnation
-        var identity: ServerIdentity?
-
-        /// Incarnation and two names of at most 128 bytes.
-        private static let maximumBytes = 512
-
-        init?(_ value: RESPValue) {
-            guard case .bulkString(let bytes) = value, bytes.readableBytes <= Self.maximumBytes else { return nil }
-            let words = String(buffer: bytes).split(separator: " ", omittingEmptySubsequences: false)
-            guard words.count == 3, let incarnation = Incarnation(String(words[0])) else { return nil }
-            self.incarnation = incarnation
-            if words[1] != "-", words[2] != "-" {
-                identity = ServerIdentity(runID: String(words[1]), replicationID: String(words[2]))
-            }
-        }
-    }
 
     private func replace(_ id: UpstreamID, _ replace: ReplaceCommand) {
         var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
