@@ -286,6 +286,9 @@ import Testing
         var kept: [ByteBuffer] = []
         for text in ["short", "long"] {
             try await client.store(text, text, tags: ["t"])
+            await eventually("Redis has it") {
+                (try? await redis.command("EXISTS", "{syncd}:v:\(text)").number) == 1
+            }
             let raw = try await redis.command("GET", "{syncd}:v:\(text)")
             kept.append(try #require({ if case .bulkString(let bytes) = raw { bytes } else { nil } }()))
         }
