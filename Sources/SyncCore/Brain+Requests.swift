@@ -115,15 +115,14 @@ extension Brain {
     }
 
     private func refusalOfLogChannel(_ request: Request) -> ReplyError? {
-        guard let channel = configuration.logChannel else { return nil }
         let isMeant =
             switch request {
-            case .publish(let event): event.channel == channel
-            case .invalidate(_, let event): event?.channel == channel
-            case .subscribe(let names): names.contains(channel)
+            case .publish(let event): LogChannel.isOne(event.channel)
+            case .invalidate(_, let event): event.map { LogChannel.isOne($0.channel) } ?? false
+            case .subscribe(let names): names.contains(where: LogChannel.isOne)
             default: false
             }
-        return isMeant ? ReplyError(.denied, "this channel is the log's own: TRACK ON shows its entries") : nil
+        return isMeant ? ReplyError(.denied, "this is the channel of a log: TRACK ON shows the entries of ours") : nil
     }
 
     private mutating func report(_ client: ClientID, _ fields: [ReportField]) {

@@ -50,8 +50,12 @@ package struct Limits: Sendable, Equatable {
     package var entriesPerPage = 512
     /// Entries that arrived before their predecessors; beyond, they are read from the stream instead.
     package var entriesAhead = 65_536
+    /// Bytes of memory of the same.
+    package var entriesAheadBytes = 16 << 20
     /// Appends that wait for Redis; beyond, syncd isolates itself and owes them.
     package var pendingAppends = 65_536
+    /// Bytes of memory of their tags; the same.
+    package var pendingAppendBytes = 32 << 20
     /// Owed invalidations that are appended at once: Redis takes them well within `appendNanoseconds`.
     package var journalAppends = 256
     /// Owed invalidations; beyond, one marker stands for all.

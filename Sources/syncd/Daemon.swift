@@ -59,8 +59,6 @@ final class Daemon {
             configuration: BrainConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
-                logChannel: configuration.mode == .redis
-                    ? RedisKeys(namespace: configuration.namespace).logChannel : nil,
                 bridge: configuration.bridge),
             table: table, random: BufferedRandom(), now: startedAt)
     }
@@ -78,7 +76,8 @@ final class Daemon {
         }
         guard let endpoint = configuration.endpoint else { return }
         let upstream = RedisUpstream(
-            endpoint: endpoint, tls: configuration.tls, keys: RedisKeys(namespace: configuration.namespace),
+            endpoint: endpoint, tls: configuration.tls,
+            keys: RedisKeys(namespace: configuration.namespace, database: endpoint.database),
             bridgedChannels: configuration.bridge.channels, eventLoop: eventLoop, logger: logger
         ) { [weak self] event in
             self?.upstreamEvent(event)
@@ -365,6 +364,20 @@ final class Daemon {
             logger.notice(
                 "epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
         case .upstreamWarning(let text): logger.warning("Redis may lose the log", metadata: ["setting": "\(text)"])
+        case .foreignLog(let incarnation):
+            logger.warning(
+                "another deployment publishes on this log's channel: its entries are passed over",
+                metadata: [
+                    "incarnation": "\(incarnation)",
+                    "remedy": "give each deployment a SYNCD_NAMESPACE of its own, and upgrade all hosts",
+                ])
+        case .unreadableEvent(let event):
+            logger.warning(
+                "an event cannot be read: everything is invalidated",
+                metadata: [
+                    "channel": "\(event.channel.escaped)", "bytes": "\(event.bytes)", "problem": "\(event.problem)",
+                    "untold-before": "\(event.untold)",
+                ])
         case .upstreamDenied(let text):
             logger.error("Redis cannot be used as it is configured", metadata: ["reason": "\(text)"])
         case .upstreamReady(let version): logger.info("Redis log proven", metadata: ["version": "\(version)"])
