@@ -11,9 +11,9 @@ extension MongoClient {
 
     /// The driver's `insert` has no room for a deadline: this is an update that matches nothing, and then inserts what
     /// its pipeline makes, or fails. Nothing of the document is taken for an expression.
-    func insert(_ document: BSONDocument, at target: MongoTarget) throws(StorageFailure) {
+    func insert(_ document: BSONDocument, at target: MongoTarget, within limit: Int64? = nil) throws(StorageFailure) {
         let id = document["_id"] ?? .null
-        _ = try landing(at: target) { (target, deadline) throws(StorageFailure) -> Bool? in
+        _ = try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) -> Bool? in
             let isLate: BSONDocument = ["$gte": .array([.string("$$NOW"), .date(deadline)])]
             let content: BSONDocument = [
                 "$cond": .array([
@@ -39,9 +39,9 @@ extension MongoClient {
 
     /// - Returns: how many documents matched (0 or 1), and how many are different now.
     func updateOne(
-        _ id: String, _ update: BSONDocument, at target: MongoTarget
+        _ id: String, _ update: BSONDocument, at target: MongoTarget, within limit: Int64? = nil
     ) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
-        try landing(at: target) { (target, deadline) throws(StorageFailure) in
+        try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) in
             let statement: BSONDocument = [
                 "q": .document(Self.inTime(["_id": .string(id)], deadline)), "u": .document(update),
             ]
@@ -54,9 +54,9 @@ extension MongoClient {
 
     /// Changes a document and returns it as it was before; `nil` if there is none.
     func findAndUpdate(
-        _ id: String, _ update: BSONDocument, at target: MongoTarget
+        _ id: String, _ update: BSONDocument, at target: MongoTarget, within limit: Int64? = nil
     ) throws(StorageFailure) -> BSONDocument? {
-        try landing(at: target) { (target, deadline) throws(StorageFailure) in
+        try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) in
             let command: BSONDocument = [
                 "findAndModify": .string(Self.collection),
                 "query": .document(Self.inTime(["_id": .string(id)], deadline)), "update": .document(update),
@@ -68,8 +68,10 @@ extension MongoClient {
 
     /// Deletes a user without friends. Whether there are any is checked in the operation that deletes: nobody can be
     /// linked in between.
-    func deleteLonely(_ id: String, at target: MongoTarget) throws(StorageFailure) -> UserStore.Deletion {
-        try landing(at: target) { (target, deadline) throws(StorageFailure) in
+    func deleteLonely(
+        _ id: String, at target: MongoTarget, within limit: Int64? = nil
+    ) throws(StorageFailure) -> UserStore.Deletion {
+        try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) in
             let isLonely: BSONDocument = ["_id": .string(id), "friends.0": .document(["$exists": .bool(false)])]
             let statement: BSONDocument = ["q": .document(Self.inTime(isLonely, deadline)), "limit": .int32(1)]
             let reply = try change(
@@ -86,17 +88,19 @@ extension MongoClient {
 
     /// Carries out a write that must not land after what is left of the call's time.
     ///
-    /// - Parameter attempt: gets a server and the deadline as that server's clock shows it. Returns `nil` if nothing was
+    /// - Parameters:
+    ///   - limit: milliseconds; by default what is left of the call's time.
+    ///   - attempt: gets a server and the deadline as that server's clock shows it. Returns `nil` if nothing was
     ///   changed, and the reason may be that it was late: then the server is asked for its time, and it is tried again.
     /// - Throws: also if it was late and no time is left; then nothing was changed.
     private func landing<Value>(
-        at first: MongoTarget,
+        at first: MongoTarget, within limit: Int64?,
         _ attempt: (MongoTarget, _ deadline: Int64) throws(StorageFailure) -> Value?
     ) throws(StorageFailure) -> Value {
         var target = first
         while true {
             do throws(StorageFailure) {
-                let deadline = target.time + call.landingMilliseconds
+                let deadline = target.time + (limit ?? call.landingMilliseconds)
                 call.willLand(at: target.id, by: deadline)
                 if let value = try attempt(target, deadline) { return value }
                 guard call.isTimeLeft else { throw .cameTooLate }

@@ -13,9 +13,14 @@ struct MongoTarget {
     /// libmongoc's number for it.
     let id: UInt32
     let kind: Kind
+    /// What the server's clock shows at least, less this host's monotonic time, in milliseconds.
+    private let offset: Int64
+
     /// What the server's clock shows at least: milliseconds since 1970. The server itself said so, and the time since
     /// then is added. This host's wall clock has no part in it.
-    let time: Int64
+    var time: Int64 { offset + Self.now }
+
+    private static var now: Int64 { bson_get_monotonic_time() / 1000 }
 
     /// - Throws: the server is no primary. libmongoc selects one all the same where `DB_URL` names a single host.
     init(_ server: OpaquePointer) throws(StorageFailure) {
@@ -27,14 +32,14 @@ struct MongoTarget {
         default: throw .noPrimary(type, of: hello["setName"]?.string)
         }
         id = mongoc_server_description_id(server)
-        let age = bson_get_monotonic_time() - mongoc_server_description_last_update_time(server)
-        time = hello.localTime.map { $0 + max(0, age) / 1000 } ?? 0
+        let received = mongoc_server_description_last_update_time(server) / 1000
+        offset = (hello.localTime ?? 0) - received
     }
 
     /// The same server, after it was asked for its time.
     init(_ target: MongoTarget, time: Int64) {
         (id, kind) = (target.id, target.kind)
-        self.time = time
+        offset = time - Self.now
     }
 }
 
