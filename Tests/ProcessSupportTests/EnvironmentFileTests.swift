@@ -70,7 +70,7 @@ import Testing
             // Where a comment stands in the place of a value, Node reads nothing, as we do, and python-dotenv the comment.
             if theirs.values.contains(where: { $0.hasPrefix("#") }) { continue }
             // Only python-dotenv takes keys in quotes, even over several lines.
-            if text.contains(/(^|[\n\r]|export)\s*'/) { continue }
+            if text.replacing("\r\n", with: "\n").contains(/(^|[\n\r]|export)\s*'/) { continue }
             let ours = try EnvironmentFile.parse(text, path: "f", .keys { _ in false })
             for key in ["A", "B"] { #expect(ours[key] == theirs[key], "\(key) of \(text.debugDescription)") }
             compared += 1
