@@ -61,7 +61,8 @@ let package = Package(
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging, deque,
+                "SyncCore", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
+                deque,
                 arguments,
             ],
             swiftSettings: strict
@@ -114,7 +115,8 @@ let package = Package(
         .testTarget(
             name: "APIWorkerTests",
             dependencies: [
-                "apiworker", "CMongoC", "CZlib", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging, lifecycle,
+                "apiworker", "CMongoC", "CZlib", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
+                lifecycle,
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),

@@ -220,7 +220,8 @@ final class Daemon {
         let limit = configuration.limits.requestNanoseconds
         for connection in connections.values
         where connection.reservedBytes > 0 && now - connection.requestBegan > limit {
-            connection.cutOff("its request has not come whole for \(limit / 1_000_000) ms, and others wait for the memory")
+            connection.cutOff(
+                "its request has not come whole for \(limit / 1_000_000) ms, and others wait for the memory")
         }
         giveRoom()
     }

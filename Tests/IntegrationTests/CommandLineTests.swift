@@ -134,7 +134,9 @@ import Testing
         let (_, syncd) = try await Home.embedded.start()
         let folder = try TemporaryDirectory()
         let program = try Executables.built("syncd")
-        func run(_ arguments: [String], _ environment: [String: String]) async throws -> (exit: ChildProcess.Exit, errors: String) {
+        func run(_ arguments: [String], _ environment: [String: String]) async throws -> (
+            exit: ChildProcess.Exit, errors: String
+        ) {
             let child = try ChildProcess(
                 program, arguments, environment: environment, workingDirectory: folder.path)
             let exit = try await child.waitForExit(within: .seconds(20))

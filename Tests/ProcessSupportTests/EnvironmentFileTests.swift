@@ -53,7 +53,8 @@ import Testing
             " # ", "\t", "\r\n", "export ", "é", "x y", "$B",
         ]
         let files = (0..<2000).map { _ in
-            (0..<Int.random(in: 1...14, using: &random)).map { _ in pieces.randomElement(using: &random) ?? "" }.joined()
+            (0..<Int.random(in: 1...14, using: &random)).map { _ in pieces.randomElement(using: &random) ?? "" }
+                .joined()
         }
         let input = directory.path + "/files.json"
         try JSONEncoder().encode(files).write(to: URL(fileURLWithPath: input))
