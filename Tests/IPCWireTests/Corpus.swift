@@ -116,8 +116,8 @@ enum CommandCorpus {
         CorpusItem("an empty line before", Array("\r\n*1\r\n$1\r\na\r\n".utf8), ["[a]"]),
         CorpusItem(
             "empty lines between", Array("*1\r\n$1\r\na\r\n\r\n\n\r\n*1\r\n$1\r\nb\r\n\n".utf8), ["[a]", "[b]"]),
-        CorpusItem("\r*1\r\n$1\r\na\r\n", fails: .invalidLineEnd),
-        CorpusItem("\r\r\n", fails: .invalidLineEnd),
+        CorpusItem("\r*1\r\n$1\r\na\r\n", fails: .expectedArray),
+        CorpusItem("\r\r\n", fails: .expectedArray),
         CorpusItem("\r\nPING\r\n", fails: .expectedArray),
         CorpusItem("PING\r\n", fails: .expectedArray),
         CorpusItem("GET a b c\r\n", fails: .expectedArray),

@@ -49,7 +49,7 @@ struct RESPFeed {
             case 10: isAfterReturn = false
             case 13 where !isAfterReturn: isAfterReturn = true
             default:
-                if isAfterReturn { throw .invalidLineEnd }
+                if isAfterReturn { throw .expectedArray }
                 return true
             }
             input.moveReaderIndex(forwardBy: 1)
