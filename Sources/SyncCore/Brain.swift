@@ -132,9 +132,6 @@ package struct Brain: ~Copyable {
 
     // MARK: Clients
 
-    /// Whether one more client has a place.
-    package var hasRoomForClient: Bool { clients.count < limits.clients }
-
     package mutating func clientConnected(_ id: ClientID, peer: Peer, now: UInt64) {
         clients[id] = Client(id: id, peer: peer, connectedAt: now)
     }

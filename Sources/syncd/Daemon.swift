@@ -21,6 +21,12 @@ final class Daemon {
     private let startedAt: UInt64
     private(set) var upstream: RedisUpstream?
     private var connections: [ClientID: WorkerConnection] = [:]
+    /// The memory of all connections.
+    let budget: BufferBudget
+    /// The time of all connections.
+    let turns: TurnQueue
+    private var waitingForRoom: [WorkerConnection] = []
+    private var trimmer = MemoryTrimmer()
     private var nextClient: ClientID = 0
     private var queue: [Effect] = []
     private var isPerforming = false
@@ -55,6 +61,8 @@ final class Daemon {
         self.clock = clock
         self.journal = journal
         startedAt = clock()
+        budget = BufferBudget(limit: configuration.limits.bufferedBytes)
+        turns = TurnQueue(eventLoop: eventLoop, clock: clock)
         brain = Brain(
             configuration: BrainConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
@@ -66,6 +74,7 @@ final class Daemon {
     /// Goes through the journal, beats, and begins to talk to Redis. After it, the daemon may listen.
     func start() {
         eventLoop.assertInEventLoop()
+        turns.onTurnEnd = { [weak self] in self?.turnEnded() }
         beat()
         beatTask = eventLoop.scheduleRepeatedTask(
             initialDelay: .nanoseconds(Int64(TrustTiming.beatIntervalNanoseconds)),
@@ -91,6 +100,9 @@ final class Daemon {
         perform { brain, now, effects in brain.beatDue(now: now, effects: &effects) }
         turnEnded()
         reportState()
+        turns.age()
+        cutOffSlowRequests()
+        trimmer.beat(peak: budget.takePeak(), used: budget.used, now: now)
     }
 
     private func reportState() {
@@ -103,6 +115,7 @@ final class Daemon {
     /// From here on other limits hold: for what is shared at once, for single connections when they are new.
     func adopt(_ limits: Limits) {
         configuration.limits = limits
+        budget.limit = limits.bufferedBytes
         brain.adopt(limits)
     }
 
@@ -120,7 +133,7 @@ final class Daemon {
     }
 
     func connectionOpened(_ connection: WorkerConnection) {
-        guard !isStopping, brain.hasRoomForClient else {
+        guard !isStopping, brain.hasRoom(for: connection.peer) else {
             connection.refuse(isStopping ? "syncd is stopping" : "max number of clients reached")
             return
         }
@@ -179,7 +192,63 @@ final class Daemon {
         dirty.append(connection)
     }
 
+    var now: UInt64 { clock() }
+
+    // MARK: Memory of connections
+
+    /// A request needs more memory than there is for it: the connection is not read from until there is.
+    func waitForRoom(_ connection: WorkerConnection) {
+        if !waitingForRoom.contains(where: { $0 === connection }) { waitingForRoom.append(connection) }
+    }
+
+    /// Lets go on who waits for room: first those whose process holds least.
+    private func giveRoom() {
+        guard budget.takeFreed(), !waitingForRoom.isEmpty else { return }
+        waitingForRoom.removeAll { $0.isClosed || !$0.isWaitingForRoom }
+        let held = heldByProcess()
+        let inOrder = waitingForRoom.sorted { held[$0.holder, default: 0] < held[$1.holder, default: 0] }
+        for connection in inOrder { if !connection.takeRoom() { break } }
+        waitingForRoom.removeAll { !$0.isWaitingForRoom }
+    }
+
+    /// While others wait, a request has to come whole in some time.
+    private func cutOffSlowRequests() {
+        giveRoom()
+        guard !waitingForRoom.isEmpty else { return }
+        let now = now
+        let limit = configuration.limits.requestNanoseconds
+        for connection in connections.values
+        where connection.reservedBytes > 0 && now - connection.requestBegan > limit {
+            connection.cutOff(
+                "its request has not come whole for \(limit / 1_000_000) ms, and others wait for the memory")
+        }
+        giveRoom()
+    }
+
+    private func heldByProcess() -> [Int64: Int] {
+        connections.values.reduce(into: [:]) { $0[$1.holder, default: 0] += $1.heldBytes }
+    }
+
+    /// Above the limit whoever holds most is closed, connection by connection.
+    private func keepWithinBudget() {
+        while budget.isExceeded {
+            let held = heldByProcess()
+            guard let holder = held.max(by: { $0.value < $1.value })?.key,
+                let largest = connections.values.filter({ $0.holder == holder && $0.heldBytes > 0 && !$0.isCutOff })
+                    .max(by: { $0.heldBytes < $1.heldBytes })
+            else { return }
+            largest.cutOff(
+                "all connections hold more than \(budget.limit) bytes, and this one most: \(largest.heldBytes) bytes")
+        }
+    }
+
     // MARK: A turn
+
+    /// What a connection has brought in one go is done.
+    func turnEnded(of connection: WorkerConnection, since began: UInt64) {
+        turnEnded()
+        turns.charge(connection.peer, now - began)
+    }
 
     private func perform(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
         body(&brain, clock(), &queue)
@@ -236,6 +305,8 @@ final class Daemon {
             index += 1
         }
         dirty.removeAll(keepingCapacity: true)
+        if budget.isExceeded { keepWithinBudget() }
+        giveRoom()
         flushUpstream()
         schedule()
     }
