@@ -44,6 +44,11 @@ public struct CommandDecoder: Sendable {
     /// What an argument takes besides its bytes: the buffer, its place in the array that grows, and its storage's share.
     private static let argumentOverhead = 64
 
+    /// Whether everything that was fed has come out in whole commands.
+    package var isBetweenFrames: Bool {
+        if case .betweenFrames = state { !isInsideHeader && feed.input.readableBytes == 0 } else { false }
+    }
+
     /// Takes more bytes of the connection. After an error they are dropped.
     public mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }
