@@ -7,17 +7,20 @@
         // How a worker shares loads.
         case joinerGetsOlderLoad, directLoadJoinedLate
         // How a worker writes.
-        case silenceIsSuccess, noTrustWindowWait, doubtfulIsForgotten
+        case silenceIsSuccess, noTrustWindowWait, doubtfulIsForgotten, unchangedNotInvalidated
+        case acknowledgedWhileBelieved
         // How syncd answers.
         case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
         case leaseIDsRepeat, twoLeases, newTableNotHeldBack, deferredIsForgotten
         // The journal.
-        case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, livingOwnerCollected
-        case outdatedPassBeats
+        case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
+        case hungOwnerIgnored, outdatedPassBeats, directoryNotCompared
         // The log.
         case identityIgnored, lastEntryIgnored, incarnationIgnored, horizonIgnored, gapIgnored, entriesOutOfOrder
         case probeNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof, damageForgotten
         case lostEntriesForgotten
+        // What the storage must see to.
+        case readFromLaggingReplica, deadlineMissing
 
         /// The rule that is broken now.
         // Unchecked: set once, before anything runs.

@@ -70,9 +70,6 @@ public final class JournalDirectory: Sendable {
     /// Whether the process that goes by this name lives: it holds its lock. Where that can't be seen it counts as
     /// dead: then its writes are invalidated too early and once more later, instead of never.
     public func isOwnerAlive(_ owner: String) -> Bool {
-        #if MUTANTS
-            if Mutant.active == .livingOwnerCollected { return false }
-        #endif
         return JournalName.isOwner(owner) && files.isLocked(owner + JournalName.lockSuffix)
     }
 

@@ -21,8 +21,9 @@ extension Driver {
             host.journal.isClosed = false
             host.isHeldDown = false
             host.syncd?.proceed()
-            host.startSyncd(oracle: oracle, cluster: cluster)
+            host.startSyncd(cluster: cluster)
             for worker in host.workers {
+                worker.databaseHeldUntil = 0
                 if worker.isAlive { worker.proceed() } else { startWorker(worker.number, on: host) }
             }
         }

@@ -10,6 +10,7 @@ extension Oracle {
         switch request {
         case .fetch(let key, _): hosts[host].fetches[client, default: [:]][id] = key
         case .fill(let fill): hosts[host].fills[client, default: [:]][id] = fill
+        case .invalidate(let tags, _): hosts[host].invalidations[client, default: [:]][id] = versions(of: tags)
         case .abandon(let key, let lease):
             if let current = hosts[host].leases[key], current.id == lease, current.holder == client {
                 hosts[host].leases[key] = nil
@@ -21,6 +22,7 @@ extension Oracle {
     func clientClosed(_ syncd: SimulatedSyncd, _ client: ClientID) {
         let host = syncd.host.index
         hosts[host].fills[client] = nil
+        hosts[host].invalidations[client] = nil
         hosts[host].fetches[client] = nil
         let gone = hosts[host].leases.filter { $0.value.holder == client }.map(\.key)
         for key in gone { hosts[host].leases[key] = nil }
@@ -37,6 +39,9 @@ extension Oracle {
                     granted(lease, key, to: client, syncd, isPassedOn: false)
                 }
                 if case .wait(let ticket) = reply { hosts[host].tickets[ticket] = key }
+            }
+            if let versions = hosts[host].invalidations[client]?.removeValue(forKey: id), case .integer = reply {
+                took(versions)
             }
             guard let fill = hosts[host].fills[client]?.removeValue(forKey: id) else { break }
             filled(fill, reply, syncd, client)

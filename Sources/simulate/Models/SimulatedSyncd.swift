@@ -12,6 +12,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private let oracle: Oracle
     private var brain: Brain
     private let journal: JournalDirectory
+    private var journalFiles: [MemoryJournal]
     private let table: TagTable
     private let limits: Limits
     private(set) var upstream: UpstreamModel?
@@ -57,8 +58,10 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         self.limits = host.plan.limits
         table = host.table
         let world = host.world
+        let files = host.openJournal()
+        journalFiles = [files]
         journal = JournalDirectory(
-            host.journal, path: "/run/syncd/journal",
+            files, path: "/run/syncd/journal",
             owner: JournalName.owner(random: world.random.next(), processID: 2))
         brain = Brain(
             configuration: BrainConfiguration(
@@ -78,6 +81,9 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     var epoch: UInt64 { brain.epoch }
     var applied: UInt64 { brain.applied }
     var isEmbedded: Bool { upstream == nil }
+
+    /// Whether it has this journal open.
+    func isReading(_ journal: MemoryJournal) -> Bool { journalFiles.contains { $0 === journal } }
 
     func start() {
         beat()
