@@ -215,13 +215,12 @@ final class SyncdSession: ConnectionObserver {
         let (isConnected, logMode, beat, table) = state.withLock {
             ($0.connection != nil, $0.logMode, $0.beat, $0.mapped?.table)
         }
-        let now = clock.now()
-        let beatTime = table?.beat ?? beat?.beatNanoseconds ?? 0
-        let freshAsOf = table?.freshAsOf ?? beat?.freshAsOfNanoseconds ?? 0
-        let isAttached =
-            (table?.state ?? beat?.state) == .attached
-            && TagTable.isWithin(now, of: beatTime, TrustTiming.trustWindowNanoseconds)
-            && TagTable.isWithin(now, of: freshAsOf, TrustTiming.upstreamTrustNanoseconds)
+        let trust =
+            table.map { Trust($0) }
+            ?? beat.map {
+                Trust(state: $0.state, heartbeat: $0.beatNanoseconds, freshAsOf: $0.freshAsOfNanoseconds)
+            }
+        let isAttached = trust.map { $0.distrust(at: clock.now()) == nil } ?? false
         let sync: SyncMode = !isConnected ? .detached : isAttached ? .attached : .isolated
         let redis: UpstreamMode =
             logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable

@@ -84,12 +84,9 @@ final class Database: @unchecked Sendable {
     }
 
     private func visibleVersion(_ key: Int) -> UInt64 {
-        #if MUTANTS
-            // A replica that has not heard of the last change yet.
-            let lag: UInt64 = 50_000_000
-            if Mutant.active == .readFromLaggingReplica, world.now < changedAt[key] + lag { return versions[key] - 1 }
-        #endif
-        return versions[key]
+        // A replica may not have heard of the last change yet.
+        let isBehind = breaks(.readFromLaggingReplica) && world.now < changedAt[key] + 50_000_000
+        return isBehind ? versions[key] - 1 : versions[key]
     }
 
     /// How long the way from this process to the database is cut yet.
@@ -137,9 +134,7 @@ final class Database: @unchecked Sendable {
 
     /// After this time the server refuses it.
     private func latestLanding(_ write: Write) -> UInt64 {
-        #if MUTANTS
-            if Mutant.active == .deadlineMissing { return 5 * plan.transactionLifetime }
-        #endif
+        if breaks(.deadlineMissing) { return 5 * plan.transactionLifetime }
         return write.isTransaction ? plan.transactionLifetime : Self.patience
     }
 
