@@ -105,7 +105,10 @@ let package = Package(
             dependencies: ["ProcessSupport", "TestSupport", nioCore, nioPosix, logging],
             swiftSettings: strict),
         .testTarget(
-            name: "SyncdTests", dependencies: ["syncd", "SyncCore", "TestSupport", nioCore, nioPosix],
+            name: "SyncdTests",
+            dependencies: [
+                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"),
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "SimulateTests",
