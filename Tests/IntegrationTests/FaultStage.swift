@@ -107,8 +107,12 @@ struct FaultStage: Sendable {
                 }
             }
             // What somebody was writing when he was killed has not got its name, and is nothing (docs/protocol.md).
+            // Writes that may still land are kept for two minutes.
+            let kept = [".lock", ".orphan", ".intent"]
             let owed: () -> [String] = {
-                host.syncd.directory.names(in: "journal").filter { !$0.hasSuffix(".lock") && !$0.hasPrefix(".new-") }
+                host.syncd.directory.names(in: "journal").filter { name in
+                    !kept.contains { name.hasSuffix($0) } && !name.hasPrefix(".new-")
+                }
             }
             let details = { "\(owed()) \(host.syncd.transcript)" }
             await eventually("nothing is owed", within: .seconds(20), details: details) { owed().isEmpty }

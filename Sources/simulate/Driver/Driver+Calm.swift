@@ -20,7 +20,7 @@ extension Driver {
             host.journal.isFull = false
             host.journal.isClosed = false
             host.isHeldDown = false
-            host.syncd?.proceed()
+            for syncd in host.formerSyncds + [host.syncd].compactMap({ $0 }) { syncd.proceed() }
             host.startSyncd(cluster: cluster)
             for worker in host.workers {
                 worker.databaseHeldUntil = 0

@@ -40,8 +40,7 @@ extension Driver {
         case .duplicateSyncd:
             if !host.startSyncd(cluster: cluster) { oracle.figures.add("fault: second syncd refused") }
         case .wipeDirectory:
-            guard let syncd = host.syncd, !syncd.isAlive else { return }
-            oracle.figures.add("fault: runtime directory wiped")
+            oracle.figures.add("fault: runtime directory wiped\(host.syncd?.isAlive == true ? " under syncd" : "")")
             host.wipe()
         case .freezeHost:
             // A suspended machine: everything on it stops, and its clock goes on.

@@ -102,7 +102,12 @@ extension Driver {
         readEverywhere(key, on: host)
         world.after(world.random.number(5_000_000...40_000_000), nil, "directory wiped") { [self] in
             guard !isCalm, syncd.isAlive, !syncd.isOnStack else { return }
-            kill(syncd, "syncd killed")
+            // It may live on, or sleep, and not know yet.
+            switch world.random.below(4) {
+            case 0: break
+            case 1: stop(syncd, "syncd stopped")
+            default: kill(syncd, "syncd killed")
+            }
             host.wipe()
             host.startSyncd(cluster: cluster)
             oracle.figures.add("race: new table")

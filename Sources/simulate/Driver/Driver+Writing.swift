@@ -45,7 +45,13 @@ extension Driver {
                 do {
                     version = try await cache.invalidating(tags) { [self] in
                         write.record = host.record(in: worker.journal)
-                        try await database.carryOut(write)
+                        do {
+                            try await database.carryOut(write)
+                        } catch DatabaseError.refused {
+                            return .rejected(DatabaseError.refused)
+                        } catch {
+                            throw UnknownOutcome(error, settled: { await write.settled() })
+                        }
                         let event = Event(channel: ByteBuffer(string: "events"), payload: ByteBuffer(string: "x"))
                         return write.version == nil
                             ? .unchanged(write.seen) : .changed(write.seen, event: hasEvent ? event : nil)
@@ -56,7 +62,7 @@ extension Driver {
                     retry(write)
                 }
                 if worker.interruptions == interruptions, let ended = write.endedAt {
-                    oracle.writeTook(world.now - ended, on: worker)
+                    oracle.writeTook(world.now - ended, on: worker, isAlone: isAlone(write, since: ended))
                 }
                 if let version { acknowledged(write, version) }
                 world.after(0, nil, "after a write", afterwards)
@@ -66,6 +72,16 @@ extension Driver {
                 }
             }
         }
+    }
+
+    /// syncd had been dead for more than a trust window by then, and nothing else is wrong.
+    private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
+        let host = write.worker.host
+        guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record) else {
+            return false
+        }
+        return oracle.isSilent(host.index, since: time - 2 * TrustTiming.trustWindowNanoseconds)
+            && host.table.journalDirectory == write.record?.journal.identity
     }
 
     /// Its client has been told of this version.
@@ -131,7 +147,7 @@ extension Driver {
 
     func landed(_ write: Database.Write) {
         guard let version = write.version else { return }
-        oracle.wrote(write.key, version: version)
+        oracle.wrote(write.key, version: version, by: write.worker)
         if write.endedAt.map({ world.now > $0 + Database.patience }) ?? false {
             oracle.figures.add("writes that landed long after their end")
         }
@@ -169,10 +185,7 @@ extension Driver {
     static let repeating: UInt64 = 5_000_000_000
 
     /// How long after it landed everybody on its host sees a write, whatever its writer does.
-    var seenAfter: UInt64 { max(plan.limits.orphanNanoseconds, Self.hanging) + Self.collecting }
-
-    /// How long a living owner may take before its intent is collected.
-    private static let hanging: UInt64 = 3_000_000_000
+    var seenAfter: UInt64 { max(plan.limits.orphanNanoseconds, plan.limits.hungNanoseconds) + Self.collecting }
 
     /// A beat, the trust window after it, and an append.
     static let collecting: UInt64 = 1_500_000_000

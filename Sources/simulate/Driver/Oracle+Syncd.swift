@@ -6,6 +6,7 @@ import SyncCore
 // What syncd does, seen at its effects.
 extension Oracle {
     func requested(_ syncd: SimulatedSyncd, _ client: ClientID, _ id: RequestID, _ request: Request) {
+        guard syncd.isPresent else { return }
         let host = syncd.host.index
         switch request {
         case .fetch(let key, _): hosts[host].fetches[client, default: [:]][id] = key
@@ -20,6 +21,7 @@ extension Oracle {
     }
 
     func clientClosed(_ syncd: SimulatedSyncd, _ client: ClientID) {
+        guard syncd.isPresent else { return }
         let host = syncd.host.index
         hosts[host].fills[client] = nil
         hosts[host].invalidations[client] = nil
@@ -31,6 +33,7 @@ extension Oracle {
     }
 
     func effect(_ syncd: SimulatedSyncd, _ effect: Effect) {
+        guard syncd.isPresent else { return }
         let host = syncd.host.index
         switch effect {
         case .reply(let client, let id, let reply):
@@ -50,7 +53,7 @@ extension Oracle {
                 return fail("the outcome of a ticket that nobody has")
             }
             if case .lease(let lease) = outcome { granted(lease, key, to: client, syncd, isPassedOn: true) }
-        case .removeJournalFile(let name):
+        case .removeJournalFile(let name, _):
             if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
             if name.hasSuffix(".orphan") { figures.add("goal: orphan appended once more") }
         case .notice(let notice): self.notice(notice, syncd)

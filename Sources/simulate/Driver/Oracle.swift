@@ -173,15 +173,18 @@ final class Oracle: @unchecked Sendable {
     /// What delays of sockets and scheduling add.
     var slack: UInt64 { 4 * plan.socketDelay.upperBound + 50_000_000 }
 
-    func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker) {
-        let limit = TrustTiming.silenceNanoseconds + TrustTiming.trustWindowNanoseconds + slack
+    /// `isAlone`: nobody can believe a beat that missed it, and it is written down.
+    func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker, isAlone: Bool) {
+        if isAlone { figures.add("writes long after syncd's death") }
+        let wait = isAlone ? 0 : TrustTiming.silenceNanoseconds + TrustTiming.trustWindowNanoseconds
+        let limit = wait + slack
         check(nanoseconds <= limit, "promise 6: a write of \(worker.name) waited \(nanoseconds / 1_000_000) ms")
     }
 
-    func wrote(_ key: Int, version: UInt64) {
+    func wrote(_ key: Int, version: UInt64, by worker: Reader) {
         landed[key] = version
         if Database.isAbsent(version) { absent[key].append(version) }
-        world.trace("landed", nil, version, key: key)
+        world.trace("landed", worker, version, key: key)
     }
 
     func acknowledged(_ key: Int, version: UInt64, on worker: SimulatedWorker) {
@@ -279,6 +282,7 @@ final class Oracle: @unchecked Sendable {
     }
 
     func linkLost(_ syncd: SimulatedSyncd, inFlight: some Sequence<UpstreamCommand>) {
+        guard syncd.isPresent else { return }
         world.trace("lost Redis", syncd)
         hosts[syncd.host.index].lostLink = (syncd.epoch, world.now)
         for command in inFlight {
@@ -323,6 +327,11 @@ final class Oracle: @unchecked Sendable {
 
     /// What was in the log is not there any more, and the one host that knows may be killed before it can tell.
     func uncover() { covered = covered.map { _ in [(0, 1)] } }
+
+    /// Whether a host's syncd has said nothing from this time on.
+    func isSilent(_ host: Int, since time: UInt64) -> Bool {
+        hosts[host].silentSince.map { $0 <= time } ?? false
+    }
 
     func silence(_ host: Int, _ isSilent: Bool) {
         if isSilent {

@@ -13,6 +13,8 @@ struct Plan {
     var ttlMilliseconds: UInt64 = 60_000
     /// Workers use what docs/cache.md offers.
     var hasCacheFeatures = false
+    /// Some workers may not map the table.
+    var hasUnreadableTables = false
     /// A client per host that has no table.
     var hasPlainClients = false
 
@@ -112,6 +114,7 @@ struct Plan {
         var random = SeededRandom(seed: seed ^ 0x5eed)
         // In the same order as those of real ones, and shorter, so that worlds are.
         limits.orphanNanoseconds = 2_000_000_000
+        limits.landingNanoseconds = transactionLifetime + 1_500_000_000
         hosts = [1, 1, 1, 2, 2, 3][random.below(6)]
         workersPerHost = 1 + random.below(3)
         keys = 1 + random.below(4)
@@ -162,6 +165,7 @@ struct Plan {
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
         hasPlainClients = random.oneIn(2)
+        hasUnreadableTables = random.oneIn(10)
         if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
         if weights[.trim] == nil { weights[.trimmedGap] = nil }
         if weights[.cut] == nil {

@@ -15,6 +15,8 @@ final class Host: @unchecked Sendable {
     /// Directories that were the journal and have other names now, while the syncd lives that knows them.
     private(set) var formerJournals: [MemoryJournal] = []
     var syncd: SimulatedSyncd?
+    /// Those whose runtime directory was removed and that have not noticed yet, when another started.
+    private(set) var formerSyncds: [SimulatedSyncd] = []
     var workers: [SimulatedWorker] = []
     /// How its processes reach Redis.
     let network: Network
@@ -91,6 +93,9 @@ final class Host: @unchecked Sendable {
 
     // MARK: syncd
 
+    /// Whether the path of the table names this one.
+    func ownsTable(_ table: TagTable) -> Bool { self.table === table && !isTableMissing }
+
     /// Whether a connection attempt finds a listener.
     var listener: SimulatedSyncd? { syncd.flatMap { $0.isAlive && $0.isListening ? $0 : nil } }
 
@@ -98,7 +103,11 @@ final class Host: @unchecked Sendable {
     @discardableResult
     func startSyncd(cluster: Cluster?) -> Bool {
         if isHeldDown { return false }
-        if let syncd, syncd.isAlive { return false }
+        if let syncd, syncd.isAlive {
+            if !isTableMissing { return false }
+            // Its lock is gone with its table.
+            formerSyncds.append(syncd)
+        }
         starts += 1
         if isTableMissing {
             table = .inMemory(epoch: world.random.number(1...1_000_000), madeAt: world.now)

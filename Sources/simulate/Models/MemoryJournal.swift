@@ -6,6 +6,8 @@ import NIOCore
 final class MemoryJournal: JournalFiles, @unchecked Sendable {
     private let world: World
     private var contents: [String: ByteBuffer] = [:]
+    private var versions: [String: UInt64] = [:]
+    private var changes: UInt64 = 0
     private var locks: [String: Process] = [:]
     /// No file can be made: the file system is full.
     var isFull = false
@@ -19,7 +21,10 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     private static let full = SystemError(code: 28)
     private static let denied = SystemError(code: 13)
 
-    init(world: World) { self.world = world }
+    init(world: World) {
+        self.world = world
+        identity = FileIdentity(device: 1, inode: world.random.next())
+    }
 
     private final class Lock: JournalLock {}
 
@@ -52,6 +57,8 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
         if isFull { throw Self.full }
         guard contents[name] == nil else { throw .exists }
         contents[name] = content
+        changes += 1
+        versions[name] = changes
     }
 
     func read(_ name: String) throws(SystemError) -> JournalFileContent {
@@ -63,6 +70,7 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
         if isClosed { throw Self.denied }
         guard let content = contents.removeValue(forKey: name) else { throw .missing }
         contents[newName] = content
+        versions[newName] = versions.removeValue(forKey: name)
     }
 
     func remove(_ name: String) throws(SystemError) {
@@ -83,4 +91,8 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     func isLocked(_ name: String) -> Bool { locks[name]?.isAlive ?? false }
 
     func isDirectory(at path: String) -> Bool { !isDeleted && !isMoved }
+
+    let identity: FileIdentity
+
+    func version(_ name: String) -> UInt64 { versions[name] ?? 0 }
 }

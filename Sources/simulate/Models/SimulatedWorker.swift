@@ -20,6 +20,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         self.number = number
         self.plan = host.plan
         self.oracle = oracle
+        isTableUnreadable = plan.hasUnreadableTables && host.world.random.oneIn(2)
         super.init(host: host, name: name)
     }
 
@@ -47,6 +48,8 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         Task { try? await cache.run() }
     }
 
+    /// It may not map the table.
+    private let isTableUnreadable: Bool
     /// The journal directory that it has opened.
     private(set) var journal: MemoryJournal?
     private var loadEnds: [Int: UInt64] = [:]
@@ -99,8 +102,9 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
                 schedule: { [unowned self] _, deadline, work in world.at(deadline, self, "timer") { work() } }),
             connect: { [unowned self] _, _, makeHandler in try await connect(makeHandler) },
             openTable: { [unowned self] _ in
+                if isTableUnreadable { throw SystemError(code: 13) }
                 let table = host.table
-                return MappedTagTable(table) { [unowned self] _ in host.table === table && !host.isTableMissing }
+                return MappedTagTable(table) { [unowned self] _ in host.ownsTable(table) }
             },
             openJournal: { [unowned self] path in
                 journal = nil
