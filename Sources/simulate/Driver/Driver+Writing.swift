@@ -77,9 +77,9 @@ extension Driver {
     /// syncd had been dead for more than a trust window by then, and nothing else is wrong.
     private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
         let host = write.worker.host
-        guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record) else {
-            return false
-        }
+        guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record),
+            !write.worker.isTableUnreadable
+        else { return false }
         return oracle.isSilent(host.index, since: time - 2 * TrustTiming.trustWindowNanoseconds)
             && host.table.journalDirectory == write.record?.journal.identity
     }
@@ -149,7 +149,7 @@ extension Driver {
         guard let version = write.version else { return }
         oracle.wrote(write.key, version: version, by: write.worker)
         if write.endedAt.map({ world.now > $0 + Database.patience }) ?? false {
-            oracle.figures.add("writes that landed long after their end")
+            oracle.figures.add("goal: write landed long after its end")
         }
         promise(write, version)
     }
@@ -176,7 +176,7 @@ extension Driver {
             guard worker.interruptions == worked, syncd.interruptions == synced, worker.linkNumber == link else {
                 return
             }
-            oracle.figures.add("writes that only their worker remembers")
+            oracle.figures.add("goal: doubtful write that only its worker remembers")
             oracle.promiseNow(write.key, version: version, on: worker.host.index)
         }
     }

@@ -55,7 +55,7 @@ extension Oracle {
             if case .lease(let lease) = outcome { granted(lease, key, to: client, syncd, isPassedOn: true) }
         case .removeJournalFile(let name, _):
             if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
-            if name.hasSuffix(".orphan") { figures.add("goal: orphan appended once more") }
+            if name.hasSuffix(".orphan") { figures.add("goal: orphan repeated to its end") }
         case .notice(let notice): self.notice(notice, syncd)
         case .writeMarker: figures.add("goal: marker written")
         case .writeOwed: figures.add("goal: write deferred")

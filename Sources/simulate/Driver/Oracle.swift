@@ -175,7 +175,7 @@ final class Oracle: @unchecked Sendable {
 
     /// `isAlone`: nobody can believe a beat that missed it, and it is written down.
     func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker, isAlone: Bool) {
-        if isAlone { figures.add("writes long after syncd's death") }
+        if isAlone { figures.add("goal: write at once without syncd") }
         let wait = isAlone ? 0 : TrustTiming.silenceNanoseconds + TrustTiming.trustWindowNanoseconds
         let limit = wait + slack
         check(nanoseconds <= limit, "promise 6: a write of \(worker.name) waited \(nanoseconds / 1_000_000) ms")

@@ -171,7 +171,7 @@ final class Database: @unchecked Sendable {
             changedAt[key] = world.now
             write.version = versions[key]
         } else {
-            figures.add("writes that changed nothing")
+            figures.add("goal: write changed nothing")
         }
         write.seen = versions[key]
         if write.endedAt == nil { write.seenAtEnd = write.seen }

@@ -307,7 +307,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     /// Ends if its table is not the one at the path any more: another syncd may have begun.
     private func keepsTable() -> Bool {
         if host.ownsTable(table) { return true }
-        oracle.figures.add("syncd without its table ended")
+        oracle.figures.add("goal: syncd without its table ended")
         brain.tableLost()
         kill()
         return false
@@ -321,7 +321,12 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         let files = try reading.next(.max) { name, isLiving, version in
             brain.wantsJournalFile(name, isLiving: isLiving, version: version, now: world.now)
         }
-        return files.compactMap(\.item)
+        let items = files.compactMap(\.item)
+        if items.contains(where: { $0.kind == .living && $0.isRead }) {
+            oracle.figures.add("goal: intent of a living owner appended")
+        }
+        if items.contains(where: { $0.name.contains("/") }) { oracle.figures.add("goal: renamed journal followed") }
+        return items
     }
 
     private func endTurn() {

@@ -49,7 +49,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     }
 
     /// It may not map the table.
-    private let isTableUnreadable: Bool
+    let isTableUnreadable: Bool
     /// The journal directory that it has opened.
     private(set) var journal: MemoryJournal?
     private var loadEnds: [Int: UInt64] = [:]
