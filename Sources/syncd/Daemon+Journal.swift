@@ -60,7 +60,8 @@ extension Daemon {
         self.reading = (sampledAt, reading)
         eventLoop.scheduleTask(in: Self.betweenParts) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] in
             let daemon = bound.value
-            daemon.perform { _, _, _ in daemon.readJournal() }
+            daemon.readJournal()
+            daemon.performQueue()
             daemon.turnEnded()
         }
     }

@@ -203,6 +203,11 @@ final class Daemon {
 
     func perform(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
         body(&brain, clock(), &queue)
+        performQueue()
+    }
+
+    /// Performs what was decided, unless that is under way.
+    func performQueue() {
         guard !isPerforming else { return }
         isPerforming = true
         defer { isPerforming = false }
