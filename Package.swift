@@ -39,6 +39,7 @@ let package = Package(
     targets: [
         // `pkgConfig` stays off CHiredis: its flags cause a warning on every build.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(name: "CMalloc"),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CMongoC", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
 
@@ -61,7 +62,8 @@ let package = Package(
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "IPC", "CHiredis", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging, deque,
+                "SyncCore", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
+                deque,
                 arguments,
             ],
             swiftSettings: strict
@@ -117,7 +119,8 @@ let package = Package(
         .testTarget(
             name: "APIWorkerTests",
             dependencies: [
-                "apiworker", "CMongoC", "CZlib", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging, lifecycle,
+                "apiworker", "CMongoC", "CZlib", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
+                lifecycle,
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),

@@ -1,95 +1,56 @@
-/// The format of `.env` and `--config` files: one `KEY=value` per line.
+/// The format of `.env` and `--config` files: assignments `KEY=value`, read as python-dotenv reads them.
 ///
 /// Blank lines and lines that begin with `#` are skipped, `export ` in front of a key is allowed, and so is space
-/// around key and value. A value may be in single quotes (taken as it is) or in double quotes (with `\n`, `\t`, `\"`
-/// and `\\`); without quotes it ends before a `#` that follows a space. The last of several lines with one key counts.
+/// around key and value. A value may be in single quotes (with `\'` and `\\`) or in double quotes (with `\n`, `\t`,
+/// `\"`, `\\` and the other escapes of C); any other backslash stands for itself. A quoted value may have several
+/// lines. Without quotes a value ends before a `#` that follows a space, and at the line's end. The last of several
+/// assignments to one key counts.
 enum EnvironmentFile {
     /// More than a file of settings ever has.
     static let maximumBytes = 1 << 20
 
-    static func parse(_ text: String, path: String) throws(ConfigurationError) -> [String: String] {
+    /// Whether what is not an assignment, or has a key that we don't know, is an error.
+    enum Strictness {
+        /// The file is ours: every line has to be an assignment.
+        case everything
+        /// The file belongs to other programs, too: what they write, and nobody reads, is passed over, as the other
+        /// readers do. An assignment to a key of ours has to be readable.
+        case keys(@Sendable (String) -> Bool)
+    }
+
+    static func parse(
+        _ text: String, path: String, _ strictness: Strictness = .everything
+    ) throws(ConfigurationError) -> [String: String] {
         var values: [String: String] = [:]
-        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
-        for (index, line) in lines.enumerated() {
-            let line = trimmed(line)
-            if line.isEmpty || line.hasPrefix("#") { continue }
-            guard let (key, value) = assignment(line) else {
-                // The line may hold a secret: it is named, not shown.
-                throw ConfigurationError(key: nil, "\(path), line \(index + 1): write it as KEY=value")
+        var reader = EnvironmentFileReader(text)
+        while let statement = reader.next() {
+            switch statement {
+            case .assignment(let key, let value, let line):
+                if let value, isKey(key) {
+                    values[key] = value
+                } else if case .keys(let isOurs) = strictness, !isOurs(key) {
+                    continue
+                } else {
+                    throw refusal(path, line)
+                }
+            case .other(let line):
+                if case .everything = strictness { throw refusal(path, line) }
             }
-            values[key] = value
         }
         return values
     }
 
-    private static func assignment(_ line: Substring) -> (key: String, value: String)? {
-        guard let equals = line.firstIndex(of: "=") else { return nil }
-        var key = trimmed(line[..<equals])
-        if key.hasPrefix("export ") { key = trimmed(key.dropFirst("export ".count)) }
-        guard let first = key.utf8.first, !isDigit(first), key.utf8.allSatisfy(isKeyByte) else { return nil }
-        guard let value = value(trimmed(line[line.index(after: equals)...])) else { return nil }
-        return (String(key), value)
+    private static func refusal(_ path: String, _ line: Int) -> ConfigurationError {
+        // The line may hold a secret: it is named, not shown.
+        ConfigurationError(
+            key: nil, "\(path), line \(line): write it as KEY=value, with a quote at both ends of the value or at none")
     }
 
-    private static func value(_ text: Substring) -> String? {
-        switch text.first {
-        case "'":
-            let inner = text.dropFirst()
-            guard let end = inner.firstIndex(of: "'"), isRest(inner[inner.index(after: end)...]) else { return nil }
-            return String(inner[..<end])
-        case "\"": return doubleQuoted(text.dropFirst())
-        default:
-            var previous: Character = " "
-            for index in text.indices {
-                if text[index] == "#", previous == " " || previous == "\t" { return String(trimmed(text[..<index])) }
-                previous = text[index]
-            }
-            return String(text)
+    private static func isKey(_ key: String) -> Bool {
+        func isLetter(_ byte: UInt8) -> Bool {
+            byte == UInt8(ascii: "_") || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
         }
-    }
-
-    private static func doubleQuoted(_ text: Substring) -> String? {
-        var value = ""
-        var index = text.startIndex
-        while index < text.endIndex {
-            let character = text[index]
-            index = text.index(after: index)
-            switch character {
-            case "\"": return isRest(text[index...]) ? value : nil
-            case "\\":
-                guard index < text.endIndex else { return nil }
-                switch text[index] {
-                case "n": value.append("\n")
-                case "t": value.append("\t")
-                case "\"", "\\": value.append(text[index])
-                default: return nil
-                }
-                index = text.index(after: index)
-            default: value.append(character)
-            }
-        }
-        return nil
-    }
-
-    /// Nothing but a comment may follow a closing quote.
-    private static func isRest(_ text: Substring) -> Bool {
-        let text = trimmed(text)
-        return text.isEmpty || text.hasPrefix("#")
-    }
-
-    private static func trimmed(_ text: Substring) -> Substring {
-        guard let first = text.firstIndex(where: { !$0.isWhitespace }),
-            let last = text.lastIndex(where: { !$0.isWhitespace })
-        else { return "" }
-        return text[first...last]
-    }
-
-    private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
-
-    private static func isKeyByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "_"): true
-        default: isDigit(byte)
-        }
+        guard let first = key.utf8.first, isLetter(first) else { return false }
+        return key.utf8.allSatisfy { isLetter($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     }
 }

@@ -42,11 +42,11 @@ public struct Settings: Sendable {
     ///   - commandLine: key (not option) and value of what was given there.
     ///   - configFile: a file that has to be readable and to have known keys only; `nil` if none was named.
     ///   - environment: the process's own by default.
-    ///   - workingDirectory: where a `.env` may be.
+    ///   - workingDirectory: where a `.env` may be; `nil`: none is read.
     /// - Throws: a file can't be read or understood.
     public init(
         commandLine: [String: String], configFile: String?,
-        environment: [String: String] = ProcessEnvironment.current, workingDirectory: String = "."
+        environment: [String: String] = ProcessEnvironment.current, workingDirectory: String? = "."
     ) throws(ConfigurationError) {
         var layers = [Layer("command line", commandLine), Layer("environment", environment)]
         if let configFile {
@@ -54,7 +54,9 @@ public struct Settings: Sendable {
             try Self.refuseUnknownKeys(values.keys, path: configFile)
             layers.append(Layer(configFile, values))
         }
-        layers.append(Layer(".env", try Self.values(ofFile: "\(workingDirectory)/.env", isOptional: true)))
+        if let workingDirectory {
+            layers.append(Layer(".env", try Self.values(ofFile: "\(workingDirectory)/.env", isOptional: true)))
+        }
         self.layers = layers
         credentialsDirectory = environment["CREDENTIALS_DIRECTORY"]
     }
@@ -64,9 +66,11 @@ public struct Settings: Sendable {
         layers.flatMap(\.keys).filter { $0.hasPrefix(prefix) }
     }
 
+    private static func isKnown(_ key: String) -> Bool { knownKeys.contains(key) || key.hasPrefix(limitPrefix) }
+
     /// Only of a file that was named: a `.env` and the environment belong to other programs, too.
     private static func refuseUnknownKeys(_ keys: some Sequence<String>, path: String) throws(ConfigurationError) {
-        let unknown = keys.filter { !knownKeys.contains($0) && !$0.hasPrefix(limitPrefix) }
+        let unknown = keys.filter { !isKnown($0) }
         guard let first = unknown.min() else { return }
         throw ConfigurationError(
             key: first,
@@ -82,7 +86,7 @@ public struct Settings: Sendable {
         } catch {
             throw ConfigurationError(key: nil, "the configuration file \(path) can't be read: \(error)")
         }
-        return try EnvironmentFile.parse(text, path: path)
+        return try EnvironmentFile.parse(text, path: path, isOptional ? .keys { isKnown($0) } : .everything)
     }
 
     /// The value as it was given, also when it is empty; else the default.

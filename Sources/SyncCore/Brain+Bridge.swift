@@ -6,10 +6,9 @@ extension Brain {
     /// An event came from the server. If another program has published it, its tags are invalidated: by this host
     /// or by another one that has seen it, once.
     mutating func bridge(_ event: Event, now: UInt64, effects: inout [Effect]) {
-        guard feed.isForeign(event.channel), let tags = configuration.bridge.tags(for: event, limits: limits.wire)
-        else { return }
-        figures.bridged += 1
+        guard feed.isForeign(event.channel), let tags = bridgedTags(event, now: now, effects: &effects) else { return }
         let name = feed.name()
+        if tags == [BridgeRules.everything], !feed.asksForEverything() { return }
         withLog(now: now, effects: &effects) { log, logEffects in
             log.append(tags: tags, event: nil, for: .bridge(name), now: now, effects: &logEffects)
         }
@@ -20,8 +19,7 @@ extension Brain {
     mutating func publishBridged(
         _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
     ) -> Bool {
-        guard let tags = configuration.bridge.tags(for: event, limits: limits.wire) else { return false }
-        figures.bridged += 1
+        guard let tags = bridgedTags(event, now: now, effects: &effects) else { return false }
         withLog(now: now, effects: &effects) { log, logEffects in
             log.append(
                 tags: tags, event: event, for: .publisher(client, id, channel: event.channel), now: now,
@@ -29,6 +27,16 @@ extension Brain {
         }
         if configuration.mode == .embedded { _ = relay(event, effects: &effects) }
         return true
+    }
+
+    /// What an event invalidates; `nil` without a rule.
+    private mutating func bridgedTags(_ event: Event, now: UInt64, effects: inout [Effect]) -> [ByteBuffer]? {
+        guard let (tags, problem) = configuration.bridge.reading(event, limits: limits.wire) else { return nil }
+        figures.bridged += 1
+        if let problem, let told = unreadableEvents.came(event, problem: problem, now: now) {
+            effects.append(.notice(.unreadableEvent(told)))
+        }
+        return tags
     }
 
     /// Channels that the upstream connection subscribes by itself, and keeps.

@@ -110,8 +110,17 @@ extension Brain {
     private mutating func admit(
         _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, now: UInt64, effects: inout [Effect]
     ) {
+        let isWithinShare = (
+            lease: self.isWithinShare(client, total: loads.leaseCount, limit: limits.leases) {
+                loads.leases(of: $0)
+            },
+            wait: self.isWithinShare(client, total: loads.waiterCount, limit: limits.waiters) {
+                loads.waiters(of: $0)
+            }
+        )
         let admission = loads.admit(
-            key, client: client, wait: wait, asOf: log.applied, epoch: log.epoch, now: now)
+            key, client: client, wait: wait, asOf: log.applied, epoch: log.epoch, now: now,
+            isWithinShare: { isLease in isLease ? isWithinShare.lease : isWithinShare.wait })
         let reply: Reply
         switch admission {
         case .lease(let lease):

@@ -115,15 +115,14 @@ extension Brain {
     }
 
     private func refusalOfLogChannel(_ request: Request) -> ReplyError? {
-        guard let channel = configuration.logChannel else { return nil }
         let isMeant =
             switch request {
-            case .publish(let event): event.channel == channel
-            case .invalidate(_, let event): event?.channel == channel
-            case .subscribe(let names): names.contains(channel)
+            case .publish(let event): LogChannel.isOne(event.channel)
+            case .invalidate(_, let event): event.map { LogChannel.isOne($0.channel) } ?? false
+            case .subscribe(let names): names.contains(where: LogChannel.isOne)
             default: false
             }
-        return isMeant ? ReplyError(.denied, "this channel is the log's own: TRACK ON shows its entries") : nil
+        return isMeant ? ReplyError(.denied, "this is the channel of a log: TRACK ON shows the entries of ours") : nil
     }
 
     private mutating func report(_ client: ClientID, _ fields: [ReportField]) {
@@ -196,16 +195,24 @@ extension Brain {
         _ client: ClientID, _ id: RequestID, _ names: [ByteBuffer], _ kind: Subscriptions.Kind,
         effects: inout [Effect]
     ) {
-        guard subscriptions.count + names.count <= limits.subscriptions else {
-            let error = ReplyError(.busy, "no room for more subscriptions: the limit is \(limits.subscriptions)")
-            effects.append(.reply(client, id, .error(error)))
-            return
+        func hasRoom(total: Int, limit: Int, count: (ClientID) -> Int) -> Bool {
+            total + names.count <= limit
+                && isWithinShare(client, total: total, more: names.count, limit: limit, count: count)
         }
-        guard kind == .channel || subscriptions.patternCount + names.count <= limits.patterns else {
-            let error = ReplyError(.busy, "no room for more patterns: the limit is \(limits.patterns)")
-            effects.append(.reply(client, id, .error(error)))
-            return
+        func refuse(_ what: String, limit: Int) {
+            let text = "no room for more \(what): the limit is \(limit), half of it for one process"
+            effects.append(.reply(client, id, .error(ReplyError(.busy, text))))
         }
+        let isWithinLimit = hasRoom(total: subscriptions.count, limit: limits.subscriptions) {
+            subscriptions.count(of: $0)
+        }
+        guard isWithinLimit else { return refuse("subscriptions", limit: limits.subscriptions) }
+        let mayAddPatterns =
+            kind == .channel
+            || hasRoom(total: subscriptions.patternCount, limit: limits.patterns) {
+                subscriptions.count(of: $0, .pattern)
+            }
+        guard mayAddPatterns else { return refuse("patterns", limit: limits.patterns) }
         var changes: [SubscriptionChange] = []
         var first: [ByteBuffer] = []
         for name in names {

@@ -7,6 +7,10 @@ package struct Transport: Sendable, Hashable {
     package var requests: UInt64
     package var requestsInFlight: Int
     package var unsentBytes: Int
+    /// Memory that a request which has not come whole needs, in bytes.
+    package var unreadRequestBytes = 0
+    /// CLOCK_BOOTTIME in ns; 0: there was none.
+    package var lastRequestAt: UInt64 = 0
 
     package init(requests: UInt64, requestsInFlight: Int, unsentBytes: Int) {
         self.requests = requests
@@ -127,7 +131,15 @@ extension Brain {
         // One word, whatever it says: whoever reads the line splits it at spaces and equals signs.
         let name = client.name?.escaped(besides: " =") ?? ""
         let age = (now &- client.connectedAt) / 1_000_000_000
-        return "id=\(id) addr=unix:\(client.peer.pid) name=\(name) age=\(age) uid=\(client.peer.uid) "
-            + "sub=\(subscriptions.count(of: id)) resp=\(client.version.rawValue) tot-cmds=\(transport?.requests ?? 0)\n"
+        let lastRequest = max(transport?.lastRequestAt ?? 0, client.connectedAt)
+        let idle = now > lastRequest ? (now - lastRequest) / 1_000_000_000 : 0
+        let (input, output) = (transport?.unreadRequestBytes ?? 0, transport?.unsentBytes ?? 0)
+        let channels = subscriptions.count(of: id, .channel)
+        let patterns = subscriptions.count(of: id, .pattern)
+        // redis-py 5 fails without the fields that mean nothing here.
+        return "id=\(id) addr=unix:\(client.peer.pid) name=\(name) age=\(age) idle=\(idle) uid=\(client.peer.uid) "
+            + "flags=\(channels + patterns > 0 ? "P" : "N") db=0 sub=\(channels) psub=\(patterns) multi=-1 "
+            + "qbuf=\(input) qbuf-free=0 argv-mem=0 obl=0 oll=0 omem=\(output) tot-mem=\(input + output) "
+            + "resp=\(client.version.rawValue) tot-cmds=\(transport?.requests ?? 0)\n"
     }
 }

@@ -26,6 +26,7 @@ extension Brain {
             log.subscriptionIdentity = nil
             feed.disconnected(last: log.nextID)
         case .published(let incarnation, let entry):
+            if log.foreign.contains(incarnation) { return }
             feed.entryCame(entry, isOurs: incarnation == log.incarnation, last: log.nextID)
             withLog(now: now, effects: &effects) { log, logEffects in
                 log.published(incarnation, entry, now: now, effects: &logEffects)

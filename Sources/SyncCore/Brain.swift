@@ -11,22 +11,18 @@ package struct BrainConfiguration: Sendable {
     package var tablePath: String
     /// Path of the journal directory, told to clients.
     package var journalPath: String
-    /// The channel on which the server publishes the log's entries. No client may speak or listen there: a forged
-    /// entry would be believed, and the end of a client's subscription would end syncd's own.
-    package var logChannel: ByteBuffer?
     /// What the events of other programs invalidate.
     package var bridge: BridgeRules
 
     package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
-        logChannel: ByteBuffer? = nil, bridge: BridgeRules = .none
+        bridge: BridgeRules = .none
     ) {
         self.mode = mode
         self.limits = limits
         self.version = version
         self.tablePath = tablePath
         self.journalPath = journalPath
-        self.logChannel = logChannel
         self.bridge = bridge
     }
 }
@@ -45,6 +41,7 @@ package struct Brain: ~Copyable {
     var loads: LoadTable
     var subscriptions = Subscriptions()
     var feed = BridgeFeed()
+    var unreadableEvents = UnreadableEvents()
     var journal = JournalPass()
     /// L2 without Redis.
     var cache: SieveCache<ByteBuffer, CachedEntry>
@@ -144,9 +141,6 @@ package struct Brain: ~Copyable {
     }
 
     // MARK: Clients
-
-    /// Whether one more client has a place.
-    package var hasRoomForClient: Bool { clients.count < limits.clients }
 
     package mutating func clientConnected(_ id: ClientID, peer: Peer, now: UInt64) {
         clients[id] = Client(id: id, peer: peer, connectedAt: now)
@@ -283,6 +277,7 @@ package struct Brain: ~Copyable {
             effects.append(.notice(.upstreamReady(version: log.serverVersion)))
             scanJournal(now: now, effects: &effects)
         case .warning(let text): effects.append(.notice(.upstreamWarning(text)))
+        case .foreignLog(let incarnation): effects.append(.notice(.foreignLog(incarnation)))
         case .denied(let text): effects.append(.notice(.upstreamDenied(text)))
         }
     }

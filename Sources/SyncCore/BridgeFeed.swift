@@ -36,6 +36,8 @@ struct BridgeFeed: Sendable {
     /// At least the position at which the next message will be published. Exact once an entry has come.
     private var base: UInt64?
     private var ordinal: UInt64 = 0
+    /// Everything is invalidated by an append for an event that has come since the last log entry.
+    private var isEverythingAsked = false
     /// Probes with a greater id were sent after the base was lost.
     private var lostAt: UpstreamID = 0
 
@@ -52,6 +54,7 @@ struct BridgeFeed: Sendable {
     /// The base is lost, also by a message that cannot be read. `last` is the last command's id.
     mutating func interrupted(last: UpstreamID) {
         announced = nil
+        isEverythingAsked = false
         base = nil
         ordinal = 0
         lostAt = last
@@ -60,8 +63,10 @@ struct BridgeFeed: Sendable {
     /// A log entry came. `isOurs`: of the log that this host appends to.
     mutating func entryCame(_ entry: LogEntry, isOurs: Bool, last: UpstreamID) {
         interrupted(last: last)
+        // What another log has taken is not in this one.
+        guard isOurs else { return }
         announced = entry.body.eventChannel
-        if isListening, isOurs { base = entry.position }
+        if isListening { base = entry.position }
     }
 
     /// The position of our log was asked for with a command of this id. Entries that came since then have said more.
@@ -79,5 +84,14 @@ struct BridgeFeed: Sendable {
     mutating func name() -> BridgedEvent? {
         ordinal += 1
         return base.map { BridgedEvent(base: $0, ordinal: ordinal) }
+    }
+
+    /// An event came by which everything has to be invalidated. Returns whether it needs an append: if the log's
+    /// entries are listened to and none has come since the last such event, then the entry of that one's append is
+    /// published after this event, and covers it. So however many such events come, there is one append for them
+    /// between two entries. All hosts see the same order and decide alike.
+    mutating func asksForEverything() -> Bool {
+        defer { isEverythingAsked = isListening }
+        return !isEverythingAsked
     }
 }

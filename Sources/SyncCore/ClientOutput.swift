@@ -1,3 +1,4 @@
+import DequeModule
 import IPCWire
 import NIOCore
 
@@ -7,8 +8,15 @@ import NIOCore
 /// `inChannel` counts what the kernel has not taken yet. While that is much, pushes wait in `backlog`, apart from
 /// replies; a backlog beyond its limit collapses into one `epoch` push, which says all that it said. Requests are not
 /// taken while the answers to earlier ones are not read. A client that lets its output grow all the same is closed.
-/// Nobody else waits for it.
+/// Nobody else waits for it. With a ``BufferBudget`` long data is not copied, and all clients' output is counted there.
 package final class ClientOutput {
+    private struct SharedData {
+        /// The byte of all output at which it ends.
+        var end: UInt64
+        var bytes: Int
+        var address: UInt
+    }
+
     private let limits: Limits
     private var replies = ReplyQueue()
     private var writer = RESPWriter(version: .v2)
@@ -20,24 +28,37 @@ package final class ClientOutput {
     /// Since the last flush.
     private var hasCollapsed = false
     private var inChannel = 0
+    private let budget: BufferBudget?
+    /// What the budget was told of bytes that are this client's alone.
+    private var counted = 0
+    private var isDiscarded = false
+    /// Data in the channel that others may hold, too.
+    private var shared: Deque<SharedData> = []
+    private var sharedBytes = 0
+    /// Bytes of all output so far, and those of them that the kernel has taken.
+    private var (written, taken): (UInt64, UInt64) = (0, 0)
 
     /// A turn's output grows from here.
     private static let leastCapacity = 512
     /// More is not kept for the next turn: most connections are idle most of the time.
     private static let keptCapacity = 8192
 
-    package init(limits: Limits) { self.limits = limits }
+    package init(limits: Limits, budget: BufferBudget? = nil) {
+        self.limits = limits
+        self.budget = budget
+        writer.sharesData = budget != nil
+    }
 
     /// Requests that are not answered yet.
     package var requestsInFlight: Int { replies.count }
-    package var unsentBytes: Int { inChannel + writer.buffer.readableBytes + backlog.buffer.readableBytes }
+    package var unsentBytes: Int { unreadBytes + backlog.buffer.readableBytes }
     /// What STATUS says of the connection.
     package var transport: Transport {
         Transport(requests: replies.opened, requestsInFlight: requestsInFlight, unsentBytes: unsentBytes)
     }
 
     /// Answers that the client has not read, in bytes.
-    private var unreadBytes: Int { inChannel + writer.buffer.readableBytes }
+    private var unreadBytes: Int { inChannel + writer.partBytes + writer.buffer.readableBytes }
     /// Whether one more request is taken: not while too many are not answered or too many answers are not read.
     package var hasRoomForRequest: Bool {
         requestsInFlight < limits.requestsInFlight && unreadBytes < limits.unreadBytes
@@ -65,7 +86,20 @@ package final class ClientOutput {
         if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
         if case .simple(.reset) = reply { setVersion(.v2) }
         makeRoom()
-        reply.encode(into: &writer)
+        if case .fetched(.hit(let hit)) = reply, !hasRoom(for: hit) {
+            Reply.error(Self.noRoom).encode(into: &writer)
+        } else {
+            reply.encode(into: &writer)
+        }
+    }
+
+    private static let noRoom = ReplyError(.busy, "no room for one more long value: read the database")
+
+    /// Whether a value is short, in memory for others already, or there is room for it.
+    private func hasRoom(for hit: Hit) -> Bool {
+        guard let budget, budget.isTight, let data = hit.entry.sharedData, data.readableBytes >= RESPWriter.sharedBytes
+        else { return true }
+        return budget.isHeld(data)
     }
 
     /// Takes the memory of the former turn's output again, if the channel needs it no more.
@@ -82,7 +116,7 @@ package final class ClientOutput {
 
     private func setVersion(_ version: RESPVersion) {
         self.version = version
-        writer = RESPWriter(version: version, buffer: writer.buffer)
+        writer.version = version
     }
 
     /// A push for this client alone. The outcome of a fetch is an answer and never waits behind other pushes.
@@ -125,21 +159,67 @@ package final class ClientOutput {
     package enum FlushAction: Equatable {
         case nothing
         case write(ByteBuffer)
+        /// One after the other; some of it is shared with other clients.
+        case writeParts([ByteBuffer])
         /// It does not read.
         case close(unsentBytes: Int)
     }
 
     /// The turn is over: what is to be handed to the channel, and whether its pushes have just collapsed.
     package func flush() -> (action: FlushAction, hasCollapsed: Bool) {
-        defer { hasCollapsed = false }
+        defer {
+            hasCollapsed = false
+            count()
+        }
         if isBeyondLimit { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
-        guard writer.buffer.readableBytes > 0 else { return (.nothing, hasCollapsed) }
-        let buffer = writer.buffer
+        guard writer.buffer.readableBytes > 0 || writer.partBytes > 0 else { return (.nothing, hasCollapsed) }
+        let (buffer, parts) = (writer.buffer, writer.parts)
         // The channel keeps its storage until it is sent.
+        let bytes = writer.partBytes + buffer.readableBytes
         writer = RESPWriter(version: version)
-        if buffer.storageCapacity <= Self.keptCapacity { spare = buffer }
-        inChannel += buffer.readableBytes
-        return (.write(buffer), hasCollapsed)
+        writer.sharesData = budget != nil
+        if buffer.storageCapacity <= Self.keptCapacity, parts.isEmpty { spare = buffer }
+        inChannel += bytes
+        written += UInt64(bytes)
+        guard !parts.isEmpty else { return (.write(buffer), hasCollapsed) }
+        hold(parts, before: buffer.readableBytes)
+        return (.writeParts(parts + [buffer]), hasCollapsed)
+    }
+
+    /// Long parts are data that others may hold as well.
+    private func hold(_ parts: [ByteBuffer], before rest: Int) {
+        guard let budget, !isDiscarded else { return }
+        var end = written - UInt64(rest) - UInt64(parts.reduce(0) { $0 + $1.readableBytes })
+        for part in parts {
+            end += UInt64(part.readableBytes)
+            guard part.readableBytes >= RESPWriter.sharedBytes else { continue }
+            shared.append(SharedData(end: end, bytes: part.readableBytes, address: budget.hold(part)))
+            sharedBytes += part.readableBytes
+        }
+    }
+
+    /// Tells the budget of what is this client's alone.
+    private func count() {
+        guard let budget, !isDiscarded else { return }
+        let bytes = unsentBytes - sharedBytes
+        if bytes != counted { budget.changeOwn(by: bytes - counted) }
+        counted = bytes
+    }
+
+    /// What this client answers for, in bytes: its own, and its share of what others hold, too.
+    package var heldBytes: Int {
+        guard let budget else { return unsentBytes }
+        return counted + shared.reduce(0) { $0 + budget.share(of: $1.address) }
+    }
+
+    /// The connection is closed: nothing of it is held any more.
+    package func discard() {
+        guard let budget, !isDiscarded else { return }
+        isDiscarded = true
+        budget.changeOwn(by: -counted)
+        for data in shared { budget.drop(data.address) }
+        (counted, sharedBytes) = (0, 0)
+        shared = []
     }
 
     package enum SentAction: Equatable {
@@ -152,6 +232,9 @@ package final class ClientOutput {
     /// The kernel has taken so much.
     package func sent(_ bytes: Int) -> SentAction {
         inChannel -= bytes
+        taken += UInt64(bytes)
+        dropTaken()
+        defer { count() }
         guard inChannel < limits.comfortableBytes else { return .nothing }
         if isCollapsed {
             isCollapsed = false
@@ -161,6 +244,15 @@ package final class ClientOutput {
         let buffer = backlog.buffer
         backlog = RESPWriter(version: version)
         inChannel += buffer.readableBytes
+        written += UInt64(buffer.readableBytes)
         return .write(buffer)
+    }
+
+    private func dropTaken() {
+        while let first = shared.first, first.end <= taken {
+            budget?.drop(first.address)
+            sharedBytes -= first.bytes
+            shared.removeFirst()
+        }
     }
 }

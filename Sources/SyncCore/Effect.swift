@@ -40,6 +40,10 @@ package enum Notice: Sendable, Hashable {
     case isolated(reason: String)
     case epochRaised(UInt64, EpochReason)
     case upstreamWarning(String)
+    /// Another deployment publishes its log on the channel of ours.
+    case foreignLog(Incarnation)
+    /// Everything was invalidated because of an event that does not show what has changed.
+    case unreadableEvent(UnreadableEvent)
     /// The server refuses what syncd needs: its settings or ours are wrong.
     case upstreamDenied(String)
     case upstreamReady(version: String)

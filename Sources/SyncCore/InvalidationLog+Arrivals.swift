@@ -29,34 +29,40 @@ extension InvalidationLog {
             cover()
             return
         }
-        if ahead.count < limits.entriesAhead { ahead[entry.position] = entry.body }
+        keepAhead(entry)
         // An append's answer may overtake the publications before it; a publication overtakes nothing.
         if gapDeadline == nil { gapDeadline = now + limits.arrivalNanoseconds }
+    }
+
+    /// Keeps an entry whose predecessors have not arrived; without room, it is read from the stream.
+    private mutating func keepAhead(_ entry: LogEntry) {
+        let bytes = entry.body.memoryBytes
+        guard ahead[entry.position] == nil, ahead.count < limits.entriesAhead,
+            aheadBytes + bytes <= limits.entriesAheadBytes
+        else { return }
+        ahead[entry.position] = entry.body
+        aheadBytes += bytes
+    }
+
+    mutating func forgetAhead() {
+        ahead.removeAll()
+        aheadBytes = 0
     }
 
     mutating func drainAhead(effects: inout [LogEffect]) {
         guard !ahead.isEmpty else { return }
         while let body = ahead.removeValue(forKey: applied + 1) {
+            aheadBytes -= body.memoryBytes
             apply(LogEntry(position: applied + 1, body: body), effects: &effects)
         }
         // What was read from the stream meanwhile need not be kept.
-        if !ahead.isEmpty, applied >= known { ahead.removeAll() }
+        if applied >= known { forgetAhead() }
     }
 
     mutating func published(
         _ theirs: Incarnation, _ entry: LogEntry, now: UInt64, effects: inout [LogEffect]
     ) {
-        guard theirs == incarnation else {
-            // A log that was replaced may still have messages on their way; every other one is news.
-            if theirs != former, isAdopted {
-                switch phase {
-                case .proven, .disconnected:
-                    suspect("Redis holds another log", .incarnation, now: now, effects: &effects)
-                case .inspecting, .replacing, .catchingUp, .retrying: break
-                }
-            }
-            return
-        }
+        guard theirs == incarnation else { return publishedElsewhere(theirs, now: now, effects: &effects) }
         guard isAdopted else { return }
         guard entry.position > lastPublished else {
             switch phase {
@@ -76,6 +82,34 @@ extension InvalidationLog {
         if isGap, phase == .proven { readPage(effects: &effects) }
     }
 
+    /// An entry of another log: ours was replaced, or another deployment uses the same channel, as one of an older
+    /// version does with another database of the server. A probe at once tells.
+    private mutating func publishedElsewhere(
+        _ theirs: Incarnation, now: UInt64, effects: inout [LogEffect]
+    ) {
+        // A log that was replaced may still have messages on their way.
+        guard isAdopted, theirs != former, !foreign.contains(theirs), phase == .proven else { return }
+        unknown = theirs
+        nextProbe = now
+        wake(now: now, effects: &effects)
+    }
+
+    /// Our log was still there after an entry of this one had come. An incarnation that was replaced never comes back,
+    /// so the other one was not in its place.
+    private mutating func isForeign(_ theirs: Incarnation, now: UInt64, effects: inout [LogEffect]) {
+        if unknown == theirs { unknown = nil }
+        guard !foreign.contains(theirs) else { return }
+        foreign.append(theirs)
+        if foreign.count > Self.foreignLogs { foreign.removeFirst() }
+        guard now >= nextForeignWarning else { return }
+        nextForeignWarning = now + Self.betweenForeignWarnings
+        effects.append(.foreignLog(theirs))
+    }
+
+    /// Logs of other deployments that are known at once; of more, each entry asks for a probe.
+    private static let foreignLogs = 8
+    private static let betweenForeignWarnings: UInt64 = 60_000_000_000
+
     /// Somebody replaced the log, or wrote nonsense on its channel.
     mutating func publishedUnreadable(effects: inout [LogEffect]) {
         if phase == .proven { inspect(effects: &effects) }
@@ -85,6 +119,7 @@ extension InvalidationLog {
         _ identity: ServerIdentity?, now: UInt64, effects: inout [LogEffect]
     ) {
         lastPublished = 0
+        forgetAhead()
         subscriptionIdentity = identity
         guard phase != .disconnected, isSameServer(effects: &effects) else { return }
         // What was published while nobody listened shows in the next probe.
@@ -115,7 +150,12 @@ extension InvalidationLog {
                 suspect("the log in Redis went back", .discontinuous, now: now, effects: &effects)
                 return
             }
+            if let unknown = probe.unknown { isForeign(unknown, now: now, effects: &effects) }
             known = max(known, position)
+            // Nobody would believe it any more.
+            while let first = uncovered.first, now > first.sentAt + TrustTiming.upstreamTrustNanoseconds {
+                uncovered.removeFirst()
+            }
             uncovered.append((position, probe.sentAt))
             #if MUTANTS
                 if Mutant.active == .probeNotCovered { freshAsOf = max(freshAsOf, probe.sentAt) }
@@ -186,7 +226,7 @@ extension InvalidationLog {
         }
         if probe == nil, nextProbe <= now {
             let id = makeID()
-            probe = Probe(id: id, sentAt: now, appliedThen: applied)
+            probe = Probe(id: id, sentAt: now, appliedThen: applied, unknown: unknown)
             nextProbe = now + limits.probeNanoseconds
             effects.append(.upstream(.probe(id)))
         }

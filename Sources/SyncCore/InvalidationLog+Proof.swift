@@ -16,6 +16,7 @@ extension InvalidationLog {
         pageReads.removeAll()
         probe = nil
         gapDeadline = nil
+        forgetAhead()
         // Their outcome is unknown: they are sent again after the next proof, without their events, which are
         // delivered at most once.
         for id in appends.keys {
@@ -103,6 +104,8 @@ extension InvalidationLog {
             catchUp(to: found.position, now: now, effects: &effects)
         case .proceed(let isContinuous):
             isJustReplaced = false
+            // What was published may have been a lie. An entry that came in between shows in the next probe.
+            known = max(applied, found.position)
             if !isContinuous { missed(upTo: max(found.firstEntry ?? 0, applied + 1) - 1, effects: &effects) }
             catchUp(to: found.position, now: now, effects: &effects)
         }
@@ -154,13 +157,16 @@ extension InvalidationLog {
             former = incarnation
             incarnation = theirs
         }
+        // Whose log a message was from was asked of the log before.
+        unknown = nil
+        foreign.removeAll { $0 == incarnation }
         isAdopted = true
         lastPublished = 0
         applied = (found.firstEntry ?? found.position + 1) - 1
         horizon = applied
         known = found.position
         lastEntry = nil
-        ahead.removeAll()
+        forgetAhead()
         uncovered.removeAll()
         publishPosition()
     }

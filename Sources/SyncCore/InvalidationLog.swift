@@ -33,6 +33,8 @@ enum LogEffect: Sendable, Hashable {
     /// Continuity is proven and every gap closed: what is owed can be appended now.
     case proven
     case warning(String)
+    /// Another deployment publishes on the log's channel.
+    case foreignLog(Incarnation)
     /// The server refuses what syncd needs; somebody has to change its settings or ours.
     case denied(String)
 }
@@ -75,6 +77,8 @@ struct InvalidationLog {
         var isSent = false
         /// What was applied when it was sent: its position must be beyond.
         var appliedThen: UInt64 = 0
+        /// Memory that it takes.
+        var bytes: Int
     }
 
     /// What was known when the server was inspected.
@@ -88,6 +92,8 @@ struct InvalidationLog {
         var id: UpstreamID
         var sentAt: UInt64
         var appliedThen: UInt64
+        /// A log whose entry came on our channel before.
+        var unknown: Incarnation?
     }
 
     struct PageRead {
@@ -127,6 +133,12 @@ struct InvalidationLog {
     var isAdopted = false
     /// The log before the present one: messages of it may still come.
     var former = Incarnation.none
+    /// Logs of other deployments whose entries came on our channel, the last ones: our log was still there after that.
+    var foreign: Deque<Incarnation> = []
+    /// A log whose entry came on our channel. The next probe that is sent shows whether ours is still there.
+    var unknown: Incarnation?
+    /// When another deployment's log may be warned of again.
+    var nextForeignWarning: UInt64 = 0
     /// The process at the other end of the command connection, since it was inspected.
     var serverIdentity: ServerIdentity?
     /// The process at the other end of the subscription connection.
@@ -151,6 +163,8 @@ struct InvalidationLog {
     var pageReads: Deque<PageRead> = []
     /// Entries whose predecessors have not arrived.
     var ahead: [UInt64: LogEntryBody] = [:]
+    /// Memory that they take.
+    var aheadBytes = 0
     /// Position of the last message on the present subscription: those that follow are beyond.
     var lastPublished: UInt64 = 0
     /// The greatest position that is known to exist.
@@ -161,6 +175,8 @@ struct InvalidationLog {
     var nextProbe: UInt64 = 0
     var uncovered: Deque<(position: UInt64, sentAt: UInt64)> = []
     var appends: [UpstreamID: PendingAppend] = [:]
+    /// Memory that their tags take.
+    var appendBytes = 0
     var appendDeadlines: Deque<(time: UInt64, id: UpstreamID)> = []
     var nextID: UpstreamID = 0
     var latency = LatencyRing()
@@ -216,10 +232,13 @@ struct InvalidationLog {
 
     // MARK: Appending
 
-    /// Appends an invalidation, or owes it if the log cannot take it.
+    /// Appends an invalidation, or owes it if the log cannot take it. What is too long for an entry invalidates
+    /// everything.
     mutating func append(
         tags: [ByteBuffer], event: Event?, for requester: AppendRequester, now: UInt64, effects: inout [LogEffect]
     ) {
+        let body = LogEntryBody(origin: origin, nonce: 0, eventChannel: event?.channel, tags: tags)
+        let tags = body.isAppendable ? tags : [ByteBuffer(string: "*")]
         if mode == .embedded {
             let entry = LogEntry(
                 position: applied + 1,
@@ -231,17 +250,25 @@ struct InvalidationLog {
         // The journal's invalidations are what ends isolation, so they are tried also while isolated.
         let isOwed = if case .journal = requester { true } else { false }
         guard state == .attached || requester.isBridge || (isOwed && phase == .proven),
-            appends.count < limits.pendingAppends
+            appends.count < limits.pendingAppends, appendBytes < limits.pendingAppendBytes
         else {
             if state == .attached { isolate("too many appends wait for Redis", now: now, effects: &effects) }
             effects.append(.deferred(requester, tags: tags, event))
             return
         }
         let id = makeID()
+        let bytes = body.isAppendable ? body.memoryBytes : 0
         appends[id] = PendingAppend(
-            requester: requester, tags: tags, event: event, nonce: random.next() >> 11, startedAt: now)
+            requester: requester, tags: tags, event: event, nonce: random.next() >> 11, startedAt: now, bytes: bytes)
+        appendBytes += bytes
         appendDeadlines.append((now + limits.appendNanoseconds, id))
         if phase == .proven { send(id, effects: &effects) }
+    }
+
+    private mutating func removeAppend(_ id: UpstreamID) -> PendingAppend? {
+        guard let append = appends.removeValue(forKey: id) else { return nil }
+        appendBytes -= append.bytes
+        return append
     }
 
     private mutating func send(_ id: UpstreamID, effects: inout [LogEffect]) {
@@ -270,7 +297,7 @@ struct InvalidationLog {
     mutating func appendAnswered(
         _ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]
     ) {
-        guard let append = appends.removeValue(forKey: id) else { return }
+        guard let append = removeAppend(id) else { return }
         switch reply {
         case .appended(let incarnation, let position)
         where incarnation == self.incarnation && isBack(position, since: append.appliedThen):
@@ -344,7 +371,7 @@ struct InvalidationLog {
             effects.append(.isolated(reason: reason))
         }
         for id in appends.keys.sorted() where appends[id]?.requester.isBridge == false {
-            guard let append = appends.removeValue(forKey: id) else { continue }
+            guard let append = removeAppend(id) else { continue }
             // What was sent may have happened, event included; events are delivered at most once.
             deferred(append, event: append.isSent ? nil : append.event, effects: &effects)
         }

@@ -1,17 +1,21 @@
 import NIOCore
 
 /// The fields of a JSON object that somebody wants: strings and numbers directly in it, and those directly in its
-/// arrays, as bytes. A string is unescaped; a number is as it is written.
+/// arrays, as bytes. A string is unescaped; a number is as it is written. A field that is null counts as absent.
 ///
-/// RFC 8259 to the letter, byte by byte, without recursion on bytes of a peer beyond ``maximumDepth``. What was
-/// found before a fault is kept: who invalidates too much does no harm.
+/// RFC 8259 to the letter, byte by byte, without recursion on bytes of a peer beyond ``maximumDepth``. An object that
+/// was encoded twice, so that the text is a string with the object's text, is read all the same.
 struct JSONFields {
     struct Field: Equatable {
         var name: ByteBuffer
         var value: ByteBuffer
+        var isNumber = false
     }
 
     private(set) var found: [Field] = []
+    /// Wanted fields that hold something else than strings and numbers: true, false, an object, an array in an array,
+    /// null in an array.
+    private(set) var unusable: [ByteBuffer] = []
     /// The text is one JSON object and nothing else.
     private(set) var isWellFormed = false
 
@@ -19,8 +23,10 @@ struct JSONFields {
 
     init(_ text: ByteBuffer, names: [ByteBuffer]) {
         var scanner = JSONScanner(bytes: text.readableBytesView, names: names)
+        if let inner = scanner.textOfString() { scanner = JSONScanner(bytes: inner.readableBytesView, names: names) }
         isWellFormed = (try? scanner.document()) != nil
         found = scanner.found
+        unusable = scanner.unusable
     }
 
     /// The values of one field, in the order of the text.
@@ -36,11 +42,20 @@ private struct JSONScanner {
     let names: [ByteBuffer]
     var index: Int
     var found: [JSONFields.Field] = []
+    var unusable: [ByteBuffer] = []
 
     init(bytes: ByteBufferView, names: [ByteBuffer]) {
         self.bytes = bytes
         self.names = names
         index = bytes.startIndex
+    }
+
+    /// The string that the whole text is, unescaped; `nil`, and nothing is taken, if it is none.
+    mutating func textOfString() -> ByteBuffer? {
+        skipSpace()
+        guard peek == UInt8(ascii: "\""), let text = try? string() else { return nil }
+        skipSpace()
+        return peek == nil ? text : nil
     }
 
     mutating func document() throws(MalformedJSON) {
@@ -60,18 +75,32 @@ private struct JSONScanner {
         guard depth <= JSONFields.maximumDepth else { throw MalformedJSON() }
         skipSpace()
         switch peek {
-        case UInt8(ascii: "{"): try object(depth: depth, isOutermost: false)
-        case UInt8(ascii: "["): try array(depth: depth, field: isInField ? field : nil)
+        case UInt8(ascii: "{"):
+            refuse(field)
+            try object(depth: depth, isOutermost: false)
+        case UInt8(ascii: "["):
+            if !isInField { refuse(field) }
+            try array(depth: depth, field: isInField ? field : nil)
         case UInt8(ascii: "\""): keep(try string(), field)
-        case UInt8(ascii: "t"): try literal("true")
-        case UInt8(ascii: "f"): try literal("false")
-        case UInt8(ascii: "n"): try literal("null")
-        default: keep(try number(), field)
+        case UInt8(ascii: "t"):
+            refuse(field)
+            try literal("true")
+        case UInt8(ascii: "f"):
+            refuse(field)
+            try literal("false")
+        case UInt8(ascii: "n"):
+            if !isInField { refuse(field) }
+            try literal("null")
+        default: keep(try number(), field, isNumber: true)
         }
     }
 
-    private mutating func keep(_ value: ByteBuffer, _ field: ByteBuffer?) {
-        if let field { found.append(JSONFields.Field(name: field, value: value)) }
+    private mutating func keep(_ value: ByteBuffer, _ field: ByteBuffer?, isNumber: Bool = false) {
+        if let field { found.append(JSONFields.Field(name: field, value: value, isNumber: isNumber)) }
+    }
+
+    private mutating func refuse(_ field: ByteBuffer?) {
+        if let field, !unusable.contains(field) { unusable.append(field) }
     }
 
     private mutating func object(depth: Int, isOutermost: Bool) throws(MalformedJSON) {

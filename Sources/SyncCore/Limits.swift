@@ -16,6 +16,12 @@ package struct Limits: Sendable, Equatable {
     package var waitingPushBytes = 1 << 20
     /// Bytes of any output that wait for one connection. At it, the connection is closed.
     package var unsentBytes = 32 << 20
+    /// Bytes of all connections together: output that is not sent, and requests that have not come whole. Beyond, the
+    /// connections of whoever holds most are closed. With half of it in use long values are answered `-BUSY`, and long
+    /// requests wait.
+    package var bufferedBytes = 96 << 20
+    /// How long a request may take to come whole while others wait for room. A local client needs some milliseconds.
+    package var requestNanoseconds: UInt64 = 500_000_000
     /// Leases at once; `-BUSY` beyond.
     package var leases = 65_536
     /// How long a lease is valid: longer than any sane load, short enough that a stuck holder is replaced.
@@ -50,8 +56,12 @@ package struct Limits: Sendable, Equatable {
     package var entriesPerPage = 512
     /// Entries that arrived before their predecessors; beyond, they are read from the stream instead.
     package var entriesAhead = 65_536
+    /// Bytes of memory of the same.
+    package var entriesAheadBytes = 16 << 20
     /// Appends that wait for Redis; beyond, syncd isolates itself and owes them.
     package var pendingAppends = 65_536
+    /// Bytes of memory of their tags; the same.
+    package var pendingAppendBytes = 32 << 20
     /// Appends for the journal that are under way at once: Redis takes them well within `appendNanoseconds`.
     package var journalAppends = 16
     /// Files of the journal that one append stands for: their deletion must not hold up the event loop.
@@ -96,6 +106,7 @@ package struct Limits: Sendable, Equatable {
         Adjustable(name: "unread-bytes", path: \.unreadBytes, range: 4096...(1 << 30)),
         Adjustable(name: "waiting-push-bytes", path: \.waitingPushBytes, range: 4096...(1 << 30)),
         Adjustable(name: "unsent-bytes", path: \.unsentBytes, range: 65_536...(1 << 32)),
+        Adjustable(name: "buffered-bytes", path: \.bufferedBytes, range: (1 << 20)...(1 << 40)),
         Adjustable(name: "leases", path: \.leases, range: 1...10_000_000),
         Adjustable(name: "waiters-per-key", path: \.waitersPerKey, range: 1...1_000_000),
         Adjustable(name: "waiters", path: \.waiters, range: 1...10_000_000),

@@ -42,6 +42,9 @@ struct LoadTable: Sendable {
     var waiterCount: Int { waiting.count }
     /// Clients that have had a lease or waited: all others leave nothing behind.
     private var clients: Set<ClientID> = []
+    /// How many leases each of them has, and how often it waits.
+    private var leasesOf: [ClientID: Int] = [:]
+    private var waitersOf: [ClientID: Int] = [:]
     private(set) var deadlines = Deadlines<Event>()
     var limits: Limits
     private var nextLease: LeaseID
@@ -55,6 +58,26 @@ struct LoadTable: Sendable {
     }
 
     var leaseCount: Int { loads.count }
+    func leases(of client: ClientID) -> Int { leasesOf[client] ?? 0 }
+    func waiters(of client: ClientID) -> Int { waitersOf[client] ?? 0 }
+
+    private static func subtract(_ client: ClientID, _ counts: inout [ClientID: Int]) {
+        guard let count = counts[client] else { return }
+        counts[client] = count > 1 ? count - 1 : nil
+    }
+
+    private mutating func remove(_ key: ByteBuffer) -> Load? {
+        guard let load = loads.removeValue(forKey: key) else { return nil }
+        Self.subtract(load.holder, &leasesOf)
+        return load
+    }
+
+    /// Whether somebody waits no more.
+    private mutating func endWait(_ ticket: UInt64, _ client: ClientID) -> Bool {
+        guard waiting.remove(ticket) != nil else { return false }
+        Self.subtract(client, &waitersOf)
+        return true
+    }
 
     /// When ``takeDue(_:)`` has something next.
     mutating func nextDeadline() -> UInt64? {
@@ -74,8 +97,12 @@ struct LoadTable: Sendable {
     func load(_ key: ByteBuffer) -> Load? { loads[key] }
 
     /// Gives the asker the lease, or a place among those who wait.
+    ///
+    /// - Parameter isWithinShare: whether the asker may have one more lease or wait once more, as far as the shares of
+    ///   processes and users go.
     mutating func admit(
-        _ key: ByteBuffer, client: ClientID, wait: UInt64?, asOf: UInt64, epoch: UInt64, now: UInt64
+        _ key: ByteBuffer, client: ClientID, wait: UInt64?, asOf: UInt64, epoch: UInt64, now: UInt64,
+        isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
     ) -> Admission {
         #if MUTANTS
             if Mutant.active == .twoLeases, let load = loads[key], !load.waiters.isEmpty {
@@ -84,16 +111,18 @@ struct LoadTable: Sendable {
             }
         #endif
         guard let load = loads[key] else {
-            guard loads.count < limits.leases else { return .full }
+            guard loads.count < limits.leases, isWithinShare(true) else { return .full }
             return .lease(grant(key.compacted, to: client, waiters: [], asOf: asOf, epoch: epoch, now: now))
         }
         guard let wait, wait > 0 else { return .loading }
-        guard load.waiters.count < limits.waitersPerKey, waiting.count < limits.waiters else { return .full }
+        guard load.waiters.count < limits.waitersPerKey, waiting.count < limits.waiters, isWithinShare(false)
+        else { return .full }
         nextTicket += 1
         clients.insert(client)
         let waiter = Waiter(client: client, ticket: nextTicket, deadline: now + wait * 1_000_000)
         loads[key]?.waiters.append(waiter)
         waiting.insert(waiter.ticket)
+        waitersOf[client, default: 0] += 1
         deadlines.add(.waiter(key: key.compacted, ticket: waiter.ticket), at: waiter.deadline)
         return .wait(ticket: waiter.ticket)
     }
@@ -107,6 +136,7 @@ struct LoadTable: Sendable {
             if Mutant.active == .leaseIDsRepeat, nextLease > 1_000_000 { nextLease = 1 }
         #endif
         let lease = Lease(id: nextLease, asOf: asOf, epoch: epoch)
+        leasesOf[client, default: 0] += 1
         loads[key] = Load(
             holder: client, lease: lease, deadline: now + limits.leaseNanoseconds, waiters: waiters)
         deadlines.add(.lease(key: key, lease.id), at: now + limits.leaseNanoseconds)
@@ -128,8 +158,8 @@ struct LoadTable: Sendable {
 
     /// Ends a load whose value everybody gets: those who waited, in order.
     mutating func finish(_ key: ByteBuffer) -> Deque<Waiter> {
-        guard let load = loads.removeValue(forKey: key) else { return [] }
-        for waiter in load.waiters { waiting.remove(waiter.ticket) }
+        guard let load = remove(key) else { return [] }
+        for waiter in load.waiters { _ = endWait(waiter.ticket, waiter.client) }
         return load.waiters
     }
 
@@ -137,17 +167,17 @@ struct LoadTable: Sendable {
     mutating func passOn(
         _ key: ByteBuffer, asOf: UInt64, epoch: UInt64, now: UInt64
     ) -> (Waiter, Lease)? {
-        guard var load = loads.removeValue(forKey: key), let next = load.waiters.popFirst() else { return nil }
-        waiting.remove(next.ticket)
+        guard var load = remove(key), let next = load.waiters.popFirst() else { return nil }
+        _ = endWait(next.ticket, next.client)
         let lease = grant(key, to: next.client, waiters: load.waiters, asOf: asOf, epoch: epoch, now: now)
         return (next, lease)
     }
 
     /// Takes a waiter whose time is over.
     mutating func removeWaiter(_ ticket: UInt64, key: ByteBuffer) -> Waiter? {
-        guard waiting.remove(ticket) != nil,
-            let index = loads[key]?.waiters.firstIndex(where: { $0.ticket == ticket })
+        guard waiting.contains(ticket), let index = loads[key]?.waiters.firstIndex(where: { $0.ticket == ticket })
         else { return nil }
+        if let client = loads[key]?.waiters[index].client { _ = endWait(ticket, client) }
         return loads[key]?.waiters.remove(at: index)
     }
 
@@ -156,7 +186,7 @@ struct LoadTable: Sendable {
         guard clients.remove(client) != nil else { return [] }
         for (key, load) in loads where load.waiters.contains(where: { $0.client == client }) {
             loads[key]?.waiters.removeAll { $0.client == client }
-            for waiter in load.waiters where waiter.client == client { waiting.remove(waiter.ticket) }
+            for waiter in load.waiters where waiter.client == client { _ = endWait(waiter.ticket, client) }
         }
         return keys { $0.holder == client }
     }

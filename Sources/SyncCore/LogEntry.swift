@@ -28,4 +28,19 @@ package struct LogEntryBody: Sendable, Hashable {
         self.eventChannel = eventChannel
         self.tags = tags
     }
+
+    /// The most tags of an entry: the greatest `tags-per-invalidation` that can be set.
+    package static let maximumTags = 4096
+    /// The most bytes of tags and channel together.
+    package static let maximumBytes = 1 << 20
+
+    /// Whether a syncd appends such an entry. Others are not read either: nobody knows who wrote them.
+    package var isAppendable: Bool {
+        (1...Self.maximumTags).contains(tags.count) && bytes <= Self.maximumBytes
+    }
+
+    private var bytes: Int { tags.reduce(eventChannel?.readableBytes ?? 0) { $0 + $1.readableBytes } }
+
+    /// Memory that the entry takes, about: its bytes, and a buffer for each tag.
+    var memoryBytes: Int { 128 + bytes + tags.count * 48 }
 }

@@ -66,6 +66,12 @@ struct Subscriptions: Sendable {
     /// Number of subscriptions of a client, both kinds.
     func count(of client: ClientID) -> Int { ofClient[client]?.count ?? 0 }
 
+    /// Those of one kind.
+    func count(of client: ClientID, _ kind: Kind) -> Int {
+        guard let own = ofClient[client] else { return 0 }
+        return kind == .channel ? own.channels.count : own.patterns.count
+    }
+
     var allChannels: [ByteBuffer] { Array(channelNames.inOrder) }
     var allPatterns: [ByteBuffer] { Array(patternNames.inOrder) }
 

@@ -11,9 +11,10 @@ extension BridgeRules {
 
     /// The rules of a service whose users' cache is kept by this one.
     static let defaultText =
-        ["user:created", "user:updated", "user:deleted", "users:linked", "users:unlinked"]
-        .map { "\($0) users user:{userId} user:{friendId}; " }.joined()
-        + "cache:invalidate {tags} pattern=users:*>users pattern=graph:*>users pattern=stats:*>users pattern>*"
+        ["user:created", "user:updated", "user:deleted"]
+        .map { "\($0) users user:{userId} user:{friendId?}; " }.joined()
+        + ["users:linked", "users:unlinked"].map { "\($0) users user:{userId} user:{friendId}; " }.joined()
+        + "cache:invalidate {tags?} pattern=users:*>users pattern=graph:*>users pattern=stats:*>users pattern>*"
 
     init(text: String) throws(TextError) {
         var rules: [Rule] = []
@@ -37,11 +38,11 @@ extension BridgeRules {
 }
 
 extension BridgeRules.Term {
-    /// `tag`, `tag{field}tag`, `field=value>tag` or `field>tag`.
+    /// `tag`, `tag{field}tag`, `tag{field?}tag`, `field=value>tag` or `field>tag`.
     fileprivate init(word: String) throws(BridgeRules.TextError) {
         func bytes(_ text: some StringProtocol) -> ByteBuffer { ByteBuffer(string: String(text)) }
         let unreadable = BridgeRules.TextError(
-            description: "\(word) is none of tag, tag{field}, field=value>tag, field>tag")
+            description: "\(word) is none of tag, tag{field}, tag{field?}, field=value>tag, field>tag")
         if let arrow = word.lastIndex(of: ">") {
             let condition = word[..<arrow]
             let tag = word[word.index(after: arrow)...]
@@ -60,8 +61,12 @@ extension BridgeRules.Term {
         guard let open = word.firstIndex(of: "{"), let close = word.firstIndex(of: "}"), open < close,
             word.index(after: open) < close, word.count(where: { "{}".contains($0) }) == 2
         else { throw unreadable }
+        let field = word[word.index(after: open)..<close]
+        let isOptional = field.hasSuffix("?")
+        let name = isOptional ? field.dropLast() : field
+        guard !name.isEmpty else { throw unreadable }
         self = .field(
-            before: bytes(word[..<open]), name: bytes(word[word.index(after: open)..<close]),
-            after: bytes(word[word.index(after: close)...]))
+            before: bytes(word[..<open]), name: bytes(name), after: bytes(word[word.index(after: close)...]),
+            isOptional: isOptional)
     }
 }

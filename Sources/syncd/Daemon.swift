@@ -23,6 +23,12 @@ final class Daemon {
     private let startedAt: UInt64
     private(set) var upstream: RedisUpstream?
     private var connections: [ClientID: WorkerConnection] = [:]
+    /// The memory of all connections.
+    let budget: BufferBudget
+    /// The time of all connections.
+    let turns: TurnQueue
+    private var waitingForRoom: [WorkerConnection] = []
+    private var trimmer = MemoryTrimmer()
     private var nextClient: ClientID = 0
     var queue: [Effect] = []
     private var isPerforming = false
@@ -70,12 +76,12 @@ final class Daemon {
         self.ownsTable = ownsTable
         problems = JournalProblems(path: configuration.paths.journal, logger: logger)
         startedAt = clock()
+        budget = BufferBudget(limit: configuration.limits.bufferedBytes)
+        turns = TurnQueue(eventLoop: eventLoop, clock: clock)
         brain = Brain(
             configuration: BrainConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
-                logChannel: configuration.mode == .redis
-                    ? RedisKeys(namespace: configuration.namespace).logChannel : nil,
                 bridge: configuration.bridge),
             table: table, random: BufferedRandom(), now: startedAt)
     }
@@ -83,6 +89,7 @@ final class Daemon {
     /// Goes through the journal, beats, and begins to talk to Redis. After it, the daemon may listen.
     func start() {
         eventLoop.assertInEventLoop()
+        turns.onTurnEnd = { [weak self] in self?.turnEnded() }
         beat()
         beatTask = eventLoop.scheduleRepeatedTask(
             initialDelay: .nanoseconds(Int64(TrustTiming.beatIntervalNanoseconds)),
@@ -93,7 +100,8 @@ final class Daemon {
         }
         guard let endpoint = configuration.endpoint else { return }
         let upstream = RedisUpstream(
-            endpoint: endpoint, tls: configuration.tls, keys: RedisKeys(namespace: configuration.namespace),
+            endpoint: endpoint, tls: configuration.tls,
+            keys: RedisKeys(namespace: configuration.namespace, database: endpoint.database),
             bridgedChannels: configuration.bridge.channels, eventLoop: eventLoop, logger: logger
         ) { [weak self] event in
             self?.upstreamEvent(event)
@@ -110,6 +118,9 @@ final class Daemon {
         perform { brain, _, effects in brain.beatDue(now: now, effects: &effects) }
         turnEnded()
         reportState()
+        turns.age()
+        cutOffSlowRequests()
+        trimmer.beat(peak: budget.takePeak(), used: budget.used, now: now)
     }
 
     private func reportState() {
@@ -123,6 +134,7 @@ final class Daemon {
     /// From here on other limits hold: for what is shared at once, for single connections when they are new.
     func adopt(_ limits: Limits) {
         configuration.limits = limits
+        budget.limit = limits.bufferedBytes
         brain.adopt(limits)
     }
 
@@ -140,7 +152,7 @@ final class Daemon {
     }
 
     func connectionOpened(_ connection: WorkerConnection) {
-        guard !isStopping, brain.hasRoomForClient else {
+        guard !isStopping, brain.hasRoom(for: connection.peer) else {
             connection.refuse(isStopping ? "syncd is stopping" : "max number of clients reached")
             return
         }
@@ -199,7 +211,63 @@ final class Daemon {
         dirty.append(connection)
     }
 
+    var now: UInt64 { clock() }
+
+    // MARK: Memory of connections
+
+    /// A request needs more memory than there is for it: the connection is not read from until there is.
+    func waitForRoom(_ connection: WorkerConnection) {
+        if !waitingForRoom.contains(where: { $0 === connection }) { waitingForRoom.append(connection) }
+    }
+
+    /// Lets go on who waits for room: first those whose process holds least.
+    private func giveRoom() {
+        guard budget.takeFreed(), !waitingForRoom.isEmpty else { return }
+        waitingForRoom.removeAll { $0.isClosed || !$0.isWaitingForRoom }
+        let held = heldByProcess()
+        let inOrder = waitingForRoom.sorted { held[$0.holder, default: 0] < held[$1.holder, default: 0] }
+        for connection in inOrder { if !connection.takeRoom() { break } }
+        waitingForRoom.removeAll { !$0.isWaitingForRoom }
+    }
+
+    /// While others wait, a request has to come whole in some time.
+    private func cutOffSlowRequests() {
+        giveRoom()
+        guard !waitingForRoom.isEmpty else { return }
+        let now = now
+        let limit = configuration.limits.requestNanoseconds
+        for connection in connections.values
+        where connection.reservedBytes > 0 && now - connection.requestBegan > limit {
+            connection.cutOff(
+                "its request has not come whole for \(limit / 1_000_000) ms, and others wait for the memory")
+        }
+        giveRoom()
+    }
+
+    private func heldByProcess() -> [Int64: Int] {
+        connections.values.reduce(into: [:]) { $0[$1.holder, default: 0] += $1.heldBytes }
+    }
+
+    /// Above the limit whoever holds most is closed, connection by connection.
+    private func keepWithinBudget() {
+        while budget.isExceeded {
+            let held = heldByProcess()
+            guard let holder = held.max(by: { $0.value < $1.value })?.key,
+                let largest = connections.values.filter({ $0.holder == holder && $0.heldBytes > 0 && !$0.isCutOff })
+                    .max(by: { $0.heldBytes < $1.heldBytes })
+            else { return }
+            largest.cutOff(
+                "all connections hold more than \(budget.limit) bytes, and this one most: \(largest.heldBytes) bytes")
+        }
+    }
+
     // MARK: A turn
+
+    /// What a connection has brought in one go is done.
+    func turnEnded(of connection: WorkerConnection, since began: UInt64) {
+        turnEnded()
+        turns.charge(connection.peer, now - began)
+    }
 
     func perform(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
         body(&brain, clock(), &queue)
@@ -271,6 +339,8 @@ final class Daemon {
             index += 1
         }
         dirty.removeAll(keepingCapacity: true)
+        if budget.isExceeded { keepWithinBudget() }
+        giveRoom()
         flushUpstream()
         schedule()
     }
@@ -358,6 +428,20 @@ final class Daemon {
             logger.notice(
                 "epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
         case .upstreamWarning(let text): logger.warning("Redis may lose the log", metadata: ["setting": "\(text)"])
+        case .foreignLog(let incarnation):
+            logger.warning(
+                "another deployment publishes on this log's channel: its entries are passed over",
+                metadata: [
+                    "incarnation": "\(incarnation)",
+                    "remedy": "give each deployment a SYNCD_NAMESPACE of its own, and upgrade all hosts",
+                ])
+        case .unreadableEvent(let event):
+            logger.warning(
+                "an event cannot be read: everything is invalidated",
+                metadata: [
+                    "channel": "\(event.channel.escaped)", "bytes": "\(event.bytes)", "problem": "\(event.problem)",
+                    "untold-before": "\(event.untold)",
+                ])
         case .upstreamDenied(let text):
             logger.error("Redis cannot be used as it is configured", metadata: ["reason": "\(text)"])
         case .upstreamReady(let version): logger.info("Redis log proven", metadata: ["version": "\(version)"])

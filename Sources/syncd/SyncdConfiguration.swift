@@ -136,10 +136,11 @@ enum SyncdConfiguration {
         return name
     }
 
-    /// The socket's path for the commands that ask a running daemon.
+    /// The socket's path for the commands that ask a running daemon: given, of the environment, or the default. They run
+    /// in any directory and as any user, so that no file there may say whom they ask.
     static func socketPath(commandLine: String?) throws -> String {
         let given = commandLine.map { [socket.name: $0] } ?? [:]
-        let settings = try Settings(commandLine: given, configFile: nil)
+        let settings = try Settings(commandLine: given, configFile: nil, workingDirectory: nil)
         return try settings.required(socket)
     }
 }

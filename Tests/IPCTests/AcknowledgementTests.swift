@@ -95,6 +95,26 @@ import Testing
         }
     }
 
+    @Test func `an older syncd took the table over and beats without saying when it reads: the whole window`()
+        async throws
+    {
+        try await withoutSyncd { scene in
+            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.table.setBeat(scene.syncd.clock.now)
+            scene.syncd.clock.advance(milliseconds: 700)
+            try await scene.expectAnswer(afterMilliseconds: 1001)
+        }
+    }
+
+    @Test func `what could not be written into the journal is found by no reading: the whole window`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.clock.advance(milliseconds: 5000)
+            try FileManager.default.removeItem(atPath: scene.syncd.journalPath)
+            try await scene.expectAnswer(afterMilliseconds: 1001)
+            #expect(scene.harness.cache.session.unrecorded.count == 1)
+        }
+    }
+
     @Test func `a table that nobody beat in: the whole window`() async throws {
         try await withoutSyncd { scene in
             scene.syncd.clock.advance(milliseconds: 5000)

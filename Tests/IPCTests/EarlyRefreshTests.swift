@@ -146,4 +146,50 @@ import Testing
             #expect(harness.syncd.fetches == 2 && harness.loads.begun == 1)
         }
     }
+
+    @Test func `a request that asks again and finds a value near its end takes no refresh away`() async throws {
+        try await CacheHarness.connected {
+            $0.earlyRefreshPercent = 10
+        } _: { (harness: CacheHarness) async throws in
+            let leader = harness.read()
+            await eventually("it loads") { harness.loads.begun == 1 }
+            let joiner = harness.read()
+            await eventually("another one joins") { harness.cache.flights.waitingCount == 2 }
+            let hit = Hit(
+                value: ByteBuffer(string: "a"), asOf: 0, ttlMilliseconds: 5000, tags: [harness.tag],
+                epoch: harness.syncd.table.epoch)
+            harness.cache.l1.insert(hit, for: harness.key, lifetimeMilliseconds: 60_000)
+            await harness.loads.answer(1, .failure(LoadFailed()))
+            await #expect(throws: LoadFailed.self) { try await leader.value }
+            #expect(try await joiner.value == CachedValue("a", .l1))
+            #expect(try await harness.read().value == CachedValue("a", .l1))
+            await eventually("the next hit has it loaded") { harness.loads.begun == 2 }
+            await harness.loads.answer(2, "b")
+            try await eventually("b is there") { try await harness.read().value == CachedValue("b", .l1) }
+        }
+    }
+
+    @Test func `loads that never end don't turn early refresh off`() {
+        let clock = ManualClock()
+        let l1 = L1Cache(byteBudget: 1 << 20, refreshPercent: 90) { clock.now }
+        let table = TagTable.inMemory()
+        l1.use(table)
+        let keys = (0...EarlyRefresh.limit).map { ByteBuffer(string: "key \($0)") }
+        func refreshes() -> Int {
+            table.setState(.attached)
+            table.setBeat(clock.now)
+            table.setFreshAsOf(clock.now)
+            return keys.count { l1.value(for: $0)?.refresh != nil }
+        }
+        for key in keys {
+            let hit = Hit(
+                value: nil, asOf: 0, ttlMilliseconds: 60_000, tags: [], epoch: table.epoch)
+            l1.insert(hit, for: key, lifetimeMilliseconds: 600_000)
+        }
+        #expect(refreshes() == EarlyRefresh.limit)
+        clock.advance(milliseconds: 14_999)
+        #expect(refreshes() == 0)
+        clock.advance(milliseconds: 1)
+        #expect(refreshes() == EarlyRefresh.limit)
+    }
 }

@@ -65,24 +65,70 @@ import Testing
         }
     }
 
-    @Test func `those that are followed are bounded, and further ones are repeated`() async throws {
+    @Test func `without a journal the tags are told every 5 s until the end is known, and not after it`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
             let landed = Shared<Void>()
-            for _ in 0..<UnsettledWrites.maximum {
+            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
+            await harness.pass(milliseconds: 6100)
+            #expect(harness.syncd.invalidations.count == 2, "it may have landed, and nobody else repeats it")
+            landed.finish(())
+            await eventually("it is told") { harness.cache.session.unrecorded.repeatedCount == 0 }
+            #expect(harness.syncd.invalidations.count == 3)
+            await harness.pass(milliseconds: 10_000)
+            #expect(harness.syncd.invalidations.count == 3)
+        }
+    }
+
+    @Test func `those that are followed are bounded, and all are repeated`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
+            let landed = Shared<Void>()
+            for _ in 0...UnsettledWrites.maximum {
                 await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
             }
-            #expect(harness.cache.session.unsettled.count == UnsettledWrites.maximum)
-            #expect(harness.cache.session.unrecorded.repeatedCount == 0)
-            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
-            #expect(harness.cache.session.unrecorded.repeatedCount == 1)
+            let session = harness.cache.session
+            #expect(session.unsettled.count == UnsettledWrites.maximum)
+            #expect(session.unrecorded.repeatedCount == UnsettledWrites.maximum + 1)
             landed.finish(())
+            await eventually("only the end of the last is unknown") { session.unrecorded.repeatedCount == 1 }
         }
+    }
+
+    @Test func `an end that syncd refuses to take is told again over the same connection`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let landed = Shared<Void>()
+            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
+            harness.syncd.script {
+                if case .invalidate = $0 { [.reply(.error(ReplyError(.busy, "no room")))] } else { nil }
+            }
+            landed.finish(())
+            await eventually("it is refused") { harness.syncd.invalidations.count == 2 }
+            #expect(harness.journal == ["orphan"])
+            harness.syncd.script(nil)
+            await eventually("it is taken") {
+                await harness.pass(milliseconds: 100)
+                return harness.journal.isEmpty
+            }
+            #expect(harness.syncd.accepted == 1)
+        }
+    }
+
+    @Test func `nobody waits for an end any more when the cache stops, and the orphan is left to syncd`() async throws {
+        let (unsettled, never) = (UnsettledWrites(), Shared<Void>())
+        let isTold = Shared<Void>()
+        // It ignores cancellation: a task of its own waits.
+        unsettled.follow(until: { await Task { _ = try? await never.value() }.value }) { isTold.finish(()) }
+        #expect(unsettled.count == 1)
+        unsettled.end()
+        await eventually("nobody waits") { unsettled.count == 0 }
+        #expect(isTold.interestedCount == 1, "it was not told")
+        never.finish(())
     }
 
     @Test func `too many tags become everything`() {
         let unrecorded = UnrecordedWrites()
-        unrecorded.repeat((0...UnrecordedWrites.maximumTags).map { ByteBuffer(integer: $0) }, from: 1)
+        _ = unrecorded.repeat((0...UnrecordedWrites.maximumTags).map { ByteBuffer(integer: $0) }, from: 1)
         #expect(unrecorded.repeatedCount == 1)
     }
 }

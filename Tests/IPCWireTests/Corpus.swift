@@ -112,6 +112,13 @@ enum CommandCorpus {
     ]
 
     static let crossProtocol: [CorpusItem] = [
+        // Empty lines between requests are passed over.
+        CorpusItem("an empty line before", Array("\r\n*1\r\n$1\r\na\r\n".utf8), ["[a]"]),
+        CorpusItem(
+            "empty lines between", Array("*1\r\n$1\r\na\r\n\r\n\n\r\n*1\r\n$1\r\nb\r\n\n".utf8), ["[a]", "[b]"]),
+        CorpusItem("\r*1\r\n$1\r\na\r\n", fails: .expectedArray),
+        CorpusItem("\r\r\n", fails: .expectedArray),
+        CorpusItem("\r\nPING\r\n", fails: .expectedArray),
         CorpusItem("PING\r\n", fails: .expectedArray),
         CorpusItem("GET a b c\r\n", fails: .expectedArray),
         CorpusItem("SET k \"unbalanced\r\n", fails: .expectedArray),

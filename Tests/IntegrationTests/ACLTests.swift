@@ -47,7 +47,7 @@ import Testing
 
     @Test func `a database of its own`() async throws {
         let redis = try await RedisServer()
-        let syncd = try await start(redis, adding: ["+select"], database: "/3")
+        let syncd = try await start(redis, adding: ["+select", "&{syncd}:log:3"], database: "/3")
         try await syncd.waitUntilAttached()
         #expect(try await syncd.command("INVALIDATE", "TAGS", "a").number == 1)
         let socket = try redis.connect()

@@ -129,6 +129,32 @@ import Testing
         #expect(empty.exit == .status(64) && empty.errors.contains("SYNCD_SOCKET"), "1 would mean isolated")
     }
 
+    /// They run in any directory and as any user: what lies there must not say whom they ask, or keep them from asking.
+    @Test func `only run reads a .env of the working directory`() async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let folder = try TemporaryDirectory()
+        let program = try Executables.built("syncd")
+        func run(_ arguments: [String], _ environment: [String: String]) async throws -> (
+            exit: ChildProcess.Exit, errors: String
+        ) {
+            let child = try ChildProcess(
+                program, arguments, environment: environment, workingDirectory: folder.path)
+            let exit = try await child.waitForExit(within: .seconds(20))
+            return (exit, child.errors)
+        }
+        for file in ["SYNCD_SOCKET=/nowhere/file\n", "SYNCD_SOCKET='unterminated\nLOG_LEVEL=\"\n"] {
+            try folder.write(file, to: ".env")
+            let option = try await run(["status", "--socket", syncd.socketPath], [:])
+            #expect(option.exit == .status(0), "\(option)")
+            let environment = try await run(["invalidate", "a"], ["SYNCD_SOCKET": syncd.socketPath])
+            #expect(environment.exit == .status(0), "\(environment)")
+            let neither = try await run(["wait", "attached", "--timeout", "0"], [:])
+            #expect(!neither.errors.contains("/nowhere/file") && !neither.errors.contains(".env"), "\(neither)")
+        }
+        let daemon = try await run(["run"], ["REDIS_ENABLED": "false"])
+        #expect(daemon.exit == .status(78) && daemon.errors.contains(".env, line 1"), "\(daemon)")
+    }
+
     /// A script that moves the output into place must not move a part of it.
     @Test(arguments: [
         "status", "status --json", "metrics", "invalidate a", "explain a", "status --watch --interval 0.1",

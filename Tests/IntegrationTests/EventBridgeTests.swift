@@ -177,6 +177,48 @@ import Testing
         #expect(try await one.command("INVALIDATE", "TAGS", "last").number == 11)
     }
 
+    @Test func `an event that cannot be read makes everything fresh, and is told once`() async throws {
+        let redis = try await RedisServer()
+        let hosts = try await hosts(2, on: redis)
+        for payload in ["", "\u{1}\u{2}", "{}", #"{"user":"1"}"#, #"{"userId":{"$oid":"1"}}"#, #"[{"userId":"1"}]"#] {
+            for host in hosts {
+                let socket = try await host.connect()
+                if try await socket.present("user:1") == nil {
+                    try await socket.store("user:1", "old", tags: ["user:1"])
+                }
+            }
+            try await publish([payload], on: "user:updated", redis)
+            for host in hosts {
+                try await eventually("the value is gone: \(payload)") {
+                    try await host.connect().present("user:1") == nil
+                }
+            }
+        }
+        for host in hosts {
+            let told = host.log.split(separator: "\n").filter { $0.contains("an event cannot be read") }
+            #expect(told.count == 1 && told[0].contains("user:updated"), "\(told)")
+        }
+        // Encoded twice it can be read.
+        let before = try await position(redis)
+        try await publish([#""{\"userId\":\"7\"}""#], on: "user:updated", redis)
+        try await waitUntilApplied(before + 1, by: hosts)
+        #expect(try await entries(redis).last?.hasSuffix("$5\r\nusers\r\n$6\r\nuser:7\r\n") == true)
+    }
+
+    @Test func `a flood of events that cannot be read is no flood of entries`() async throws {
+        let redis = try await RedisServer()
+        let hosts = try await hosts(2, on: redis)
+        let before = try await position(redis)
+        try await publish(Array(repeating: "?", count: 20_000), on: "user:updated", redis)
+        for host in hosts {
+            try await eventually("all of them are heard", details: { host.transcript }) {
+                try await host.status("fanout", "bridged")?.number == 20_000
+            }
+            #expect(try await host.command("INVALIDATE", "TAGS", "after").number != nil)
+        }
+        #expect(try await position(redis) - before < 5000)
+    }
+
     @Test func `rules are configuration`() async throws {
         let redis = try await RedisServer()
         let off = try await SyncdProcess(

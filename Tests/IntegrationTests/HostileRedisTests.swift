@@ -94,6 +94,86 @@ import Testing
         #expect(grown < 400 << 20, "\(grown) bytes more")
     }
 
+    /// Entries far ahead of the log, while the missing ones are not to be had, or are not there.
+    @Test(arguments: [true, false]) func `early entries without an end`(isReadAnswered: Bool) async throws {
+        let redis = try await RedisServer()
+        let hostile = try await HostileRedis(before: redis)
+        let syncd = try await start(hostile)
+        try await syncd.waitUntilAttached()
+        if !isReadAnswered { hostile.lie { _, name in name == "XRANGE" ? .bytes(ByteBuffer()) : .honest } }
+        let memory = try ProcessMemory.resident(syncd.pid)
+        var greatest = 0
+        var position = 1000
+        var incarnation = ""
+        // As many as may be kept, as long as an entry may be, and longer.
+        for (count, tags, bytes, batch) in [(66_000, 1, 1, 6000), (400, 4, 200_000, 20), (8, 1, 30 << 20, 1)] {
+            for _ in 0..<count / batch {
+                // It may be another one by now.
+                incarnation = try await syncd.status("log", "incarnation")?.string ?? incarnation
+                var pushes = ByteBuffer()
+                for _ in 0..<batch {
+                    position += 1
+                    pushes.writeImmutableBuffer(Self.entry(incarnation, position, tags: tags, bytes: bytes))
+                }
+                try await hostile.push(pushes)
+                greatest = max(greatest, try ProcessMemory.resident(syncd.pid) - memory)
+            }
+        }
+        #expect(greatest < 300 << 20, "\(greatest) bytes more")
+        hostile.behave()
+        try await syncd.waitUntilAttached()
+        #expect(syncd.child.isRunning)
+    }
+
+    private static func entry(_ incarnation: String, _ position: Int, tags: Int, bytes: Int) -> ByteBuffer {
+        var body = RESPWriter(version: .v2)
+        body.arrayHeader(3 + tags)
+        for word in ["1", "\(position)", ""] { body.bulkString(word) }
+        let tag = ByteBuffer(repeating: 0x61, count: bytes)
+        for _ in 0..<tags { body.bulkString(tag) }
+        var payload = ByteBuffer(string: "\(incarnation) \(position) ")
+        payload.writeImmutableBuffer(body.buffer)
+        var message = RESPWriter(version: .v2)
+        message.arrayHeader(3)
+        message.bulkString("message")
+        message.bulkString("{syncd}:log")
+        message.bulkString(payload)
+        return message.buffer
+    }
+
+    /// INFO and the log's record are as long as a reply may be, and of a kind that costs the most to read.
+    @Test func `long replies of many small parts`() async throws {
+        let redis = try await RedisServer()
+        let hostile = try await HostileRedis(before: redis)
+        let syncd = try await start(hostile)
+        try await syncd.waitUntilAttached()
+        let memory = try ProcessMemory.resident(syncd.pid)
+        let length = 48 << 20
+        func bulk(_ text: String) -> ByteBuffer {
+            var buffer = ByteBuffer(string: "$\(length)\r\n")
+            buffer.writeString(String(repeating: text, count: length / text.utf8.count))
+            buffer.writeString("\r\n")
+            return buffer
+        }
+        var record = ByteBuffer(string: "*2\r\n")
+        record.writeImmutableBuffer(bulk(" "))
+        record.writeString("$1\r\n1\r\n")
+        for (victim, reply) in [("INFO", bulk(":\n")), ("MGET", record), ("SCRIPT", bulk("a"))] {
+            var greatest = 0
+            let before = hostile.lies
+            hostile.lie { _, name in name == victim ? .bytes(reply) : .honest }
+            try await provoke(victim, redis)
+            await eventually("\(victim) is lied about", within: .seconds(20)) { hostile.lies > before }
+            for _ in 0..<50 {
+                _ = try await syncd.command("INVALIDATE", "TAGS", "a")
+                greatest = max(greatest, try ProcessMemory.resident(syncd.pid) - memory)
+            }
+            #expect(greatest < 600 << 20, "\(victim): \(greatest) bytes more")
+            hostile.behave()
+            try await syncd.waitUntilAttached()
+        }
+    }
+
     // MARK: Meaning
 
     @Test func `replies that are well-formed and wrong`() async throws {

@@ -41,7 +41,7 @@ import Testing
         "+OK\r\n+OK\r\n+OK\r\n", "$536870912\r\n",
     ]
 
-    @Test(arguments: ["MGET", "EVALSHA", "XRANGE", "GET", "PTTL", "PUBLISH", "INFO"])
+    @Test(arguments: ["MGET", "EVALSHA", "XRANGE", "PUBLISH", "INFO"])
     func `as the answer to a command`(command: String) async throws {
         let scene = try await Scene()
         try await scene.host.client.invalidate("before")

@@ -274,4 +274,43 @@ import Testing
         let stored = try await redis.command("GET", "{syncd}:incarnation").string ?? ""
         #expect(stored.hasPrefix(hosts[0].table.incarnation.description))
     }
+
+    /// A value's time to live says how long it may be stale at worst, so it must not get that of another value.
+    @Test func `a value never comes with the time to live of another one`() async throws {
+        let redis = try await RedisServer()
+        // It hands commands on one by one, so that others come in between.
+        let between = try await HostileRedis(before: redis)
+        let syncd = try await SyncdProcess(environment: ["REDIS_ENABLED": "true", "REDIS_URL": between.url])
+        try await syncd.waitUntilAttached()
+        let client = try await syncd.connect()
+        var kept: [ByteBuffer] = []
+        for text in ["short", "long"] {
+            try await client.store(text, text, tags: ["t"])
+            await eventually("Redis has it") {
+                (try? await redis.command("EXISTS", "{syncd}:v:\(text)").number) == 1
+            }
+            let raw = try await redis.command("GET", "{syncd}:v:\(text)")
+            kept.append(try #require({ if case .bulkString(let bytes) = raw { bytes } else { nil } }()))
+        }
+        let writer = try redis.connect()
+        let words = zip(kept, ["5000", "50000"]).map { value, ttl in
+            ["SET", "{syncd}:v:key"].map { ByteBuffer(string: $0) } + [value]
+                + ["PX", ttl].map { ByteBuffer(string: $0) }
+        }
+        try await writer.command(words[0])
+        let writing = Task {
+            while !Task.isCancelled {
+                for _ in 0..<50 { for command in words { try await writer.send(command) } }
+                for _ in 0..<100 { _ = try await writer.reply() }
+            }
+        }
+        for _ in 0..<1500 {
+            guard case .outcome(.hit(let hit)) = try await client.fetch("key") else { continue }
+            let isShort = hit.value == ByteBuffer(string: "short")
+            #expect(isShort == (hit.ttlMilliseconds <= 5000), "\(hit)")
+            if isShort != (hit.ttlMilliseconds <= 5000) { break }
+        }
+        writing.cancel()
+        _ = await writing.result
+    }
 }

@@ -157,7 +157,10 @@ import Testing
         try await syncd.waitUntilAttached()
         let client = try await syncd.connect()
         let channel = "{syncd}:log"
-        for words in [
+        let others = ["{other}:log", "{syncd}:log:3"]
+        for words in others.flatMap({ other in
+            [["SUBSCRIBE", other], ["PUBLISH", other, "forged"], ["INVALIDATE", "EVENT", other, "x", "TAGS", "a"]]
+        }) + [
             ["SUBSCRIBE", channel], ["SUBSCRIBE", "a", channel], ["PUBLISH", channel, "forged"],
             ["INVALIDATE", "EVENT", channel, "forged", "TAGS", "a"],
         ] {
@@ -171,6 +174,7 @@ import Testing
             return try await client.push("pmessage", within: .milliseconds(50)) != nil
         }
         try await client.invalidate("a")
+        for channel in [channel] + others { try await redis.command("PUBLISH", channel, "secret") }
         try await redis.command("PUBLISH", "last", "y")
         let push = try await client.push("pmessage") { $0[2] != .text("x") }
         #expect(push?[2] == .text("last"))

@@ -15,6 +15,8 @@ package final class MongoServer: Sendable {
     }
 
     private let kind: Kind
+    private let arguments: [String]
+    private let environment: [String: String]
     private let port: ReservedPort
     private let directory: TemporaryDirectory
     private let process: Mutex<ChildProcess>
@@ -22,16 +24,51 @@ package final class MongoServer: Sendable {
     private static let replicaSet = "rs0"
 
     /// Starts a server and waits until it takes writes.
-    package init(_ kind: Kind = .replicaSet) async throws {
-        self.kind = kind
-        port = try ReservedPort()
-        directory = try TemporaryDirectory()
-        process = Mutex(try Self.launch(kind, port: port, directory: directory))
+    ///
+    /// - Parameters:
+    ///   - arguments: further ones for mongod.
+    ///   - environment: of mongod.
+    package convenience init(
+        _ kind: Kind = .replicaSet, arguments: [String] = [], environment: [String: String] = [:]
+    ) async throws {
+        try self.init(launching: kind, arguments, environment)
         try await waitUntilWritable(isNew: kind == .replicaSet)
     }
 
+    /// Starts a server and waits for nothing.
+    package init(launching kind: Kind, _ arguments: [String] = [], _ environment: [String: String] = [:]) throws {
+        self.kind = kind
+        self.arguments = arguments
+        self.environment = environment
+        port = try ReservedPort()
+        directory = try TemporaryDirectory()
+        process = Mutex(try Self.launch(kind, port: port, directory: directory, arguments, environment))
+    }
+
+    /// Starts a replica set. The first member becomes its primary; members of `delays` are hidden, and that many seconds
+    /// late.
+    package static func members(_ count: Int, delays: [Int: Int] = [:]) async throws -> [MongoServer] {
+        let members = try (0..<count).map { _ in try MongoServer(launching: .replicaSet) }
+        let settings = members.enumerated().map { index, member -> BSONValue in
+            let host = BSONValue.string("127.0.0.1:\(member.portNumber)")
+            guard let delay = delays[index] else {
+                return ["_id": .int32(Int32(index)), "host": host, "priority": .int32(index == 0 ? 2 : 1)]
+            }
+            return [
+                "_id": .int32(Int32(index)), "host": host, "priority": 0, "hidden": true,
+                "secondaryDelaySecs": .int32(Int32(delay)),
+            ]
+        }
+        for member in members { try await member.waitUntilItAnswers() }
+        try await members[0].command(["replSetInitiate": ["_id": .string(replicaSet), "members": .array(settings)]])
+        try await members[0].waitUntilWritable(isNew: false)
+        for member in members.dropFirst() { try await member.wait(until: "SECONDARY") { $0["myState"]?.number == 2 } }
+        return members
+    }
+
     private static func launch(
-        _ kind: Kind, port: ReservedPort, directory: TemporaryDirectory
+        _ kind: Kind, port: ReservedPort, directory: TemporaryDirectory, _ arguments: [String],
+        _ environment: [String: String]
     ) throws -> ChildProcess {
         try ChildProcess(
             try Executables.mongod(),
@@ -39,7 +76,8 @@ package final class MongoServer: Sendable {
                 "--port", "\(port.number)", "--bind_ip", "127.0.0.1", "--dbpath", directory.path,
                 "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25",
                 "--setParameter", "enableTestCommands=1", "--setParameter", "diagnosticDataCollectionEnabled=false",
-            ] + (kind == .replicaSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []))
+            ] + (kind == .replicaSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []) + arguments,
+            environment: environment)
     }
 
     // MARK: Shared
@@ -69,6 +107,9 @@ package final class MongoServer: Sendable {
         "mongodb://127.0.0.1:\(port.number)/\(database)" + (kind == .replicaSet ? "?replicaSet=\(Self.replicaSet)" : "")
     }
 
+    /// For DB_URL: this server and no other, as it is.
+    package func directURL(database: String) -> String { "mongodb://127.0.0.1:\(port.number)/\(database)" }
+
     /// A name that no other test uses.
     package static func newDatabaseName() -> String { "test_" + String(UInt64.random(in: 0...UInt64.max), radix: 36) }
 
@@ -90,6 +131,26 @@ package final class MongoServer: Sendable {
     }
 
     package func drop(database: String) async throws { try await command(["dropDatabase": 1], database: database) }
+
+    private func waitUntilItAnswers() async throws {
+        let deadline = PatientClock.now + .seconds(60)
+        while (try? await command(["hello": 1])) == nil {
+            guard PatientClock.now < deadline else { throw TestFailure("mongod does not answer\n\(log)") }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    /// Waits until a member's view of its replica set is as it should be.
+    package func wait(
+        until what: String, within limit: Duration = .seconds(60), _ condition: (BSONDocument) -> Bool
+    ) async throws {
+        let deadline = PatientClock.now + limit
+        while PatientClock.now < deadline {
+            if let status = try? await command(["replSetGetStatus": 1]), condition(status) { return }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        throw TestFailure("mongod does not become \(what)\n\(log)")
+    }
 
     private func waitUntilWritable(isNew: Bool, within limit: Duration = .seconds(60)) async throws {
         let deadline = PatientClock.now + limit
@@ -121,7 +182,7 @@ package final class MongoServer: Sendable {
     package func start() async throws {
         try process.withLock { process in
             process.kill()
-            process = try Self.launch(kind, port: port, directory: directory)
+            process = try Self.launch(kind, port: port, directory: directory, arguments, environment)
         }
         try await waitUntilWritable(isNew: false)
     }

@@ -58,6 +58,59 @@ import Testing
         }
     }
 
+    @Test func howeverManyEventsCannotBeReadOneAppendInvalidatesEverything() {
+        let hosts = (1...3).map { host($0) }
+        for _ in 0..<100 { server.publish("user:updated", "?") }
+        deliver(to: hosts)
+        #expect(tags == [["*"]])
+        // What comes after that entry is not covered by it.
+        server.publish("users:linked", #"{"userId":"a"}"#)
+        deliver(to: hosts)
+        #expect(tags == [["*"], ["*"]])
+        for host in hosts { #expect(host.applied == 2) }
+    }
+
+    @Test func untilTheLogIsListenedToEachEventThatCannotBeReadHasAnAppend() {
+        let host = host()
+        host.event(.subscriptionDisconnected(reason: "cut"))
+        for _ in 0..<3 { host.event(.message(Event(channel: .text("user:updated"), payload: .text("?")))) }
+        #expect(tags == [["*"], ["*"], ["*"]])
+    }
+
+    @Test func ofEventsThatCannotBeReadOneAMinuteIsTold() {
+        let host = host()
+        func told() -> [UnreadableEvent] {
+            host.takeNotices().compactMap { if case .unreadableEvent(let event) = $0 { event } else { nil } }
+        }
+        for _ in 0..<100 { server.publish("user:updated", "Not for a log.") }
+        server.publish("user:deleted", "{}")
+        host.deliver()
+        #expect(
+            told() == [
+                UnreadableEvent(
+                    channel: .text("user:updated"), bytes: 14, problem: "the payload is no JSON object", untold: 0),
+                UnreadableEvent(
+                    channel: .text("user:deleted"), bytes: 2, problem: "the field userId is missing", untold: 0),
+            ])
+        host.advance(milliseconds: 59_900)
+        server.publish("user:updated", "?")
+        host.deliver()
+        #expect(told().isEmpty)
+        host.advance(milliseconds: 100)
+        server.publish("user:updated", "?")
+        host.deliver()
+        #expect(told().map(\.untold) == [100])
+    }
+
+    @Test func anEntryOfAnotherLogOnTheChannelSaysNothingOfTheEventAfterIt() {
+        let host = host()
+        let body = LogEntryBody(origin: 7, nonce: 1, eventChannel: .text("user:updated"), tags: [.text("x")])
+        host.event(.published(Incarnation(high: 9, low: 9), LogEntry(position: 4, body: body)))
+        server.publish("user:updated", #"{"userId":"a"}"#)
+        host.deliver()
+        #expect(tags == [["users", "user:a"]])
+    }
+
     @Test func equalEventsAreOneAppendEach() {
         let hosts = (1...3).map { host($0) }
         for _ in 0..<7 { server.publish("user:updated", #"{"userId":"a"}"#) }

@@ -94,6 +94,8 @@ import Testing
     /// answer.
     @Test(.timeLimit(.minutes(1))) func manySubscriptionsEndInAboutTheTimeThatTheyTook() throws {
         var limits = Limits()
+        // One process gets half.
+        limits.subscriptions *= 2
         limits.patterns = limits.subscriptions
         let host = BrainHarness(.redis, server: ModelServer(), limits: limits)
         host.connect()

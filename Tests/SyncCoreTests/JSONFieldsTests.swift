@@ -27,6 +27,23 @@ import Testing
         #expect(isWellFormed(#"{"a":null,"b":true,"c":{"a":"x"},"d":[["a"],{"a":"y"}]}"#))
     }
 
+    @Test func fieldsOfOtherTypesAreNamed() {
+        func unusable(_ text: String) -> [String] {
+            JSONFields(.text(text), names: ["a", "b"].map { .text($0) }).unusable.map { String(buffer: $0) }
+        }
+        #expect(unusable(#"{"a":"x","b":[1,"y"],"c":{}}"#) == [])
+        #expect(unusable(#"{"a":null,"b":[]}"#) == [], "absent")
+        #expect(unusable(#"{"a":{"b":true},"b":[null]}"#) == ["a", "b"])
+        #expect(unusable(#"{"a":true,"b":[[]]}"#) == ["a", "b"])
+        #expect(unusable(#"{"a":["x",{}],"a":false}"#) == ["a"])
+    }
+
+    @Test func anObjectInAStringIsRead() {
+        #expect(fields(#""{\"a\":[\"x\",1]}""#, "a") == ["a=x", "a=1"])
+        #expect(isWellFormed(#" "{}" "#))
+        #expect(!isWellFormed(#""{}" x"#) && !isWellFormed(#""\"{}\"""#) && !isWellFormed(#""{}"#))
+    }
+
     @Test func everyOneOfDuplicateFieldsCounts() {
         #expect(fields(#"{"userId":"a","userId":"b"}"#, "userId") == ["userId=a", "userId=b"])
     }

@@ -57,4 +57,60 @@ import Testing
         #expect(host.table.incarnation == Incarnation(high: 5, low: 6))
         #expect(host.slot("c") == 1)
     }
+
+    private func foreign(_ notices: [Notice]) -> [Incarnation] {
+        notices.compactMap { if case .foreignLog(let incarnation) = $0 { incarnation } else { nil } }
+    }
+
+    private func publish(_ incarnation: Incarnation, to host: BrainHarness, position: UInt64 = 1) {
+        let body = LogEntryBody(origin: 7, nonce: 1, eventChannel: nil, tags: [.text("x")])
+        host.event(.published(incarnation, LogEntry(position: position, body: body)))
+    }
+
+    /// Another deployment uses our channel: an older version with another database, or the same namespace elsewhere.
+    @Test func entriesOfAnotherDeploymentAreAWarningAndCostNoCache() {
+        let host = BrainHarness.attached(server)
+        let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
+        for position in 1...100 { publish(theirs, to: host, position: UInt64(position)) }
+        #expect(foreign(host.takeNotices()) == [theirs], "told once")
+        #expect(host.state == .attached && host.epoch == epoch && host.slot("x") == 0)
+        publish(Incarnation(high: 9, low: 10), to: host)
+        #expect(foreign(host.takeNotices()).isEmpty, "once a minute")
+        host.advance(milliseconds: 60_000)
+        publish(Incarnation(high: 9, low: 11), to: host)
+        #expect(foreign(host.takeNotices()) == [Incarnation(high: 9, low: 11)])
+        #expect(host.state == .attached && host.epoch == epoch)
+    }
+
+    @Test func anEntryOfTheLogThatReplacedOursRaisesTheEpoch() {
+        let host = BrainHarness.attached(server)
+        let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
+        server.flushAll()
+        server.record = (theirs, server.identity)
+        server.appendElsewhere("x")
+        host.deliver()
+        #expect(host.epoch == epoch + 1, "at once")
+        #expect(foreign(host.takeNotices()).isEmpty)
+        host.settle()
+        #expect(host.state == .attached && host.table.incarnation == theirs && host.slot("x") == 1)
+    }
+
+    @Test func aProbeThatWasUnderWayProvesNothingOfALogThatCameAfterIt() {
+        let host = BrainHarness.attached(server)
+        let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
+        host.isLinked = false
+        host.advance(milliseconds: 250)
+        let probes = host.upstreamCommands().filter { if case .probe = $0 { true } else { false } }
+        #expect(probes.count == 1)
+        for probe in probes {
+            guard let answer = server.execute(probe) else { continue }
+            server.record = (theirs, server.identity)
+            publish(theirs, to: host)
+            host.event(answer)
+        }
+        #expect(host.epoch == epoch)
+        host.isLinked = true
+        host.advance(milliseconds: 300)
+        #expect(host.epoch == epoch + 1)
+    }
 }

@@ -12,16 +12,16 @@ import Testing
         let rules = try BridgeRules(text: BridgeRules.defaultText).rules
         let channels = ["user:created", "user:updated", "user:deleted", "users:linked", "users:unlinked"]
         #expect(rules.map(\.channel) == (channels + ["cache:invalidate"]).map(bytes))
-        for rule in rules.prefix(5) {
+        for (index, rule) in rules.prefix(5).enumerated() {
             #expect(
                 rule.terms == [
                     .tag(bytes("users")), .field(before: bytes("user:"), name: bytes("userId"), after: bytes("")),
-                    .field(before: bytes("user:"), name: bytes("friendId"), after: bytes("")),
+                    .field(before: bytes("user:"), name: bytes("friendId"), after: bytes(""), isOptional: index < 3),
                 ])
         }
         #expect(
             rules.last?.terms == [
-                .field(before: bytes(""), name: bytes("tags"), after: bytes("")),
+                .field(before: bytes(""), name: bytes("tags"), after: bytes(""), isOptional: true),
                 .match(field: bytes("pattern"), value: bytes("users:*"), tag: bytes("users")),
                 .match(field: bytes("pattern"), value: bytes("graph:*"), tag: bytes("users")),
                 .match(field: bytes("pattern"), value: bytes("stats:*"), tag: bytes("users")),
@@ -50,7 +50,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "a", "a; b x", "a x; a y", "a{ x", "a x{", "a x}y{", "a {}", "a {f}{g}", "a f=v>", "a >t", "a =v>t", "a }f{",
+        "a", "a; b x", "a x; a y", "a{ x", "a x{", "a x}y{", "a {}", "a {f}{g}", "a {?}", "a f=v>", "a >t", "a =v>t",
+        "a }f{",
         String(repeating: "a", count: 257) + " x",
     ])
     func whatCannotBeReadIsRefused(_ text: String) {

@@ -28,6 +28,18 @@ import Testing
         #expect(LogEntryBody(encoded: ByteBuffer(string: text)) == nil)
     }
 
+    @Test func `what no syncd appends is no body`() {
+        func isRead(tags count: Int, bytes: Int) -> Bool {
+            let body = LogEntryBody(
+                origin: 1, nonce: 2, eventChannel: nil,
+                tags: (0..<count).map { _ in ByteBuffer(repeating: 0x61, count: bytes) })
+            return LogEntryBody(encoded: body.encoded()) == body
+        }
+        #expect(isRead(tags: 4096, bytes: 256) && isRead(tags: 1, bytes: 1 << 20))
+        #expect(
+            !isRead(tags: 4097, bytes: 1) && !isRead(tags: 1, bytes: (1 << 20) + 1) && !isRead(tags: 3, bytes: 400_000))
+    }
+
     @Test func `a publication`() {
         let incarnation = Incarnation(high: 1, low: 2)
         var message = ByteBuffer(string: "\(incarnation.description) 77 ")

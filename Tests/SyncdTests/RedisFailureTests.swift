@@ -48,6 +48,20 @@ import Testing
         #expect(found == meaning)
     }
 
+    @Test func `of an error without an end some words are kept`() {
+        let text = ByteBuffer(string: "LOADED " + String(repeating: "x", count: 1 << 20))
+        #expect(UpstreamFailure(redisError: text).message.utf8.count == 512)
+    }
+
+    @Test func `a connection that fails says why in the words of the system`() {
+        // What SwiftNIO throws where nobody listens.
+        let refused = IOError(errnoCode: 111, reason: "connection reset (error set): Connection refused)")
+        let loss = ConnectionLoss(connecting: refused, to: "redis://localhost:1")
+        #expect(loss.reason == "cannot connect to redis://localhost:1: Connection refused")
+        let reset = IOError(errnoCode: 104, reason: "read(descriptor:pointer:size:)")
+        #expect(ConnectionLoss(broken: reset).reason == "the connection broke: Connection reset by peer")
+    }
+
     @Test func `data in a reply does not choose the meaning`() {
         // Only the first word is a code; a key or a tag may hold any word.
         let text = ByteBuffer(string: "ERR unknown command 'x', with args beginning with: 'NOAUTH' ")

@@ -1,3 +1,4 @@
+import NIOCore
 import SyncCore
 import Testing
 
@@ -37,6 +38,12 @@ import Testing
 
     @Test func `the first of two counts`() {
         #expect(ServerInfo("run_id:cccc\r\n" + plain).identity?.runID == "cccc")
+    }
+
+    @Test func `what comes after 256 KiB is not looked at`() {
+        let filler = String(repeating: "a:b\r\n", count: 60_000)
+        #expect(ServerInfo(ByteBuffer(string: plain + filler)) == ServerInfo(plain))
+        #expect(ServerInfo(ByteBuffer(string: filler + plain)).identity == nil)
     }
 
     @Test func `a replica`() { #expect(!ServerInfo(plain.replacing("master\r\n", with: "slave\r\n")).isPrimary) }

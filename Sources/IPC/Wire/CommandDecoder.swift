@@ -2,6 +2,8 @@ import NIOCore
 
 /// Decodes requests: arrays of bulk strings and nothing else. For syncd's side of a connection.
 ///
+/// Empty lines between requests are passed over, as Redis does: `redis-cli --pipe` sends one. Inline commands are refused.
+///
 /// Bounded, resumable, and linear in the bytes it is fed, however they are split. After an error it is poisoned and
 /// gives the same error for ever.
 public struct CommandDecoder: Sendable {
@@ -15,6 +17,8 @@ public struct CommandDecoder: Sendable {
     private var feed = RESPFeed()
     private var state = State.betweenFrames
     private var arguments: [ByteBuffer] = []
+    /// Bytes of ``arguments``.
+    private var argumentBytes = 0
     /// Arguments that have been looked at for the memory that they keep.
     private var compacted = 0
     private var failure: RESPError?
@@ -31,6 +35,14 @@ public struct CommandDecoder: Sendable {
 
     /// Bytes that the argument lacks which has begun; 0: none has.
     package var missingBytes: Int { feed.missingBlobBytes }
+
+    /// Memory that a command which has begun needs, as far as it is known, in bytes.
+    package var neededBytes: Int {
+        feed.neededBytes + argumentBytes + arguments.count * Self.argumentOverhead
+    }
+
+    /// What an argument takes besides its bytes: the buffer, its place in the array that grows, and its storage's share.
+    private static let argumentOverhead = 64
 
     /// Whether everything that was fed has come out in whole commands.
     package var isBetweenFrames: Bool {
@@ -50,12 +62,14 @@ public struct CommandDecoder: Sendable {
             if let command = feed.readCommand(limits: limits) { return command }
         }
         do throws(RESPError) {
+            if case .betweenFrames = state, !isInsideHeader, try !feed.skipEmptyLines() { return nil }
             if let command = try advance() { return command }
             compact()
             return nil
         } catch {
             failure = error
             arguments = []
+            argumentBytes = 0
             feed = RESPFeed()
             throw error
         }
@@ -97,7 +111,7 @@ public struct CommandDecoder: Sendable {
                 state = .betweenFrames
                 defer {
                     arguments = []
-                    compacted = 0
+                    (compacted, argumentBytes) = (0, 0)
                 }
                 return arguments
             case .argumentHeader(let missing):
@@ -113,6 +127,7 @@ public struct CommandDecoder: Sendable {
             case .argument(let length, let missing):
                 guard let argument = try feed.readBlob(length) else { return nil }
                 arguments.append(argument)
+                argumentBytes += argument.readableBytes
                 state = .argumentHeader(missing: missing - 1)
             }
         }

@@ -79,6 +79,9 @@ extension Hit {
         /// Memory that the copy takes, the objects themselves apart, in bytes.
         package var bytes: Int { frames.storageCapacity + tags.count * MemoryLayout<ByteBuffer>.stride }
 
+        /// The memory that replies share when it is long.
+        package var sharedData: ByteBuffer? { frames.readableBytes > 0 ? frames : value }
+
         /// No less than it takes when it is written: header and end of a string are at most 25 bytes.
         fileprivate var encodedBytes: Int {
             tags.reduce(160 + (value?.readableBytes ?? 0)) { $0 + $1.readableBytes + 25 }

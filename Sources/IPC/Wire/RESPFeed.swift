@@ -10,6 +10,8 @@ struct RESPFeed {
     private var line: [UInt8] = []
     private var blob = ByteBuffer()
     private var needsBlob = -1
+    /// The last byte was the CR of an empty line.
+    private var isAfterReturn = false
     /// Bytes taken of the present frame.
     private(set) var frameBytes = 0
     /// Bytes taken since the beginning; a test holds it against the bytes fed.
@@ -32,10 +34,29 @@ struct RESPFeed {
     /// Bytes of memory that are held for what is not complete.
     var heldBytes: Int { input.readableBytes + line.count + blob.storageCapacity }
 
+    /// Bytes of memory that what has begun needs, as far as it is known.
+    var neededBytes: Int { input.readableBytes + line.count + (needsBlob < 0 ? 0 : needsBlob + 2) }
+
     /// Bytes that the blob lacks which has begun; 0: none has.
     var missingBlobBytes: Int { needsBlob < 0 ? 0 : needsBlob + 2 - blob.readableBytes }
 
     mutating func beginFrame() { frameBytes = 0 }
+
+    /// Passes over LF and CR LF between two frames. Returns whether something else follows.
+    mutating func skipEmptyLines() throws(RESPError) -> Bool {
+        while let byte = input.getInteger(at: input.readerIndex, as: UInt8.self) {
+            switch byte {
+            case 10: isAfterReturn = false
+            case 13 where !isAfterReturn: isAfterReturn = true
+            default:
+                if isAfterReturn { throw .expectedArray }
+                return true
+            }
+            input.moveReaderIndex(forwardBy: 1)
+            bytesExamined += 1
+        }
+        return false
+    }
 
     /// A header that lies wholly in the present chunk and is as it should be: a type, plain digits, CR LF. Takes
     /// nothing otherwise: ``readLine(limit:)`` then says what is missing or wrong.
@@ -70,7 +91,7 @@ struct RESPFeed {
     /// The arguments of a command that lies wholly in the present chunk, has few of them and is as it should be. Takes
     /// nothing otherwise: what is missing or wrong is found piece by piece then. Only between two frames.
     mutating func readCommand(limits: WireLimits) -> [ByteBuffer]? {
-        guard input.readableBytes >= Self.leastCommandBytes else { return nil }
+        guard input.readableBytes >= Self.leastCommandBytes, !isAfterReturn else { return nil }
         return withUnsafeTemporaryAllocation(of: Range<Int>.self, capacity: Self.usualArguments) { places in
             let (count, taken) = input.withUnsafeReadableBytes { Self.scanCommand($0, limits, places) }
             guard count > 0 else { return nil }

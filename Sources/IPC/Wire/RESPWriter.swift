@@ -2,10 +2,20 @@ import NIOCore
 
 /// Writes frames of one protocol version. Data goes out in bulk strings only, whose length says where they end.
 public struct RESPWriter: Sendable {
-    /// What has been written and not taken yet.
+    /// What has been written and not taken yet; after ``parts``.
     public var buffer: ByteBuffer
     /// Which null, maps, booleans and pushes are written.
-    public let version: RESPVersion
+    public package(set) var version: RESPVersion
+    /// Long data is not copied: what was written before it, and the data itself, are here, in their order. Only if
+    /// ``sharesData`` says so.
+    package private(set) var parts: [ByteBuffer] = []
+    /// Bytes of ``parts``.
+    package private(set) var partBytes = 0
+    /// Whether data of ``sharedBytes`` or more becomes a part of its own.
+    package var sharesData = false
+
+    /// Data from here on is shared instead of copied: another write costs about as much as this copy.
+    package static let sharedBytes = 16 << 10
 
     /// A writer that appends to `buffer`.
     public init(version: RESPVersion, buffer: ByteBuffer = ByteBuffer()) {
@@ -29,6 +39,12 @@ public struct RESPWriter: Sendable {
     /// Data: its length, then its bytes as they are.
     public mutating func bulkString(_ bytes: ByteBuffer) {
         let count = bytes.readableBytes
+        if sharesData, count >= Self.sharedBytes {
+            header(UInt8(ascii: "$"), count)
+            addPart(bytes)
+            lineEnd()
+            return
+        }
         // Header, bytes and end at one go: each write by itself looks whether there is room, and whose the memory is.
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + Self.maximumHeaderBytes + 2) { target in
             let start = Self.header(UInt8(ascii: "$"), UInt64(count), target)
@@ -39,6 +55,17 @@ public struct RESPWriter: Sendable {
             target[start + count + 1] = 10
             return start + count + 2
         }
+    }
+
+    /// Puts data behind what was written so far, as it is.
+    private mutating func addPart(_ data: ByteBuffer) {
+        if buffer.readableBytes > 0 {
+            parts.append(buffer)
+            partBytes += buffer.readableBytes
+            buffer = ByteBuffer()
+        }
+        parts.append(data)
+        partBytes += data.readableBytes
     }
 
     /// What ``bulkString(_:)`` writes for so many bytes, in bytes.
@@ -56,6 +83,14 @@ public struct RESPWriter: Sendable {
     /// go, since each write by itself looks whether there is room, and whose the memory is.
     mutating func frames(_ frames: ByteBuffer, numberAfter split: Int, _ first: UInt64, numberAtEnd last: UInt64) {
         let bytes = frames.readableBytes
+        if sharesData, bytes >= Self.sharedBytes {
+            if let before = frames.getSlice(at: frames.readerIndex, length: split) { addPart(before) }
+            integer(first)
+            let after = frames.getSlice(at: frames.readerIndex + split, length: bytes - split)
+            if var after { buffer.writeBuffer(&after) }
+            integer(last)
+            return
+        }
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: bytes + 2 * Self.maximumHeaderBytes) { target in
             frames.withUnsafeReadableBytes { source in
                 var end = split

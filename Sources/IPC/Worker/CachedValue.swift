@@ -61,17 +61,3 @@ public enum WriteResult<Value: Sendable>: Sendable {
     /// The write certainly never reached the database. Nothing is invalidated, and the error is thrown.
     case rejected(any Error)
 }
-
-/// The error of a write that may have happened, or may happen yet, and of which this will be known later.
-public struct UnknownOutcome: Error {
-    /// What is thrown to the caller of ``SyncedCache/invalidating(_:write:)`` in its place.
-    public var underlying: any Error
-    /// Returns when the write has happened or can never happen any more. Called once, in a task of its own.
-    public var settled: @Sendable () async -> Void
-
-    /// An error, and how to wait for the end of its write.
-    public init(_ underlying: any Error, settled: @escaping @Sendable () async -> Void) {
-        self.underlying = underlying
-        self.settled = settled
-    }
-}

@@ -20,6 +20,8 @@ package enum EarlyRefresh {
     static let limit = 64
     /// From the end of an attempt to the next for the same key.
     static let pauseNanoseconds: UInt64 = 1_000_000_000
+    /// How long an attempt that does not end holds its place: longer than its lease is valid.
+    static let longestNanoseconds: UInt64 = 15_000_000_000
     /// What a key ends with that lies beside another.
     static let suffix = ByteBuffer(bytes: [0] + "early".utf8)
 

@@ -58,8 +58,8 @@ package final class L1Cache: Sendable {
         var misses = 0
         /// The number of the hit that is the next sample; 0: none.
         var sampledHit = 0
-        /// Keys for which an early refresh is under way or has just ended.
-        var refreshing: Set<ByteBuffer> = []
+        /// Keys for which an early refresh is under way or has just ended, and when it began.
+        var refreshing: [ByteBuffer: UInt64] = [:]
     }
 
     /// What an entry costs beside its bytes: its places in the dictionary and in the queue at their usual load, and
@@ -103,7 +103,16 @@ package final class L1Cache: Sendable {
     }
 
     /// A value that is fresh at this moment.
-    package func value(for key: ByteBuffer) -> L1Hit? {
+    ///
+    /// A hit with `refresh` holds a place among the early refreshes until ``refreshEnded(of:)``: whoever gets it has to
+    /// start one.
+    package func value(for key: ByteBuffer) -> L1Hit? { value(for: key, mayRefresh: true) }
+
+    /// The same, for a caller that starts no early refresh.
+    func valueWithoutRefresh(for key: ByteBuffer) -> ByteBuffer?? { value(for: key, mayRefresh: false).map(\.value) }
+
+    @inline(__always)
+    private func value(for key: ByteBuffer, mayRefresh: Bool) -> L1Hit? {
         state.withLock { state in
             guard let table = state.table, let entry = state.entries.value(for: key),
                 let time = timeIfFresh(entry, until: entry.deadline, by: table)
@@ -113,20 +122,28 @@ package final class L1Cache: Sendable {
             }
             state.hits &+= 1
             let sample = state.hits == state.sampledHit ? takeSample(entry, table, &state) : nil
-            let refresh = time >= entry.refreshAt ? takeRefresh(entry, key, &state) : nil
+            let refresh = mayRefresh && time >= entry.refreshAt ? takeRefresh(entry, key, time, &state) : nil
             return L1Hit(value: entry.value, sample: sample, refresh: refresh)
         }
     }
 
     @inline(never)
-    private func takeRefresh(_ entry: L1Entry, _ key: ByteBuffer, _ state: inout State) -> EarlyRefresh.Home? {
-        guard state.refreshing.count < EarlyRefresh.limit, state.refreshing.insert(Self.compacted(key)).inserted
-        else { return nil }
+    private func takeRefresh(
+        _ entry: L1Entry, _ key: ByteBuffer, _ now: UInt64, _ state: inout State
+    ) -> EarlyRefresh.Home? {
+        // A load that never ends must not keep its place.
+        if state.refreshing[key] != nil || state.refreshing.count >= EarlyRefresh.limit {
+            state.refreshing = state.refreshing.filter {
+                now < $0.value.saturatingAdd(EarlyRefresh.longestNanoseconds)
+            }
+        }
+        guard state.refreshing[key] == nil, state.refreshing.count < EarlyRefresh.limit else { return nil }
+        state.refreshing[Self.compacted(key)] = now
         return entry.home.other
     }
 
     /// Another hit may ask for a refresh of this key.
-    func refreshEnded(of key: ByteBuffer) { state.withLock { _ = $0.refreshing.remove(key) } }
+    func refreshEnded(of key: ByteBuffer) { state.withLock { $0.refreshing[key] = nil } }
 
     @inline(never)
     private func takeSample(_ entry: L1Entry, _ table: TagTable, _ state: inout State) -> ServedValue? {

@@ -72,7 +72,7 @@ public final class SyncdClient: Sendable {
                 ConnectionHandler(settings: settings, clock: .boot, observer: observer)
             }
         } catch {
-            throw .unreachable(path: path, reason: "\(error)")
+            throw .unreachable(path: path, reason: SystemError.text(of: error))
         }
         guard let (connection, greeting) = try? await observer.greeted.value() else {
             throw .notGreeted(path: path)

@@ -96,16 +96,15 @@ final class SyncdSession: ConnectionObserver {
         }
     }
 
-    /// Has tags invalidated, as soon as syncd is there.
+    /// Has tags invalidated, as soon as syncd is there and takes them.
     ///
     /// - Returns: false when the task is cancelled first.
     func invalidate(_ tags: [ByteBuffer]) async -> Bool {
-        var (connection, generation) = current
-        while true {
-            if await connection?.invalidate(tags, event: nil) == .taken { return true }
-            guard let next = await self.connection(after: generation) else { return false }
-            (connection, generation) = next
+        while let (connection, _) = await connection(after: 0) {
+            if await connection.invalidate(tags, event: nil) == .taken { return true }
+            try? await clock.sleep(clock.now() + Self.housekeepingNanoseconds)
         }
+        return false
     }
 
     func becameReady(_ connection: SyncdConnection, greeting: Greeting) {
@@ -188,7 +187,8 @@ final class SyncdSession: ConnectionObserver {
     var newestReadingOfJournal: UInt64? {
         guard let mapped = presentTable() else { return nil }
         let (started, beat) = (mapped.table.scanStarted, mapped.table.beat)
-        return started > 0 && beat > 0 ? max(started, beat) : nil
+        // A beat later than every reading: an older version of syncd, which records none, took the table over.
+        return beat > 0 && started >= beat ? started : nil
     }
 
     /// The table that its path leads to, mapped for this question alone if no connection has shown it.

@@ -62,7 +62,9 @@ extension SyncedCache {
         }
         let question = Question(key: key, tags: tags, ttl: ttl, load: load)
         for attempt in 0..<Self.maximumAttempts {
-            if attempt > 0, let hit = l1.value(for: key) { return CachedValue(value: hit.value, source: .l1) }
+            if attempt > 0, let value = l1.valueWithoutRefresh(for: key) {
+                return CachedValue(value: value, source: .l1)
+            }
             guard let connection = session.current.connection else { break }
             switch try await self.attempt(question, over: connection) {
             case .answer(let answer): return answer

@@ -90,10 +90,7 @@ extension SyncedCache {
         // An event is published at most once: again only if syncd can't have seen it.
         let event = answer == .none(wasSent: false) ? commitment.event : nil
         if breaks(.noTrustWindowWait) { return }
-        // Whatever is read from the journal from now on has the file. What was read before is believed for one window.
-        let lastMissed = breaks(.acknowledgedWhileBelieved) ? 0 : session.newestReadingOfJournal ?? recordedAt
-        // The beat may be as old as its window exactly.
-        let distrustedAt = min(recordedAt, lastMissed) + TrustTiming.trustWindowNanoseconds + 1_000_000
+        let distrustedAt = distrustedAt(recordedAt: recordedAt, isRecorded: isRecorded)
         guard clock.now() < distrustedAt else { return }
         // In a task of its own, since waiting for a connection or for a time does heed it.
         await Task {
@@ -101,18 +98,31 @@ extension SyncedCache {
         }.value
     }
 
+    /// When nobody believes a heartbeat any more that missed what was recorded.
+    ///
+    /// A reading of the journal that begins after the record finds it. One that began before carries a time that is at
+    /// most that of the newest reading, which the table shows. Without a record, or if the newest reading is not known,
+    /// the whole window passes.
+    private func distrustedAt(recordedAt: UInt64, isRecorded: Bool) -> UInt64 {
+        if breaks(.acknowledgedWhileBelieved) { return 0 }
+        let newest = isRecorded ? session.newestReadingOfJournal ?? recordedAt : recordedAt
+        // A heartbeat as old as its window exactly is believed. A time in the future is not: another boot wrote it.
+        return min(recordedAt, newest) + TrustTiming.trustWindowNanoseconds + 1_000_000
+    }
+
     /// Sees to it that a write of unknown outcome is invalidated once more when it can't land any more.
     private func follow(_ commitment: Commitment, isRepeatedBySyncd: Bool) {
-        let isFollowed = commitment.settled.map { settled in
-            session.unsettled.follow { [session] in
-                await settled()
-                guard await session.invalidate(commitment.tags) else { return }
-                if isRepeatedBySyncd { commitment.intent?.deleteOrphan() }
-            }
+        let unrecorded = session.unrecorded
+        // syncd repeats what it reads in the journal. Of anything else only this process knows.
+        var repetition: UnrecordedWrites.Repetition?
+        if !isRepeatedBySyncd || !session.isReadBySyncd(commitment.intent) {
+            repetition = unrecorded.repeat(commitment.tags, from: clock.now())
         }
-        // Nobody else repeats it: neither the task above, nor syncd, which reads of it in the journal.
-        if isFollowed != true, !(isRepeatedBySyncd && session.isReadBySyncd(commitment.intent)) {
-            session.unrecorded.repeat(commitment.tags, from: clock.now())
+        guard let settled = commitment.settled else { return }
+        session.unsettled.follow(until: settled) { [session, repetition] in
+            guard await session.invalidate(commitment.tags) else { return }
+            if let repetition { unrecorded.stop(repetition) }
+            if isRepeatedBySyncd { commitment.intent?.deleteOrphan() }
         }
     }
 

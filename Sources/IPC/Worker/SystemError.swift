@@ -1,4 +1,5 @@
 import IPCWire
+import NIOCore
 
 #if canImport(Glibc)
     import Glibc
@@ -26,6 +27,16 @@ public struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
     public var description: String {
         guard let text = strerror(code) else { return "error \(code)" }
         return String(cString: text)
+    }
+}
+
+extension SystemError {
+    /// What is wrong with a connection, for people. SwiftNIO's own words for a system call that failed name its
+    /// functions, and say "connection reset" also where nobody listens.
+    package static func text(of error: any Error) -> String {
+        if let error = error as? IOError { return SystemError(code: error.errnoCode).description }
+        if case .connectTimeout? = error as? ChannelError { return "no answer" }
+        return "\(error)"
     }
 }
 

@@ -17,10 +17,15 @@ final class UnrecordedWrites: Sendable {
     private struct State {
         /// Tags to tell until syncd has taken them.
         var tags: Set<ByteBuffer> = []
-        /// Tags to tell again, each until this time, and once after it.
-        var repeated: [ByteBuffer: UInt64] = [:]
+        /// Tags to tell again until a time, and once after it.
+        var repeated: [Repetition: (tags: [ByteBuffer], end: UInt64)] = [:]
+        var repeatedTags = 0
         var repeatedAt: UInt64 = 0
+        var lastNumber: UInt64 = 0
     }
+
+    /// One write whose tags are told again.
+    struct Repetition: Sendable, Hashable { fileprivate var number: UInt64 }
 
     private let state = Mutex(State())
 
@@ -33,19 +38,35 @@ final class UnrecordedWrites: Sendable {
     }
 
     /// Has the tags told again for as long as their write may land.
-    func `repeat`(_ tags: [ByteBuffer], from now: UInt64) {
-        let end = now + Self.landingNanoseconds
+    func `repeat`(_ tags: [ByteBuffer], from now: UInt64) -> Repetition {
         state.withLock { state in
             if state.repeated.isEmpty { state.repeatedAt = now }
-            for tag in tags { state.repeated[tag] = end }
-            if state.repeated.count > Self.maximumTags { state.repeated = [Self.everything: end] }
+            state.lastNumber += 1
+            let repetition = Repetition(number: state.lastNumber)
+            let end = now + Self.landingNanoseconds
+            state.repeated[repetition] = (tags, end)
+            state.repeatedTags += tags.count
+            if state.repeatedTags > Self.maximumTags {
+                // Under a number that nobody stops: it stands for all of them, this one included.
+                state.repeated = [Repetition(number: 0): ([Self.everything], end)]
+                state.repeatedTags = 1
+            }
+            return repetition
+        }
+    }
+
+    /// The write of these tags has ended, and they were told since.
+    func stop(_ repetition: Repetition) {
+        state.withLock { state in
+            guard let removed = state.repeated.removeValue(forKey: repetition) else { return }
+            state.repeatedTags -= removed.tags.count
         }
     }
 
     /// How many tags wait.
     var count: Int { state.withLock { $0.tags.count } }
     /// How many tags are told again and again.
-    var repeatedCount: Int { state.withLock { $0.repeated.count } }
+    var repeatedCount: Int { state.withLock { $0.repeatedTags } }
 
     /// Tells syncd what it has not taken yet and what is to be told again at `now`. What it doesn't take is kept.
     func send(over connection: SyncdConnection, now: UInt64) {
@@ -53,8 +74,10 @@ final class UnrecordedWrites: Sendable {
             defer { state.tags = [] }
             guard now >= state.repeatedAt + Self.repetitionNanoseconds else { return state.tags }
             state.repeatedAt = now
-            defer { state.repeated = state.repeated.filter { $0.value > now } }
-            return state.tags.union(state.repeated.keys)
+            let told = state.tags.union(state.repeated.values.flatMap(\.tags))
+            state.repeated = state.repeated.filter { $0.value.end > now }
+            state.repeatedTags = state.repeated.values.reduce(0) { $0 + $1.tags.count }
+            return told
         }
         var rest = Array(tags)[...]
         let limit = WireLimits().tagsPerInvalidation
@@ -65,46 +88,6 @@ final class UnrecordedWrites: Sendable {
                 if await connection.invalidate(part, event: nil) != .taken { add(part) }
             }
         }
-    }
-}
-
-/// Writes of unknown outcome whose end somebody waits for.
-final class UnsettledWrites: Sendable {
-    /// Further ones are not followed; the repetitions cover them.
-    static let maximum = 256
-
-    private struct State {
-        var tasks: [UInt64: Task<Void, Never>] = [:]
-        var nextID: UInt64 = 0
-        var isEnded = false
-    }
-
-    private let state = Mutex(State())
-
-    var count: Int { state.withLock { $0.tasks.count } }
-
-    /// - Returns: false if there is no room.
-    func follow(_ body: @escaping @Sendable () async -> Void) -> Bool {
-        state.withLock { state in
-            guard !state.isEnded, state.tasks.count < Self.maximum else { return false }
-            state.nextID += 1
-            let id = state.nextID
-            state.tasks[id] = Task { [self] in
-                await body()
-                self.state.withLock { $0.tasks[id] = nil }
-            }
-            return true
-        }
-    }
-
-    /// Nobody waits any more. What stands in the journal is repeated by syncd.
-    func end() {
-        let tasks = state.withLock { state in
-            state.isEnded = true
-            defer { state.tasks = [:] }
-            return state.tasks
-        }
-        for task in tasks.values { task.cancel() }
     }
 }
 

@@ -151,7 +151,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
             sent(connection, count)
         }
         world.at(world.now, self, "accept", lane: ObjectIdentifier(socket.toServer)) { [self] in
-            guard brain.hasRoomForClient else { return socket.closeServer() }
+            guard brain.hasRoom(for: Peer(pid: 1, uid: 0)) else { return socket.closeServer() }
             connections[connection.id] = connection
             brain.clientConnected(connection.id, peer: Peer(pid: 1, uid: 0), now: world.now)
             decode(connection)
@@ -353,6 +353,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         switch action {
         case .nothing: break
         case .write(let bytes): connection.socket.toClient.send(bytes)
+        case .writeParts(let parts): for part in parts { connection.socket.toClient.send(part) }
         case .close:
             oracle.figures.add("goal: output limit closed a client")
             connection.socket.closeServer()

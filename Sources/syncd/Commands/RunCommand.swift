@@ -47,6 +47,7 @@ struct RunCommand: AsyncParsableCommand {
 
     func run() async throws {
         do {
+            MemoryTrimmer.returnLargeMemory()
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             ProcessLog.bootstrap(label: "syncd", level: try settings.logLevel(), format: try settings.logFormat())

@@ -1,4 +1,4 @@
-import Glibc
+import IPC
 import IPCWire
 import NIOCore
 import NIOPosix
@@ -52,18 +52,10 @@ struct ConnectionLoss: Error, Sendable, Equatable {
                     "no answer within \(limit.nanoseconds / 1_000_000_000) s: is the address right, and the network up?"
             }
             return "\(error)"
-        case let error as IOError: return String(cString: strerror(error.errnoCode))
-        default: return "\(error)"
+        default: return SystemError.text(of: error)
         }
     }
-}
 
-/// Error replies of Redis by which an optional command is told to be out of reach, as many managed servers do.
-enum ForbiddenCommand {
-    /// Whether the reply means "this command is not for you", and nothing about the server's state.
-    static func isRefusal(_ text: ByteBuffer) -> Bool {
-        let message = String(buffer: text)
-        if message.hasPrefix("NOPERM") { return true }
-        return message.hasPrefix("ERR") && !message.contains("max number of clients")
-    }
+    /// A connection that broke.
+    init(broken error: any Error) { self.init("the connection broke: \(Self.text(error))") }
 }

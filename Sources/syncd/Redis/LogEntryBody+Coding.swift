@@ -22,8 +22,12 @@ extension LogEntryBody {
         return writer.buffer
     }
 
-    /// `nil` for anything that `encoded()` does not make.
+    /// Bytes of the longest entry that a syncd appends: three more texts, and the header of each.
+    private static let maximumEncodedBytes = maximumBytes + (maximumTags + 4) * 16
+
+    /// `nil` for anything that `encoded()` does not make, or that no syncd appends.
     init?(encoded bytes: ByteBuffer) {
+        guard bytes.readableBytes <= Self.maximumEncodedBytes else { return nil }
         // A copy of its own: the entry may outlive the reply that it came in.
         let bytes = bytes.compacted
         guard let parts = Self.parts(of: bytes), parts.count >= 4,
@@ -32,12 +36,13 @@ extension LogEntryBody {
         self.init(
             origin: origin, nonce: nonce, eventChannel: parts[2].readableBytes == 0 ? nil : parts[2],
             tags: Array(parts[3...]))
+        guard isAppendable else { return nil }
     }
 
     /// The bulk strings of an array that begins and ends with `bytes`, each header in its only form.
     private static func parts(of bytes: ByteBuffer) -> [ByteBuffer]? {
         var reader = HeaderReader(bytes)
-        guard let count = reader.next(UInt8(ascii: "*")), count <= WireLimits().frameElements else { return nil }
+        guard let count = reader.next(UInt8(ascii: "*")), count <= maximumTags + 3 else { return nil }
         var parts: [ByteBuffer] = []
         parts.reserveCapacity(count)
         for _ in 0..<count {

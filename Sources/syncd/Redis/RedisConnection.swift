@@ -33,6 +33,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     /// A command of a subscriber: it is confirmed once per channel, or refused as a whole.
     private struct Confirmation {
+        var sentAt = NIODeadline.now()
         var remaining: Int
         var onRefused: (ByteBuffer) -> Void
     }
@@ -71,6 +72,10 @@ final class RedisConnection: ChannelInboundHandler {
     /// More commands without an answer, or more bytes that the server doesn't take, are refused.
     private static let maximumPending = 65_536
     private static let maximumUnsentBytes = 64 << 20
+    /// More commands of a subscriber without a confirmation: every client's channels, several times over.
+    private static let maximumConfirmations = 262_144
+    /// A confirmation comes after all messages that wait before it, which may be many.
+    private static let confirmationTimeout = TimeAmount.seconds(30)
     /// What the output of the next turn begins with, at most.
     private static let keptCapacity = 16_384
     /// The first byte of an alert of TLS.
@@ -116,6 +121,9 @@ final class RedisConnection: ChannelInboundHandler {
     /// instead.
     func sendSubscription(_ arguments: [ByteBuffer], onRefused: @escaping (ByteBuffer) -> Void = { _ in }) {
         guard !isClosed, arguments.count > 1 else { return }
+        guard confirmations.count < Self.maximumConfirmations, unsentBytes < Self.maximumUnsentBytes else {
+            return close(reason: "too many subscriptions wait for Redis")
+        }
         write(arguments)
         confirmations.append(Confirmation(remaining: arguments.count - 1, onRefused: onRefused))
     }
@@ -254,7 +262,7 @@ final class RedisConnection: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         let handler = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
         let loss = ConnectionLoss(tls: error, certificate: handler?.peerCertificate, faults: tls?.faults())
-        close(loss ?? ConnectionLoss(isSilent ? Self.silentEnd : "the connection broke: \(ConnectionLoss.text(error))"))
+        close(loss ?? (isSilent ? ConnectionLoss(Self.silentEnd) : ConnectionLoss(broken: error)))
     }
 
     /// Nothing has ever come over this connection, which is without TLS.
@@ -266,6 +274,8 @@ final class RedisConnection: ChannelInboundHandler {
             close(reason: "Redis has not answered for 3 s")
         } else if isSubscriber, now - lastRead > Self.replyTimeout {
             close(reason: "nothing came on the subscription for 3 s")
+        } else if let oldest = confirmations.first, now - oldest.sentAt > Self.confirmationTimeout {
+            close(reason: "Redis has not confirmed a subscription for 30 s")
         } else if isSubscriber {
             sendPing()
             flush()

@@ -3,10 +3,14 @@ import NIOCore
 import SyncCore
 
 extension UpstreamFailure {
+    private static let maximumBytes = 512
+
     /// What an error reply of Redis means for the log. Every code that is known to occur has its own line; an
     /// unknown one means "not now", which isolates and tries again.
     init(redisError text: ByteBuffer) {
-        let message = String(buffer: text)
+        // What is shown and kept of an error has few bytes, whatever the server sends.
+        let part = text.getSlice(at: text.readerIndex, length: min(text.readableBytes, Self.maximumBytes))
+        let message = String(buffer: part ?? ByteBuffer())
         // Before Redis 7, an error inside a script comes wrapped: "ERR Error running script …: WRONGTYPE …".
         if message.contains("DAMAGED") || message.contains("WRONGTYPE") {
             self = .damaged("the keys of the log hold something else: \(message)")

@@ -7,19 +7,27 @@ struct RedisKeys: Sendable {
     let incarnation: ByteBuffer
     let position: ByteBuffer
     let stream: ByteBuffer
-    /// The channel on which entries are published.
+    /// The three keys of the log, in the order in which the scripts take them.
+    let log: [ByteBuffer]
+    /// The channel on which entries are published. Publish/subscribe ignores database numbers, so the channel's name
+    /// has the number, unless it is 0.
     let logChannel: ByteBuffer
     private let valuePrefix: ByteBuffer
     private let bridgedPrefix: ByteBuffer
 
-    init(namespace: String) {
+    /// - Parameter database: the number of the database that the URL names.
+    init(namespace: String, database: Int = 0) {
         func name(_ suffix: String) -> ByteBuffer { ByteBuffer(string: "{\(namespace)}:\(suffix)") }
+        let number = database == 0 ? "" : ":\(database)"
         incarnation = name("incarnation")
         position = name("position")
         stream = name("stream")
-        logChannel = name("log")
+        log = [incarnation, position, stream]
+        logChannel = name("log" + number)
         valuePrefix = name("v:")
-        bridgedPrefix = name("bridged:")
+        // What an event is called follows from the order of messages on the channel, so only hosts that hear the same
+        // channel share names.
+        bridgedPrefix = name("bridged" + number + ":")
     }
 
     func value(_ key: ByteBuffer) -> ByteBuffer {

@@ -170,7 +170,7 @@ final class RedisLink {
 
     private func ready(_ connection: RedisConnection, _ reply: RESPValue) {
         deadline?.cancel()
-        info = if case .bulkString(let text) = reply { ServerInfo(String(buffer: text)) } else { nil }
+        info = if case .bulkString(let text) = reply { ServerInfo(text) } else { nil }
         isReady = true
         readyAt = .now()
         connects += 1

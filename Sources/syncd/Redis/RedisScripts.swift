@@ -8,6 +8,7 @@ struct RedisScript: Sendable {
         case append
         case inspect
         case replace
+        case get
     }
 
     let kind: Kind
@@ -147,5 +148,17 @@ extension RedisScript {
         redis.call('SET', KEYS[1], ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5])
         redis.call('PUBLISH', ARGV[7], ARGV[3] .. ' ' .. position)
         return {ARGV[3], position}
+        """)
+
+    /// KEYS: that of a value. Returns {time to live in ms, value}, or {-2, false}: nothing is kept that can expire.
+    ///
+    /// One instant for both: of two commands, the second could be about another value than the first, and give an old
+    /// one the time to live of its successor, or a new one that of its predecessor.
+    static let get = RedisScript(
+        .get,
+        """
+        local ttl = redis.call('PTTL', KEYS[1])
+        if ttl <= 0 then return {-2, false} end
+        return {ttl, redis.call('GET', KEYS[1])}
         """)
 }

@@ -46,9 +46,8 @@ final class RedisUpstream {
     /// One of so many probes asks for the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
-    private static let getWord = ByteBuffer.word("GET"), timeToLiveWord = ByteBuffer.word("PTTL")
     private static let evalWord = ByteBuffer.word("EVALSHA")
-    private static let threeKeys = ByteBuffer.number(3), fourKeys = ByteBuffer.number(4)
+    private static let keyCounts = (0...4).map { ByteBuffer.number(UInt64($0)) }
 
     init(
         endpoint: RedisEndpoint, tls: TLSSettings? = nil, keys: RedisKeys, bridgedChannels: [ByteBuffer],
@@ -219,12 +218,12 @@ final class RedisUpstream {
 
     /// Runs a script by its name where the server knows it.
     private func run(
-        _ id: UpstreamID, _ script: RedisScript, _ arguments: [ByteBuffer], key: ByteBuffer? = nil,
+        _ id: UpstreamID, _ script: RedisScript, on keys: [ByteBuffer], _ arguments: [ByteBuffer] = [],
         _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
-        var tail = [key == nil ? Self.threeKeys : Self.fourKeys, keys.incarnation, keys.position, keys.stream]
-        tail.reserveCapacity(tail.count + 1 + arguments.count)
-        if let key { tail.append(key) }
+        var tail = [Self.keyCounts[keys.count]]
+        tail.reserveCapacity(1 + keys.count + arguments.count)
+        tail += keys
         tail += arguments
         guard let connection else { return }
         guard let name = scripts.name(of: script) else {
@@ -267,7 +266,8 @@ final class RedisUpstream {
         } else if append.bridged != nil {
             arguments += [append.body.encodedTags(), ByteBuffer(string: Self.bridgedMilliseconds)]
         }
-        run(id, .append, arguments, key: append.bridged.map(keys.bridged)) { [weak self] reply in
+        run(id, .append, on: keys.log + [append.bridged].compactMap { $0.map(keys.bridged) }, arguments) {
+            [weak self] reply in
             guard case .array(let parts) = reply, parts.count >= 2, case .integer(let isAppended) = parts[0],
                 case .bulkString(let text) = parts[1]
             else { return nil }
@@ -305,7 +305,7 @@ final class RedisUpstream {
             self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
             // Without a position that can be read there is no log: 0 could be what a host has applied.
             guard let position = Self.position(parts[1]) else { return .probed(nil, position: 0) }
-            return .probed(Record(parts[0])?.incarnation, position: position)
+            return .probed(LogRecord(parts[0])?.incarnation, position: position)
         }
     }
 
@@ -316,16 +316,17 @@ final class RedisUpstream {
         guard let connection else { return }
         var before: Incarnation?
         var entries: RESPValue?
+        let count = min(count, longestPage)
         // MGET finds nothing in a key of another type, where GET would fail.
         let readRecord = [ByteBuffer.word("MGET"), keys.incarnation]
         connection.send(readRecord) { before = Self.incarnation($0) }
         connection.send([
             .word("XRANGE"), keys.stream, ByteBuffer(string: "\(after + 1)-0"), .word("+"), .word("COUNT"),
-            .number(UInt64(min(count, longestPage))),
+            .number(UInt64(count)),
         ]) { entries = $0 }
         ask(id, readRecord) { reply in
             if case .error(let text) = entries { return .failed(UpstreamFailure(redisError: text)) }
-            guard case .array(let items) = entries else { return nil }
+            guard case .array(let items) = entries, items.count <= count else { return nil }
             guard let entries = Self.entries(items) else {
                 return .failed(.damaged("an entry of the stream is unreadable"))
             }
@@ -337,7 +338,7 @@ final class RedisUpstream {
     /// That of an answer to MGET of the record.
     private static func incarnation(_ reply: RESPValue) -> Incarnation? {
         guard case .array(let parts) = reply, parts.count == 1 else { return nil }
-        return Record(parts[0])?.incarnation
+        return LogRecord(parts[0])?.incarnation
     }
 
     private static func entries(_ items: [RESPValue]) -> [LogEntry]? {
@@ -358,14 +359,14 @@ final class RedisUpstream {
         guard let connection else { return }
         // INFO anew: the role may have changed since the connection was made.
         connection.send([.word("INFO")]) { [weak self] reply in
-            if case .bulkString(let text) = reply { self?.info = ServerInfo(String(buffer: text)) }
+            if case .bulkString(let text) = reply { self?.info = ServerInfo(text) }
         }
-        run(id, .inspect, [.number(lastApplied)]) { [weak self] reply in
+        run(id, .inspect, on: keys.log, [.number(lastApplied)]) { [weak self] reply in
             let info = self?.info
             guard case .array(let parts) = reply, parts.count == 6, case .integer(let damaged) = parts[5] else {
                 return nil
             }
-            let record = Record(parts[0])
+            let record = LogRecord(parts[0])
             let raw: ByteBuffer? = if case .bulkString(let bytes) = parts[0] { bytes } else { nil }
             var entry: LogEntry?
             if case .bulkString(let bytes) = parts[4], let body = LogEntryBody(encoded: bytes) {
@@ -393,28 +394,12 @@ final class RedisUpstream {
 
     private static func position(_ value: RESPValue) -> UInt64? { bulk(value).flatMap(RedisNumber.position) }
 
-    /// The record of the log: incarnation and the process that it lives in.
-    private struct Record {
-        var incarnation: Incarnation
-        var identity: ServerIdentity?
-
-        init?(_ value: RESPValue) {
-            guard case .bulkString(let bytes) = value else { return nil }
-            let words = String(buffer: bytes).split(separator: " ", omittingEmptySubsequences: false)
-            guard words.count == 3, let incarnation = Incarnation(String(words[0])) else { return nil }
-            self.incarnation = incarnation
-            if words[1] != "-", words[2] != "-" {
-                identity = ServerIdentity(runID: String(words[1]), replicationID: String(words[2]))
-            }
-        }
-    }
-
     private func replace(_ id: UpstreamID, _ replace: ReplaceCommand) {
         var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
         arguments.append(replace.fresh.text)
         arguments += identityArguments
         arguments += [.number(replace.floor), keys.logChannel]
-        run(id, .replace, arguments) { reply in
+        run(id, .replace, on: keys.log, arguments) { reply in
             guard case .array(let parts) = reply, parts.count == 2, case .bulkString(let text) = parts[0] else {
                 return nil
             }
@@ -424,13 +409,12 @@ final class RedisUpstream {
     }
 
     private func get(_ id: UpstreamID, _ key: ByteBuffer) {
-        guard let connection else { return }
-        let name = keys.value(key)
-        var value: ByteBuffer?
-        connection.send([Self.getWord, name]) { reply in value = Self.bulk(reply) }
-        ask(id, [Self.timeToLiveWord, name]) { reply in
-            guard case .integer(let ttl) = reply else { return nil }
-            return .got(entry: ttl > 0 ? value : nil, ttlMilliseconds: UInt64(clamping: ttl))
+        run(id, .get, on: [keys.value(key)]) { reply in
+            guard case .array(let parts) = reply, parts.count == 2, case .integer(let ttl) = parts[0] else {
+                return nil
+            }
+            return .got(
+                entry: ttl > 0 ? Self.bulk(parts[1]) : nil, ttlMilliseconds: UInt64(clamping: ttl))
         }
     }
 
@@ -476,6 +460,7 @@ final class RedisUpstream {
         case "message":
             guard words.count == 3, let channel = words[1], let payload = words[2] else { return }
             guard channel == keys.logChannel else {
+                if LogChannel.isOne(channel) { return }
                 return deliver(.message(Event(channel: channel, payload: payload)))
             }
             if let (incarnation, entry) = LogEntry.decode(published: payload) {
@@ -487,8 +472,8 @@ final class RedisUpstream {
             guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3] else {
                 return
             }
-            // A pattern that matches everything matches the log's channel, which is nobody else's business.
-            if channel == keys.logChannel { return }
+            // A pattern that matches everything matches the channels of logs, which are nobody else's business.
+            if LogChannel.isOne(channel) { return }
             deliver(.patternMessage(pattern: pattern, Event(channel: channel, payload: payload)))
         case "subscribe":
             if words.count == 3, words[1] == keys.logChannel {

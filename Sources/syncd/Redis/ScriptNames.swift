@@ -17,10 +17,17 @@ struct ScriptNames {
 
     mutating func learnt(_ script: RedisScript, _ reply: RESPValue) {
         switch reply {
-        case .bulkString(let name): names[script.kind] = name
+        case .bulkString(let name) where Self.isName(name): names[script.kind] = name
+        case .bulkString: isForbidden = true
         case .error(let text) where ForbiddenCommand.isRefusal(text): isForbidden = true
         default: asked.remove(script.kind)
         }
+    }
+
+    /// A SHA-1 in hexadecimal digits.
+    private static func isName(_ text: ByteBuffer) -> Bool {
+        text.readableBytes == 40
+            && text.readableBytesView.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 
     /// EVALSHA was answered by an error. Returns whether that is about the name only, so that the script can be sent

@@ -1,3 +1,4 @@
+import NIOCore
 import SyncCore
 
 /// What INFO tells about a server that matters here.
@@ -7,6 +8,14 @@ struct ServerInfo: Sendable, Equatable {
     var version = ""
     var isPrimary = true
     var warnings: [String] = []
+
+    /// INFO of a server with everything that there is has some ten thousand bytes. What is beyond this is not looked at.
+    private static let maximumBytes = 256 << 10
+
+    init(_ reply: ByteBuffer) {
+        let text = reply.getSlice(at: reply.readerIndex, length: min(reply.readableBytes, Self.maximumBytes))
+        self.init(String(buffer: text ?? ByteBuffer()))
+    }
 
     init(_ text: String) {
         var fields: [Substring: Substring] = [:]

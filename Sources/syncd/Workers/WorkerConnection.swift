@@ -18,6 +18,17 @@ final class WorkerConnection: ChannelInboundHandler {
     private var isReadingPaused = false
     private var isReadingArgument = false
     private var isDecoding = false
+    /// It has had its turn and goes on in a later slice (``TurnQueue``).
+    private(set) var isSuspended = false
+    /// Its request needs more memory than there is for it at the moment.
+    private(set) var isWaitingForRoom = false
+    /// Memory that the budget has for the request which has begun, in bytes, and since when.
+    private(set) var reservedBytes = 0
+    private(set) var requestBegan: UInt64 = 0
+    private var lastRequest: UInt64 = 0
+    private var turnBegan: UInt64 = 0
+    /// It was closed for the others' sake; the channel may not have said so yet.
+    private(set) var isCutOff = false
     /// A frame was malformed or the client said QUIT: what is queued is still answered, nothing more is read.
     private var isEnding = false
     private(set) var isClosed = false
@@ -30,10 +41,20 @@ final class WorkerConnection: ChannelInboundHandler {
         self.daemon = daemon
         self.limits = limits
         decoder = CommandDecoder(limits: limits.wire)
-        output = ClientOutput(limits: limits)
+        output = ClientOutput(limits: limits, budget: daemon.budget)
     }
 
-    var transport: Transport { output.transport }
+    var transport: Transport {
+        var transport = output.transport
+        transport.unreadRequestBytes = decoder.neededBytes
+        transport.lastRequestAt = lastRequest
+        return transport
+    }
+
+    /// Its process; where the kernel shows none (another container), its user.
+    var holder: Int64 { peer.pid > 0 ? Int64(peer.pid) : -1 - Int64(peer.uid) }
+    /// Memory that it answers for, in bytes.
+    var heldBytes: Int { output.heldBytes + reservedBytes }
 
     // MARK: Reading
 
@@ -53,28 +74,86 @@ final class WorkerConnection: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnding else { return }
+        turnBegan = daemon.now
         decoder.feed(unwrapInboundIn(data))
         decode()
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) { daemon.turnEnded() }
+    func channelReadComplete(context: ChannelHandlerContext) { daemon.turnEnded(of: self, since: turnBegan) }
 
-    /// Takes requests until there are no more, or too many are not answered yet.
+    /// Takes requests until there are no more, too many are not answered yet, or its turn is over.
     private func decode() {
-        guard !isDecoding else { return }
+        guard !isDecoding, !isSuspended, !isCutOff, !isClosed else { return }
+        guard daemon.turns.hasTime else { return suspend() }
         isDecoding = true
         defer { isDecoding = false }
         do throws(RESPError) {
-            while !isEnding, output.hasRoomForRequest, let arguments = try decoder.next() { handle(arguments) }
-            setReadingPaused(!output.hasRoomForRequest)
+            let began = daemon.now
+            var now = began
+            while !isEnding, output.hasRoomForRequest, !isSuspended, let arguments = try decoder.next() {
+                handle(arguments)
+                now = daemon.now
+                if now - began >= TurnQueue.turnNanoseconds { suspend() }
+            }
+            lastRequest = now
+            reserve(now)
+            updateReading()
             setReadingArgument(decoder.missingBytes > Self.requestBuffer.capacity)
         } catch {
             let id = output.open()
             output.reply(id, .error(ReplyError(.generic, "Protocol error: \(error.description)")))
             isEnding = true
+            releaseReservation()
             daemon.protocolError(self, error)
             daemon.needsFlush(self)
         }
+    }
+
+    private func suspend() {
+        isSuspended = true
+        updateReading()
+        daemon.turns.suspend(self)
+    }
+
+    /// Its turn has come again.
+    func proceed() {
+        guard isSuspended else { return }
+        isSuspended = false
+        decode()
+        updateReading()
+    }
+
+    // MARK: Memory for requests
+
+    /// Requests that need no more than this are not counted.
+    private static let freeBytes = 16 << 10
+
+    /// Asks the budget for the memory that the present request needs.
+    private func reserve(_ now: UInt64) {
+        let needed = decoder.neededBytes
+        guard needed > Self.freeBytes else { return releaseReservation() }
+        guard needed > reservedBytes else { return }
+        // In steps: of many arguments the sum is not known before.
+        let step = max(needed, 2 * reservedBytes) - reservedBytes
+        isWaitingForRoom = !daemon.budget.reserve(step, besides: reservedBytes)
+        if requestBegan == 0 { requestBegan = now }
+        if isWaitingForRoom { daemon.waitForRoom(self) } else { reservedBytes += step }
+    }
+
+    private func releaseReservation() {
+        requestBegan = 0
+        isWaitingForRoom = false
+        guard reservedBytes > 0 else { return }
+        daemon.budget.release(reservedBytes)
+        reservedBytes = 0
+    }
+
+    /// There may be room now. Returns whether there is.
+    func takeRoom() -> Bool {
+        guard isWaitingForRoom, !isClosed else { return true }
+        reserve(daemon.now)
+        updateReading()
+        return !isWaitingForRoom
     }
 
     private func handle(_ arguments: [ByteBuffer]) {
@@ -85,6 +164,10 @@ final class WorkerConnection: ChannelInboundHandler {
         } catch {
             reply(request, .error(error))
         }
+    }
+
+    private func updateReading() {
+        setReadingPaused(!output.hasRoomForRequest || isSuspended || isWaitingForRoom)
     }
 
     private func setReadingPaused(_ isPaused: Bool) {
@@ -125,16 +208,14 @@ final class WorkerConnection: ChannelInboundHandler {
 
     /// Hands the output of this turn to the channel, once.
     func flush() {
-        guard !isClosed, let context else { return }
+        guard !isClosed, !isCutOff, let context else { return }
         let (action, hasCollapsed) = output.flush()
         if hasCollapsed { daemon.pushesCollapsed(self) }
         switch action {
         case .nothing: break
         case .write(let buffer): write(buffer, context)
-        case .close(let bytes):
-            daemon.closing(self, reason: "it does not read: \(bytes) bytes are unsent")
-            context.close(promise: nil)
-            return
+        case .writeParts(let parts): write(parts, context)
+        case .close(let bytes): return cutOff("it does not read: \(bytes) bytes are unsent")
         }
         if isEnding && output.requestsInFlight == 0 { closeWhenSent() }
         resumeIfPossible()
@@ -145,6 +226,15 @@ final class WorkerConnection: ChannelInboundHandler {
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
         // The kernel has mostly taken everything by now. To hear of it later costs four pieces of memory.
         if context.channel.isWritable { return sent(bytes) }
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.assumeIsolated().whenComplete { [self] _ in sent(bytes) }
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
+    }
+
+    /// Its long parts are memory that other connections may send as well.
+    private func write(_ parts: [ByteBuffer], _ context: ChannelHandlerContext) {
+        let bytes = parts.reduce(0) { $0 + $1.readableBytes }
+        for part in parts { context.write(wrapOutboundOut(part), promise: nil) }
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { [self] _ in sent(bytes) }
         context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
@@ -166,7 +256,7 @@ final class WorkerConnection: ChannelInboundHandler {
 
     /// Goes on with what was read already, and then with reading.
     private func resumeIfPossible() {
-        guard isReadingPaused, !isEnding, !isClosed, output.mayResume else { return }
+        guard isReadingPaused, !isSuspended, !isWaitingForRoom, !isEnding, !isClosed, output.mayResume else { return }
         decode()
         daemon.turnEnded()
     }
@@ -194,8 +284,26 @@ final class WorkerConnection: ChannelInboundHandler {
 
     func close() { context?.close(promise: nil) }
 
+    /// Closes without another word: for the others' sake.
+    func cutOff(_ reason: String) {
+        guard !isClosed, !isCutOff, let context else { return }
+        daemon.closing(self, reason: reason)
+        isEnding = true
+        isCutOff = true
+        forget()
+        context.close(promise: nil)
+    }
+
+    /// Gives back what it holds.
+    private func forget() {
+        output.discard()
+        releaseReservation()
+        decoder = CommandDecoder(limits: limits.wire)
+    }
+
     func channelInactive(context: ChannelHandlerContext) {
         isClosed = true
+        forget()
         self.context = nil
         daemon.connectionClosed(self)
     }

@@ -1,0 +1,22 @@
+#ifndef SYNCD_CMALLOC_SHIM_H
+#define SYNCD_CMALLOC_SHIM_H
+
+#include <malloc.h>
+
+// Memory that was freed goes back to the system at once: what is large has pages of its own. By default glibc raises the
+// threshold to what was freed last, and keeps such memory from then on.
+static inline void syncd_return_large_memory(int threshold) {
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, threshold);
+    mallopt(M_TRIM_THRESHOLD, threshold);
+#endif
+}
+
+// Returns the free pages in between, too.
+static inline void syncd_trim_memory(void) {
+#ifdef M_MMAP_THRESHOLD
+    malloc_trim(0);
+#endif
+}
+
+#endif

@@ -1,0 +1,29 @@
+import CMalloc
+
+/// Gives memory back to the system after a burst: otherwise one that is over would count against syncd for ever.
+struct MemoryTrimmer {
+    /// Freed memory of this size is returned at once (mallopt(3)); what is smaller, by ``beat(peak:used:now:)``.
+    private static let largeBytes: Int32 = 256 << 10
+    /// Less is not worth the time that a trim takes.
+    private static let burstBytes = 4 << 20
+    /// A trim of a large heap takes some milliseconds.
+    private static let betweenTrims: UInt64 = 5_000_000_000
+
+    private var lastTrim: UInt64 = 0
+    /// The most that connections have held since the last trim.
+    private var peak = 0
+
+    /// At the start of the process.
+    static func returnLargeMemory() { syncd_return_large_memory(largeBytes) }
+
+    /// - Parameters:
+    ///   - peak: the most that connections held since the last call, in bytes.
+    ///   - used: what they hold now.
+    mutating func beat(peak: Int, used: Int, now: UInt64) {
+        self.peak = max(self.peak, peak)
+        guard self.peak - used > Self.burstBytes, now - lastTrim > Self.betweenTrims else { return }
+        syncd_trim_memory()
+        lastTrim = now
+        self.peak = used
+    }
+}

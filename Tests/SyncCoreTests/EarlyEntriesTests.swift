@@ -1,0 +1,97 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import SyncCore
+
+/// Entries that come before their predecessors, and lies about them: a server cannot make syncd grow.
+@Suite struct EarlyEntriesTests {
+    let server = ModelServer()
+
+    private func entry(_ position: UInt64, bytes: Int = 1) -> LogEntry {
+        let tag = ByteBuffer(repeating: 0x61, count: bytes)
+        return LogEntry(
+            position: position, body: LogEntryBody(origin: 7, nonce: position, eventChannel: nil, tags: [tag]))
+    }
+
+    /// A host that is attached and whose commands the server does not answer.
+    private func host(_ limits: Limits = Limits()) throws -> (BrainHarness, Incarnation) {
+        let host = BrainHarness(.redis, server: server, limits: limits)
+        host.connect()
+        host.settle()
+        #expect(host.state == .attached)
+        host.isLinked = false
+        return (host, try #require(server.record?.incarnation))
+    }
+
+    @Test func asManyAreKeptAsThereIsMemoryFor() throws {
+        var limits = Limits()
+        limits.entriesAheadBytes = 3 * entry(1, bytes: 1000).body.memoryBytes
+        let (host, incarnation) = try host(limits)
+        for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position), bytes: 1000))) }
+        #expect(host.applied == 0)
+        host.event(.reply(0, .failed(.refused("nobody asked"))))
+        // The first one comes by an answer to an append.
+        server.entries = [entry(1)]
+        let read = try #require(host.upstreamCommands().first { if case .read = $0 { true } else { false } })
+        host.event(try #require(server.execute(read)))
+        #expect(host.applied == 4, "1, and the three that were kept")
+    }
+
+    @Test(arguments: [true, false]) func aReconnectForgetsThem(_ isOfCommands: Bool) throws {
+        let (host, incarnation) = try host()
+        for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position)))) }
+        host.isLinked = true
+        server.entries = [entry(1)]
+        server.position = 1
+        if isOfCommands {
+            host.disconnectCommands()
+            host.connectCommands()
+        } else {
+            host.event(.subscriptionDisconnected(reason: "cut"))
+            host.event(.subscriptionConnected(server.identity))
+            host.disconnectCommands()
+            host.connectCommands()
+        }
+        host.settle()
+        #expect(host.applied == 1)
+    }
+
+    /// It shows that entries are missing, once, and not again and again.
+    @Test func aPositionThatWasNeverGivenIsForgotten() throws {
+        let (host, incarnation) = try host()
+        let epoch = host.epoch
+        host.isLinked = true
+        host.event(.published(incarnation, entry(1 << 52)))
+        host.settle()
+        #expect(host.state == .attached && host.epoch <= epoch + 1)
+        let after = host.epoch
+        host.advance(milliseconds: 5000)
+        #expect(host.state == .attached && host.epoch == after)
+    }
+
+    @Test func whatIsTooLongForAnEntryInvalidatesEverything() throws {
+        let (host, _) = try host()
+        host.isLinked = true
+        host.client(1)
+        let long = (0..<17).map { _ in ByteBuffer(repeating: 0x62, count: 65_535) }
+        #expect(host.request(.invalidate(tags: long, event: nil)) == .integer(1))
+        let many = (0...LogEntryBody.maximumTags).map { ByteBuffer(integer: UInt32($0)) }
+        #expect(host.request(.invalidate(tags: many, event: nil)) == .integer(2))
+        #expect(server.entries.map(\.body.tags) == [[.text("*")], [.text("*")]])
+    }
+
+    @Test func eventsThatWaitForTheServerHaveNoMoreMemoryThanThereIs() {
+        var limits = Limits()
+        limits.pendingAppendBytes = 2000
+        let host = BrainHarness(.redis, server: server, limits: limits, bridge: .ofUsers)
+        server.listened = BridgeRules.ofUsers.channels
+        let id = String(repeating: "a", count: 200)
+        for number in 0..<20 { server.publish("user:updated", #"{"userId":"\#(id)\#(number)"}"#) }
+        host.deliver()
+        #expect((1..<20).contains(host.journal.count), "the others are owed")
+        host.connect()
+        host.settle()
+        #expect(host.state == .attached && server.entries.count == 20)
+    }
+}
