@@ -78,7 +78,7 @@ extension Driver {
     private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
         let host = write.worker.host
         guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record),
-            !write.worker.isTableUnreadable
+            host.journalFaultsUntil < time, !write.worker.isTableUnreadable
         else { return false }
         return oracle.isSilent(host.index, since: time - 2 * TrustTiming.trustWindowNanoseconds)
             && host.table.journalDirectory == write.record?.journal.identity

@@ -25,7 +25,7 @@ struct Plan {
     var failingLoads = 2
     var failingWrites = 4
     /// How long the server keeps a transaction whose client is gone: 90 s of a real one.
-    var transactionLifetime: UInt64 = 5_000_000_000
+    var transactionLifetime: UInt64 = 4_000_000_000
 
     // Sockets and Redis.
     var socketDelay: ClosedRange<UInt64> = 5_000...100_000
@@ -114,7 +114,7 @@ struct Plan {
         var random = SeededRandom(seed: seed ^ 0x5eed)
         // In the same order as those of real ones, and shorter, so that worlds are.
         limits.orphanNanoseconds = 2_000_000_000
-        limits.landingNanoseconds = transactionLifetime + 1_500_000_000
+        limits.landingNanoseconds = transactionLifetime + 1_200_000_000
         hosts = [1, 1, 1, 2, 2, 3][random.below(6)]
         workersPerHost = 1 + random.below(3)
         keys = 1 + random.below(4)
