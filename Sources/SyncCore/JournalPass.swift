@@ -67,6 +67,7 @@ struct JournalPass: Sendable {
         var pass: UInt64
 
         func isDue(_ now: UInt64, _ limits: Limits) -> Bool {
+            if isLiving, breaks(.hungOwnerIgnored) { return false }
             if let lastAppend { return now >= lastAppend + limits.orphanNanoseconds }
             return !isLiving || now >= seenAt + limits.hungNanoseconds
         }
@@ -75,7 +76,8 @@ struct JournalPass: Sendable {
         /// known: it may not even have sent it.
         func isLast(_ now: UInt64, _ limits: Limits) -> Bool {
             guard !isLiving, let firstAppend else { return false }
-            return now >= firstAppend + limits.landingNanoseconds
+            let isForgottenEarly = breaks(.orphanForgottenEarly)
+            return now >= firstAppend + (isForgottenEarly ? limits.orphanNanoseconds : limits.landingNanoseconds)
         }
     }
 

@@ -24,7 +24,8 @@ import Testing
     /// What is rare, made frequent (docs/simulation.md, "Races").
     @Test(arguments: [
         "lostTail", "lostLog", "newTable", "longPass", "attaching", "lateOrphan", "trimmedGap", "wakeRace",
-        "rewrittenLog", "slowPages", "splitLog",
+        "rewrittenLog", "slowPages", "splitLog", "equalWrites", "lateTransaction", "hungWriter", "replacedJournal",
+        "doubtWithoutJournal", "syncdStarts",
     ])
     func races(often race: String) async throws {
         let (status, output) = try await simulate(

@@ -12,12 +12,14 @@ package enum Mutant: String, CaseIterable, Sendable {
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
     case leaseIDsRepeat, twoLeases, newTableNotHeldBack, deferredIsForgotten
     // The journal.
-    case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, livingOwnerCollected
-    case outdatedPassBeats
+    case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
+    case hungOwnerIgnored, outdatedPassBeats, directoryNotCompared
     // The log.
     case identityIgnored, lastEntryIgnored, incarnationIgnored, horizonIgnored, gapIgnored, entriesOutOfOrder
     case probeNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof, damageForgotten
     case lostEntriesForgotten
+    // What the storage has to see to.
+    case readFromLaggingReplica, deadlineMissing
 
     #if MUTANTS
         /// The rule that is broken now.

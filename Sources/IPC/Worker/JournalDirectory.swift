@@ -73,7 +73,7 @@ public final class JournalDirectory: Sendable {
 
     /// Opens what the path names now, if that is another directory than before, or none: then it is made.
     private func follow() throws(SystemError) {
-        if files.isDirectory(at: path) { return }
+        if files.isDirectory(at: path) || breaks(.directoryNotCompared) { return }
         let fresh = try open()
         places.withLock { places in
             places.former[places.nextNumber] = places.current

@@ -52,7 +52,8 @@ extension JournalFile {
     package var demand: Demand? {
         switch kind {
         case .intent where isOwnerAlive: .living
-        case .intent: tags == nil ? .incomplete : .orphan
+        // One that was not read this time is known already.
+        case .intent: isRead && tags == nil ? .incomplete : .orphan
         case .orphan: .orphan
         case .owed: .owed
         case .marker: .marker

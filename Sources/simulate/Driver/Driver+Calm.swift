@@ -20,9 +20,10 @@ extension Driver {
             host.journal.isFull = false
             host.journal.isClosed = false
             host.isHeldDown = false
-            host.syncd?.proceed()
-            host.startSyncd(oracle: oracle, cluster: cluster)
+            for syncd in host.formerSyncds + [host.syncd].compactMap({ $0 }) { syncd.proceed() }
+            host.startSyncd(cluster: cluster)
             for worker in host.workers {
+                worker.databaseHeldUntil = 0
                 if worker.isAlive { worker.proceed() } else { startWorker(worker.number, on: host) }
             }
         }

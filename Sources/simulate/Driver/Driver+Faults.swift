@@ -4,40 +4,57 @@ import NIOCore
 import SyncCore
 
 extension Driver {
-    func stop(_ process: Process, _ name: String) {
+    func stop(_ process: Process, _ name: String, for duration: UInt64? = nil) {
         guard process.isAlive, !process.isStopped, !process.isOnStack else { return }
         oracle.figures.add("fault: \(name)")
         process.stop()
-        world.after(duration, nil, "continue") { if !process.isOnStack { process.proceed() } }
+        world.after(duration ?? self.duration, nil, "continue") { if !process.isOnStack { process.proceed() } }
     }
 
     func kill(_ process: Process?, _ name: String) {
         guard let process, process.isAlive, !process.isOnStack else { return }
         oracle.figures.add("fault: \(name)")
         process.kill()
-        if let worker = process as? SimulatedWorker {
-            for write in worker.writes { if let version = write.version { promise(write, version) } }
-        }
     }
 
-    func fault(_ action: Plan.Action) {
-        let host = anyHost
+    func fault(_ action: Plan.Action) { fault(action, on: anyHost) }
+
+    func fault(_ action: Plan.Action, on host: Host) {
         switch action {
         case .killWorker: kill(world.random.element(host.workers), "worker killed")
         case .stopWorker: if let worker = world.random.element(host.workers) { stop(worker, "worker stopped") }
+        case .hangWorker:
+            if let worker = world.random.element(host.workers) {
+                stop(worker, "worker hangs", for: world.random.number(2_000_000_000...plan.longestHang))
+            }
+        case .cutDatabase:
+            oracle.figures.add("fault: way to the database cut")
+            let end = world.now + world.random.number(500_000_000...6_000_000_000)
+            for worker in host.workers where world.random.oneIn(2) { worker.databaseHeldUntil = end }
         case .restartWorker:
             if let dead = host.workers.first(where: { !$0.isAlive }) { startWorker(dead.number, on: host) }
         case .killSyncd: kill(host.syncd, "syncd killed")
         case .stopSyncd: if let syncd = host.syncd { stop(syncd, "syncd stopped") }
         case .restartSyncd:
-            if host.startSyncd(oracle: oracle, cluster: cluster) { oracle.figures.add("syncd started again") }
+            if host.startSyncd(cluster: cluster) { oracle.figures.add("syncd started again") }
         case .duplicateSyncd:
-            if !host.startSyncd(oracle: oracle, cluster: cluster) { oracle.figures.add("fault: second syncd refused") }
+            if !host.startSyncd(cluster: cluster) { oracle.figures.add("fault: second syncd refused") }
         case .wipeDirectory:
-            guard let syncd = host.syncd, !syncd.isAlive else { return }
-            oracle.figures.add("fault: runtime directory wiped")
+            oracle.figures.add("fault: runtime directory wiped\(host.syncd?.isAlive == true ? " under syncd" : "")")
             host.wipe()
-            if cluster != nil { oracle.lostJournal(of: host.index) }
+        case .freezeHost:
+            // A suspended machine: everything on it stops, and its clock goes on.
+            let end = duration
+            for process: Process in host.workers + [host.syncd].compactMap({ $0 }) {
+                stop(process, "process of a frozen host", for: end)
+            }
+        case .removeJournal, .replaceJournal, .moveJournal, .emptyJournal:
+            oracle.figures.add("fault: \(action.rawValue)")
+            switch action {
+            case .removeJournal: host.removeJournal()
+            case .emptyJournal: host.emptyJournal()
+            default: host.replaceJournal(isMoved: action == .moveJournal)
+            }
         case .fillJournal, .closeJournal:
             let journal = host.journal
             let end = duration

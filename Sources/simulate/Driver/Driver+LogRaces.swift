@@ -36,7 +36,7 @@ extension Driver {
             cluster.primary.dropConnections { _ in true }
             oracle.rewound()
             oracle.uncover()
-            other.startSyncd(oracle: oracle, cluster: cluster)
+            other.startSyncd(cluster: cluster)
             world.after(world.random.number(2_700_000_000...3_200_000_000), nil, "late reads") { [self] in
                 for key in oracle.names.keys.indices { readEverywhere(key, on: host) }
             }
@@ -212,7 +212,7 @@ extension Driver {
         for wait: UInt64 in 1...3 {
             world.at(end + wait * 40_000_000, nil, "write in a new log") { [self] in
                 let writer = host.workers.first { $0.isAlive && !$0.isStopped }
-                if !isCalm, let writer { write(key, on: writer, readsAfterwards: true) }
+                if !isCalm, let writer { write(key, on: writer, WriteDemand(readsAfterwards: true)) }
             }
         }
     }
@@ -249,7 +249,7 @@ extension Driver {
             beQuiet(for: 300_000_000)
             host.network.answersHeldUntil = world.now + 40_000_000
             if let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped }) {
-                write(key, on: writer, readsAfterwards: true)
+                write(key, on: writer, WriteDemand(readsAfterwards: true))
             }
             for wait: UInt64 in 1...40 {
                 world.after(20_000_000 + wait * 2_000_000, nil, "read while attaching") { [self] in
@@ -313,7 +313,7 @@ extension Driver {
             if reader.isAlive, !reader.isStopped { read(key, on: reader) }
         }
         world.after(350_000_000, nil, "write in the old log") { [self] in
-            if !isCalm, writer.isAlive, !writer.isStopped { write(key, on: writer, readsAfterwards: true) }
+            if !isCalm, writer.isAlive, !writer.isStopped { write(key, on: writer, WriteDemand(readsAfterwards: true)) }
         }
         for wait: UInt64 in 3...9 {
             world.after(wait * 200_000_000, nil, "late read") { [self] in readEverywhere(key, on: host) }

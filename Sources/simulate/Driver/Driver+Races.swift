@@ -17,7 +17,7 @@ extension Driver {
         }
         for _ in 0...world.random.below(3) {
             world.after(delay + world.random.number(0...20_000_000), nil, "write of a scenario") { [self] in
-                if let worker = anyWorker { write(key, on: worker, readsAfterwards: true) }
+                if let worker = anyWorker { write(key, on: worker, WriteDemand(readsAfterwards: true)) }
             }
         }
     }
@@ -102,16 +102,20 @@ extension Driver {
         readEverywhere(key, on: host)
         world.after(world.random.number(5_000_000...40_000_000), nil, "directory wiped") { [self] in
             guard !isCalm, syncd.isAlive, !syncd.isOnStack else { return }
-            kill(syncd, "syncd killed")
+            // It may live on, or sleep, and not know yet.
+            switch world.random.below(4) {
+            case 0: break
+            case 1: stop(syncd, "syncd stopped")
+            default: kill(syncd, "syncd killed")
+            }
             host.wipe()
-            if cluster != nil { oracle.lostJournal(of: host.index) }
-            host.startSyncd(oracle: oracle, cluster: cluster)
+            host.startSyncd(cluster: cluster)
             oracle.figures.add("race: new table")
             for wait: UInt64 in 1...30 {
                 world.after(wait * 4_000_000, nil, "write with a new table") { [self] in
                     let worker = world.random.element(host.workers)
                     guard !isCalm, let worker, worker.isAlive, !worker.isStopped else { return }
-                    write(key, on: worker, readsAfterwards: true)
+                    write(key, on: worker, WriteDemand(readsAfterwards: true))
                 }
             }
         }
@@ -136,7 +140,7 @@ extension Driver {
             let late = world.random.element(host.workers) ?? writer
             world.at(end - world.random.number(2_000_000...25_000_000), nil, "write of a long pass") { [self] in
                 guard !isCalm, late.isAlive, !late.isStopped, !late.isOnStack else { return }
-                write(key, on: late, readsAfterwards: true) { [self] in readEverywhere(key, on: host) }
+                write(key, on: late, WriteDemand(readsAfterwards: true)) { [self] in readEverywhere(key, on: host) }
                 late.hangUp()
             }
             world.at(end - 1_000_000, nil, "end of a long pass") { [self] in
@@ -176,7 +180,7 @@ extension Driver {
         let key = anyKey
         guard let writer = host.workers.first(where: { $0.isAlive && !$0.isStopped }) else { return }
         let landing = world.random.number(800_000_000...1_900_000_000)
-        write(key, on: writer, landing: landing)
+        write(key, on: writer, .sound(landing: landing))
         world.after(world.random.number(2_000_000...20_000_000), nil, "writer dies") { [self] in
             guard !isCalm, writer.isAlive, !writer.isOnStack else { return }
             oracle.figures.add("race: late orphan")
@@ -188,7 +192,7 @@ extension Driver {
                     readEverywhere(key, on: host)
                 }
             }
-            let collected = landing + plan.limits.orphanNanoseconds + Self.collecting
+            let collected = landing + seenAfter
             world.after(collected + world.random.number(1...500_000_000), nil, "read after an orphan") { [self] in
                 readEverywhere(key, on: host)
             }

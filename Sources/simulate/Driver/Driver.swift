@@ -20,6 +20,8 @@ final class Driver: @unchecked Sendable {
     private var lastSources: [ObjectIdentifier: CacheSource] = [:]
     var calmHits = 0
     private var quietUntil: UInt64 = 0
+    /// Per key: what somebody has written last, or wanted to.
+    var lastContents: [Int: Int] = [:]
 
     init(world: World, plan: Plan) {
         self.world = world
@@ -35,9 +37,9 @@ final class Driver: @unchecked Sendable {
             return (action, sum)
         }
         database.landed = { [unowned self] in landed($0) }
-        hosts = (0..<plan.hosts).map { Host(world: world, plan: plan, index: $0) }
+        hosts = (0..<plan.hosts).map { Host(world: world, plan: plan, index: $0, oracle: oracle) }
         for host in hosts {
-            host.startSyncd(oracle: oracle, cluster: cluster)
+            host.startSyncd(cluster: cluster)
             for number in 0..<plan.workersPerHost { startWorker(number, on: host) }
             if plan.hasPlainClients { plainClients.append(PlainClient(host: host, oracle: oracle, database: database)) }
         }
@@ -53,7 +55,7 @@ final class Driver: @unchecked Sendable {
         world.after(0, worker, "worker starts") { worker.start() }
     }
 
-    // MARK: Reads and writes
+    // MARK: Reads
 
     func read(_ key: Int, on worker: SimulatedWorker) {
         world.run(worker) {
@@ -99,104 +101,11 @@ final class Driver: @unchecked Sendable {
         }
     }
 
-    private func tags(for key: Int) -> [ByteBuffer] {
-        let reaching = oracle.names.reaching[key]
-        switch world.random.below(16) {
-        case 0..<8: return [reaching[1]]
-        case 8..<10: return [reaching[1], reaching[0]]
-        case 10..<12: return [reaching[0]]
-        case 12..<15: return [reaching[2]]
-        default: return [reaching[3]]
-        }
-    }
-
-    func write(
-        _ key: Int, on worker: SimulatedWorker, landing: UInt64? = nil, readsAfterwards: Bool = false,
-        afterwards: @escaping @Sendable () -> Void = {}
-    ) {
-        let tags = tags(for: key)
-        let hasEvent = world.random.oneIn(2)
-        world.run(worker) {
-            Task { [self] in
-                guard let cache = worker.cache else { return }
-                let write = Database.Write(key: key, worker: worker, landing: landing)
-                worker.writes.append(write)
-                let interruptions = worker.interruptions
-                let host = worker.host
-                let (begin, journal) = (world.now, host.journal)
-                let isJournalGone = worker.journal?.isDeleted == true
-                var versionAtEnd: UInt64?
-                do {
-                    versionAtEnd = try await cache.invalidating(tags) { [self] in
-                        try await database.carryOut(write)
-                        let event = Event(channel: ByteBuffer(string: "events"), payload: ByteBuffer(string: "x"))
-                        return .changed(write.version, event: hasEvent ? event : nil)
-                    }
-                } catch {
-                    oracle.figures.add("writes that threw")
-                    versionAtEnd = write.versionAtEnd
-                }
-                if worker.interruptions == interruptions, let ended = write.endedAt {
-                    oracle.writeTook(world.now - ended, on: worker)
-                }
-                if let versionAtEnd {
-                    // Without a journal, only what syncd took is sure to outlive it.
-                    let isRecorded =
-                        host.journalFaultsUntil < begin && host.journal === journal && !isJournalGone
-                    // And one that waited for beats to grow old is not covered, if syncd has beaten meanwhile.
-                    let isTaken = write.endedAt.map { world.now < $0 + TrustTiming.trustWindowNanoseconds } ?? false
-                    if isRecorded {
-                        oracle.acknowledged(key, version: versionAtEnd, on: worker)
-                    } else if isTaken {
-                        oracle.acknowledged(key, version: min(versionAtEnd, oracle.coveredVersion(key)), on: worker)
-                    }
-                }
-                worker.writes.removeAll { $0 === write }
-                world.after(0, nil, "after a write", afterwards)
-                guard readsAfterwards || world.random.oneIn(3) else { return }
-                world.after(world.random.number(0...500_000), nil, "read after a write") { [self] in
-                    readEverywhere(key, on: host)
-                }
-            }
-        }
-    }
-
     /// By everybody on a host who can.
     func readEverywhere(_ key: Int, on host: Host) {
         for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
         for client in plainClients where client.host === host { client.read(key) }
     }
-
-    func invalidate(_ key: Int, on worker: SimulatedWorker) { invalidate(tags(for: key), on: worker) }
-
-    func invalidate(_ tags: [ByteBuffer], on worker: SimulatedWorker) {
-        world.run(worker) {
-            Task {
-                try? await worker.cache?.invalidating(tags) { WriteResult.changed((), event: nil) }
-            }
-        }
-    }
-
-    private func landed(_ write: Database.Write) {
-        guard let version = write.version else { return }
-        oracle.wrote(write.key, version: version)
-        if write.endedAt == nil { write.versionAtEnd = version }
-        // Nobody is there any more to say so: the journal has to.
-        if write.endedAt != nil || !write.worker.isAlive { promise(write, version) }
-    }
-
-    /// Promise 4, where nothing takes its ground away.
-    func promise(_ write: Database.Write, _ version: UInt64) {
-        let journalFaults: [Plan.Action] = [.fillJournal, .closeJournal, .wipeDirectory]
-        guard journalFaults.allSatisfy({ plan.weights[$0] == nil }) else { return }
-        oracle.figures.add("writes without a living writer")
-        oracle.promise(
-            write.key, version: version, from: world.now + plan.limits.orphanNanoseconds + Self.collecting,
-            on: write.worker.host.index)
-    }
-
-    /// A beat, the trust window after it, and an append.
-    static let collecting: UInt64 = 1_500_000_000
 
     // MARK: Faults
 
@@ -264,6 +173,12 @@ final class Driver: @unchecked Sendable {
         case .lateOrphan: lateOrphan()
         case .slowPages: slowPages()
         case .splitLog: splitLog()
+        case .equalWrites: equalWrites()
+        case .lateTransaction: lateTransaction()
+        case .hungWriter: hungWriter()
+        case .replacedJournal: replacedJournal()
+        case .doubtWithoutJournal: doubtWithoutJournal()
+        case .syncdStarts: syncdStarts()
         default: fault(action)
         }
     }

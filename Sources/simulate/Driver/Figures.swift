@@ -42,7 +42,14 @@ struct Figures {
         "goal: write deferred",
         "goal: marker written",
         "goal: intent of a dead owner collected",
-        "goal: orphan appended once more",
+        "goal: orphan repeated to its end",
+        "goal: write landed long after its end",
+        "goal: write changed nothing",
+        "goal: intent of a living owner appended",
+        "goal: renamed journal followed",
+        "goal: doubtful write that only its worker remembers",
+        "goal: write at once without syncd",
+        "goal: syncd without its table ended",
     ]
 
     /// Which goals were not reached.

@@ -6,10 +6,12 @@ import SyncCore
 // What syncd does, seen at its effects.
 extension Oracle {
     func requested(_ syncd: SimulatedSyncd, _ client: ClientID, _ id: RequestID, _ request: Request) {
+        guard syncd.isPresent else { return }
         let host = syncd.host.index
         switch request {
         case .fetch(let key, _): hosts[host].fetches[client, default: [:]][id] = key
         case .fill(let fill): hosts[host].fills[client, default: [:]][id] = fill
+        case .invalidate(let tags, _): hosts[host].invalidations[client, default: [:]][id] = versions(of: tags)
         case .abandon(let key, let lease):
             if let current = hosts[host].leases[key], current.id == lease, current.holder == client {
                 hosts[host].leases[key] = nil
@@ -19,8 +21,10 @@ extension Oracle {
     }
 
     func clientClosed(_ syncd: SimulatedSyncd, _ client: ClientID) {
+        guard syncd.isPresent else { return }
         let host = syncd.host.index
         hosts[host].fills[client] = nil
+        hosts[host].invalidations[client] = nil
         hosts[host].fetches[client] = nil
         let gone = hosts[host].leases.filter { $0.value.holder == client }.map(\.key)
         for key in gone { hosts[host].leases[key] = nil }
@@ -29,6 +33,7 @@ extension Oracle {
     }
 
     func effect(_ syncd: SimulatedSyncd, _ effect: Effect) {
+        guard syncd.isPresent else { return }
         let host = syncd.host.index
         switch effect {
         case .reply(let client, let id, let reply):
@@ -37,6 +42,9 @@ extension Oracle {
                     granted(lease, key, to: client, syncd, isPassedOn: false)
                 }
                 if case .wait(let ticket) = reply { hosts[host].tickets[ticket] = key }
+            }
+            if let versions = hosts[host].invalidations[client]?.removeValue(forKey: id), case .integer = reply {
+                took(versions)
             }
             guard let fill = hosts[host].fills[client]?.removeValue(forKey: id) else { break }
             filled(fill, reply, syncd, client)
@@ -47,7 +55,7 @@ extension Oracle {
             if case .lease(let lease) = outcome { granted(lease, key, to: client, syncd, isPassedOn: true) }
         case .removeJournalFile(let name, _):
             if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
-            if name.hasSuffix(".orphan") { figures.add("goal: orphan appended once more") }
+            if name.hasSuffix(".orphan") { figures.add("goal: orphan repeated to its end") }
         case .notice(let notice): self.notice(notice, syncd)
         case .writeMarker: figures.add("goal: marker written")
         case .writeOwed: figures.add("goal: write deferred")

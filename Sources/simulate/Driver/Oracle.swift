@@ -23,11 +23,13 @@ final class Oracle: @unchecked Sendable {
     private var acknowledged: [[UInt64]]
     /// Per key: from when on everybody must know that everything up to a version is old.
     private var covered: [[(time: UInt64, version: UInt64)]]
+    /// Per key, where there is no Redis: everything up to this version is in the log as changed.
+    private var taken: [UInt64]
     /// Per key: the version in the database.
     private var landed: [UInt64]
     /// Per key: versions at which it did not exist.
     private var absent: [[UInt64]]
-    /// Per host and key: from when on no read on that host may bring less, because a writer there died or gave up.
+    /// Per host and key: from when on no read on that host may bring less, because it was written there before.
     private var promised: [[(time: UInt64, version: UInt64)]]
     /// All entries that any server ever took, per incarnation.
     private var ghost: [Incarnation: [UInt64: LogEntry]] = [:]
@@ -45,6 +47,7 @@ final class Oracle: @unchecked Sendable {
         var incarnation = Incarnation.none
         var checked: UInt64 = 0
         var fills: [ClientID: [RequestID: Fill]] = [:]
+        var invalidations: [ClientID: [RequestID: [(key: Int, version: UInt64)]]] = [:]
         var leaseAsOf: [LeaseID: UInt64] = [:]
         var lostLink: (epoch: UInt64, at: UInt64)?
         var silentSince: UInt64?
@@ -78,6 +81,7 @@ final class Oracle: @unchecked Sendable {
         covered = Array(repeating: [(0, 1)], count: plan.keys)
         promised = Array(repeating: [], count: plan.hosts * plan.keys)
         landed = Array(repeating: 1, count: plan.keys)
+        taken = landed
         absent = Array(repeating: [], count: plan.keys)
         hosts = Array(repeating: HostState(), count: plan.hosts)
     }
@@ -100,6 +104,7 @@ final class Oracle: @unchecked Sendable {
         /// Nothing older may be answered, wherever it comes from.
         var floor: UInt64
         var acrossFloor: UInt64
+        var promisedFloor: UInt64
         var interruptions: Int
         var loadTime: UInt64 = 0
         var silentSince: UInt64?
@@ -110,9 +115,9 @@ final class Oracle: @unchecked Sendable {
         let trust = TrustTiming.upstreamTrustNanoseconds
         let limit = world.now >= trust ? world.now - trust : 0
         let across = covered[key].last { $0.time <= limit }?.version ?? 1
-        let promised = promised[host * plan.keys + key].filter { $0.time <= world.now }.map(\.version).max() ?? 1
+        let promised = promised[host * plan.keys + key].last { $0.time <= world.now }?.version ?? 1
         return Read(
-            key: key, begin: world.now, floor: max(acknowledged[host][key], promised), acrossFloor: across,
+            key: key, begin: world.now, floor: acknowledged[host][key], acrossFloor: across, promisedFloor: promised,
             interruptions: worker.interruptions, silentSince: hosts[host].silentSince)
     }
 
@@ -120,7 +125,7 @@ final class Oracle: @unchecked Sendable {
         let key = read.key
         figures.add("reads checked")
         figures.add("source \(result.source.rawValue)")
-        let floor = max(read.floor, read.acrossFloor)
+        let floor = max(read.floor, read.acrossFloor, read.promisedFloor)
         let version: UInt64
         if var value = result.value, let number: UInt64 = value.readInteger() {
             version = number
@@ -136,6 +141,10 @@ final class Oracle: @unchecked Sendable {
         check(
             version >= read.acrossFloor,
             "promise 2: \(worker.name) read version \(version) from \(source), \(read.acrossFloor) was invalidated more than 2 s before",
+            key: key)
+        check(
+            version >= read.promisedFloor,
+            "promise 4: \(worker.name) read version \(version) from \(source), \(read.promisedFloor) was written on its host long before",
             key: key)
         check(version <= landed[key], "\(worker.name) read version \(version), which was never written", key: key)
         if result.source == .l1 { l1Hit(on: worker) }
@@ -164,15 +173,18 @@ final class Oracle: @unchecked Sendable {
     /// What delays of sockets and scheduling add.
     var slack: UInt64 { 4 * plan.socketDelay.upperBound + 50_000_000 }
 
-    func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker) {
-        let limit = TrustTiming.silenceNanoseconds + TrustTiming.trustWindowNanoseconds + slack
+    /// `isAlone`: nobody can believe a beat that missed it, and it is written down.
+    func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker, isAlone: Bool) {
+        if isAlone { figures.add("goal: write at once without syncd") }
+        let wait = isAlone ? 0 : TrustTiming.silenceNanoseconds + TrustTiming.trustWindowNanoseconds
+        let limit = wait + slack
         check(nanoseconds <= limit, "promise 6: a write of \(worker.name) waited \(nanoseconds / 1_000_000) ms")
     }
 
-    func wrote(_ key: Int, version: UInt64) {
+    func wrote(_ key: Int, version: UInt64, by worker: Reader) {
         landed[key] = version
         if Database.isAbsent(version) { absent[key].append(version) }
-        world.trace("landed", nil, version, key: key)
+        world.trace("landed", worker, version, key: key)
     }
 
     func acknowledged(_ key: Int, version: UInt64, on worker: SimulatedWorker) {
@@ -182,20 +194,39 @@ final class Oracle: @unchecked Sendable {
         world.trace("acknowledged", worker, version, key: key)
     }
 
-    /// The journal of a host is gone, and with it what was owed there.
-    func lostJournal(of host: Int) {
-        for key in names.keys.indices { acknowledged[host][key] = min(acknowledged[host][key], coveredVersion(key)) }
+    /// The journal of a host is gone, and with it what was owed there and who was about to write.
+    func lostJournal(of host: Int, isOwedLost: Bool = true) {
+        for key in names.keys.indices {
+            if isOwedLost { acknowledged[host][key] = min(acknowledged[host][key], coveredVersion(key)) }
+            promised[host * plan.keys + key].removeAll { $0.time > world.now }
+        }
     }
 
     /// Everything up to this version is in the log as changed.
-    func coveredVersion(_ key: Int) -> UInt64 { covered[key].last?.version ?? 1 }
+    func coveredVersion(_ key: Int) -> UInt64 { cluster == nil ? taken[key] : covered[key].last?.version ?? 1 }
 
-    /// From a time on, no read on this host may bring less.
+    /// The versions in the database, for those keys that these tags reach.
+    func versions(of tags: [ByteBuffer]) -> [(key: Int, version: UInt64)] {
+        names.keys.indices.filter { names.reaching[$0].contains(where: tags.contains) }.map { ($0, landed[$0]) }
+    }
+
+    /// A syncd without Redis has taken an invalidation that it was asked for when the database had these versions.
+    func took(_ versions: [(key: Int, version: UInt64)]) {
+        for (key, version) in versions { taken[key] = max(taken[key], version) }
+    }
+
+    /// From a time on, no read on this host may bring less. Later promises are of later versions, from later on.
     func promise(_ key: Int, version: UInt64, from time: UInt64, on host: Int) {
         promised[host * plan.keys + key].append((time, version))
     }
 
-    var versions: [UInt64] { landed }
+    /// From now on, no read on this host may bring less.
+    func promiseNow(_ key: Int, version: UInt64, on host: Int) {
+        let place = host * plan.keys + key
+        let next = promised[place].firstIndex { $0.time > world.now } ?? promised[place].count
+        let before = next > 0 ? promised[place][next - 1].version : 1
+        promised[place].insert((world.now, max(before, version)), at: next)
+    }
 
     // MARK: The log
 
@@ -205,6 +236,7 @@ final class Oracle: @unchecked Sendable {
         hosts[host].incarnation = .none
         hosts[host].leases = [:]
         hosts[host].fills = [:]
+        hosts[host].invalidations = [:]
         hosts[host].fetches = [:]
         hosts[host].tickets = [:]
         silence(host, false)
@@ -250,6 +282,7 @@ final class Oracle: @unchecked Sendable {
     }
 
     func linkLost(_ syncd: SimulatedSyncd, inFlight: some Sequence<UpstreamCommand>) {
+        guard syncd.isPresent else { return }
         world.trace("lost Redis", syncd)
         hosts[syncd.host.index].lostLink = (syncd.epoch, world.now)
         for command in inFlight {
@@ -294,6 +327,11 @@ final class Oracle: @unchecked Sendable {
 
     /// What was in the log is not there any more, and the one host that knows may be killed before it can tell.
     func uncover() { covered = covered.map { _ in [(0, 1)] } }
+
+    /// Whether a host's syncd has said nothing from this time on.
+    func isSilent(_ host: Int, since time: UInt64) -> Bool {
+        hosts[host].silentSince.map { $0 <= time } ?? false
+    }
 
     func silence(_ host: Int, _ isSilent: Bool) {
         if isSilent {

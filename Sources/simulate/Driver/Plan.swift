@@ -13,6 +13,8 @@ struct Plan {
     var ttlMilliseconds: UInt64 = 60_000
     /// Workers use what docs/cache.md offers.
     var hasCacheFeatures = false
+    /// Some workers may not map the table.
+    var hasUnreadableTables = false
     /// A client per host that has no table.
     var hasPlainClients = false
 
@@ -22,6 +24,8 @@ struct Plan {
     var slowWrites = 5
     var failingLoads = 2
     var failingWrites = 4
+    /// How long the server keeps a transaction whose client is gone: 90 s of a real one.
+    var transactionLifetime: UInt64 = 4_000_000_000
 
     // Sockets and Redis.
     var socketDelay: ClosedRange<UInt64> = 5_000...100_000
@@ -37,6 +41,7 @@ struct Plan {
     var pauses = 0
     var turnInterruptions = 0
     var longestStop: UInt64 = 3_000_000_000
+    var longestHang: UInt64 = 20_000_000_000
 
     /// The mean time between two actions, in ns.
     var pace: UInt64 = 10_000_000
@@ -46,28 +51,30 @@ struct Plan {
     enum Action: String, CaseIterable {
         case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch,
             trimmedGap, lostAnswer, lostTail, lostLog, newTable, longPass, attaching, lateOrphan, slowPages, splitLog
-        case killWorker, stopWorker, restartWorker
-        case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory
+        case equalWrites, lateTransaction, hungWriter, replacedJournal, doubtWithoutJournal, syncdStarts
+        case killWorker, stopWorker, hangWorker, restartWorker, cutDatabase
+        case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory, freezeHost
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
         case stopRedis, restartRedis, loseRedis, failOver, splitBrain
         case flushAll, deleteKey, damageKey, trim, deleteEntry, goBack, evictValues, refuseWrites, refuseAll
-        case fillJournal, closeJournal
+        case fillJournal, closeJournal, removeJournal, replaceJournal, moveJournal, emptyJournal
 
         /// The class that a seed may switch off.
         var group: Int {
             switch self {
             case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog,
                 .missedMuch, .trimmedGap, .lostAnswer, .lostTail, .lostLog, .newTable, .longPass, .attaching,
-                .lateOrphan, .slowPages, .splitLog:
+                .lateOrphan, .slowPages, .splitLog, .equalWrites, .lateTransaction, .hungWriter, .replacedJournal,
+                .doubtWithoutJournal, .syncdStarts:
                 0
-            case .killWorker, .stopWorker, .restartWorker: 1
-            case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory: 2
+            case .killWorker, .stopWorker, .hangWorker, .restartWorker, .cutDatabase: 1
+            case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory, .freezeHost: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
             case .stopRedis, .restartRedis, .loseRedis, .failOver, .splitBrain: 4
             case .flushAll, .deleteKey, .damageKey, .trim, .deleteEntry, .goBack, .evictValues, .refuseWrites,
                 .refuseAll:
                 5
-            case .fillJournal, .closeJournal: 6
+            case .fillJournal, .closeJournal, .removeJournal, .replaceJournal, .moveJournal, .emptyJournal: 6
             }
         }
 
@@ -83,9 +90,12 @@ struct Plan {
             case .scenario: 30
             case .wakeRace: 15
             case .missedMuch, .trimmedGap, .lostTail, .lostLog, .newTable, .longPass, .attaching, .lateOrphan,
-                .slowPages,
-                .splitLog:
+                .slowPages, .splitLog, .lateTransaction, .hungWriter, .replacedJournal, .doubtWithoutJournal:
                 4
+            case .equalWrites: 12
+            case .syncdStarts: 6
+            case .hangWorker, .cutDatabase, .freezeHost: 2
+            case .removeJournal, .replaceJournal, .moveJournal, .emptyJournal: 1
             case .lostAnswer: 15
             case .lateCut: 8
             case .rewrittenLog: 30
@@ -102,6 +112,9 @@ struct Plan {
 
     init(seed: UInt64) {
         var random = SeededRandom(seed: seed ^ 0x5eed)
+        // In the same order as those of real ones, and shorter, so that worlds are.
+        limits.orphanNanoseconds = 2_000_000_000
+        limits.landingNanoseconds = transactionLifetime + 1_200_000_000
         hosts = [1, 1, 1, 2, 2, 3][random.below(6)]
         workersPerHost = 1 + random.below(3)
         keys = 1 + random.below(4)
@@ -113,8 +126,6 @@ struct Plan {
             limits.waitingPushBytes = 512
             limits.unsentBytes = 800
         }
-        // Worlds are short: here nothing lands later than this.
-        limits.landingNanoseconds = 5_000_000_000
         if random.oneIn(4) { limits.owed = 2 }
         if random.oneIn(4) { limits.entriesPerPage = 2 }
         if random.oneIn(8) { limits.pendingAppends = 3 }
@@ -154,6 +165,7 @@ struct Plan {
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
         hasPlainClients = random.oneIn(2)
+        hasUnreadableTables = random.oneIn(10)
         if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
         if weights[.trim] == nil { weights[.trimmedGap] = nil }
         if weights[.cut] == nil {
@@ -162,7 +174,11 @@ struct Plan {
         if weights[.failOver] == nil || weights[.killSyncd] == nil { weights[.lostTail] = nil }
         if weights[.deleteKey] == nil || weights[.killSyncd] == nil { weights[.lostLog] = nil }
         if weights[.wipeDirectory] == nil || weights[.killSyncd] == nil { weights[.newTable] = nil }
-        if weights[.killWorker] == nil { weights[.lateOrphan] = nil }
+        if weights[.killWorker] == nil { (weights[.lateOrphan], weights[.lateTransaction]) = (nil, nil) }
+        if weights[.hangWorker] == nil { weights[.hungWriter] = nil }
+        if weights[.replaceJournal] == nil || weights[.killWorker] == nil { weights[.replacedJournal] = nil }
+        if weights[.fillJournal] == nil { weights[.doubtWithoutJournal] = nil }
+        if weights[.killSyncd] == nil { weights[.syncdStarts] = nil }
         if weights[.splitBrain] == nil { weights[.splitLog] = nil }
         if weights[.stopSyncd] == nil {
             for late: Action in [.lateRead, .wakeRace, .lateCut, .longPass] { weights[late] = nil }

@@ -28,7 +28,7 @@ struct Simulation {
     var variation = Variation()
 
     /// How long everything may take to recover when faults end, in ns.
-    static let recovery: UInt64 = 9_000_000_000
+    static let recovery: UInt64 = 11_000_000_000
 
     // Unchecked: set and read by the one thread that runs simulations, one after the other.
     nonisolated(unsafe) private static var world: World?

@@ -1,3 +1,4 @@
+import IPCWire
 import NIOCore
 
 /// Why a database call failed.
@@ -8,45 +9,32 @@ enum DatabaseError: Error {
     case timedOut
 }
 
-/// MongoDB, as far as caching is concerned: one register per key, whose value is the number of its last write.
-/// Every read sees the newest value at one instant between its begin and its end.
+/// MongoDB, as far as caching is concerned: one register per key, whose version is the number of its last change.
+/// Every read sees the newest version at one instant between its begin and its end, and so does every write.
 // Unchecked: everything in a simulation runs on its one thread.
 final class Database: @unchecked Sendable {
     private let world: World
     private let plan: Plan
     private(set) var versions: [UInt64]
-    /// A write has reached the database.
+    /// What each register holds: a write of the same changes nothing.
+    private var contents: [Int]
+    private var lastContent = 0
+    /// When each register was changed last.
+    private var changedAt: [UInt64]
+    /// A write has changed the database.
     var landed: (Write) -> Void = { _ in }
     var figures = Figures()
 
-    /// One write, from its begin on.
-    // Unchecked: everything in a simulation runs on its one thread.
-    final class Write: @unchecked Sendable {
-        let key: Int
-        let worker: SimulatedWorker
-        /// The version that it made, once it has landed.
-        var version: UInt64?
-        /// The same, if it landed before the caller's part of it ended.
-        var versionAtEnd: UInt64?
-        /// How long it is on its way, if that is not left to chance.
-        var landing: UInt64?
-        /// When the caller's part of it ended.
-        var endedAt: UInt64?
-
-        init(key: Int, worker: SimulatedWorker, landing: UInt64? = nil) {
-            self.key = key
-            self.landing = landing
-            self.worker = worker
-        }
-    }
-
-    /// The bound on a write's time at the server, `maxTimeMS`, and how long it may be on its way.
-    static let longestWrite: UInt64 = 2_000_000_000
+    /// How long a call waits for its answer, and the deadline that a write of one document carries: later than that
+    /// the server refuses it.
+    static let patience: UInt64 = 2_000_000_000
 
     init(world: World, plan: Plan) {
         self.world = world
         self.plan = plan
         versions = Array(repeating: 1, count: plan.keys)
+        contents = Array(repeating: 0, count: plan.keys)
+        changedAt = Array(repeating: 0, count: plan.keys)
     }
 
     /// The value that stands for a version: for some, that there is none.
@@ -57,18 +45,33 @@ final class Database: @unchecked Sendable {
     /// Versions at which the key does not exist: a negative result.
     static func isAbsent(_ version: UInt64) -> Bool { version % 7 == 5 }
 
+    /// A content that no register has had.
+    func newContent() -> Int {
+        lastContent += 1
+        return lastContent
+    }
+
     private func latency(isSlow: Bool) -> UInt64 {
         isSlow && !world.areFaultsOver
             ? world.random.number(50_000_000...plan.slowest) : world.random.number(100_000...5_000_000)
     }
 
-    func load(_ key: Int, for process: Process) async throws -> ByteBuffer? {
+    // MARK: Reads
+
+    func load(_ key: Int, for process: Reader) async throws -> ByteBuffer? {
         let isSlow = world.random.percent(plan.slowLoads)
         let (there, back) = (latency(isSlow: isSlow && world.random.oneIn(2)), latency(isSlow: isSlow))
         let isFailing = !world.areFaultsOver && world.random.percent(plan.failingLoads)
+        let held = held(process)
         return try await withUnsafeThrowingContinuation { continuation in
-            world.after(there, nil, "database reads") { [self] in
-                let version = versions[key]
+            if held > Self.patience {
+                world.after(Self.patience, process, "read timed out") {
+                    continuation.resume(throwing: DatabaseError.refused)
+                }
+                return
+            }
+            world.after(held + there, nil, "database reads") { [self] in
+                let version = visibleVersion(key)
                 world.after(back, process, "value read") {
                     if isFailing {
                         continuation.resume(throwing: DatabaseError.refused)
@@ -80,38 +83,98 @@ final class Database: @unchecked Sendable {
         }
     }
 
+    private func visibleVersion(_ key: Int) -> UInt64 {
+        // A replica may not have heard of the last change yet.
+        let isBehind = breaks(.readFromLaggingReplica) && world.now < changedAt[key] + 50_000_000
+        return isBehind ? versions[key] - 1 : versions[key]
+    }
+
+    /// How long the way from this process to the database is cut yet.
+    private func held(_ process: Reader) -> UInt64 {
+        process.databaseHeldUntil > world.now ? process.databaseHeldUntil - world.now : 0
+    }
+
+    // MARK: Writes
+
+    /// How a write goes.
+    private struct Journey {
+        enum Outcome { case refused, answered, unknown }
+
+        var outcome: Outcome
+        /// When it reaches the register; `nil`: never.
+        var landing: UInt64?
+        /// When the caller knows how it ended, or gives up.
+        var end: UInt64
+        /// When nothing of it can land any more, and the process knows: of unknown outcomes.
+        var over: UInt64 = 0
+    }
+
+    private func journey(of write: Write) -> Journey {
+        let isSlow = world.random.percent(plan.slowWrites)
+        let held = held(write.worker)
+        let soon = write.landing ?? min(latency(isSlow: isSlow), Self.patience) + held
+        let back = latency(isSlow: isSlow)
+        let fate = write.fate == .chance ? world.random.below(100) : write.fate == .sound ? 100 : plan.failingWrites - 1
+        if write.fate == .chance, fate < plan.failingWrites / 2 {
+            return Journey(outcome: .refused, end: min(soon, Self.patience))
+        }
+        if fate >= plan.failingWrites, soon <= Self.patience, write.fate != .unknown {
+            return Journey(outcome: .answered, landing: soon, end: soon + back)
+        }
+        figures.add("writes of unknown outcome")
+        // The caller gives up at some time; the write lands before it, after it, or never.
+        let limit = latestLanding(write)
+        let late = world.random.number(0...(world.random.oneIn(2) ? min(limit, Self.patience) : limit))
+        let chosen = write.landing ?? (world.random.oneIn(3) ? nil : max(late, held))
+        let landing = chosen.flatMap { $0 <= limit ? $0 : nil }
+        let over = (landing ?? world.random.number(0...limit)) + back
+        return Journey(
+            outcome: .unknown, landing: landing, end: world.random.number(0...Self.patience), over: max(over, held))
+    }
+
+    /// After this time the server refuses it.
+    private func latestLanding(_ write: Write) -> UInt64 {
+        if breaks(.deadlineMissing) { return 5 * plan.transactionLifetime }
+        return write.isTransaction ? plan.transactionLifetime : Self.patience
+    }
+
     /// Returns when it has landed, or throws.
     func carryOut(_ write: Write) async throws {
         let process = write.worker
         defer { write.endedAt = world.now }
-        let isSlow = world.random.percent(plan.slowWrites)
-        let (soon, back) = (min(latency(isSlow: isSlow), Self.longestWrite), latency(isSlow: isSlow))
-        let there = write.landing ?? soon
-        let fate = write.landing == nil ? world.random.below(100) : 100
+        let journey = journey(of: write)
         try await withUnsafeThrowingContinuation { (continuation: UnsafeContinuation<Void, any Error>) in
-            if fate < plan.failingWrites / 2 {
-                world.after(there, process, "write refused") {
+            if let landing = journey.landing {
+                world.after(landing, nil, "write lands") { [self] in land(write) }
+            }
+            switch journey.outcome {
+            case .answered: world.after(journey.end, process, "write answered") { continuation.resume() }
+            case .refused:
+                world.after(journey.end, process, "write refused") {
                     continuation.resume(throwing: DatabaseError.refused)
                 }
-                return
-            }
-            let isUnknown = fate < plan.failingWrites
-            if isUnknown {
-                figures.add("writes of unknown outcome")
-                // The caller gives up at some time; the write lands before it, after it, or never.
-                world.after(world.random.number(0...Self.longestWrite), process, "write timed out") {
+            case .unknown:
+                world.after(journey.end, process, "write timed out") {
                     continuation.resume(throwing: DatabaseError.timedOut)
                 }
-                if world.random.oneIn(3) { return }
-            }
-            let landing = isUnknown ? world.random.number(0...Self.longestWrite) : there
-            world.after(landing, nil, "write lands") { [self] in
-                versions[write.key] += 1
-                write.version = versions[write.key]
-                landed(write)
-                guard !isUnknown else { return }
-                world.after(back, process, "write answered") { continuation.resume() }
+                world.after(journey.over, process, "outcome known") { write.becameKnown() }
             }
         }
+    }
+
+    /// What it finds is what its client is told, also if it changes nothing.
+    private func land(_ write: Write) {
+        let key = write.key
+        if let content = write.content, content != contents[key] {
+            contents[key] = content
+            versions[key] += 1
+            changedAt[key] = world.now
+            write.version = versions[key]
+        } else {
+            figures.add("goal: write changed nothing")
+        }
+        write.seen = versions[key]
+        if write.endedAt == nil { write.seenAtEnd = write.seen }
+        if write.version != nil { landed(write) }
     }
 }

@@ -15,6 +15,8 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     var isClosed = false
     /// The directory was deleted; whoever has it open sees an empty one.
     private(set) var isDeleted = false
+    /// It has another name now; whoever has it open goes on with it.
+    var isMoved = false
 
     private static let full = SystemError(code: 28)
     private static let denied = SystemError(code: 13)
@@ -26,9 +28,19 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
 
     private final class Lock: JournalLock {}
 
-    func wipe() {
+    /// How often all files have been deleted.
+    private(set) var generation = 0
+
+    /// Deletes all files: who has a lock keeps it, but nobody can see that.
+    func empty() {
         contents = [:]
         locks = [:]
+        generation += 1
+    }
+
+    /// Deletes the directory and all that is in it.
+    func wipe() {
+        empty()
         isDeleted = true
     }
 
@@ -78,7 +90,7 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
 
     func isLocked(_ name: String) -> Bool { locks[name]?.isAlive ?? false }
 
-    func isDirectory(at path: String) -> Bool { !isDeleted }
+    func isDirectory(at path: String) -> Bool { !isDeleted && !isMoved }
 
     let identity: FileIdentity
 

@@ -12,6 +12,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private let oracle: Oracle
     private var brain: Brain
     private let journal: JournalDirectory
+    private let openJournals: OpenJournals
     private let table: TagTable
     private let limits: Limits
     private(set) var upstream: UpstreamModel?
@@ -32,6 +33,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private var work: [Work] = []
     private var workIndex = 0
     private var isPerforming = false
+    private var hasPromised = false
 
     /// What syncd keeps of one client.
     private final class Connection {
@@ -50,6 +52,19 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         }
     }
 
+    /// The directories that it has opened.
+    // Unchecked: everything in a simulation runs on its one thread.
+    private final class OpenJournals: @unchecked Sendable {
+        private(set) var all: [MemoryJournal]
+
+        init(_ first: MemoryJournal) { all = [first] }
+
+        func add(_ journal: MemoryJournal) -> MemoryJournal {
+            all.append(journal)
+            return journal
+        }
+    }
+
     init(host: Host, number: Int, oracle: Oracle, cluster: Cluster?) {
         self.host = host
         self.plan = host.plan
@@ -57,9 +72,12 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         self.limits = host.plan.limits
         table = host.table
         let world = host.world
+        let files = host.openJournal()
+        let open = OpenJournals(files)
+        openJournals = open
         journal = JournalDirectory(
-            host.journal, path: "/run/syncd/journal",
-            owner: JournalName.owner(random: world.random.next(), processID: 2), open: { [host] in host.journal })
+            files, path: "/run/syncd/journal",
+            owner: JournalName.owner(random: world.random.next(), processID: 2), open: { open.add(host.openJournal()) })
         brain = Brain(
             configuration: BrainConfiguration(
                 mode: cluster == nil ? .embedded : .redis, limits: limits, version: "simulated",
@@ -79,6 +97,9 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     var applied: UInt64 { brain.applied }
     var isEmbedded: Bool { upstream == nil }
 
+    /// Whether it has this journal open.
+    func isReading(_ journal: MemoryJournal) -> Bool { openJournals.all.contains { $0 === journal } }
+
     func start() {
         beat()
         upstream?.start()
@@ -91,7 +112,10 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         upstream?.died()
     }
 
-    override func changed() { oracle.silence(host.index, isStopped || !isAlive) }
+    override func changed() { if isPresent { oracle.silence(host.index, isStopped || !isAlive) } }
+
+    /// Not one that another has followed because the runtime directory was removed.
+    var isPresent: Bool { host.syncd === self }
 
     override func continued() {
         // It was stopped between two effects: the rest of the turn comes first.
@@ -102,6 +126,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private var sortedConnections: [Connection] { connections.keys.sorted().compactMap { connections[$0] } }
 
     private func beat() {
+        guard keepsTable() else { return }
         turn { brain, now, effects in brain.beatDue(now: now, effects: &effects) }
         world.after(TrustTiming.beatIntervalNanoseconds, self, "beat due") { [self] in beat() }
     }
@@ -244,6 +269,10 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         oracle.effect(self, effect)
         switch effect {
         case .reply(let client, let request, let reply):
+            switch reply {
+            case .integer, .simple(.deferred): hasPromised = true
+            default: break
+            }
             guard let connection = connections[client] else { return }
             connection.output.reply(request, reply)
             needsFlush(connection)
@@ -261,7 +290,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
             }
         case .upstream(let command): upstream?.send(command)
         case .scanJournal(let sampledAt):
-            work.insert(.scanned(try? journalItems(), sampledAt: sampledAt), at: workIndex)
+            work.insert(.scanned((try? journalItems()) ?? nil, sampledAt: sampledAt), at: workIndex)
         case .removeJournalFile(let name, let version):
             do { try journal.remove(name) } catch {
                 brain.journalFileNotRemoved(name, version: version, now: world.now)
@@ -275,17 +304,37 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         }
     }
 
+    /// Ends if its table is not the one at the path any more: another syncd may have begun.
+    private func keepsTable() -> Bool {
+        if host.ownsTable(table) { return true }
+        oracle.figures.add("goal: syncd without its table ended")
+        brain.tableLost()
+        kill()
+        return false
+    }
+
     /// What the directory asks of the brain, in one part.
-    private func journalItems() throws(SystemError) -> [JournalItem] {
+    private func journalItems() throws(SystemError) -> [JournalItem]? {
         var reading = try journal.read()
+        guard keepsTable() else { return nil }
         brain.journalDirectory(is: journal.identity)
         let files = try reading.next(.max) { name, isLiving, version in
             brain.wantsJournalFile(name, isLiving: isLiving, version: version, now: world.now)
         }
-        return files.compactMap(\.item)
+        let items = files.compactMap(\.item)
+        if items.contains(where: { $0.kind == .living && $0.isRead }) {
+            oracle.figures.add("goal: intent of a living owner appended")
+        }
+        if items.contains(where: { $0.name.contains("/") }) { oracle.figures.add("goal: renamed journal followed") }
+        return items
     }
 
     private func endTurn() {
+        // Whoever is told that an invalidation is in the table must find it there.
+        if hasPromised {
+            hasPromised = false
+            guard keepsTable() else { return }
+        }
         while !dirty.isEmpty {
             let ids = dirty
             dirty.removeAll(keepingCapacity: true)

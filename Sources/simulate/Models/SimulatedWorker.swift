@@ -12,6 +12,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     private(set) var cache: SyncedCache?
     private let loop = EmbeddedEventLoop()
     private var link: (channel: EmbeddedChannel, socket: Socket)?
+    private var links = 0
     private let plan: Plan
     private let oracle: Oracle
 
@@ -19,6 +20,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         self.number = number
         self.plan = host.plan
         self.oracle = oracle
+        isTableUnreadable = plan.hasUnreadableTables && host.world.random.oneIn(2)
         super.init(host: host, name: name)
     }
 
@@ -46,10 +48,10 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         Task { try? await cache.run() }
     }
 
-    /// Its writes that have not been acknowledged.
+    /// It may not map the table.
+    let isTableUnreadable: Bool
     /// The journal directory that it has opened.
     private(set) var journal: MemoryJournal?
-    var writes: [Database.Write] = []
     private var loadEnds: [Int: UInt64] = [:]
 
     /// A load for this read begins: how long did it wait for that?
@@ -67,6 +69,9 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
 
     /// Ends its connection to syncd.
     func hangUp() { world.run(self) { link?.channel.close(promise: nil) } }
+
+    /// The number of its connection to syncd.
+    var linkNumber: Int? { isConnected ? links : nil }
 
     /// Whether syncd answers it.
     var isConnected: Bool { link?.channel.isActive ?? false }
@@ -97,13 +102,17 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
                 schedule: { [unowned self] _, deadline, work in world.at(deadline, self, "timer") { work() } }),
             connect: { [unowned self] _, _, makeHandler in try await connect(makeHandler) },
             openTable: { [unowned self] _ in
+                if isTableUnreadable { throw SystemError(code: 13) }
                 let table = host.table
-                return MappedTagTable(table) { [unowned self] _ in host.table === table }
+                return MappedTagTable(table) { [unowned self] _ in host.ownsTable(table) }
             },
             openJournal: { [unowned self] path in
-                journal = host.journal
-                return try Journal(
-                    host.journal, path: path, owner: JournalName.owner(random: world.random.next(), processID: 1))
+                journal = nil
+                let files = host.journal
+                let opened = try Journal(
+                    files, path: path, owner: JournalName.owner(random: world.random.next(), processID: 1))
+                journal = files
+                return opened
             },
             random: { [unowned self] in world.random.number($0) })
     }
@@ -161,6 +170,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
                 socket.toClient.late = { [self] in oracle.figures.add("goal: beat received late") }
                 let channel = EmbeddedChannel(handler: makeHandler(), loop: loop)
                 link = (channel, socket)
+                links += 1
                 socket.toClient.deliver = { bytes in
                     // Errors end the channel, which `turnEnded` sees.
                     if channel.isActive { _ = try? channel.writeInbound(bytes) }

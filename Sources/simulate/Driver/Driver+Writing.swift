@@ -1,0 +1,192 @@
+import IPC
+import IPCWire
+import NIOCore
+import SyncCore
+
+/// What a write is like, as far as that is not left to chance.
+struct WriteDemand {
+    enum Content {
+        /// One that nobody has written, or one that somebody has, or none at all: chance.
+        case any
+        case new
+        case same(Int)
+    }
+
+    var content = Content.any
+    var fate = Database.Write.Fate.chance
+    var isTransaction: Bool?
+    /// When it lands.
+    var landing: UInt64?
+    var readsAfterwards = false
+
+    /// Lands after this time, without a fault of the database.
+    static func sound(landing: UInt64) -> WriteDemand {
+        WriteDemand(content: .new, fate: .sound, isTransaction: false, landing: landing)
+    }
+}
+
+extension Driver {
+    func write(
+        _ key: Int, on worker: SimulatedWorker, _ demand: WriteDemand = WriteDemand(),
+        afterwards: @escaping @Sendable () -> Void = {}
+    ) {
+        let tags = tags(for: key)
+        let hasEvent = world.random.oneIn(2)
+        let write = Database.Write(key: key, worker: worker, content: content(key, demand.content))
+        write.fate = demand.fate
+        write.landing = demand.landing
+        write.isTransaction = demand.isTransaction ?? world.random.oneIn(3)
+        world.run(worker) {
+            Task { [self] in
+                guard let cache = worker.cache else { return }
+                let interruptions = worker.interruptions
+                let host = worker.host
+                var version: UInt64?
+                do {
+                    version = try await cache.invalidating(tags) { [self] in
+                        write.record = host.record(in: worker.journal)
+                        do {
+                            try await database.carryOut(write)
+                        } catch DatabaseError.refused {
+                            return .rejected(DatabaseError.refused)
+                        } catch {
+                            throw UnknownOutcome(error, settled: { await write.settled() })
+                        }
+                        let event = Event(channel: ByteBuffer(string: "events"), payload: ByteBuffer(string: "x"))
+                        return write.version == nil
+                            ? .unchanged(write.seen) : .changed(write.seen, event: hasEvent ? event : nil)
+                    }
+                } catch {
+                    oracle.figures.add("writes that threw")
+                    version = write.seenAtEnd
+                    retry(write)
+                }
+                if worker.interruptions == interruptions, let ended = write.endedAt {
+                    oracle.writeTook(world.now - ended, on: worker, isAlone: isAlone(write, since: ended))
+                }
+                if let version { acknowledged(write, version) }
+                world.after(0, nil, "after a write", afterwards)
+                guard demand.readsAfterwards || world.random.oneIn(3) else { return }
+                world.after(world.random.number(0...500_000), nil, "read after a write") { [self] in
+                    readEverywhere(key, on: host)
+                }
+            }
+        }
+    }
+
+    /// syncd had been dead for more than a trust window by then, and nothing else is wrong.
+    private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
+        let host = write.worker.host
+        guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record),
+            host.journalFaultsUntil < time, !write.worker.isTableUnreadable
+        else { return false }
+        return oracle.isSilent(host.index, since: time - 2 * TrustTiming.trustWindowNanoseconds)
+            && host.table.journalDirectory == write.record?.journal.identity
+    }
+
+    /// Its client has been told of this version.
+    private func acknowledged(_ write: Database.Write, _ version: UInt64) {
+        let (key, host) = (write.key, write.worker.host)
+        // Without a journal, only what syncd took is sure to outlive it.
+        if host.isRead(write.record) {
+            oracle.acknowledged(key, version: version, on: write.worker)
+            return
+        }
+        // And one that waited for beats to grow old is not covered, if syncd has beaten meanwhile.
+        let isTaken = write.endedAt.map { world.now < $0 + TrustTiming.trustWindowNanoseconds } ?? false
+        if isTaken {
+            oracle.acknowledged(key, version: min(version, oracle.coveredVersion(key)), on: write.worker)
+        }
+    }
+
+    /// A client that was told of an error may try again, at any worker.
+    private func retry(_ write: Database.Write) {
+        guard !isCalm, let content = write.content, world.random.oneIn(3) else { return }
+        world.after(world.random.number(1_000_000...500_000_000), nil, "retry") { [self] in
+            guard !isCalm, let worker = anyWorker else { return }
+            oracle.figures.add("writes tried again")
+            self.write(write.key, on: worker, WriteDemand(content: .same(content), readsAfterwards: true))
+        }
+    }
+
+    private func content(_ key: Int, _ wanted: WriteDemand.Content) -> Int? {
+        switch wanted {
+        case .same(let content): return content
+        case .new: break
+        case .any:
+            let number = world.random.below(10)
+            // Nothing is there that could be changed, or that must not be.
+            if number == 0 { return nil }
+            if number < 3, let content = lastContents[key] { return content }
+        }
+        let content = database.newContent()
+        lastContents[key] = content
+        return content
+    }
+
+    private func tags(for key: Int) -> [ByteBuffer] {
+        let reaching = oracle.names.reaching[key]
+        switch world.random.below(16) {
+        case 0..<8: return [reaching[1]]
+        case 8..<10: return [reaching[1], reaching[0]]
+        case 10..<12: return [reaching[0]]
+        case 12..<15: return [reaching[2]]
+        default: return [reaching[3]]
+        }
+    }
+
+    func invalidate(_ key: Int, on worker: SimulatedWorker) { invalidate(tags(for: key), on: worker) }
+
+    func invalidate(_ tags: [ByteBuffer], on worker: SimulatedWorker) {
+        world.run(worker) {
+            Task {
+                try? await worker.cache?.invalidating(tags) { WriteResult.changed((), event: nil) }
+            }
+        }
+    }
+
+    func landed(_ write: Database.Write) {
+        guard let version = write.version else { return }
+        oracle.wrote(write.key, version: version, by: write.worker)
+        if write.endedAt.map({ world.now > $0 + Database.patience }) ?? false {
+            oracle.figures.add("goal: write landed long after its end")
+        }
+        promise(write, version)
+    }
+
+    /// Promise 4: whatever becomes of its writer, if the journal has the write.
+    private func promise(_ write: Database.Write, _ version: UInt64) {
+        let host = write.worker.host
+        guard host.isRead(write.record) else { return promiseByWorker(write, version) }
+        if write.endedAt != nil || !write.worker.isAlive || write.worker.isStopped {
+            oracle.figures.add("writes without a living writer")
+        }
+        oracle.promise(
+            write.key, version: version, from: world.now + seenAfter, on: host.index)
+    }
+
+    /// Where no journal has it, its worker has to say so: if it and syncd live, and are connected, all the time.
+    private func promiseByWorker(_ write: Database.Write, _ version: UInt64) {
+        let worker = write.worker
+        guard let syncd = worker.host.syncd, syncd.isAlive, !syncd.isStopped, worker.isAlive, !worker.isStopped,
+            let link = worker.linkNumber
+        else { return }
+        let (worked, synced) = (worker.interruptions, syncd.interruptions)
+        world.after(Self.repeating + Self.collecting, nil, "told by its worker") { [self] in
+            guard worker.interruptions == worked, syncd.interruptions == synced, worker.linkNumber == link else {
+                return
+            }
+            oracle.figures.add("goal: doubtful write that only its worker remembers")
+            oracle.promiseNow(write.key, version: version, on: worker.host.index)
+        }
+    }
+
+    /// How often a worker repeats what no journal has.
+    static let repeating: UInt64 = 5_000_000_000
+
+    /// How long after it landed everybody on its host sees a write, whatever its writer does.
+    var seenAfter: UInt64 { max(plan.limits.orphanNanoseconds, plan.limits.hungNanoseconds) + Self.collecting }
+
+    /// A beat, the trust window after it, and an append.
+    static let collecting: UInt64 = 1_500_000_000
+}
