@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// A mongod of a test: a replica set of one node, or a server by itself, on a port of its own, with a directory of its
-/// own.
+/// A mongod of a test: a replica set of one node, a server by itself, or a member of a ``MongoReplicaSet``, on a port
+/// of its own, with a directory of its own.
 ///
 /// Its start takes a second or two. Tests that don't harm the server use ``shared()``, each with a database of its
 /// own.
@@ -14,32 +14,57 @@ package final class MongoServer: Sendable {
         case standalone
     }
 
-    private let kind: Kind
+    private enum Role: Sendable {
+        case alone(Kind)
+        /// The set is initiated by whoever started all its members.
+        case member
+
+        var isInSet: Bool {
+            switch self {
+            case .alone(let kind): kind == .replicaSet
+            case .member: true
+            }
+        }
+    }
+
+    private let role: Role
     private let port: ReservedPort
     private let directory: TemporaryDirectory
     private let process: Mutex<ChildProcess>
 
-    private static let replicaSet = "rs0"
+    /// The name of every set.
+    package static let replicaSet = "rs0"
 
     /// Starts a server and waits until it takes writes.
-    package init(_ kind: Kind = .replicaSet) async throws {
-        self.kind = kind
+    package convenience init(_ kind: Kind = .replicaSet) async throws {
+        try self.init(.alone(kind))
+        try await waitUntilReady(isNew: kind == .replicaSet)
+    }
+
+    /// Starts a member of a set that is not initiated yet, and waits until it answers.
+    static func member() async throws -> MongoServer {
+        let server = try MongoServer(.member)
+        try await server.waitUntilReady(isNew: true)
+        return server
+    }
+
+    private init(_ role: Role) throws {
+        self.role = role
         port = try ReservedPort()
         directory = try TemporaryDirectory()
-        process = Mutex(try Self.launch(kind, port: port, directory: directory))
-        try await waitUntilWritable(isNew: kind == .replicaSet)
+        process = Mutex(try Self.launch(role, port: port, directory: directory))
     }
 
     private static func launch(
-        _ kind: Kind, port: ReservedPort, directory: TemporaryDirectory
+        _ role: Role, port: ReservedPort, directory: TemporaryDirectory
     ) throws -> ChildProcess {
         try ChildProcess(
             try Executables.mongod(),
             [
                 "--port", "\(port.number)", "--bind_ip", "127.0.0.1", "--dbpath", directory.path,
-                "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25",
+                "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--quiet",
                 "--setParameter", "enableTestCommands=1", "--setParameter", "diagnosticDataCollectionEnabled=false",
-            ] + (kind == .replicaSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []))
+            ] + (role.isInSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []))
     }
 
     // MARK: Shared
@@ -66,7 +91,7 @@ package final class MongoServer: Sendable {
 
     /// For DB_URL.
     package func url(database: String) -> String {
-        "mongodb://127.0.0.1:\(port.number)/\(database)" + (kind == .replicaSet ? "?replicaSet=\(Self.replicaSet)" : "")
+        "mongodb://127.0.0.1:\(port.number)/\(database)" + (role.isInSet ? "?replicaSet=\(Self.replicaSet)" : "")
     }
 
     /// A name that no other test uses.
@@ -91,14 +116,18 @@ package final class MongoServer: Sendable {
 
     package func drop(database: String) async throws { try await command(["dropDatabase": 1], database: database) }
 
-    private func waitUntilWritable(isNew: Bool, within limit: Duration = .seconds(60)) async throws {
+    /// A member of a set of several only has to answer: which of them takes writes is not its own matter.
+    private func waitUntilReady(isNew: Bool, within limit: Duration = .seconds(60)) async throws {
         let deadline = PatientClock.now + limit
         var isInitiated = !isNew
+        let isMember = if case .member = role { true } else { false }
         let member: BSONValue = ["_id": 0, "host": .string("127.0.0.1:\(port.number)")]
         while PatientClock.now < deadline {
             if let exit = child.exit { throw TestFailure("mongod ended (\(exit))\n\(log)") }
             if let connection = try? connect() {
-                if !isInitiated {
+                if isMember {
+                    if (try? await connection.command(["ping": 1])) != nil { return }
+                } else if !isInitiated {
                     let settings: BSONValue = ["_id": .string(Self.replicaSet), "members": .array([member])]
                     isInitiated = (try? await connection.command(["replSetInitiate": settings])) != nil
                 }
@@ -117,13 +146,13 @@ package final class MongoServer: Sendable {
     package func pause() { child.pause() }
     package func resume() { child.resume() }
 
-    /// Starts it again on the same port with its data, and waits until it takes writes.
+    /// Starts it again on the same port with its data, and waits until it takes writes or, as a member, answers.
     package func start() async throws {
         try process.withLock { process in
             process.kill()
-            process = try Self.launch(kind, port: port, directory: directory)
+            process = try Self.launch(role, port: port, directory: directory)
         }
-        try await waitUntilWritable(isNew: false)
+        try await waitUntilReady(isNew: false)
     }
 
     /// Ends it; also done when this object goes away.

@@ -9,8 +9,9 @@ package final class SyncdProcess: Sendable {
     /// The environment that it is started with.
     package let environment: [String: String]
     private let process: Mutex<ChildProcess>
-    /// Logs of earlier lives.
+    /// Logs of earlier lives, the end of them: some tests kill it hundreds of times.
     private let formerLogs = Mutex("")
+    private static let formerLogCharacters = 1 << 20
 
     /// Starts a daemon and waits until its socket answers.
     ///
@@ -128,7 +129,7 @@ package final class SyncdProcess: Sendable {
         try process.withLock { process in
             process.kill()
             let log = process.transcript
-            formerLogs.withLock { $0 += log + "\n" }
+            formerLogs.withLock { $0 = String(($0 + log + "\n").suffix(Self.formerLogCharacters)) }
             process = try Self.launch(environment)
         }
         try await waitUntilAnswering()
