@@ -71,7 +71,10 @@ extension FaultStage.Register {
     /// What the answer to a ``path(round:)`` shows; `nil`: nothing.
     func shown(by reply: HTTPReply, path: String) -> FaultHistory.Shown? {
         switch self {
-        case .position, .friendship: return reply.status == 200 ? shown(in: [reply.json]) : nil
+        case .position, .friendship:
+            // They are never deleted: 404 is from before the history.
+            if reply.status == 404 { return .round(-1) }
+            return reply.status == 200 ? shown(in: [reply.json]) : nil
         case .name(_, let owners):
             guard let (round, _) = (owners.last { path.hasSuffix($0) }) else { return nil }
             return switch reply.status {
@@ -90,7 +93,7 @@ extension FaultStage.Register {
         case .friendship(let first, let second):
             guard let user = users.first(where: { $0["_id"].string == first || $0["_id"].string == second }),
                 let friends = user["friends"].strings
-            else { return nil }
+            else { return .round(-1) }
             return .odd(friends.contains(user["_id"].string == first ? second : first))
         case .name(let name, _): return .odd(users.contains { $0["username"].string == name })
         }
