@@ -15,7 +15,12 @@ struct Worker {
     /// - Throws: `DB_URL` can't be used.
     init(_ configuration: WorkerConfiguration, manager: ServiceManager, logger: Logger) throws(ConfigurationError) {
         let uri = try MongoURI.checked(configuration.databaseURL)
-        guard let pool = MongoClientPool(uri) else { throw MongoURI.unusable(configuration.databaseURL) }
+        let pool: MongoClientPool
+        do {
+            pool = try MongoClientPool(uri)
+        } catch {
+            throw MongoURI.unusable(configuration.databaseURL, error)
+        }
         // One thread: connections of clients and the one to syncd live on it.
         eventLoop = MultiThreadedEventLoopGroup(numberOfThreads: 1).any()
         let worker = WorkerIdentity()

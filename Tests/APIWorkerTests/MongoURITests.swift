@@ -12,7 +12,7 @@ import Testing
         ("mongodb://[::1]:27017/a_b-c", "a_b-c"),
     ])
     func `the database, or test`(url: String, database: String) throws {
-        #expect(MongoURI(url)?.database == database)
+        #expect(try MongoURI(url).database == database)
     }
 
     @Test(arguments: [
@@ -20,7 +20,7 @@ import Testing
         "mongodb:///db", "mongodb://h/a b?c=%", "redis://h",
     ])
     func `what is no connection string`(url: String) {
-        #expect(MongoURI(url) == nil)
+        #expect(throws: UnusableURI.self) { try MongoURI(url) }
     }
 
     @Test(arguments: [
@@ -28,9 +28,9 @@ import Testing
         ("?maxPoolSize=129", 128), ("?maxPoolSize=2147483647", 128),
     ])
     func `connections`(query: String, size: Int) throws {
-        #expect(MongoURI("mongodb://h/\(query)")?.poolSize == size)
-        let uri = try #require(MongoURI("mongodb://h/\(query)"))
-        #expect(MongoClientPool(uri)?.size == size)
+        let uri = try MongoURI("mongodb://h/\(query)")
+        #expect(uri.poolSize == size)
+        #expect(try MongoClientPool(uri).size == size)
     }
 
     private static func milliseconds(_ uri: MongoURI, _ option: String) -> Int32 {
@@ -38,9 +38,9 @@ import Testing
     }
 
     @Test func `waiting is short unless the URL says otherwise`() throws {
-        let uri = try #require(MongoURI("mongodb://h/?connectTimeoutMS=7000"))
+        let uri = try MongoURI("mongodb://h/?connectTimeoutMS=7000")
         #expect(Self.milliseconds(uri, MONGOC_URI_CONNECTTIMEOUTMS) == 7000)
-        #expect(Self.milliseconds(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS) == 2000)
+        #expect(Self.milliseconds(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS) == 1900)
         #expect(Self.milliseconds(uri, MONGOC_URI_SOCKETTIMEOUTMS) == 5000)
         #expect(Self.milliseconds(uri, MONGOC_URI_WAITQUEUETIMEOUTMS) == 250)
     }
@@ -59,11 +59,32 @@ import Testing
         #expect(try MongoURI.checked(url).database == "test")
     }
 
-    @Test func `the primary and a majority, whatever the URL says`() throws {
-        let uri = try #require(MongoURI("mongodb://h/?readPreference=secondary&w=1&wtimeoutMS=1"))
+    @Test func `the primary, whatever the URL says, and no second attempt by the driver`() throws {
+        let uri = try MongoURI("mongodb://h/?readPreference=secondary&w=1&wtimeoutMS=1&retryWrites=true")
         #expect(mongoc_read_prefs_get_mode(mongoc_uri_get_read_prefs_t(uri.pointer)) == MONGOC_READ_PRIMARY)
-        let concern = mongoc_uri_get_write_concern(uri.pointer)
-        #expect(mongoc_write_concern_get_wmajority(concern))
-        #expect(mongoc_write_concern_get_wtimeout(concern) == 1900)
+        #expect(mongoc_uri_get_option_as_bool(uri.pointer, MONGOC_URI_RETRYWRITES, true) == false)
+        // Each write has one of its own.
+        #expect(mongoc_write_concern_get_w(mongoc_uri_get_write_concern(uri.pointer)) == MONGOC_WRITE_CONCERN_W_DEFAULT)
+    }
+
+    @Test(arguments: [
+        ("mongodb://u:secret@h?replicaSet=r", "Invalid host string in URI", "put a slash before the question mark"),
+        ("mongodb://u:secret@h/?replicaSet", #"URI option "replicaSet" contains no "=" sign"#, "give mongodb://"),
+        ("mongodb://u:pa/d?secret@h/db", #"URI option "…" sign"#, "give mongodb://"),
+        ("mongodb://u:a/b?w=[secret]@h/db", "Unsupported w value […]", "give mongodb://"),
+        ("mongodb://u:secret%zz@h/", "Incorrect URI escapes in password", "give mongodb://"),
+        ("mongodb://u:sec:ret@h/", "must not have unescaped chars", "give mongodb://"),
+        ("mongodb://u:secret@h/?w=secret2&readConcernLevel=", "readConcernLevel", "give mongodb://"),
+        ("mongodb://u:secret@h,i/?directConnection=true", "Multiple seeds not allowed with directConnection", "give"),
+        ("mongodb+srv://u:secret@a.b.c:1/", "Port numbers are prohibited in an SRV URI", "give"),
+        ("h:27017", "Invalid URI Schema, expecting", "give mongodb://"),
+    ])
+    func `a malformed URL is refused with the reason, and nothing of its secrets`(
+        url: String, reason: String, remedy: String
+    ) throws {
+        let error = #expect(throws: ConfigurationError.self) { try MongoURI.checked(url) }
+        let text = try #require(error?.description)
+        #expect(text.contains(reason) && text.contains(remedy) && text.hasPrefix("DB_URL: "), "\(text)")
+        #expect(!text.contains("secret") && !text.contains("ret@") && !text.contains("sec:"), "\(text)")
     }
 }

@@ -16,8 +16,7 @@ import Testing
 
         init(_ kind: MongoServer.Kind) async throws {
             server = try await MongoServer.shared(kind)
-            let uri = try #require(MongoURI(server.url(database: database)))
-            let pool = try #require(MongoClientPool(uri))
+            let pool = try MongoClientPool(try MongoURI(server.url(database: database)))
             store = UserStore(
                 operations: MongoOperations(
                     pool: pool, eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test")))

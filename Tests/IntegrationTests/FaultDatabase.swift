@@ -96,7 +96,7 @@ final class FaultDatabase: Sendable {
     func resume(_ server: MongoServer) async throws {
         let since = stopped.withLock { $0.removeValue(forKey: server.portNumber) }
         if let since, .now - since > Self.longestStop {
-            try await server.start()
+            try await server.startMember()
         } else {
             server.resume()
         }

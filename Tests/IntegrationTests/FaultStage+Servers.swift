@@ -45,7 +45,7 @@ extension FaultStage {
             guard database.kind == .setOfThree else { return }
             server.kill()
             await chance.pause(0...3000)
-            try await server.start()
+            try await server.startMember()
         case .stepDownMongo:
             guard database.kind != .standalone else { return }
             // The only member of a set becomes primary again by itself.

@@ -12,10 +12,8 @@ package final class MongoReplicaSet: Sendable {
     ///   - delay: of the third member, in seconds.
     ///   - isHidden: whether the set keeps the third member from drivers.
     package init(delay: Int, isHidden: Bool) async throws {
-        members = try await withThrowingTaskGroup { group in
-            for _ in 0..<3 { group.addTask { try await MongoServer.member() } }
-            return try await group.reduce(into: []) { $0.append($1) }
-        }
+        members = try (0..<3).map { _ in try MongoServer(launching: .replicaSet) }
+        for member in members { try await member.waitUntilItAnswers() }
         let configuration = members.enumerated().map { number, member -> BSONValue in
             var document: BSONDocument = [
                 "_id": .int32(Int32(number)), "host": .string("127.0.0.1:\(member.portNumber)"),

@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// A mongod of a test: a replica set of one node, a server by itself, or a member of a ``MongoReplicaSet``, on a port
-/// of its own, with a directory of its own.
+/// A mongod of a test: a replica set of one node, or a server by itself, on a port of its own, with a directory of its
+/// own.
 ///
 /// Its start takes a second or two. Tests that don't harm the server use ``shared()``, each with a database of its
 /// own.
@@ -14,20 +14,9 @@ package final class MongoServer: Sendable {
         case standalone
     }
 
-    private enum Role: Sendable {
-        case alone(Kind)
-        /// The set is initiated by whoever started all its members.
-        case member
-
-        var isInSet: Bool {
-            switch self {
-            case .alone(let kind): kind == .replicaSet
-            case .member: true
-            }
-        }
-    }
-
-    private let role: Role
+    private let kind: Kind
+    private let arguments: [String]
+    private let environment: [String: String]
     private let port: ReservedPort
     private let directory: TemporaryDirectory
     private let process: Mutex<ChildProcess>
@@ -36,27 +25,51 @@ package final class MongoServer: Sendable {
     package static let replicaSet = "rs0"
 
     /// Starts a server and waits until it takes writes.
-    package convenience init(_ kind: Kind = .replicaSet) async throws {
-        try self.init(.alone(kind))
-        try await waitUntilReady(isNew: kind == .replicaSet)
+    ///
+    /// - Parameters:
+    ///   - arguments: further ones for mongod.
+    ///   - environment: of mongod.
+    package convenience init(
+        _ kind: Kind = .replicaSet, arguments: [String] = [], environment: [String: String] = [:]
+    ) async throws {
+        try self.init(launching: kind, arguments, environment)
+        try await waitUntilWritable(isNew: kind == .replicaSet)
     }
 
-    /// Starts a member of a set that is not initiated yet, and waits until it answers.
-    static func member() async throws -> MongoServer {
-        let server = try MongoServer(.member)
-        try await server.waitUntilReady(isNew: true)
-        return server
-    }
-
-    private init(_ role: Role) throws {
-        self.role = role
+    /// Starts a server and waits for nothing.
+    package init(launching kind: Kind, _ arguments: [String] = [], _ environment: [String: String] = [:]) throws {
+        self.kind = kind
+        self.arguments = arguments
+        self.environment = environment
         port = try ReservedPort()
         directory = try TemporaryDirectory()
-        process = Mutex(try Self.launch(role, port: port, directory: directory))
+        process = Mutex(try Self.launch(kind, port: port, directory: directory, arguments, environment))
+    }
+
+    /// Starts a replica set. The first member becomes its primary; members of `delays` are hidden, and that many seconds
+    /// late.
+    package static func members(_ count: Int, delays: [Int: Int] = [:]) async throws -> [MongoServer] {
+        let members = try (0..<count).map { _ in try MongoServer(launching: .replicaSet) }
+        let settings = members.enumerated().map { index, member -> BSONValue in
+            let host = BSONValue.string("127.0.0.1:\(member.portNumber)")
+            guard let delay = delays[index] else {
+                return ["_id": .int32(Int32(index)), "host": host, "priority": .int32(index == 0 ? 2 : 1)]
+            }
+            return [
+                "_id": .int32(Int32(index)), "host": host, "priority": 0, "hidden": true,
+                "secondaryDelaySecs": .int32(Int32(delay)),
+            ]
+        }
+        for member in members { try await member.waitUntilItAnswers() }
+        try await members[0].command(["replSetInitiate": ["_id": .string(replicaSet), "members": .array(settings)]])
+        try await members[0].waitUntilWritable(isNew: false)
+        for member in members.dropFirst() { try await member.wait(until: "SECONDARY") { $0["myState"]?.number == 2 } }
+        return members
     }
 
     private static func launch(
-        _ role: Role, port: ReservedPort, directory: TemporaryDirectory
+        _ kind: Kind, port: ReservedPort, directory: TemporaryDirectory, _ arguments: [String],
+        _ environment: [String: String]
     ) throws -> ChildProcess {
         try ChildProcess(
             try Executables.mongod(),
@@ -64,7 +77,8 @@ package final class MongoServer: Sendable {
                 "--port", "\(port.number)", "--bind_ip", "127.0.0.1", "--dbpath", directory.path,
                 "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--quiet",
                 "--setParameter", "enableTestCommands=1", "--setParameter", "diagnosticDataCollectionEnabled=false",
-            ] + (role.isInSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []))
+            ] + (kind == .replicaSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []) + arguments,
+            environment: environment)
     }
 
     // MARK: Shared
@@ -91,8 +105,11 @@ package final class MongoServer: Sendable {
 
     /// For DB_URL.
     package func url(database: String) -> String {
-        "mongodb://127.0.0.1:\(port.number)/\(database)" + (role.isInSet ? "?replicaSet=\(Self.replicaSet)" : "")
+        "mongodb://127.0.0.1:\(port.number)/\(database)" + (kind == .replicaSet ? "?replicaSet=\(Self.replicaSet)" : "")
     }
+
+    /// For DB_URL: this server and no other, as it is.
+    package func directURL(database: String) -> String { "mongodb://127.0.0.1:\(port.number)/\(database)" }
 
     /// A name that no other test uses.
     package static func newDatabaseName() -> String { "test_" + String(UInt64.random(in: 0...UInt64.max), radix: 36) }
@@ -116,18 +133,35 @@ package final class MongoServer: Sendable {
 
     package func drop(database: String) async throws { try await command(["dropDatabase": 1], database: database) }
 
-    /// A member of a set of several only has to answer: which of them takes writes is not its own matter.
-    private func waitUntilReady(isNew: Bool, within limit: Duration = .seconds(60)) async throws {
+    /// Waits until it answers, whether it takes writes or not.
+    package func waitUntilItAnswers() async throws {
+        let deadline = PatientClock.now + .seconds(60)
+        while (try? await command(["hello": 1])) == nil {
+            guard PatientClock.now < deadline else { throw TestFailure("mongod does not answer\n\(log)") }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    /// Waits until a member's view of its replica set is as it should be.
+    package func wait(
+        until what: String, within limit: Duration = .seconds(60), _ condition: (BSONDocument) -> Bool
+    ) async throws {
+        let deadline = PatientClock.now + limit
+        while PatientClock.now < deadline {
+            if let status = try? await command(["replSetGetStatus": 1]), condition(status) { return }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        throw TestFailure("mongod does not become \(what)\n\(log)")
+    }
+
+    private func waitUntilWritable(isNew: Bool, within limit: Duration = .seconds(60)) async throws {
         let deadline = PatientClock.now + limit
         var isInitiated = !isNew
-        let isMember = if case .member = role { true } else { false }
         let member: BSONValue = ["_id": 0, "host": .string("127.0.0.1:\(port.number)")]
         while PatientClock.now < deadline {
             if let exit = child.exit { throw TestFailure("mongod ended (\(exit))\n\(log)") }
             if let connection = try? connect() {
-                if isMember {
-                    if (try? await connection.command(["ping": 1])) != nil { return }
-                } else if !isInitiated {
+                if !isInitiated {
                     let settings: BSONValue = ["_id": .string(Self.replicaSet), "members": .array([member])]
                     isInitiated = (try? await connection.command(["replSetInitiate": settings])) != nil
                 }
@@ -146,13 +180,23 @@ package final class MongoServer: Sendable {
     package func pause() { child.pause() }
     package func resume() { child.resume() }
 
-    /// Starts it again on the same port with its data, and waits until it takes writes or, as a member, answers.
+    /// Starts it again on the same port with its data, and waits until it takes writes.
     package func start() async throws {
+        try launchAgain()
+        try await waitUntilWritable(isNew: false)
+    }
+
+    /// Starts a member again that may become a secondary, and waits until it answers.
+    package func startMember() async throws {
+        try launchAgain()
+        try await waitUntilItAnswers()
+    }
+
+    private func launchAgain() throws {
         try process.withLock { process in
             process.kill()
-            process = try Self.launch(role, port: port, directory: directory)
+            process = try Self.launch(kind, port: port, directory: directory, arguments, environment)
         }
-        try await waitUntilReady(isNew: false)
     }
 
     /// Ends it; also done when this object goes away.

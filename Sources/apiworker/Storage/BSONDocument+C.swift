@@ -23,15 +23,24 @@ extension BSONDocument {
     static func reply(
         _ body: (OpaquePointer, UnsafeMutablePointer<bson_error_t>) -> Bool
     ) -> (isDone: Bool, reply: BSONDocument, error: bson_error_t) {
+        withReplyMemory { reply in
+            defer { bson_destroy(reply) }
+            var error = bson_error_t()
+            let isDone = body(reply, &error)
+            return (isDone, BSONDocument(reply) ?? [:], error)
+        }
+    }
+
+    /// Lends an empty document for a reply, which `body` has to destroy or to hand on to somebody who does.
+    static func withReplyMemory<Value, Failure>(
+        _ body: (OpaquePointer) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
         // Not from bson_new: functions that fill in a reply take its memory for the caller's own.
         let memory = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: size)
         defer { memory.deallocate() }
         let reply = OpaquePointer(memory)
         bson_init(reply)
-        defer { bson_destroy(reply) }
-        var error = bson_error_t()
-        let isDone = body(reply, &error)
-        return (isDone, BSONDocument(reply) ?? [:], error)
+        return try body(reply)
     }
 
     /// Size and alignment of bson_t, fixed by libbson's ABI.

@@ -20,8 +20,8 @@ struct DatabaseWatch: Service {
             while !Task.isCancelled {
                 if !isConnected || !store.operations.isReachable {
                     if let failure = await probe() {
-                        // That it doesn't answer is said already, where it is noticed.
-                        if failure.evidence != .silent, failure.detail != lastDetail {
+                        // What speaks against the server is said already, where it is noticed.
+                        if failure.evidence == .none, failure.detail != lastDetail {
                             lastDetail = failure.detail
                             logger.warning("MongoDB can't be used", metadata: ["detail": "\(failure.detail)"])
                         }

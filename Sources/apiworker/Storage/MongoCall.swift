@@ -22,10 +22,21 @@ final class MongoCall: Sendable {
         var isBegun = false
         /// A write is on its way and can't be taken back.
         var isWriting = false
+        /// Where it may land, and until when.
+        var landing: Landing?
     }
 
+    /// Where a write may land, and until when by that server's clock, in milliseconds since 1970.
+    struct Landing: Equatable {
+        var server: UInt32
+        var deadline: Int64
+    }
+
+    /// Of the write, if there is one.
+    let settlement = Settlement()
+
     private let state: Mutex<State>
-    private let madeAt: NIODeadline
+    let madeAt: NIODeadline
 
     init(now: NIODeadline) {
         madeAt = now
@@ -73,6 +84,25 @@ final class MongoCall: Sendable {
         max(1, Self.serverMilliseconds - (.now() - madeAt).nanoseconds / 1_000_000)
     }
 
+    /// How long a write that is sent now may take until it lands, in milliseconds. One that repairs something when
+    /// nobody waits any more gets all of it.
+    var landingMilliseconds: Int64 {
+        let patience = Self.patience.nanoseconds / 1_000_000
+        let left = patience - (.now() - madeAt).nanoseconds / 1_000_000
+        return left > 0 ? left : patience
+    }
+
+    /// A write is sent that lands there before that time, or never.
+    func willLand(at server: UInt32, by deadline: Int64) {
+        state.withLock { $0.landing = Landing(server: server, deadline: max(deadline, $0.landing?.deadline ?? 0)) }
+    }
+
+    /// What is known about the end of a write of unknown outcome; `nil`: nothing.
+    var landing: Landing? { state.withLock { $0.landing } }
+
+    /// Whether a write was on its way.
+    var isWriting: Bool { state.withLock { $0.isWriting } }
+
     /// Whether it is worth while to try once more.
     var isTimeLeft: Bool { serverMilliseconds > 1 && state.withLock { $0.isWaitedFor } }
 
@@ -108,7 +138,7 @@ final class MongoCall: Sendable {
             return .giveUp(
                 StorageFailure(
                     kind: .unavailable, isDoubtful: state.isWriting, evidence: isSilent ? .silent : .none,
-                    detail: "no answer in time"))
+                    settlement: state.isWriting ? settlement : nil, detail: "no answer in time"))
         }
     }
 }

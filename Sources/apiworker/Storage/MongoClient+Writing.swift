@@ -1,96 +1,159 @@
 import CMongoC
 
-/// Writes. The driver tries most of those of one document once more by itself after a network error; the server knows
-/// that it is the same write.
+/// Writes of one document. Each carries its own deadline, which the server compares with its own clock when it begins
+/// with the write: one that was late on its way changes nothing (docs/consistency.md, "Writes that come late").
+///
+/// libmongoc would try a write once more by itself, at another server too, whose clock may show something else. So it
+/// is told not to (``MongoURI``). What a server surely refused is tried again here, with a new deadline.
 extension MongoClient {
-    func insert(_ document: BSONDocument) throws(StorageFailure) {
-        let (document, options) = (document.allocated(), limited([:]).allocated())
-        defer {
-            bson_destroy(document)
-            bson_destroy(options)
+    /// The server's answer to a condition that can't be met: a conversion of a date to a number.
+    private static let conversionFailure: Int32 = 241
+
+    /// The driver's `insert` has no room for a deadline: this is an update that matches nothing, and then inserts what
+    /// its pipeline makes, or fails. Nothing of the document is taken for an expression.
+    func insert(_ document: BSONDocument, at target: MongoTarget, within limit: Int64? = nil) throws(StorageFailure) {
+        let id = document["_id"] ?? .null
+        _ = try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) -> Bool? in
+            let isLate: BSONDocument = ["$gte": .array([.string("$$NOW"), .date(deadline)])]
+            let content: BSONDocument = [
+                "$cond": .array([
+                    .document(isLate), .document(["$toInt": .string("$$NOW")]),
+                    .document(["$literal": .document(document)]),
+                ])
+            ]
+            let statement: BSONDocument = [
+                // Matches nothing, and says which id is inserted.
+                "q": .document(["_id": id, "$nor": .array([.document([:])])]),
+                "u": .array([.document(["$replaceWith": .document(content)])]),
+                "upsert": .bool(true),
+            ]
+            do throws(StorageFailure) {
+                _ = try change(
+                    ["update": .string(Self.collection), "updates": .array([.document(statement)])], at: target)
+                return true
+            } catch  where error.serverCode == Self.conversionFailure {
+                return nil
+            }
         }
-        let users = users
-        defer { mongoc_collection_destroy(users) }
-        try change { mongoc_collection_insert_one(users, document, options, $0, $1) }
     }
 
-    /// A command of its own: in the driver's function for it, `maxTimeMS` becomes a field of the statement, which the
-    /// server refuses. So it is not tried again, which only a replica set would allow.
-    ///
     /// - Returns: how many documents matched (0 or 1), and how many are different now.
     func updateOne(
-        _ filter: BSONDocument, _ update: BSONDocument
+        _ id: String, _ update: BSONDocument, at target: MongoTarget, within limit: Int64? = nil
     ) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
-        let statement: BSONDocument = ["q": .document(filter), "u": .document(update)]
-        do {
-            let reply = try run(["update": .string(Self.collection), "updates": .array([.document(statement)])])
-            return (reply["n"]?.integer ?? 0, reply["nModified"]?.integer ?? 0)
-        } catch {
-            throw error.refusedOrDoubtful
+        try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) in
+            let statement: BSONDocument = [
+                "q": .document(Self.inTime(["_id": .string(id)], deadline)), "u": .document(update),
+            ]
+            let reply = try change(
+                ["update": .string(Self.collection), "updates": .array([.document(statement)])], at: target)
+            if reply["n"]?.integer == 1 { return (1, reply["nModified"]?.integer ?? 0) }
+            return try user(id) == nil ? (0, 0) : nil
         }
     }
 
     /// Changes a document and returns it as it was before; `nil` if there is none.
-    func findAndUpdate(_ filter: BSONDocument, _ update: BSONDocument) throws(StorageFailure) -> BSONDocument? {
-        let (filter, update) = (filter.allocated(), update.allocated())
-        defer {
-            bson_destroy(filter)
-            bson_destroy(update)
+    func findAndUpdate(
+        _ id: String, _ update: BSONDocument, at target: MongoTarget, within limit: Int64? = nil
+    ) throws(StorageFailure) -> BSONDocument? {
+        try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) in
+            let command: BSONDocument = [
+                "findAndModify": .string(Self.collection),
+                "query": .document(Self.inTime(["_id": .string(id)], deadline)), "update": .document(update),
+            ]
+            if let document = try change(command, at: target)["value"]?.document { return .some(document) }
+            return try user(id) == nil ? .some(nil) : nil
         }
-        let users = users
-        defer { mongoc_collection_destroy(users) }
-        let options = mongoc_find_and_modify_opts_new()
-        defer { mongoc_find_and_modify_opts_destroy(options) }
-        mongoc_find_and_modify_opts_set_update(options, update)
-        mongoc_find_and_modify_opts_set_max_time_ms(options, UInt32(clamping: call.serverMilliseconds))
-        let reply = try change { mongoc_collection_find_and_modify_with_opts(users, filter, options, $0, $1) }
-        return reply["value"]?.document
     }
 
-    /// - Returns: whether there was one.
-    func deleteOne(_ filter: BSONDocument) throws(StorageFailure) -> Bool {
-        let (filter, options) = (filter.allocated(), limited([:]).allocated())
-        defer {
-            bson_destroy(filter)
-            bson_destroy(options)
+    /// Deletes a user without friends. Whether there are any is checked in the operation that deletes: nobody can be
+    /// linked in between.
+    func deleteLonely(
+        _ id: String, at target: MongoTarget, within limit: Int64? = nil
+    ) throws(StorageFailure) -> UserStore.Deletion {
+        try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) in
+            let isLonely: BSONDocument = ["_id": .string(id), "friends.0": .document(["$exists": .bool(false)])]
+            let statement: BSONDocument = ["q": .document(Self.inTime(isLonely, deadline)), "limit": .int32(1)]
+            let reply = try change(
+                ["delete": .string(Self.collection), "deletes": .array([.document(statement)])], at: target)
+            if reply["n"]?.integer == 1 { return .deleted }
+            guard let user = try user(id) else { return .notFound }
+            return user.friends.isEmpty ? nil : .hasFriends
         }
-        let users = users
-        defer { mongoc_collection_destroy(users) }
-        let reply = try change { mongoc_collection_delete_one(users, filter, options, $0, $1) }
-        return reply["deletedCount"]?.integer == 1
     }
 
-    /// Runs a command as it is, in a transaction if there is a session. Unlike the others it is not tried again, and
-    /// what its failure means is the caller's to know.
-    func run(_ command: BSONDocument, in session: MongoSession? = nil) throws(StorageFailure) -> BSONDocument {
-        let (command, options) = (limited(command).allocated(), BSONDocument().allocated())
-        defer {
-            bson_destroy(command)
-            bson_destroy(options)
+    private static func inTime(_ filter: BSONDocument, _ deadline: Int64) -> BSONDocument {
+        filter.appending("$expr", .document(["$lt": .array([.string("$$NOW"), .date(deadline)])]))
+    }
+
+    /// Carries out a write that must not land after what is left of the call's time.
+    ///
+    /// - Parameters:
+    ///   - limit: milliseconds; by default what is left of the call's time.
+    ///   - attempt: gets a server and the deadline as that server's clock shows it. Returns `nil` if nothing was
+    ///   changed, and the reason may be that it was late: then the server is asked for its time, and it is tried again.
+    /// - Throws: also if it was late and no time is left; then nothing was changed.
+    private func landing<Value>(
+        at first: MongoTarget, within limit: Int64?,
+        _ attempt: (MongoTarget, _ deadline: Int64) throws(StorageFailure) -> Value?
+    ) throws(StorageFailure) -> Value {
+        var target = first
+        while true {
+            do throws(StorageFailure) {
+                let deadline = target.time + (limit ?? call.landingMilliseconds)
+                call.willLand(at: target.id, by: deadline)
+                if let value = try attempt(target, deadline) { return value }
+                guard call.isTimeLeft else { throw .cameTooLate }
+                target = try asked(target)
+            } catch {
+                guard error.isRefusedBySecondary, call.isTimeLeft else { throw error }
+                target = try self.target()
+            }
         }
-        try session?.append(to: options)
+    }
+
+    /// Sends a write. It is not tried again.
+    private func change(_ command: BSONDocument, at target: MongoTarget) throws(StorageFailure) -> BSONDocument {
+        do {
+            return try run(command, at: target)
+        } catch {
+            let isCertain =
+                error.kind == .duplicate || error.isRefusedBySecondary || error.serverCode == Self.conversionFailure
+            throw isCertain ? error : error.doubtful
+        }
+    }
+
+    /// Runs a command that writes as it is, in a transaction if there is a session. It is not tried again, and what its
+    /// failure means is the caller's to know.
+    func run(
+        _ command: BSONDocument, at target: MongoTarget? = nil, in session: MongoSession? = nil
+    ) throws(StorageFailure) -> BSONDocument {
+        var (command, options) = (limited(command), BSONDocument())
+        // A transaction's is said when it ends.
+        if session == nil { command.append("writeConcern", .document(Self.majority)) }
+        if let target { options.append("serverId", .int32(Int32(bitPattern: target.id))) }
+        let (commandPointer, optionsPointer) = (command.allocated(), options.allocated())
+        defer {
+            bson_destroy(commandPointer)
+            bson_destroy(optionsPointer)
+        }
+        try session?.append(to: optionsPointer)
         let reply = try reply {
-            mongoc_client_write_command_with_opts(pointer, database, command, options, $0, $1)
+            mongoc_client_write_command_with_opts(pointer, database, commandPointer, optionsPointer, $0, $1)
         }
         // A statement may have failed while the command is fine.
         if let failure = StorageFailure(writeErrorsIn: reply) { throw failure }
         return reply
     }
 
-    /// A failure of a write is doubtful, but for one that says that it was refused.
-    @discardableResult
-    private func change(
-        _ body: (OpaquePointer, UnsafeMutablePointer<bson_error_t>) -> Bool
-    ) throws(StorageFailure) -> BSONDocument {
-        do {
-            return try reply(body)
-        } catch {
-            throw error.refusedOrDoubtful
-        }
-    }
+    /// What is cached must not be rolled back.
+    private static let majority: BSONDocument = [
+        "w": .string("majority"), "wtimeout": .int64(MongoCall.serverMilliseconds),
+    ]
 }
 
 extension StorageFailure {
-    /// The failure of a write that was sent.
-    fileprivate var refusedOrDoubtful: StorageFailure { kind == .duplicate ? self : doubtful }
+    /// The write was carried out after its deadline: nothing was changed.
+    static let cameTooLate = StorageFailure(
+        kind: .unavailable, evidence: .answered, detail: "the write came too late and changed nothing")
 }

@@ -14,28 +14,32 @@ final class MongoClientPool: Sendable {
     private let used = Atomic<Int>(0)
     let size: Int
     let database: String
+    private let commits: RepeatedCommits
 
-    /// - Returns: `nil` if the library refuses the URL's options.
-    init?(_ uri: MongoURI) {
+    /// - Throws: the library refuses the URL's options.
+    init(_ uri: MongoURI) throws(UnusableURI) {
         self.uri = uri
         size = uri.poolSize
         database = uri.database
-        guard make() else { return nil }
+        commits = RepeatedCommits(atMost: uri.poolSize / 4)
+        if let error = make(), error.code != MONGOC_ERROR_STREAM_NAME_RESOLUTION.rawValue {
+            throw UnusableURI(error, of: "")
+        }
     }
 
     deinit {
         if let pool = pool.load(ordering: .acquiring) { mongoc_client_pool_destroy(pool) }
     }
 
-    /// - Returns: false if the library refuses the URL's options. That a name can't be looked up now is no such reason.
-    private func make() -> Bool {
+    /// - Returns: why there is none: the library refuses the URL's options, or a name can't be looked up now.
+    private func make() -> bson_error_t? {
         var error = bson_error_t()
-        guard let made = mongoc_client_pool_new_with_error(uri.pointer, &error) else {
-            return error.code == MONGOC_ERROR_STREAM_NAME_RESOLUTION.rawValue
-        }
+        guard let made = mongoc_client_pool_new_with_error(uri.pointer, &error) else { return error }
         mongoc_client_pool_set_error_api(made, MONGOC_ERROR_API_VERSION_2)
+        // One more than there are threads, for ``LateWrites``.
+        mongoc_client_pool_max_size(made, UInt32(size + 1))
         pool.store(made, ordering: .releasing)
-        return true
+        return nil
     }
 
     /// One thread looks the name up; nobody waits for it.
@@ -67,6 +71,6 @@ final class MongoClientPool: Sendable {
             mongoc_client_pool_push(pool, client)
             used.subtract(1, ordering: .relaxed)
         }
-        return try body(MongoClient(pointer: client, database: database, call: call))
+        return try body(MongoClient(pointer: client, database: database, call: call, commits: commits))
     }
 }

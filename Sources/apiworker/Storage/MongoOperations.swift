@@ -7,19 +7,20 @@ import Synchronization
 ///
 /// Every call is answered at most ``MongoCall/patience`` after the last sign of life from the database. One that is
 /// silent for so long costs each request that time, and a thread. So from then on calls fail at once, until a probe
-/// has been answered.
+/// has been answered. So they do while the server is not one that may be used.
 final class MongoOperations: Sendable {
     private let pool: MongoClientPool
     private let threads: NIOThreadPool
     /// Carries the timers.
     private let eventLoop: any EventLoop
-    private let reachable = Mutex(true)
-    private let logger: Logger
+    private let health: DatabaseHealth
+    private let late: LateWrites
 
     init(pool: MongoClientPool, eventLoop: any EventLoop, logger: Logger) {
         self.pool = pool
         self.eventLoop = eventLoop
-        self.logger = logger
+        health = DatabaseHealth(logger: logger)
+        late = LateWrites(pool: pool, eventLoop: eventLoop)
         threads = NIOThreadPool(numberOfThreads: pool.size)
         threads.start()
     }
@@ -28,7 +29,7 @@ final class MongoOperations: Sendable {
     var connections: (pool: Int, inUse: Int) { (pool.size, pool.usedCount) }
 
     /// False from the first call without an answer to the first answer.
-    var isReachable: Bool { reachable.withLock { $0 } }
+    var isReachable: Bool { health.isReachable }
 
     /// Carries out `body` on a thread.
     ///
@@ -62,11 +63,19 @@ final class MongoOperations: Sendable {
         do throws(StorageFailure) {
             try call.begin()
             let value = try pool.withClient(for: call, body)
-            note(.answered)
+            health.noteAnswer()
+            call.settlement.finish()
             return .success(value)
         } catch {
-            note(error.evidence)
-            return .failure(error)
+            health.note(error)
+            guard error.isDoubtful else {
+                call.settlement.finish()
+                return .failure(error)
+            }
+            late.add(call)
+            var failure = error
+            failure.settlement = call.settlement
+            return .failure(failure)
         }
     }
 
@@ -76,25 +85,8 @@ final class MongoOperations: Sendable {
         case .later(let deadline): eventLoop.scheduleTask(deadline: deadline) { [self] in watch(call, giveUp: giveUp) }
         case .giveUp(let failure):
             // First known, then told: whoever tries again at once must not wait for nothing again.
-            note(failure.evidence)
+            health.note(failure)
             giveUp(failure)
-        }
-    }
-
-    private func note(_ evidence: StorageFailure.Evidence) {
-        let change = reachable.withLock { isReachable -> Bool? in
-            let before = isReachable
-            switch evidence {
-            case .answered: isReachable = true
-            case .silent: isReachable = false
-            case .none: break
-            }
-            return isReachable == before ? nil : isReachable
-        }
-        switch change {
-        case true?: logger.notice("MongoDB is reachable again")
-        case false?: logger.warning("MongoDB is unreachable")
-        case nil: break
         }
     }
 }

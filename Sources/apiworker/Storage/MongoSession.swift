@@ -1,12 +1,16 @@
 import CMongoC
 
-/// A session of a client, for a transaction. Belongs to the thread that has the client.
+/// A session of a client, for a transaction or a cursor. Belongs to the thread that has the client.
 final class MongoSession {
     private let pointer: OpaquePointer
 
     init(_ client: MongoClient) throws(StorageFailure) {
+        let options = mongoc_session_opts_new()
+        defer { mongoc_session_opts_destroy(options) }
+        // Only a primary is asked: it needs no word of what has to be included.
+        mongoc_session_opts_set_causal_consistency(options, false)
         var error = bson_error_t()
-        guard let pointer = mongoc_client_start_session(client.pointer, nil, &error) else {
+        guard let pointer = mongoc_client_start_session(client.pointer, options, &error) else {
             throw StorageFailure(error, reply: [:])
         }
         self.pointer = pointer
@@ -26,6 +30,10 @@ final class MongoSession {
         let options = mongoc_transaction_opts_new()
         defer { mongoc_transaction_opts_destroy(options) }
         mongoc_transaction_opts_set_max_commit_time_ms(options, maxCommitTimeMilliseconds)
+        let concern = mongoc_write_concern_new()
+        defer { mongoc_write_concern_destroy(concern) }
+        mongoc_write_concern_set_wmajority(concern, Int32(MongoCall.serverMilliseconds))
+        mongoc_transaction_opts_set_write_concern(options, concern)
         var error = bson_error_t()
         guard mongoc_client_session_start_transaction(pointer, options, &error) else {
             throw StorageFailure(error, reply: [:])

@@ -7,7 +7,8 @@ final class MongoURI {
     /// Waiting times in milliseconds where the URL says nothing: libmongoc's own are far too long for somebody who
     /// waits for an answer (connect 10 s, socket 300 s, selection 30 s, a client from the pool for ever).
     static let timeouts: KeyValuePairs<String, Int32> = [
-        MONGOC_URI_SERVERSELECTIONTIMEOUTMS: 2000,
+        // Less than the patience of who waits: then the reason is known when it is over.
+        MONGOC_URI_SERVERSELECTIONTIMEOUTMS: 1900,
         MONGOC_URI_CONNECTTIMEOUTMS: 1000,
         MONGOC_URI_SOCKETTIMEOUTMS: 5000,
         MONGOC_URI_WAITQUEUETIMEOUTMS: 250,
@@ -21,10 +22,13 @@ final class MongoURI {
 
     let pointer: OpaquePointer
 
-    /// - Returns: `nil` if the text is no connection string. Why is not told: the text may hold a password.
-    init?(_ text: String) {
+    /// - Throws: the text is no connection string. The reason is libmongoc's, without anything that may be a secret.
+    init(_ text: String) throws(UnusableURI) {
         MongoLibrary.initialize()
-        guard let pointer = mongoc_uri_new_with_error(text, nil) else { return nil }
+        var error = bson_error_t()
+        guard let pointer = mongoc_uri_new_with_error(text, &error) else {
+            throw UnusableURI(error, of: text)
+        }
         self.pointer = pointer
         for (option, milliseconds) in Self.timeouts where !mongoc_uri_has_option(pointer, option) {
             mongoc_uri_set_option_as_int32(pointer, option, milliseconds)
@@ -32,6 +36,8 @@ final class MongoURI {
         mongoc_uri_set_option_as_int32(pointer, MONGOC_URI_MAXPOOLSIZE, Int32(poolSize))
         if mongoc_uri_get_appname(pointer) == nil { mongoc_uri_set_appname(pointer, "apiworker") }
         demandPrimary()
+        // A write carries a deadline as one server's clock has it, and must not go on to another one by itself.
+        mongoc_uri_set_option_as_bool(pointer, MONGOC_URI_RETRYWRITES, false)
     }
 
     deinit { mongoc_uri_destroy(pointer) }
@@ -43,7 +49,12 @@ final class MongoURI {
     ///
     /// - Throws: it is no connection string, or a file that it names can't be read.
     static func checked(_ text: String) throws(ConfigurationError) -> MongoURI {
-        guard let uri = MongoURI(text) else { throw unusable(text) }
+        let uri: MongoURI
+        do {
+            uri = try MongoURI(text)
+        } catch {
+            throw unusable(text, error)
+        }
         for option in fileOptions {
             guard let path = mongoc_uri_get_option_as_utf8(uri.pointer, option, nil), access(path, R_OK) != 0 else {
                 continue
@@ -56,20 +67,20 @@ final class MongoURI {
         return uri
     }
 
-    static func unusable(_ text: String) -> ConfigurationError {
+    static func unusable(_ text: String, _ error: UnusableURI) -> ConfigurationError {
         ConfigurationError(
-            WorkerConfiguration.databaseKey, value: text, problem: "is no connection string",
-            remedy: "give mongodb://host:port/database")
+            WorkerConfiguration.databaseKey, value: text, problem: "is no connection string (\(error.reason))",
+            remedy: error.remedy)
     }
 
     /// What is cached must be the newest, and must not be rolled back: reads from the primary, writes by a majority,
-    /// whatever the URL says.
+    /// whatever the URL says. Each write says so itself, as libmongoc would say it in reads, too
+    /// (``MongoClient/find(_:_:each:)``).
     private func demandPrimary() {
         let preference = mongoc_read_prefs_new(MONGOC_READ_PRIMARY)
         mongoc_uri_set_read_prefs_t(pointer, preference)
         mongoc_read_prefs_destroy(preference)
         let concern = mongoc_write_concern_new()
-        mongoc_write_concern_set_wmajority(concern, Int32(MongoCall.serverMilliseconds))
         mongoc_uri_set_write_concern(pointer, concern)
         mongoc_write_concern_destroy(concern)
     }

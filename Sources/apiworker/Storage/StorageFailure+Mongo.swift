@@ -21,21 +21,35 @@ extension StorageFailure {
         13_436,  // NotPrimaryOrSecondary
     ]
     private static let duplicateKey: Int32 = 11_000
+    /// A server that is no primary refuses what only a primary may do: NotWritablePrimary, NotPrimaryNoSecondaryOk,
+    /// NotPrimaryOrSecondary.
+    private static let notPrimary: Set<Int32> = [10_107, 13_435, 13_436]
+    /// A read that failed so may succeed elsewhere, or a moment later
+    /// (https://github.com/mongodb/specifications/blob/master/source/retryable-reads/retryable-reads.md).
+    private static let passing: Set<Int32> = notPrimary.union([6, 7, 89, 91, 189, 9001, 11_600, 11_602])
+
+    /// A server that is no primary has not even begun.
+    var isRefusedBySecondary: Bool { serverCode.map(Self.notPrimary.contains) ?? false }
 
     /// A failed call of the driver.
     init(_ error: bson_error_t, reply: BSONDocument) {
         let code = Int32(bitPattern: error.code)
         switch mongoc_error_domain_t(error.domain) {
-        case MONGOC_ERROR_SERVER: self.init(serverCode: code, detail: "command failed")
-        case MONGOC_ERROR_WRITE_CONCERN: self.init(serverCode: code, detail: "write concern failed")
+        case MONGOC_ERROR_SERVER: self.init(serverCode: code, name: reply["codeName"]?.string, detail: "command failed")
+        case MONGOC_ERROR_WRITE_CONCERN: self.init(concernCode: code, detail: "write concern failed")
         case MONGOC_ERROR_SERVER_SELECTION:
-            self.init(kind: .unavailable, evidence: .silent, detail: "no suitable server, driver code \(code)")
-        case MONGOC_ERROR_STREAM: self.init(kind: .unavailable, detail: "network, driver code \(code)")
+            self.init(kind: .unavailable, evidence: .silent, detail: Self.text(error))
+        case MONGOC_ERROR_STREAM:
+            self.init(kind: .unavailable, mayPassByItself: true, detail: "network: " + Self.text(error))
         case MONGOC_ERROR_CLIENT where code == MONGOC_ERROR_CLIENT_AUTHENTICATE.rawValue,
             MONGOC_ERROR_SCRAM, MONGOC_ERROR_SASL:
-            self.init(kind: .unavailable, detail: "authentication refused, driver code \(code)")
+            self.init(
+                kind: .unavailable, evidence: .unusable,
+                detail: Self.text(error) + "; check user, password, authSource and authMechanism in DB_URL")
+        case MONGOC_ERROR_PROTOCOL where code == MONGOC_ERROR_PROTOCOL_BAD_WIRE_VERSION.rawValue:
+            self.init(kind: .unavailable, evidence: .unusable, detail: Self.text(error))
         case MONGOC_ERROR_CLIENT, MONGOC_ERROR_PROTOCOL:
-            self.init(kind: .unavailable, detail: "connection, driver code \(code)")
+            self.init(kind: .unavailable, mayPassByItself: true, detail: "connection, driver code \(code)")
         default:
             self.init(
                 kind: .rejected, evidence: .answered, detail: "driver domain \(error.domain), driver code \(code)")
@@ -43,18 +57,33 @@ extension StorageFailure {
         isTransactionLost = reply.hasErrorLabel("TransientTransactionError")
     }
 
+    /// What libmongoc says about servers and connections. These texts quote names of hosts and sets, and reasons of the
+    /// TLS library and the resolver.
+    private static func text(_ error: bson_error_t) -> String {
+        withUnsafeBytes(of: error.message) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+
     /// The first error of a statement in a reply, if there is one.
     init?(writeErrorsIn reply: BSONDocument) {
         if let first = reply["writeErrors"]?.array?.first?.document {
             self.init(serverCode: Int32(clamping: first["code"]?.integer ?? 0), detail: "write error")
         } else if let concern = reply["writeConcernError"]?.document {
-            self.init(serverCode: Int32(clamping: concern["code"]?.integer ?? 0), detail: "write concern error")
+            self.init(concernCode: Int32(clamping: concern["code"]?.integer ?? 0), detail: "write concern error")
         } else {
             return nil
         }
     }
 
-    private init(serverCode code: Int32, detail: String) {
+    private init(serverCode code: Int32, name: String? = nil, detail: String) {
+        self.init(concernCode: code, detail: detail)
+        serverCode = code
+        mayPassByItself = Self.passing.contains(code)
+        // The server's own name for the code, never more than a word.
+        if let name, !name.isEmpty, name.utf8.allSatisfy({ (0x41...0x7a).contains($0) }) { self.detail += " (\(name))" }
+    }
+
+    /// It was carried out, but not confirmed: what the code says is no reason why it should not have been.
+    private init(concernCode code: Int32, detail: String) {
         let kind: Kind =
             code == Self.duplicateKey ? .duplicate : Self.transient.contains(code) ? .unavailable : .rejected
         self.init(kind: kind, evidence: .answered, detail: "\(detail), server code \(code)")

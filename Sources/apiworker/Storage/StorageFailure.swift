@@ -18,6 +18,8 @@ struct StorageFailure: Error, Sendable, Equatable {
         case answered
         /// There was no answer for as long as one waits.
         case silent
+        /// It is there, but not in the way in which this worker was told to use it: what is wrong has to be put right.
+        case unusable
         /// Nothing: it was not asked, or a connection was closed, which another one may not be.
         case none
     }
@@ -28,8 +30,23 @@ struct StorageFailure: Error, Sendable, Equatable {
     var evidence = Evidence.none
     /// The server says that the transaction it belongs to may be tried again.
     var isTransactionLost = false
-    /// For the log: domain and code of the driver, never its text, which may quote what a user sent.
+    /// Code of the server, if it is the server that refuses.
+    var serverCode: Int32?
+    /// What was asked for was not done, for a reason that may be gone now: a connection was lost, or the server is not
+    /// the primary any more.
+    var mayPassByItself = false
+    /// When it is doubtful: its end.
+    var settlement: Settlement?
+    /// For the log: what the driver knows about servers and connections, else only codes: other texts may quote what a
+    /// user sent. No secrets.
     var detail: String
+
+    /// The same failure with more to say.
+    func naming(_ more: String) -> StorageFailure {
+        var failure = self
+        if !more.isEmpty { failure.detail += "; " + more }
+        return failure
+    }
 
     /// The same failure of a write that may have reached the database.
     var doubtful: StorageFailure {

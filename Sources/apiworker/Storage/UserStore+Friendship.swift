@@ -31,8 +31,9 @@ extension UserStore {
         _ change: FriendshipChange, between first: String, and second: String
     ) async throws(StorageFailure) -> Friendship {
         try await operations.run { client throws(StorageFailure) in
-            let step = FriendshipStep(client: client, change: change, first: first, second: second)
-            switch try client.beginWriting() {
+            let target = try client.beginWriting()
+            let step = FriendshipStep(client: client, target: target, change: change, first: first, second: second)
+            switch target.kind {
             case .replicated: return try step.inTransaction()
             case .standalone: return try step.inOrder()
             }
@@ -43,6 +44,7 @@ extension UserStore {
 /// One change of a friendship, on one client.
 private struct FriendshipStep {
     let client: MongoClient
+    let target: MongoTarget
     let change: FriendshipChange
     let first: String
     let second: String
@@ -82,11 +84,22 @@ private struct FriendshipStep {
             session.abort()
             return .unchanged
         }
+        return try commit(session)
+    }
+
+    /// A commit has no deadline. So one without an answer is repeated until the server says what became of it, also when
+    /// nobody waits any more: a first one that is still on its way finds the transaction ended then, whichever way.
+    private func commit(_ session: MongoSession) throws(StorageFailure) -> UserStore.Friendship {
+        var repeating: RepeatedCommits.Turn?
         while true {
             switch session.commit() {
             case .committed: return .changed
             case .lost(let failure): throw failure
-            case .unknown(let failure): guard client.call.isTimeLeft else { throw failure.doubtful }
+            case .unknown(let failure):
+                if client.call.isTimeLeft { continue }
+                repeating = repeating ?? client.commits.turn()
+                // Without a turn the server ends the transaction: docs/consistency.md, "Writes that come late".
+                guard let repeating, repeating.pause() else { throw failure.doubtful }
             }
         }
     }
@@ -115,9 +128,10 @@ private struct FriendshipStep {
         do {
             other = try update(second, own, first)
         } catch {
-            // Who waits is told of the failure, whether this succeeds or not.
-            if one.modified > 0 { _ = try? update(first, inverse, second) }
-            throw error
+            guard one.modified > 0 else { throw error }
+            // Who waits is told of the failure, whether this succeeds or not. Others may have seen the half meanwhile.
+            takeBack(inverse)
+            throw error.doubtful
         }
         if other.matched == 1 { return one.modified + other.modified > 0 ? .changed : .unchanged }
         // Whoever was deleted meanwhile must not be anybody's friend.
@@ -125,10 +139,15 @@ private struct FriendshipStep {
         return .vanished
     }
 
+    /// The first half is taken back. The server is asked for its time: what was known of it may be what failed.
+    private func takeBack(_ inverse: String) {
+        let target = (try? client.asked(target)) ?? target
+        _ = try? client.updateOne(first, [inverse: .document(["friends": .string(second)])], at: target)
+    }
+
     private func update(
         _ user: String, _ operation: String, _ friend: String
     ) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
-        try client.updateOne(
-            ["_id": .string(user)], [operation: .document(["friends": .string(friend)])])
+        try client.updateOne(user, [operation: .document(["friends": .string(friend)])], at: target)
     }
 }

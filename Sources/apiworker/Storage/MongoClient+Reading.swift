@@ -1,0 +1,98 @@
+import CMongoC
+
+/// Reads. Only a primary, a standalone server or a mongos may answer: a secondary may hold less than what was
+/// acknowledged, and what it answers would be cached.
+///
+/// `DB_URL` with a single host and without `replicaSet` makes libmongoc ask that server whatever it is, and tell it
+/// that a secondary may answer (`$readPreference: primaryPreferred`, as the drivers' specification has it). So the type
+/// of the selected server is looked at, and the commands are sent in the way in which libmongoc sends commands that may
+/// write: without a read preference. A server that is no primary any more when the command arrives refuses it then
+/// (NotPrimaryNoSecondaryOk).
+extension MongoClient {
+    /// Reads documents one after the other.
+    ///
+    /// - Parameter options: sort, skip, limit, projection: https://www.mongodb.com/docs/manual/reference/command/find/
+    func find(
+        _ filter: BSONDocument, _ options: BSONDocument, each: (BSONDocument) throws(StorageFailure) -> Void
+    ) throws(StorageFailure) {
+        var command: BSONDocument = ["find": .string(Self.collection), "filter": .document(filter)]
+        for field in options.fields { command.append(field.name, field.value) }
+        // A cursor belongs to the session in which it was made.
+        let session = try MongoSession(self)
+        let cursor = try readTwice(command, session) { (reply, options) throws(StorageFailure) in
+            // It takes the reply's memory over.
+            mongoc_cursor_new_from_command_reply_with_opts(pointer, reply, options)
+        }
+        defer { mongoc_cursor_destroy(cursor) }
+        var next: OpaquePointer?
+        while mongoc_cursor_next(cursor, &next), let document = next {
+            call.progressed()
+            if let document = BSONDocument(document) { try each(document) }
+        }
+        var error = bson_error_t()
+        var reply: OpaquePointer?
+        if mongoc_cursor_error_document(cursor, &error, &reply) {
+            throw StorageFailure(error, reply: reply.flatMap(BSONDocument.init) ?? [:])
+        }
+        call.progressed()
+    }
+
+    /// How many documents match.
+    func count(_ filter: BSONDocument) throws(StorageFailure) -> Int {
+        let sum: BSONDocument = ["_id": .int32(1), "n": .document(["$sum": .int32(1)])]
+        let command: BSONDocument = [
+            "aggregate": .string(Self.collection),
+            "pipeline": .array([.document(["$match": .document(filter)]), .document(["$group": .document(sum)])]),
+            "cursor": .document([:]),
+        ]
+        let reply = try readTwice(command, nil) { (reply, _) throws(StorageFailure) in
+            defer { bson_destroy(reply) }
+            return BSONDocument(reply) ?? [:]
+        }
+        call.progressed()
+        // No document matches: there is no group.
+        let group = reply["cursor"]?.document?["firstBatch"]?.array?.first?.document
+        return Int(group?["n"]?.integer ?? 0)
+    }
+
+    /// Tries a command once more, if a connection was lost or the primary has changed. The driver does that only for
+    /// commands that are sent with a read preference.
+    private func readTwice<Value>(
+        _ command: BSONDocument, _ session: MongoSession?,
+        _ take: (_ reply: OpaquePointer, _ options: OpaquePointer) throws(StorageFailure) -> Value
+    ) throws(StorageFailure) -> Value {
+        do {
+            return try read(command, session, take)
+        } catch {
+            guard error.mayPassByItself, call.isTimeLeft else { throw error }
+            return try read(command, session, take)
+        }
+    }
+
+    /// - Parameter take: gets the reply, which it has to destroy, and the options with which it was asked for.
+    private func read<Value>(
+        _ command: BSONDocument, _ session: MongoSession?,
+        _ take: (_ reply: OpaquePointer, _ options: OpaquePointer) throws(StorageFailure) -> Value
+    ) throws(StorageFailure) -> Value {
+        let target = try target()
+        let options = (["serverId": .int32(Int32(bitPattern: target.id))] as BSONDocument).allocated()
+        let command = limited(command).allocated()
+        defer {
+            bson_destroy(command)
+            bson_destroy(options)
+        }
+        try session?.append(to: options)
+        return try BSONDocument.withReplyMemory { reply throws(StorageFailure) in
+            var error = bson_error_t()
+            guard mongoc_client_read_write_command_with_opts(pointer, database, command, nil, options, reply, &error)
+            else {
+                defer { bson_destroy(reply) }
+                let failure = StorageFailure(error, reply: BSONDocument(reply) ?? [:])
+                if failure.evidence == .answered { call.heard() }
+                throw failure
+            }
+            call.heard()
+            return try take(reply, options)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+import CMongoC
+
+/// The server that an operation was given to, and what its clock shows.
+struct MongoTarget {
+    /// What kind of server it is.
+    enum Kind: Equatable {
+        /// No transactions.
+        case standalone
+        /// The primary of a replica set, or a mongos in front of several.
+        case replicated
+    }
+
+    /// libmongoc's number for it.
+    let id: UInt32
+    let kind: Kind
+    /// What the server's clock shows at least, less this host's monotonic time, in milliseconds.
+    private let offset: Int64
+
+    /// What the server's clock shows at least: milliseconds since 1970. The server itself said so, and the time since
+    /// then is added. This host's wall clock has no part in it.
+    var time: Int64 { offset + Self.now }
+
+    private static var now: Int64 { bson_get_monotonic_time() / 1000 }
+
+    /// - Throws: the server is no primary. libmongoc selects one all the same where `DB_URL` names a single host.
+    init(_ server: OpaquePointer) throws(StorageFailure) {
+        let hello = mongoc_server_description_hello_response(server).flatMap(BSONDocument.init) ?? [:]
+        let type = String(cString: mongoc_server_description_type(server))
+        switch type {
+        case "Standalone": kind = .standalone
+        case "RSPrimary", "Mongos", "LoadBalancer": kind = .replicated
+        default: throw .noPrimary(type, of: hello["setName"]?.string)
+        }
+        id = mongoc_server_description_id(server)
+        let received = mongoc_server_description_last_update_time(server) / 1000
+        offset = (hello.localTime ?? 0) - received
+    }
+
+    /// The same server, after it was asked for its time.
+    init(_ target: MongoTarget, time: Int64) {
+        (id, kind) = (target.id, target.kind)
+        offset = time - Self.now
+    }
+}
+
+extension BSONDocument {
+    /// In an answer to `hello`: the server's clock, read while it answered. Milliseconds since 1970.
+    fileprivate var localTime: Int64? {
+        if case .date(let milliseconds)? = self["localTime"] { milliseconds } else { nil }
+    }
+}
+
+extension MongoClient {
+    /// The server that reads and writes go to: a primary, a standalone server or a mongos.
+    ///
+    /// - Throws: there is none.
+    func target() throws(StorageFailure) -> MongoTarget {
+        var error = bson_error_t()
+        guard let server = mongoc_client_select_server(pointer, true, nil, &error) else {
+            throw StorageFailure(error, reply: [:]).naming(knownServers)
+        }
+        defer { mongoc_server_description_destroy(server) }
+        return try MongoTarget(server)
+    }
+
+    /// The same server, with the time that it shows now. It costs a round trip.
+    func asked(_ target: MongoTarget) throws(StorageFailure) -> MongoTarget {
+        guard let time = try serverTime(of: target.id) else { throw .noTime }
+        return MongoTarget(target, time: time)
+    }
+
+    /// What the server's clock shows; `nil` if it doesn't say.
+    func serverTime(of server: UInt32) throws(StorageFailure) -> Int64? {
+        let command = (["hello": .int32(1)] as BSONDocument).allocated()
+        defer { bson_destroy(command) }
+        return try reply {
+            mongoc_client_command_simple_with_server_id(pointer, "admin", command, nil, server, $0, $1)
+        }.localTime
+    }
+
+    /// The servers that libmongoc knows, for the log.
+    private var knownServers: String {
+        var count = 0
+        guard let servers = mongoc_client_get_server_descriptions(pointer, &count) else { return "" }
+        defer { mongoc_server_descriptions_destroy_all(servers, count) }
+        let texts = (0..<count).compactMap { index -> String? in
+            guard let server = servers[index], let host = mongoc_server_description_host(server) else { return nil }
+            return Self.text(host) + " " + String(cString: mongoc_server_description_type(server))
+        }
+        if !texts.isEmpty { return "servers: " + texts.joined(separator: ", ") }
+        let name = mongoc_uri_get_replica_set(mongoc_client_get_uri(pointer)).map { String(cString: $0) } ?? ""
+        return "no server of DB_URL belongs to the replica set that replicaSet= names (\(name)): correct the name"
+    }
+
+    private static func text(_ host: UnsafePointer<mongoc_host_list_t>) -> String {
+        withUnsafeBytes(of: host.pointee.host_and_port) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+}
+
+extension StorageFailure {
+    fileprivate static let noTime = StorageFailure(
+        kind: .unavailable, evidence: .answered, detail: "the server does not tell its time")
+
+    /// A server answers that may hold less than what was acknowledged.
+    fileprivate static func noPrimary(_ type: String, of set: String?) -> StorageFailure {
+        guard let set else {
+            return StorageFailure(
+                kind: .unavailable, evidence: .unusable, detail: "DB_URL names a server that is not usable (\(type))")
+        }
+        let what = type == "RSSecondary" ? "a secondary" : "a member that is not the primary (\(type))"
+        return StorageFailure(
+            kind: .unavailable, evidence: .unusable,
+            detail: "DB_URL names \(what) of replica set \(set): "
+                + "add replicaSet=\(set), without directConnection, so that the primary is found")
+    }
+}
