@@ -263,12 +263,19 @@ final class FaultHistory: Sendable {
             let newest = state.registers[key].newest
             if floor.isObserved { state.figures.judgedByObservation += 1 }
             guard !shown.fits(floor.round, newest) else { return }
+            let seconds = Int((ContinuousClock.now - begin) / .seconds(1))
+            let after = "\(floor.source) (first at \(state.figures.firstStale[floor.source] ?? seconds) s)"
+            state.figures.firstStale[floor.source] = state.figures.firstStale[floor.source] ?? seconds
             let text = """
                 at \((ContinuousClock.now - begin) / .seconds(1)) s \(worker) on host \(read.host) read \(shown) of \
                 key \(key) from \(source); possible are \(floor.round)…\(newest): \(floor.why)
                 """
-            state.figures.staleAfter[floor.source, default: 0] += 1
-            Figures.note(text, &state.figures.stale, &state.figures.staleCount)
+            state.figures.staleAfter[after, default: 0] += 1
+            // Some of each kind: the first ones are often of one kind.
+            if state.figures.staleAfter[after, default: 0] <= Figures.notesKeptOfAKind {
+                state.figures.stale.append(text)
+            }
+            state.figures.staleCount += 1
         }
     }
 
@@ -308,15 +315,17 @@ extension FaultHistory {
         var unavailable = 0
         var sources: [String: Int] = [:]
         var applied: [String: Int] = [:]
-        /// The first ones; all are counted.
+        /// The first ones of each kind; all are counted.
         var stale: [String] = []
         var staleCount = 0
         /// By what showed that the read should have been newer.
         var staleAfter: [String: Int] = [:]
+        var firstStale: [String: Int] = [:]
         var failures: [String] = []
         var failureCount = 0
         var slowest = Duration.zero
 
+        static let notesKeptOfAKind = 20
         private static let notesKept = 200
 
         static func note(_ text: String, _ notes: inout [String], _ count: inout Int) {

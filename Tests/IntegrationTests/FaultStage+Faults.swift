@@ -25,6 +25,9 @@ extension FaultStage {
             }
         }
 
+        /// What needs more than one thing to meet with another, and is therefore tried more often.
+        fileprivate static let rare: [Fault] = [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
+
         /// Whether a process of ours ends by it.
         fileprivate var isDeadly: Bool { [.killSyncd, .crashSyncd, .loseSyncd, .killWorker].contains(self) }
 
@@ -46,7 +49,7 @@ extension FaultStage {
                 await chance.pause(50...50)
                 continue
             }
-            let fault = chance.element(Fault.allCases)
+            let fault = chance.element(Fault.allCases + Fault.rare)
             let host = chance.element(Array(hosts[(fault.isDeadly ? pace.firstMortalHost : 0)...]))
             let worker = chance.number(0...host.workers.count - 1)
             try await take(places(of: fault, host, worker)) {
