@@ -15,6 +15,7 @@ let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
 let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -49,7 +50,7 @@ let package = Package(
             path: "Sources/IPC/Worker",
             swiftSettings: strict
         ),
-        .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque], swiftSettings: strict),
+        .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
             dependencies: [
@@ -80,7 +81,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "IPC", "IPCWire", nioCore, logging, arguments,
+                "SyncCore", "IPC", "IPCWire", nioCore, logging, heap, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
@@ -104,7 +105,10 @@ let package = Package(
             dependencies: ["ProcessSupport", "TestSupport", nioCore, nioPosix, logging],
             swiftSettings: strict),
         .testTarget(
-            name: "SyncdTests", dependencies: ["syncd", "SyncCore", "TestSupport", nioCore, nioPosix],
+            name: "SyncdTests",
+            dependencies: [
+                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"),
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "SimulateTests",

@@ -67,9 +67,10 @@ enum TableTarget {
         let last = UInt32(table.slotCount - 1)
         _ = (table.slot(0), table.slot(last), table.applied, table.horizon, table.madeAt, table.incarnation.description)
         for now in [0, 1, 1 << 40, UInt64.max] {
-            let isFresh = table.isFresh(slots: [0, last], asOf: 1, epoch: table.epoch) { now }
+            let isFresh =
+                table.verdict(slots: [0, last], asOf: 1, epoch: table.epoch, deadline: .max) { now }.isFresh
             let isBelievable =
-                table.state == .attached && table.slot(0) <= 1 && table.slot(last) <= 1
+                now < .max && table.state == .attached && table.slot(0) <= 1 && table.slot(last) <= 1
                 && table.beat <= now && now - table.beat <= TrustTiming.trustWindowNanoseconds
                 && table.freshAsOf <= now && now - table.freshAsOf <= TrustTiming.upstreamTrustNanoseconds
             try require(isFresh == isBelievable, "at \(now) it counts as fresh: \(isFresh)")

@@ -55,53 +55,49 @@ extension Brain {
     /// A fresh value of the cache in this process.
     private mutating func cached(_ key: ByteBuffer, now: UInt64) -> Hit? {
         guard let cached = cache.value(for: key) else { return nil }
-        guard cached.expiresAt > now, isFresh(cached) else {
+        guard verdict(on: cached, now: now).isFresh else {
             cache.remove(key)
             return nil
         }
         return Hit(cached.entry, ttlMilliseconds: max(1, (cached.expiresAt - now) / 1_000_000), epoch: log.epoch)
     }
 
-    /// The one rule, for an entry of L2.
-    func isFresh(_ entry: StoredEntry, key: ByteBuffer) -> Bool {
-        #if MUTANTS
-            if Mutant.active == .incarnationIgnored || Mutant.active == .horizonIgnored {
-                return (Mutant.active == .incarnationIgnored || entry.incarnation == log.incarnation)
-                    && (Mutant.active == .horizonIgnored || entry.asOf >= log.horizon)
-                    && isUnchanged(since: entry.asOf, key: key, tags: entry.tags)
-            }
-        #endif
-        return entry.incarnation == log.incarnation && entry.asOf >= log.horizon
-            && isUnchanged(since: entry.asOf, key: key, tags: entry.tags)
+    /// The verdict on an entry of the cache in this process.
+    private func verdict(on cached: CachedEntry, now: UInt64) -> FreshnessVerdict {
+        verdict(cached.incarnation, asOf: cached.entry.asOf, cached.slots, deadline: cached.expiresAt, now: now)
     }
 
-    /// The same for one of the cache in this process.
-    private func isFresh(_ cached: CachedEntry) -> Bool {
-        let entry = cached.entry
+    /// The verdict on an entry that Redis keeps.
+    private func verdict(
+        on entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64
+    ) -> FreshnessVerdict {
+        var slots = table.slots(key: key, tags: entry.tags)
         #if MUTANTS
-            if Mutant.active == .incarnationIgnored || Mutant.active == .horizonIgnored {
-                return (Mutant.active == .incarnationIgnored || cached.incarnation == log.incarnation)
-                    && (Mutant.active == .horizonIgnored || entry.asOf >= log.horizon)
-                    && cached.slots.allSatisfy { table.slot($0) <= entry.asOf }
-            }
+            // What was invalidated since the question does not count.
+            if let question = appliedAtQuestion { slots.removeAll { table.slot($0) > question } }
         #endif
-        guard cached.incarnation == log.incarnation, entry.asOf >= log.horizon else { return false }
-        for slot in cached.slots where table.slot(slot) > entry.asOf { return false }
-        return true
+        let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
+        let (deadline, isLater) = now.addingReportingOverflow(lifetime)
+        return verdict(
+            entry.incarnation, asOf: entry.asOf, slots, deadline: isEndless || isLater ? .max : deadline, now: now)
     }
 
-    /// Whether none of the tags, the declared ones and the two that every entry has, was invalidated after `asOf`.
-    private func isUnchanged(since asOf: UInt64, key: ByteBuffer, tags: [ByteBuffer]) -> Bool {
-        func position(_ hash: UInt64) -> UInt64 {
-            let position = table.slot(table.slotIndex(hash))
-            #if MUTANTS
-                // What was invalidated since the question does not count.
-                if let question = appliedAtQuestion, position > question { return 0 }
-            #endif
-            return position
-        }
-        return position(TagHash.key(key)) <= asOf && position(TagHash.everything) <= asOf
-            && tags.allSatisfy { position(TagHash.tag($0)) <= asOf }
+    private func verdict(
+        _ incarnation: Incarnation, asOf: UInt64, _ slots: [UInt32], deadline: UInt64, now: UInt64
+    ) -> FreshnessVerdict {
+        FreshnessRule.verdict(
+            by: table, trust: { trust }, slots: slots, asOf: asOf,
+            objection: {
+                guard incarnation == log.incarnation || breaks(.incarnationIgnored) else { return .otherLog }
+                let isKnown = asOf >= log.horizon || breaks(.horizonIgnored)
+                return isKnown ? nil : .beforeFirstKnownPosition(log.horizon)
+            }, deadline: deadline, clock: { now })
+    }
+
+    /// The verdict on a value that was loaded under a valid lease.
+    private func verdict(on fill: Fill, _ lease: Lease, now: UInt64) -> FreshnessVerdict {
+        let slots = table.slots(key: fill.key, tags: breaks(.fillChecksKeyOnly) ? [] : fill.tags)
+        return verdict(log.incarnation, asOf: lease.asOf, slots, deadline: .max, now: now)
     }
 
     private func hit(_ entry: StoredEntry, ttlMilliseconds: UInt64) -> Hit {
@@ -172,7 +168,9 @@ extension Brain {
                     effects.append(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }
-                if let entry, let found, found.ttlMilliseconds > 0, isFresh(entry, key: lookup.key) {
+                if let entry, let found,
+                    verdict(on: entry, key: lookup.key, ttlMilliseconds: found.ttlMilliseconds, now: now).isFresh
+                {
                     figures.hits += 1
                     let hit = hit(entry, ttlMilliseconds: found.ttlMilliseconds)
                     effects.append(.reply(asker.client, asker.request, .fetched(.hit(hit))))
@@ -208,12 +206,7 @@ extension Brain {
         guard let lease = loads.isValid(fill.lease, key: fill.key, client: client, epoch: log.epoch, now: now) else {
             return refuse(.noLease, "the lease is unknown, expired or of another epoch")
         }
-        guard mayAnswer(now), isUnchanged(since: lease.asOf, key: fill.key, tags: fill.tags) else {
-            #if MUTANTS
-                if Mutant.active == .fillChecksKeyOnly, isUnchanged(since: lease.asOf, key: fill.key, tags: []) {
-                    return accept(fill, lease, client, id, now: now, effects: &effects)
-                }
-            #endif
+        guard verdict(on: fill, lease, now: now).isFresh else {
             figures.staleFills += 1
             refuse(.stale, "a tag was invalidated while the value was loaded")
             passOn(fill.key, now: now, effects: &effects)
@@ -297,7 +290,6 @@ extension Brain {
         _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ entry: StoredEntry?, ttlMilliseconds: UInt64,
         now: UInt64, effects: inout [Effect]
     ) {
-        func slot(_ hash: UInt64) -> UInt64 { table.slot(table.slotIndex(hash)) }
         var fields = [StatusField("key", .bytes(key))]
         let place = entry != nil ? "L2" : loads.isLoading(key) ? "leased" : "absent"
         fields.append(StatusField("where", .text(place)))
@@ -307,9 +299,9 @@ extension Brain {
             fields.append(StatusField("lease-holder", .number(load.holder)))
             fields.append(StatusField("waiters", .number(UInt64(load.waiters.count))))
         }
-        let tags: [(StatusValue, UInt64)] =
-            (entry?.tags ?? []).map { (.bytes($0), slot(TagHash.tag($0))) }
-            + [(.text("=" + key.escaped), slot(TagHash.key(key))), (.text("*"), slot(TagHash.everything))]
+        let tags =
+            (entry?.tags ?? []).map { StatusValue.bytes($0) } + [.text("=" + key.escaped), .text("*")]
+        let slots = table.slots(key: key, tags: entry?.tags ?? [])
         if let entry {
             fields.append(StatusField("as-of", .number(entry.asOf)))
             fields.append(StatusField("ttl-ms", .number(ttlMilliseconds)))
@@ -320,27 +312,30 @@ extension Brain {
             StatusField(
                 "tags",
                 .list(
-                    tags.map { .fields([StatusField("tag", $0.0), StatusField("invalidated-at", .number($0.1))]) })))
-        let why =
-            if let entry {
-                reasonAgainst(entry, key: key, ttlMilliseconds: ttlMilliseconds, now: now)
-            } else {
-                Optional("it is not in L2")
-            }
-        fields.append(StatusField("fresh", .flag(why == nil)))
-        fields.append(StatusField("why", .text(why ?? "no tag was invalidated after as-of")))
+                    zip(tags, slots).map { tag, slot in
+                        .fields([StatusField("tag", tag), StatusField("invalidated-at", .number(table.slot(slot)))])
+                    })))
+        let verdict = entry.map { self.verdict(on: $0, key: key, ttlMilliseconds: ttlMilliseconds, now: now) }
+        fields.append(StatusField("fresh", .flag(verdict == .fresh)))
+        fields.append(StatusField("why", .text(verdict?.explanation ?? "it is not in L2")))
         effects.append(.reply(client, id, .fields(fields)))
     }
+}
 
-    /// Why an entry is not fresh; `nil`: it is.
-    private func reasonAgainst(_ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64) -> String? {
-        if !mayAnswer(now) { return "this host is \(log.state.label): nothing is answered from cache" }
-        if entry.incarnation != log.incarnation { return "it belongs to another log" }
-        if entry.asOf < log.horizon {
-            return "it is from before position \(log.horizon), where this host's knowledge begins"
+extension FreshnessVerdict {
+    /// For people.
+    fileprivate var explanation: String {
+        switch self {
+        case .fresh: "no tag was invalidated after as-of"
+        case .notTrusted(.isolated): "this host is isolated: nothing is answered from cache"
+        case .notTrusted(.heartbeatTooOld): "syncd's last heartbeat is too old: nothing is answered from cache"
+        case .notTrusted(.freshAsOfTooOld): "Redis was silent for too long: nothing is answered from cache"
+        case .notTrusted(.notAskedSinceSleep): "syncd slept and has not heard from Redis since"
+        case .otherLog: "it belongs to another log"
+        case .beforeFirstKnownPosition(let position):
+            "it is from before position \(position), where this host's knowledge begins"
+        case .expired: "its time to live is over"
+        case .invalidated(_, let position): "a tag was invalidated after as-of, at position \(position)"
         }
-        if ttlMilliseconds == 0 { return "its time to live is over" }
-        if !isUnchanged(since: entry.asOf, key: key, tags: entry.tags) { return "a tag was invalidated after as-of" }
-        return nil
     }
 }

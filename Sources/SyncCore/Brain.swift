@@ -123,19 +123,14 @@ package struct Brain: ~Copyable {
 
     /// Whether an answer may come from cache: this host is attached, syncd has beaten recently enough to know that
     /// it has not slept, and whatever was invalidated while it did sleep is applied (docs/consistency.md, "Fencing").
-    func mayAnswer(_ now: UInt64) -> Bool {
-        #if MUTANTS
-            if Mutant.active == .fenceIgnored || Mutant.active == .sleepForgotten {
-                return log.state == .attached
-                    && (Mutant.active == .fenceIgnored
-                        || TagTable.isWithin(now, of: lastBeat, TrustTiming.fenceNanoseconds))
-                    && TagTable.isWithin(now, of: log.freshAsOf, TrustTiming.upstreamTrustNanoseconds)
-            }
-        #endif
-        return log.state == .attached
-            && TagTable.isWithin(now, of: lastBeat, TrustTiming.fenceNanoseconds)
-            && TagTable.isWithin(now, of: log.freshAsOf, TrustTiming.upstreamTrustNanoseconds)
-            && log.freshAsOf >= awakeSince
+    func mayAnswer(_ now: UInt64) -> Bool { trust.distrust(at: now) == nil }
+
+    /// What vouches for the table, as this syncd knows it.
+    var trust: Trust {
+        var trust = Trust(state: log.state, heartbeat: lastBeat, freshAsOf: log.freshAsOf)
+        trust.heartbeatWindow = breaks(.fenceIgnored) ? .max : TrustTiming.fenceNanoseconds
+        trust.awakeSince = breaks(.fenceIgnored) || breaks(.sleepForgotten) ? 0 : awakeSince
+        return trust
     }
 
     // MARK: Clients

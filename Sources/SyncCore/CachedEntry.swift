@@ -21,9 +21,7 @@ final class CachedEntry: Sendable {
     init(_ stored: StoredEntry, key: ByteBuffer, table: TagTable, expiresAt: UInt64) {
         incarnation = stored.incarnation
         entry = Hit.Entry(encoding: Hit.Entry(value: stored.value, asOf: stored.asOf, tags: stored.tags))
-        slots =
-            stored.tags.map { table.slotIndex(TagHash.tag($0)) }
-            + [table.slotIndex(TagHash.key(key)), table.slotIndex(TagHash.everything)]
+        slots = table.slots(key: key, tags: stored.tags)
         self.expiresAt = expiresAt
     }
 

@@ -29,7 +29,7 @@ import Testing
         let table = Imports.table(try TextFile("docs/architecture.md").text)
         #expect(table["IPCWire"] == ["NIOCore"])
         #expect(table["Sieve"] == [])
-        #expect(table["SyncCore"] == ["IPCWire", "Sieve", "NIOCore", "DequeModule"])
+        #expect(table["SyncCore"] == ["IPCWire", "Sieve", "NIOCore", "DequeModule", "HeapModule"])
         #expect(table["IPC"]?.isDisjoint(with: ["CHiredis", "CMongoC", "SyncCore", "ProcessSupport"]) == true)
         #expect(table["apiworker"]?.isDisjoint(with: ["SyncCore", "CHiredis", "syncd"]) == true)
         #expect(table["syncd"]?.isDisjoint(with: ["CMongoC", "apiworker", "Hummingbird"]) == true)

@@ -11,7 +11,7 @@ enum Imports {
     /// Words of the table in docs/architecture.md that stand for several modules.
     private static let words: [String: Set<String>] = [
         "NIO": ["NIOCore", "NIOPosix", "NIOTLS", "NIOSSL", "NIOHTTP1", "NIOEmbedded"],
-        "Collections": ["DequeModule"],
+        "Collections": ["DequeModule", "HeapModule"],
         "Hummingbird": ["Hummingbird", "HummingbirdCore", "HTTPTypes"],
         // IPC exports it.
         "IPC": ["IPC", "IPCWire"],

@@ -78,6 +78,7 @@ final class FakeSyncd: Sendable {
     func script(_ script: Script?) { state.withLock { $0.script = script } }
 
     func beat() {
+        table.setScanStarted(clock.now)
         table.setBeat(clock.now)
         table.setFreshAsOf(clock.now)
     }

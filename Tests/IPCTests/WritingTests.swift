@@ -22,9 +22,26 @@ import Testing
         }
     }
 
-    @Test func `a write that changed nothing says nothing`() async throws {
+    @Test func `a write that changed nothing is invalidated, without an event`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            #expect(try await harness.cache.invalidating([harness.tag]) { .unchanged(3) } == 3)
+            let value = try await harness.cache.invalidating([harness.tag]) {
+                #expect(harness.journal == ["intent"])
+                return .unchanged(3)
+            }
+            #expect(value == 3)
+            #expect(harness.journal.isEmpty)
+            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
+            #expect(harness.syncd.invalidations.map(\.1) == [nil])
+        }
+    }
+
+    @Test func `a write that never reached the database says nothing`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            await #expect(throws: LoadFailed.self) {
+                try await harness.cache.invalidating([harness.tag]) { () async throws -> WriteResult<Int> in
+                    .rejected(LoadFailed())
+                }
+            }
             #expect(harness.journal.isEmpty)
             #expect(harness.syncd.invalidations.isEmpty)
         }
@@ -171,9 +188,8 @@ import Testing
             #expect(!harness.cache.session.isJournalUsable)
             _ = try JournalDirectory(path: syncd.journalPath)
             let second = harness.write()
-            await eventually("it waits") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
-            syncd.clock.advance(milliseconds: 1002)
-            #expect(try await second.value == "done")
+            #expect(try await second.value == "done", "nobody believes the last beat any more")
+            #expect(harness.journal == ["owed"])
         }
     }
 

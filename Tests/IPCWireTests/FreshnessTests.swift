@@ -29,7 +29,12 @@ import Testing
             table.raise(3, to: 100)
         }
 
+        var deadline = UInt64.max
+
         var isFresh: Bool { table.isFresh(slots: slots, asOf: asOf, epoch: epoch) { now } }
+        var verdict: FreshnessVerdict {
+            table.verdict(slots: slots, asOf: asOf, epoch: epoch, deadline: deadline) { now }
+        }
     }
 
     @Test func `fresh`() {
@@ -144,16 +149,37 @@ import Testing
         #expect(calls == 1)
     }
 
-    @Test func `what is certain without it takes no clock`() {
-        let scene = Scene()
-        scene.table.raise(5, to: 101)
-        var calls = 0
-        #expect(
-            !scene.table.isFresh(slots: scene.slots, asOf: scene.asOf, epoch: scene.epoch) {
-                calls += 1
-                return Self.start
-            })
-        #expect(calls == 0)
+    // MARK: Reasons
+
+    @Test func `each reason has a verdict of its own, and distrust comes first`() {
+        func verdict(_ change: (inout Scene) -> Void) -> FreshnessVerdict {
+            var scene = Scene()
+            change(&scene)
+            return scene.verdict
+        }
+        #expect(verdict { _ in } == .fresh)
+        #expect(verdict { $0.table.raise(5, to: 101) } == .invalidated(place: 1, position: 101))
+        #expect(verdict { $0.deadline = $0.now } == .expired)
+        #expect(verdict { $0.deadline = $0.now + 1 } == .fresh)
+        #expect(verdict { $0.epoch = 8 } == .otherLog)
+        #expect(verdict { $0.table.setFreshAsOf(1) } == .notTrusted(.freshAsOfTooOld))
+        #expect(verdict { $0.table.setBeat(1) } == .notTrusted(.heartbeatTooOld))
+        let everything = verdict {
+            $0.table.setState(.isolated)
+            $0.table.raise(5, to: 101)
+            ($0.epoch, $0.deadline) = (8, 0)
+        }
+        #expect(everything == .notTrusted(.isolated))
+    }
+
+    @Test func `after a sleep, only a probe from since then counts`() {
+        var trust = Trust(state: .attached, heartbeat: Self.start, freshAsOf: Self.start)
+        trust.awakeSince = Self.start
+        #expect(trust.distrust(at: Self.start) == nil)
+        trust.awakeSince = Self.start + 1
+        #expect(trust.distrust(at: Self.start) == .notAskedSinceSleep)
+        trust.heartbeatWindow = Self.second / 2
+        #expect(trust.distrust(at: Self.start + Self.second / 2 + 1) == .heartbeatTooOld)
     }
 
     /// One writer that keeps the invariant "the value 2n was written at position n" and readers that check it.
@@ -189,5 +215,11 @@ import Testing
             }
             for await violations in group { #expect(violations == 0) }
         }
+    }
+}
+
+extension TagTable {
+    fileprivate func isFresh(slots: [UInt32], asOf: UInt64, epoch: UInt64, clock: () -> UInt64) -> Bool {
+        verdict(slots: slots, asOf: asOf, epoch: epoch, deadline: .max, clock: clock) == .fresh
     }
 }

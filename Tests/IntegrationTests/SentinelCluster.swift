@@ -53,10 +53,14 @@ final class SentinelProcess: Sendable {
     let child: ChildProcess
     private let directory: TemporaryDirectory
 
-    init(_ configuration: [String]) throws {
+    /// - Parameters:
+    ///   - configuration: lines of its file.
+    ///   - isTLS: whether the port is one for TLS.
+    init(_ configuration: [String], isTLS: Bool = false) throws {
         port = try ReservedPort()
         directory = try TemporaryDirectory()
-        let lines = ["port \(port.number)", "bind 127.0.0.1", "dir \(directory.path)"] + configuration
+        let ports = isTLS ? ["port 0", "tls-port \(port.number)"] : ["port \(port.number)"]
+        let lines = ports + ["bind 127.0.0.1", "dir \(directory.path)"] + configuration
         let file = try directory.write(lines.joined(separator: "\n") + "\n", to: "sentinel.conf")
         child = try ChildProcess(try Executables.find("redis-server"), [file, "--sentinel"])
     }

@@ -14,7 +14,7 @@ import Testing
 
     @Test func `a private authority, named by REDIS_TLS_CA_FILE`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost"))
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
         try await syncd.waitUntilAttached()
         #expect(try await syncd.status("redis", "endpoint")?.string == "rediss://localhost:\(redis.port.number)")
         #expect(try await syncd.status("redis", "connections")?.number == 2)
@@ -25,20 +25,20 @@ import Testing
     @Test(arguments: ["TLSv1.2", "TLSv1.3"]) func `versions of TLS`(_ version: String) async throws {
         let redis = try await TLSRedis(
             try await authority.issue("server", names: "DNS:localhost"), ["--tls-protocols", version])
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
         try await syncd.waitUntilAttached()
     }
 
     @Test func `an address is verified like a name`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "IP:127.0.0.1"))
-        let syncd = try await start(redis, "127.0.0.1", ["REDIS_TLS_CA_FILE": authority.certificate])
+        let syncd = try await redis.attach("127.0.0.1", ["REDIS_TLS_CA_FILE": authority.certificate])
         try await syncd.waitUntilAttached()
     }
 
     @Test func `another name than the URL's, where it is told`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:redis.internal"))
-        let syncd = try await start(
-            redis, "127.0.0.1",
+        let syncd = try await redis.attach(
+            "127.0.0.1",
             ["REDIS_TLS_CA_FILE": authority.certificate, "REDIS_TLS_SERVER_NAME": "redis.internal"])
         try await syncd.waitUntilAttached()
     }
@@ -47,15 +47,18 @@ import Testing
         let directory = try TemporaryDirectory()
         let identity = try await CertificateAuthority.selfSigned("self", in: directory, names: "DNS:localhost")
         let redis = try await TLSRedis(identity)
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": identity.certificate])
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": identity.certificate])
         try await syncd.waitUntilAttached()
     }
 
     @Test(.enabled(if: getuid() == 0, "only root can put a certificate into the system's store for one process"))
-    func `the system's store`() async throws {
+    func `the system's store, with an authority that has expired before the renewed one`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost"))
-        let script = "mount --bind \(authority.certificate) /etc/ssl/certs/ca-certificates.crt && exec \"$@\""
         let directory = try TemporaryDirectory()
+        let store = try directory.write(
+            try await authority.certificate(from: -20, until: -10)
+                + String(contentsOfFile: authority.certificate, encoding: .utf8), to: "store.crt")
+        let script = "mount --bind \(store) /etc/ssl/certs/ca-certificates.crt && exec \"$@\""
         let syncd = try ChildProcess(
             try Executables.find("unshare"),
             ["--mount", "sh", "-c", script, "sh", try Executables.built("syncd"), "run"],
@@ -72,8 +75,8 @@ import Testing
 
     @Test func `a certificate that nobody vouches for`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost"))
-        let syncd = try await start(redis, "localhost")
-        try await refused(syncd, "no trusted authority vouches for the server's certificate (for localhost)")
+        let syncd = try await redis.attach("localhost")
+        try await syncd.expectRefusal("no trusted authority vouches for the server's certificate (for DNS:localhost)")
         #expect(syncd.log.contains("REDIS_TLS_CA_FILE"), "the remedy")
     }
 
@@ -81,34 +84,36 @@ import Testing
         let directory = try TemporaryDirectory()
         let redis = try await TLSRedis(
             try await CertificateAuthority.selfSigned("self", in: directory, names: "DNS:localhost"))
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
-        try await refused(syncd, "no trusted authority vouches for the server's certificate")
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        try await syncd.expectRefusal("no trusted authority vouches for the server's certificate")
     }
 
     @Test func `a certificate for another host`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:other.example"))
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
-        try await refused(syncd, "the server's certificate is not for localhost but for other.example")
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        try await syncd.expectRefusal(
+            "the server's certificate is not for the name localhost but for DNS:other.example")
     }
 
     @Test func `a certificate for another address`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost,IP:127.0.0.2"))
-        let syncd = try await start(redis, "127.0.0.1", ["REDIS_TLS_CA_FILE": authority.certificate])
-        try await refused(syncd, "the server's certificate is not for 127.0.0.1")
+        let syncd = try await redis.attach("127.0.0.1", ["REDIS_TLS_CA_FILE": authority.certificate])
+        try await syncd.expectRefusal(
+            "the server's certificate is not for the address 127.0.0.1 but for DNS:localhost, IP:127.0.0.2")
     }
 
     @Test func `a certificate that has expired`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost", days: -1))
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
-        try await refused(syncd, "the server's certificate has expired (on 20")
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        try await syncd.expectRefusal("the server's certificate has expired (on 20")
     }
 
     @Test func `TLS 1․1`() async throws {
         let redis = try await TLSRedis(
             try await authority.issue("server", names: "DNS:localhost"),
             ["--tls-protocols", "TLSv1.1", "--tls-ciphers", "ALL:@SECLEVEL=0"])
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
-        try await refused(syncd, "the server speaks nothing newer than TLS 1.1")
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        try await syncd.expectRefusal("the server speaks nothing newer than TLS 1.1")
     }
 
     @Test func `a port without TLS`() async throws {
@@ -116,7 +121,7 @@ import Testing
         let syncd = try await SyncdProcess(environment: [
             "REDIS_ENABLED": "true", "REDIS_URL": "rediss://localhost:\(redis.portNumber)",
         ])
-        try await refused(syncd, "TLS: ")
+        try await syncd.expectRefusal("TLS: ")
         #expect(syncd.log.contains("does not speak TLS") || syncd.log.contains("TLS port"))
     }
 
@@ -135,7 +140,7 @@ import Testing
         let syncd = try await SyncdProcess(environment: [
             "REDIS_ENABLED": "true", "REDIS_URL": "rediss://localhost:\(listener.port.number)",
         ])
-        try await refused(syncd, "TLS: no handshake within 2 s")
+        try await syncd.expectRefusal("TLS: no handshake within 2 s")
     }
 
     // MARK: Client certificates
@@ -145,20 +150,20 @@ import Testing
             try await authority.issue("server", names: "DNS:localhost"),
             ["--tls-auth-clients", "yes", "--tls-ca-cert-file", authority.certificate])
         var environment = ["REDIS_TLS_CA_FILE": authority.certificate]
-        let without = try await start(redis, "localhost", environment)
-        try await refused(without, "the server wants a client certificate: set REDIS_TLS_CERT_FILE")
+        let without = try await redis.attach("localhost", environment)
+        try await without.expectRefusal("the server wants a client certificate: set REDIS_TLS_CERT_FILE")
 
         let strangers = try await CertificateAuthority("stranger")
         let stranger = try await strangers.issue("client", names: "DNS:client")
         environment["REDIS_TLS_CERT_FILE"] = stranger.certificate
         environment["REDIS_TLS_KEY_FILE"] = stranger.key
-        let wrong = try await start(redis, "localhost", environment)
-        try await refused(wrong, "the server refuses the certificate of REDIS_TLS_CERT_FILE")
+        let wrong = try await redis.attach("localhost", environment)
+        try await wrong.expectRefusal("the server refuses the certificate of REDIS_TLS_CERT_FILE")
 
         let client = try await authority.issue("client", names: "DNS:client")
         environment["REDIS_TLS_CERT_FILE"] = client.certificate
         environment["REDIS_TLS_KEY_FILE"] = client.key
-        let right = try await start(redis, "localhost", environment)
+        let right = try await redis.attach("localhost", environment)
         try await right.waitUntilAttached()
     }
 
@@ -168,8 +173,8 @@ import Testing
         let file = directory.file("trusted.crt")
         let other = try await CertificateAuthority("other")
         try FileManager.default.copyItem(atPath: other.certificate, toPath: file)
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": file])
-        try await refused(syncd, "no trusted authority vouches")
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": file])
+        try await syncd.expectRefusal("no trusted authority vouches")
         try FileManager.default.removeItem(atPath: file)
         try FileManager.default.copyItem(atPath: authority.certificate, toPath: file)
         try await syncd.waitUntilAttached()
@@ -179,7 +184,7 @@ import Testing
 
     @Test func `a killed connection is made again without a cold cache`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost"))
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
         try await syncd.waitUntilAttached()
         let epoch = try await syncd.status("log", "epoch")?.number
         let connects = try await syncd.status("redis", "reconnects")?.number ?? 0
@@ -195,7 +200,7 @@ import Testing
 
     @Test func `a server that stands still holds up nothing but itself`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost"))
-        let syncd = try await start(redis, "localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
+        let syncd = try await redis.attach("localhost", ["REDIS_TLS_CA_FILE": authority.certificate])
         try await syncd.waitUntilAttached()
         redis.server.pause()
         await eventually("the silence is noticed", details: { syncd.transcript }) {
@@ -243,42 +248,4 @@ import Testing
             #expect(finished.errors.contains(named) && finished.errors.contains(why), "\(finished.errors)")
         }
     }
-
-    // MARK: Helpers
-
-    private func start(
-        _ redis: TLSRedis, _ host: String, _ environment: [String: String] = [:]
-    ) async throws -> SyncdProcess {
-        try await SyncdProcess(
-            environment: environment.merging(["REDIS_ENABLED": "true", "REDIS_URL": redis.url(host)]) { $1 })
-    }
-
-    /// It doesn't attach, says why in log and STATUS, and lives.
-    private func refused(_ syncd: SyncdProcess, _ reason: String) async throws {
-        await eventually("log and STATUS say \(reason)", details: { syncd.transcript }) {
-            let shown = try? await syncd.status("redis", "last-error")?.string
-            let why = try? await syncd.status("log", "why")?.string
-            return syncd.log.contains(reason) && shown?.contains(reason) == true && why?.contains(reason) == true
-        }
-        #expect(try await syncd.isAttached == false)
-    }
-}
-
-/// A redis-server with a TLS port.
-private struct TLSRedis: Sendable {
-    let port: ReservedPort
-    let server: RedisServer
-
-    init(_ identity: Identity, _ options: [String] = []) async throws {
-        port = try ReservedPort()
-        var all = [
-            "--tls-port", "\(port.number)", "--tls-cert-file", identity.certificate, "--tls-key-file", identity.key,
-        ]
-        if !options.contains("--tls-auth-clients") {
-            all += ["--tls-auth-clients", "no", "--tls-ca-cert-file", identity.certificate]
-        }
-        server = try await RedisServer(all + options)
-    }
-
-    func url(_ host: String) -> String { "rediss://\(host):\(port.number)" }
 }

@@ -8,6 +8,7 @@ package final class SyncdProcess: Sendable {
     package let directory: TemporaryDirectory
     /// The environment that it is started with.
     package let environment: [String: String]
+    private let wrapper: [String]
     private let process: Mutex<ChildProcess>
     /// Logs of earlier lives, the end of them: some tests kill it hundreds of times.
     private let formerLogs = Mutex("")
@@ -19,8 +20,10 @@ package final class SyncdProcess: Sendable {
     ///   - redis: the server that holds log and cache; `nil`: embedded.
     ///   - environment: further settings; they beat the others.
     ///   - directory: the runtime directory; by default a new one.
+    ///   - wrapper: a command that prepares something and executes the daemon, whose words follow.
     package init(
-        redis: RedisServer? = nil, environment: [String: String] = [:], directory: TemporaryDirectory? = nil
+        redis: RedisServer? = nil, environment: [String: String] = [:], directory: TemporaryDirectory? = nil,
+        wrapper: [String] = []
     ) async throws {
         let directory = try directory ?? TemporaryDirectory()
         var all = ["SYNCD_SOCKET": directory.file("syncd.sock"), "SYNCD_TABLE_BITS": "16", "LOG_LEVEL": "debug"]
@@ -31,12 +34,14 @@ package final class SyncdProcess: Sendable {
         all.merge(environment) { $1 }
         self.directory = directory
         self.environment = all
-        process = Mutex(try Self.launch(all))
+        self.wrapper = wrapper
+        process = Mutex(try Self.launch(all, wrapper))
         try await waitUntilAnswering()
     }
 
-    private static func launch(_ environment: [String: String]) throws -> ChildProcess {
-        try ChildProcess(try Executables.built("syncd"), ["run"], environment: environment)
+    private static func launch(_ environment: [String: String], _ wrapper: [String]) throws -> ChildProcess {
+        let words = wrapper + [try Executables.built("syncd"), "run"]
+        return try ChildProcess(words[0], Array(words.dropFirst()), environment: environment)
     }
 
     // MARK: Where it is
@@ -130,7 +135,7 @@ package final class SyncdProcess: Sendable {
             process.kill()
             let log = process.transcript
             formerLogs.withLock { $0 = String(($0 + log + "\n").suffix(Self.formerLogCharacters)) }
-            process = try Self.launch(environment)
+            process = try Self.launch(environment, wrapper)
         }
         try await waitUntilAnswering()
     }

@@ -13,9 +13,10 @@ import Testing
         let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
         let isInTime = try await eventLoop.flatSubmit {
             let loop = eventLoop.assumeIsolated()
+            let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
             let link = RedisLink(
-                endpoint: endpoint, connector: RedisConnector(eventLoop: eventLoop, tls: nil), clientName: "test",
-                logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+                endpoint: endpoint, connector: RedisConnector(for: endpoint, eventLoop: eventLoop, logger: logger),
+                clientName: "test", logger: logger)
             let isInTime = eventLoop.makePromise(of: Bool.self)
             var losses = 0
             link.onLost = { _ in

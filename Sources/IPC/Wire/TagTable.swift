@@ -158,30 +158,6 @@ public final class TagTable: Sendable {
         Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
     }
 
-    /// The one rule, for a worker: is an entry with these slots, `asOf` and epoch fresh, and may the table be
-    /// believed about it?
-    ///
-    /// State, beat and freshAsOf are loaded first, the slots and the epoch then, and `clock` (CLOCK_BOOTTIME in
-    /// ns) is called last. Loaded the other way round, a syncd that wakes up in between would make an old slot
-    /// look trustworthy.
-    @inline(__always)
-    public func isFresh(
-        slots: [UInt32], asOf: UInt64, epoch entryEpoch: UInt64, clock: () -> UInt64
-    ) -> Bool {
-        #if MUTANTS
-            if Mutant.active != nil { return isFreshMutated(slots: slots, asOf: asOf, epoch: entryEpoch, clock: clock) }
-        #endif
-        let state = load(TagTableLayout.stateOffset)
-        let beat = load(TagTableLayout.beatOffset)
-        let freshAsOf = load(TagTableLayout.freshAsOfOffset)
-        guard state == SyncState.attached.rawValue else { return false }
-        for index in slots where slot(index) > asOf { return false }
-        guard load(TagTableLayout.epochOffset) == entryEpoch else { return false }
-        let now = clock()
-        return TagTable.isWithin(now, of: beat, TrustTiming.trustWindowNanoseconds)
-            && TagTable.isWithin(now, of: freshAsOf, TrustTiming.upstreamTrustNanoseconds)
-    }
-
     /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time
     /// namespace, a damaged file) is not believed.
     @inline(__always)

@@ -50,10 +50,28 @@ public struct Loaded: Sendable, Hashable {
     }
 }
 
-/// What a write did.
+/// What a write did. A write of which nobody knows what it did throws instead (``UnknownOutcome``, or any other error).
 public enum WriteResult<Value: Sendable>: Sendable {
     /// The database was changed: the tags are invalidated and the event is published with them.
     case changed(Value, event: Event?)
-    /// Nothing was changed, surely: there is nothing to invalidate.
+    /// The database was asked and changed nothing: the values are equal, there is no such document, there is one
+    /// already. The tags are invalidated all the same. Such a write has read the newest state and shows it to its caller,
+    /// so nobody may be answered from cache with an older one afterwards.
     case unchanged(Value)
+    /// The write certainly never reached the database. Nothing is invalidated, and the error is thrown.
+    case rejected(any Error)
+}
+
+/// The error of a write that may have happened, or may happen yet, and of which this will be known later.
+public struct UnknownOutcome: Error {
+    /// What is thrown to the caller of ``SyncedCache/invalidating(_:write:)`` in its place.
+    public var underlying: any Error
+    /// Returns when the write has happened or can never happen any more. Called once, in a task of its own.
+    public var settled: @Sendable () async -> Void
+
+    /// An error, and how to wait for the end of its write.
+    public init(_ underlying: any Error, settled: @escaping @Sendable () async -> Void) {
+        self.underlying = underlying
+        self.settled = settled
+    }
 }

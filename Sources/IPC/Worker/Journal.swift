@@ -107,6 +107,13 @@ struct Intent: Sendable {
     /// The write may still reach the database: from now on it is syncd's. False if that could not be written down.
     func becomeOrphan() -> Bool { journal.rename(name, to: .orphan) }
 
+    /// It became an orphan, and since then its write was settled and invalidated once more.
+    func deleteOrphan() {
+        var orphan = name
+        orphan.kind = .orphan
+        journal.delete(orphan)
+    }
+
     /// Whether it is written down in this journal.
     func isIn(_ journal: Journal?) -> Bool { journal === self.journal }
 }

@@ -106,7 +106,7 @@ package final class L1Cache: Sendable {
     package func value(for key: ByteBuffer) -> L1Hit? {
         state.withLock { state in
             guard let table = state.table, let entry = state.entries.value(for: key),
-                let time = timeIfFresh(entry, by: table)
+                let time = timeIfFresh(entry, until: entry.deadline, by: table)
             else {
                 state.misses &+= 1
                 return nil
@@ -141,12 +141,8 @@ package final class L1Cache: Sendable {
     func graceValue(for key: ByteBuffer) -> CachedValue? {
         state.withLock { state in
             guard let table = state.table, let entry = state.entries.value(for: key) else { return nil }
-            var time: UInt64 = 0
-            let isFresh = table.isFresh(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch) {
-                time = now()
-                return time
-            }
-            guard isFresh, time < entry.deadline.saturatingAdd(graceNanoseconds) else { return nil }
+            let deadline = entry.deadline.saturatingAdd(graceNanoseconds)
+            guard let time = timeIfFresh(entry, until: deadline, by: table) else { return nil }
             guard time >= entry.deadline else { return CachedValue(value: entry.value, source: .l1) }
             let age = Duration.nanoseconds(Int64(clamping: time - min(time, entry.loadedAt)))
             return CachedValue(value: entry.value, source: .stale, age: age)
@@ -172,8 +168,8 @@ package final class L1Cache: Sendable {
         state.withLock { state in
             guard let table = state.table else { return }
             let entry = L1Entry(
-                value: value, slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf,
-                epoch: hit.epoch, deadline: deadline, loadedAt: deadline - min(deadline, lifetime),
+                value: value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
+                deadline: deadline, loadedAt: deadline - min(deadline, lifetime),
                 refreshAt: refreshAt, home: home)
             let cost =
                 Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
@@ -184,22 +180,25 @@ package final class L1Cache: Sendable {
     /// Whether something that was just learnt is fresh at this moment. Always false without a table.
     func isFresh(_ hit: Hit, for key: ByteBuffer) -> Bool {
         guard let table = state.withLock({ $0.table }) else { return false }
-        return table.isFresh(
-            slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf, epoch: hit.epoch, clock: now)
+        return table.verdict(
+            slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch, deadline: .max, clock: now
+        ).isFresh
     }
 
     /// What syncd had for a key, as a sample for the auditor; `nil` without a table to judge it by.
     func served(_ hit: Hit, for key: ByteBuffer) -> ServedValue? {
         guard let table = state.withLock({ $0.table }) else { return nil }
         return ServedValue(
-            value: hit.value, slots: Self.slots(key: key, tags: hit.tags, in: table), asOf: hit.asOf,
-            epoch: hit.epoch, table: table)
+            value: hit.value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
+            table: table)
     }
 
     /// Whether the one rule still calls something fresh that was served.
     func isFresh(_ served: ServedValue) -> Bool {
         guard state.withLock({ $0.table === served.table }) else { return false }
-        return served.table.isFresh(slots: served.slots, asOf: served.asOf, epoch: served.epoch, clock: now)
+        return served.table.verdict(
+            slots: served.slots, asOf: served.asOf, epoch: served.epoch, deadline: .max, clock: now
+        ).isFresh
     }
 
     /// How long an entry may still be used, in milliseconds, the one rule aside.
@@ -236,24 +235,15 @@ package final class L1Cache: Sendable {
         }
     }
 
-    /// The time of the verdict.
+    /// The time of the verdict, if the entry is fresh.
     @inline(__always)
-    private func timeIfFresh(_ entry: L1Entry, by table: TagTable) -> UInt64? {
+    private func timeIfFresh(_ entry: L1Entry, until deadline: UInt64, by table: TagTable) -> UInt64? {
         var time: UInt64 = 0
-        let isFresh = table.isFresh(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch) {
+        let verdict = table.verdict(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, deadline: deadline) {
             time = now()
             return time
         }
-        return isFresh && time < entry.deadline ? time : nil
-    }
-
-    private static func slots(key: ByteBuffer, tags: [ByteBuffer], in table: TagTable) -> [UInt32] {
-        var slots: [UInt32] = []
-        slots.reserveCapacity(tags.count + 2)
-        for tag in tags { slots.append(table.slotIndex(TagHash.tag(tag))) }
-        slots.append(table.slotIndex(TagHash.key(key)))
-        slots.append(table.slotIndex(TagHash.everything))
-        return slots
+        return verdict.isFresh ? time : nil
     }
 
     /// The same bytes in memory of their own, unless they nearly fill what they lie in: a small value must not keep

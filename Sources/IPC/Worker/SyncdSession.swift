@@ -14,6 +14,10 @@ final class SyncdSession: ConnectionObserver {
         /// The last beat that came as a push; `nil` on a fresh connection.
         var beat: Beat?
         var mapped: MappedTagTable?
+        /// A table that no connection has shown: it says how old the last beat is, and nothing else is believed of it.
+        var watched: MappedTagTable?
+        /// Where the table is, or is expected.
+        var tablePath: String?
         var journal: Journal?
         /// Where syncd has it.
         var journalPath: String?
@@ -32,6 +36,7 @@ final class SyncdSession: ConnectionObserver {
     let l1: L1Cache
     private let auditor: Auditor?
     let unrecorded = UnrecordedWrites()
+    let unsettled = UnsettledWrites()
     private let state = Mutex(State())
     private let areInvalidationsWanted = Atomic(true)
     private let notify: AsyncStream<CacheNotification>.Continuation
@@ -91,6 +96,18 @@ final class SyncdSession: ConnectionObserver {
         }
     }
 
+    /// Has tags invalidated, as soon as syncd is there.
+    ///
+    /// - Returns: false when the task is cancelled first.
+    func invalidate(_ tags: [ByteBuffer]) async -> Bool {
+        var (connection, generation) = current
+        while true {
+            if await connection?.invalidate(tags, event: nil) == .taken { return true }
+            guard let next = await self.connection(after: generation) else { return false }
+            (connection, generation) = next
+        }
+    }
+
     func becameReady(_ connection: SyncdConnection, greeting: Greeting) {
         useTable(at: greeting.table)
         useJournal(at: greeting.journal, isConfirmed: true)
@@ -104,7 +121,7 @@ final class SyncdSession: ConnectionObserver {
         }
         notify.yield(.connected)
         for arrival in arrivals.values { arrival.resume() }
-        unrecorded.send(over: connection)
+        unrecorded.send(over: connection, now: clock.now())
         scheduleHousekeeping(connection)
         logger.debug("connected to syncd", metadata: ["version": "\(greeting.version)", "epoch": "\(greeting.epoch)"])
     }
@@ -144,8 +161,15 @@ final class SyncdSession: ConnectionObserver {
 
     var tableBeat: UInt64? { state.withLock { $0.mapped?.table.beat } }
 
+    /// Where syncd has its table, as long as it has not said so itself.
+    func expectTable(at path: String) { state.withLock { $0.tablePath = path } }
+
     private func useTable(at path: String) {
-        let mapped = state.withLock { $0.mapped }
+        let mapped = state.withLock { state in
+            state.tablePath = path
+            state.watched = nil
+            return state.mapped
+        }
         if let mapped, mapped.isFile(at: path) { return }
         var replacement: MappedTagTable?
         do {
@@ -156,6 +180,25 @@ final class SyncdSession: ConnectionObserver {
         // First the judge, then what is judged: nothing is kept that the other table numbered.
         l1.use(replacement?.table)
         state.withLock { $0.mapped = replacement }
+    }
+
+    /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun by now: whoever named a file before this
+    /// call knows that every later reading finds it, and that no beat of a later time than this misses it. `nil` if
+    /// that is not known: the table is not mapped or not the present one, its syncd never beat, or is of an older version.
+    var newestReadingOfJournal: UInt64? {
+        guard let mapped = presentTable() else { return nil }
+        let (started, beat) = (mapped.table.scanStarted, mapped.table.beat)
+        return started > 0 && beat > 0 ? max(started, beat) : nil
+    }
+
+    /// The table that its path leads to, mapped for this question alone if no connection has shown it.
+    private func presentTable() -> MappedTagTable? {
+        let (mapped, watched, path) = state.withLock { ($0.mapped, $0.watched, $0.tablePath) }
+        guard let path else { return nil }
+        if let known = [mapped, watched].compactMap({ $0 }).first(where: { $0.isFile(at: path) }) { return known }
+        guard let opened = try? platform.openTable(path) else { return nil }
+        state.withLock { $0.watched = opened }
+        return opened
     }
 
     // MARK: The journal
@@ -215,13 +258,12 @@ final class SyncdSession: ConnectionObserver {
         let (isConnected, logMode, beat, table) = state.withLock {
             ($0.connection != nil, $0.logMode, $0.beat, $0.mapped?.table)
         }
-        let now = clock.now()
-        let beatTime = table?.beat ?? beat?.beatNanoseconds ?? 0
-        let freshAsOf = table?.freshAsOf ?? beat?.freshAsOfNanoseconds ?? 0
-        let isAttached =
-            (table?.state ?? beat?.state) == .attached
-            && TagTable.isWithin(now, of: beatTime, TrustTiming.trustWindowNanoseconds)
-            && TagTable.isWithin(now, of: freshAsOf, TrustTiming.upstreamTrustNanoseconds)
+        let trust =
+            table.map { Trust($0) }
+            ?? beat.map {
+                Trust(state: $0.state, heartbeat: $0.beatNanoseconds, freshAsOf: $0.freshAsOfNanoseconds)
+            }
+        let isAttached = trust.map { $0.distrust(at: clock.now()) == nil } ?? false
         let sync: SyncMode = !isConnected ? .detached : isAttached ? .attached : .isolated
         let redis: UpstreamMode =
             logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
@@ -251,7 +293,7 @@ final class SyncdSession: ConnectionObserver {
             name: ByteBuffer(string: "journal"), value: ByteBuffer(string: isJournalUsable ? "ok" : "unusable"))
         let audit = auditor?.statistics.fields ?? []
         connection.tell(.report(l1.statistics.fields + audit + [warning] + fields))
-        if unrecorded.count > 0 { unrecorded.send(over: connection) }
+        unrecorded.send(over: connection, now: clock.now())
         if isSweepWanted { sweep(from: 0) }
     }
 

@@ -5,38 +5,49 @@ extension SyncedCache {
     /// Runs a write, and returns when nobody on this host can be answered from cache with anything older
     /// (docs/consistency.md, "Writing").
     ///
-    /// If the write throws it may have happened, or happen yet: the tags are invalidated all the same, now and
-    /// once more later, and the error is thrown on. A write that is sure to have changed nothing therefore better
-    /// returns ``WriteResult/unchanged(_:)`` than throws.
+    /// Whatever the database said, the tags are invalidated, also after a write that changed nothing. Only
+    /// ``WriteResult/rejected(_:)`` skips it. If the write throws it may have happened, or may happen yet: the tags are
+    /// invalidated at once, and again every 5 s until the outcome is known (``UnknownOutcome``) or 120 s have passed.
+    /// A write that can reach the database later than that leaves older values in caches.
     ///
     /// - Parameters:
     ///   - tags: what the write changes. More than 1024, or one longer than 256 B, stand for everything.
     ///   - write: changes the database, within 2 s.
-    /// - Throws: what `write` throws, and nothing else. Cancellation reaches `write` but not what comes after it.
+    /// - Throws: what `write` throws, of an ``UnknownOutcome`` the error in it, and nothing else. Cancellation reaches
+    ///   `write` but not what comes after it.
     public func invalidating<Value: Sendable>(
         _ tags: [ByteBuffer], write: @Sendable () async throws -> WriteResult<Value>
     ) async throws -> Value {
-        guard configuration.socketPath != nil, !tags.isEmpty else {
-            switch try await write() {
-            case .changed(let value, _), .unchanged(let value): return value
-            }
-        }
+        let isShared = configuration.socketPath != nil && !tags.isEmpty
         let tags = invalidatable(tags)
-        let intent = session.begin(tags)
+        let intent = isShared ? session.begin(tags) : nil
         let result: WriteResult<Value>
         do {
             result = try await write()
         } catch {
-            await commit(Commitment(tags: tags, event: nil, intent: intent, isDoubtful: true))
-            throw error
+            let unknown = error as? UnknownOutcome
+            if isShared {
+                await commit(
+                    Commitment(tags: tags, event: nil, intent: intent, isDoubtful: true, settled: unknown?.settled))
+            }
+            throw unknown?.underlying ?? error
         }
         switch result {
-        case .unchanged(let value):
+        case .rejected(let error):
             intent?.delete()
+            throw error
+        case .unchanged(let value):
+            if breaks(.unchangedNotInvalidated) {
+                intent?.delete()
+            } else if isShared {
+                await commit(Commitment(tags: tags, event: nil, intent: intent, isDoubtful: false))
+            }
             return value
         case .changed(let value, let event):
-            await commit(
-                Commitment(tags: tags, event: event.flatMap(publishable), intent: intent, isDoubtful: false))
+            if isShared {
+                await commit(
+                    Commitment(tags: tags, event: event.flatMap(publishable), intent: intent, isDoubtful: false))
+            }
             return value
         }
     }
@@ -48,52 +59,67 @@ extension SyncedCache {
         var intent: Intent?
         /// The write may still reach the database.
         var isDoubtful: Bool
+        /// Returns when it can't any more, if there is a way to know.
+        var settled: (@Sendable () async -> Void)?
     }
 
     /// Returns when the write may be acknowledged. A client that hangs up must not make that happen too early: nothing
     /// in here heeds cancellation.
     private func commit(_ commitment: Commitment) async {
-        #if MUTANTS
-            if Mutant.active == .doubtfulIsForgotten, commitment.isDoubtful { return commitment.intent?.delete() ?? () }
-        #endif
+        if breaks(.doubtfulIsForgotten), commitment.isDoubtful { return commitment.intent?.delete() ?? () }
         // From the rename on syncd invalidates it before every beat, whether it hears from us or not.
-        var isRecorded = commitment.isDoubtful ? commitment.intent?.becomeOrphan() ?? false : false
+        let isOrphan = commitment.isDoubtful ? commitment.intent?.becomeOrphan() ?? false : false
+        var isRecorded = isOrphan
         var recordedAt = clock.now()
-
+        defer {
+            if commitment.isDoubtful { follow(commitment, isRepeatedBySyncd: isOrphan) }
+        }
         let (connection, generation) = session.current
         let answer = await connection?.invalidate(commitment.tags, event: commitment.event) ?? .none(wasSent: false)
-        #if MUTANTS
-            if Mutant.active == .silenceIsSuccess, answer == .none(wasSent: true) {
-                commitment.intent?.delete()
-                return
-            }
-        #endif
+        if breaks(.silenceIsSuccess), answer == .none(wasSent: true) { return commitment.intent?.delete() ?? () }
         if answer == .taken {
             if !commitment.isDoubtful { commitment.intent?.delete() }
             return
         }
-        if !commitment.isDoubtful || !isRecorded {
+        if !isOrphan {
             isRecorded = commitment.intent?.becomeOwed() ?? false
             recordedAt = clock.now()
         }
-        if !isRecorded || !session.isReadBySyncd(commitment.intent) { session.unrecorded.add(commitment.tags) }
+        let isRead = isRecorded && session.isReadBySyncd(commitment.intent)
+        if !isRead { session.unrecorded.add(commitment.tags) }
         // An event is published at most once: again only if syncd can't have seen it.
         let event = answer == .none(wasSent: false) ? commitment.event : nil
-        #if MUTANTS
-            if Mutant.active == .noTrustWindowWait { return }
-        #endif
+        if breaks(.noTrustWindowWait) { return }
+        // Whatever is read from the journal from now on has the file. What was read before is believed for one window.
+        let lastMissed = breaks(.acknowledgedWhileBelieved) ? 0 : session.newestReadingOfJournal ?? recordedAt
+        // The beat may be as old as its window exactly.
+        let distrustedAt = min(recordedAt, lastMissed) + TrustTiming.trustWindowNanoseconds + 1_000_000
+        guard clock.now() < distrustedAt else { return }
         // In a task of its own, since waiting for a connection or for a time does heed it.
         await Task {
-            [recordedAt] in
-            await takenOrDistrusted(
-                commitment.tags, event: event, after: generation, recordedAt: recordedAt)
+            await takenOrDistrusted(commitment.tags, event: event, after: generation, distrustedAt: distrustedAt)
         }.value
+    }
+
+    /// Sees to it that a write of unknown outcome is invalidated once more when it can't land any more.
+    private func follow(_ commitment: Commitment, isRepeatedBySyncd: Bool) {
+        let isFollowed = commitment.settled.map { settled in
+            session.unsettled.follow { [session] in
+                await settled()
+                guard await session.invalidate(commitment.tags) else { return }
+                if isRepeatedBySyncd { commitment.intent?.deleteOrphan() }
+            }
+        }
+        // Nobody else repeats it: neither the task above, nor syncd, which reads of it in the journal.
+        if isFollowed != true, !(isRepeatedBySyncd && session.isReadBySyncd(commitment.intent)) {
+            session.unrecorded.repeat(commitment.tags, from: clock.now())
+        }
     }
 
     /// Returns when syncd has taken the invalidation over a new connection, or when the last beat that could have
     /// missed it is too old for anybody to believe.
     private func takenOrDistrusted(
-        _ tags: [ByteBuffer], event: Event?, after generation: UInt64, recordedAt: UInt64
+        _ tags: [ByteBuffer], event: Event?, after generation: UInt64, distrustedAt: UInt64
     ) async {
         let settled = Shared<Void>()
         let retry = Task {
@@ -108,8 +134,7 @@ extension SyncedCache {
             }
         }
         let distrust = Task {
-            // The beat may be as old as its window exactly.
-            try await clock.sleep(recordedAt + TrustTiming.trustWindowNanoseconds + 1_000_000)
+            try await clock.sleep(distrustedAt)
             settled.finish(())
         }
         // Not cancelled: this runs in a task that nobody can cancel.

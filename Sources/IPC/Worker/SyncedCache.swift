@@ -70,6 +70,7 @@ public final class SyncedCache: Sendable {
             l1: l1, auditor: auditor, eventLoop: eventLoop, platform: platform, logger: logger, notify: notify)
         if let path = configuration.socketPath {
             session.useJournal(at: RuntimeDirectory.journal(socketPath: path), isConfirmed: false)
+            session.expectTable(at: RuntimeDirectory.tagTable(socketPath: path))
         }
     }
 
@@ -78,6 +79,7 @@ public final class SyncedCache: Sendable {
     public func run() async throws {
         defer {
             auditor?.end()
+            session.unsettled.end()
             notify.finish()
         }
         guard let path = configuration.socketPath else { return await untilCancelled() }

@@ -17,9 +17,11 @@ extension MongoClient {
     ) throws(StorageFailure) {
         var command: BSONDocument = ["find": .string(Self.collection), "filter": .document(filter)]
         for field in options.fields { command.append(field.name, field.value) }
+        // First the server: without one that may be used there is no session, and no word why.
+        let target = try target()
         // A cursor belongs to the session in which it was made.
         let session = try MongoSession(self)
-        let cursor = try readTwice(command, session) { (reply, options) throws(StorageFailure) in
+        let cursor = try readTwice(command, session, at: target) { (reply, options) throws(StorageFailure) in
             // It takes the reply's memory over.
             mongoc_cursor_new_from_command_reply_with_opts(pointer, reply, options)
         }
@@ -45,7 +47,7 @@ extension MongoClient {
             "pipeline": .array([.document(["$match": .document(filter)]), .document(["$group": .document(sum)])]),
             "cursor": .document([:]),
         ]
-        let reply = try readTwice(command, nil) { (reply, _) throws(StorageFailure) in
+        let reply = try readTwice(command, nil, at: try target()) { (reply, _) throws(StorageFailure) in
             defer { bson_destroy(reply) }
             return BSONDocument(reply) ?? [:]
         }
@@ -58,23 +60,22 @@ extension MongoClient {
     /// Tries a command once more, if a connection was lost or the primary has changed. The driver does that only for
     /// commands that are sent with a read preference.
     private func readTwice<Value>(
-        _ command: BSONDocument, _ session: MongoSession?,
+        _ command: BSONDocument, _ session: MongoSession?, at target: MongoTarget,
         _ take: (_ reply: OpaquePointer, _ options: OpaquePointer) throws(StorageFailure) -> Value
     ) throws(StorageFailure) -> Value {
         do {
-            return try read(command, session, take)
+            return try read(command, session, at: target, take)
         } catch {
             guard error.mayPassByItself, call.isTimeLeft else { throw error }
-            return try read(command, session, take)
+            return try read(command, session, at: try self.target(), take)
         }
     }
 
     /// - Parameter take: gets the reply, which it has to destroy, and the options with which it was asked for.
     private func read<Value>(
-        _ command: BSONDocument, _ session: MongoSession?,
+        _ command: BSONDocument, _ session: MongoSession?, at target: MongoTarget,
         _ take: (_ reply: OpaquePointer, _ options: OpaquePointer) throws(StorageFailure) -> Value
     ) throws(StorageFailure) -> Value {
-        let target = try target()
         let options = (["serverId": .int32(Int32(bitPattern: target.id))] as BSONDocument).allocated()
         let command = limited(command).allocated()
         defer {

@@ -81,15 +81,15 @@ extension MongoClient {
     /// The servers that libmongoc knows, for the log.
     private var knownServers: String {
         var count = 0
-        guard let servers = mongoc_client_get_server_descriptions(pointer, &count) else { return "" }
+        let servers = mongoc_client_get_server_descriptions(pointer, &count)
         defer { mongoc_server_descriptions_destroy_all(servers, count) }
         let texts = (0..<count).compactMap { index -> String? in
-            guard let server = servers[index], let host = mongoc_server_description_host(server) else { return nil }
+            guard let server = servers?[index], let host = mongoc_server_description_host(server) else { return nil }
             return Self.text(host) + " " + String(cString: mongoc_server_description_type(server))
         }
         if !texts.isEmpty { return "servers: " + texts.joined(separator: ", ") }
         let name = mongoc_uri_get_replica_set(mongoc_client_get_uri(pointer)).map { String(cString: $0) } ?? ""
-        return "no server of DB_URL belongs to the replica set that replicaSet= names (\(name)): correct the name"
+        return "no server of DB_URL belongs to replica set \(name): correct replicaSet= in it"
     }
 
     private static func text(_ host: UnsafePointer<mongoc_host_list_t>) -> String {

@@ -96,7 +96,10 @@ private struct FriendshipStep {
             case .committed: return .changed
             case .lost(let failure): throw failure
             case .unknown(let failure):
-                if client.call.isTimeLeft { continue }
+                if client.call.isTimeLeft {
+                    usleep(Self.maximumPause)
+                    continue
+                }
                 repeating = repeating ?? client.commits.turn()
                 // Without a turn the server ends the transaction: docs/consistency.md, "Writes that come late".
                 guard let repeating, repeating.pause() else { throw failure.doubtful }

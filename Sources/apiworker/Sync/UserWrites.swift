@@ -52,8 +52,8 @@ struct UserWrites: Sendable {
 
     private func event(_ event: UserEvent) -> Event { event.event(atMilliseconds: now()) }
 
-    /// A write that failed and surely changed nothing has nothing to invalidate. Only a doubtful failure is thrown
-    /// from within: then the tags are invalidated all the same, now and once more later.
+    /// What the database has answered is invalidated, also a refusal, for that shows what it holds. Only what it was not
+    /// asked is not.
     private func invalidating<Value: Sendable>(
         _ ids: [String], write: @Sendable () async throws -> WriteResult<Value>
     ) async throws -> Value {
@@ -62,9 +62,13 @@ struct UserWrites: Sendable {
                 switch try await write() {
                 case .changed(let value, let event): return .changed(.success(value), event: event)
                 case .unchanged(let value): return .unchanged(.success(value))
+                case .rejected(let error): return .rejected(error)
                 }
-            } catch let failure as StorageFailure where !failure.isDoubtful {
-                return .unchanged(.failure(failure))
+            } catch let failure as StorageFailure where failure.isDoubtful {
+                guard let settlement = failure.settlement else { throw failure }
+                throw UnknownOutcome(failure) { await settlement.wait() }
+            } catch let failure as StorageFailure {
+                return failure.evidence == .answered ? .unchanged(.failure(failure)) : .rejected(failure)
             }
         }
         return try result.get()

@@ -95,7 +95,8 @@ enum SyncdMetrics {
             histogram(fields(sections, ["redis", "round-trip-histogram-us"])))
         if case .list(let warnings) = sections.value("redis", "warnings") {
             text.add(
-                "redis_warnings", .gauge, help: "Settings and permissions of Redis that endanger something.",
+                "redis_warnings", .gauge,
+                help: "Settings and permissions of Redis that endanger something, and lookups of its name that hang.",
                 Double(warnings.count))
         }
         addClients(sections, to: &text)

@@ -8,29 +8,26 @@ extension ConnectionLoss {
     ///
     /// - Parameters:
     ///   - certificate: what the server showed, for the explanation only: it has been judged already.
-    ///   - name: the name or address that the certificate has to be for.
-    init?(tls error: any Error, certificate: NIOSSLCertificate?, name: String, now: time_t = time(nil)) {
+    ///   - faults: what is wrong with the authorities that are trusted, if anything is.
+    init?(tls error: any Error, certificate: NIOSSLCertificate?, faults: String?, now: time_t = time(nil)) {
         switch error {
-        case let error as NIOSSLExtraError where error == .failedToValidateHostname:
-            let names = certificate.map(Self.names) ?? "another name"
-            self.init(
-                "TLS: the server's certificate is not for \(name) but for \(names): use a name of the certificate in REDIS_URL, or set REDIS_TLS_SERVER_NAME",
-                isDenied: true)
+        case let error as CertificateMismatch: self.init("TLS: \(error)", isDenied: true)
         case let error as NIOSSLExtraError: self.init("TLS: \(error)", isDenied: true)
         case NIOSSLError.handshakeFailed(let problem):
-            self.init(handshake: problem, certificate: certificate, now: now)
+            self.init(handshake: problem, Self.verdict(on: certificate, faults: faults, now: now))
         case NIOSSLError.uncleanShutdown: self.init("Redis closed the connection")
-        case let error as BoringSSLError: self.init(handshake: error, certificate: certificate, now: now)
+        case let error as BoringSSLError:
+            self.init(handshake: error, Self.verdict(on: certificate, faults: faults, now: now))
         case let error as NIOSSLError: self.init("TLS: \(error)")
         default: return nil
         }
     }
 
-    private init(handshake problem: BoringSSLError, certificate: NIOSSLCertificate?, now: time_t) {
+    private init(handshake problem: BoringSSLError, _ verdict: @autoclosure () -> String) {
         let codes = Self.codes(problem)
         func has(_ code: String) -> Bool { codes.contains(code) }
         if has("CERTIFICATE_VERIFY_FAILED") {
-            self.init("TLS: \(Self.verdict(on: certificate, now: now))", isDenied: true)
+            self.init("TLS: \(verdict())", isDenied: true)
         } else if has("WRONG_VERSION_NUMBER") || has("HTTP_REQUEST") || has("UNEXPECTED_MESSAGE") {
             self.init("TLS: the server does not speak TLS on this port: use its TLS port, or redis://", isDenied: true)
         } else if has("UNSUPPORTED_PROTOCOL") || has("PROTOCOL_VERSION") {
@@ -55,35 +52,20 @@ extension ConnectionLoss {
     }
 
     /// Why a certificate is not believed.
-    private static func verdict(on certificate: NIOSSLCertificate?, now: time_t) -> String {
+    private static func verdict(on certificate: NIOSSLCertificate?, faults: String?, now: time_t) -> String {
         guard let certificate else { return "the server's certificate cannot be verified" }
         if certificate.notValidAfter < now {
-            return "the server's certificate has expired (on \(date(certificate.notValidAfter))): renew it"
+            return "the server's certificate has expired (on \(certificate.notValidAfter.dateText)): renew it"
         }
         if certificate.notValidBefore > now {
             return
-                "the server's certificate is not valid yet (from \(date(certificate.notValidBefore))): check the clocks"
+                "the server's certificate is not valid yet (from \(certificate.notValidBefore.dateText)): check the clocks"
         }
+        let names = CertificateEntry.list(CertificateEntry.all(of: certificate))
+        let problem = "no trusted authority vouches for the server's certificate (for \(names))"
+        if let faults { return "\(problem): \(faults)" }
         return
-            "no trusted authority vouches for the server's certificate (for \(names(certificate))): set REDIS_TLS_CA_FILE to the certificate of its authority, or to the certificate itself where it is self-signed"
-    }
-
-    private static func date(_ seconds: time_t) -> String {
-        var seconds = seconds
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-    }
-
-    /// The names that a certificate is for, as its description lists them.
-    private static func names(_ certificate: NIOSSLCertificate) -> String {
-        let fields = certificate.description.dropLast().split(separator: ";")
-        for prefix in ["alternative_names=", "common_name="] {
-            guard let field = fields.first(where: { $0.hasPrefix(prefix) }) else { continue }
-            return ByteBuffer(substring: field.dropFirst(prefix.count).prefix(200)).escaped
-        }
-        return "no name"
+            "\(problem): set REDIS_TLS_CA_FILE to the certificate of its authority, or to the certificate itself where it is self-signed"
     }
 
     /// The reasons that BoringSSL gives, without numbers and source files.
@@ -98,5 +80,25 @@ extension ConnectionLoss {
         case .syscallError, .zeroReturn: "EOF during handshake"
         default: "\(problem)"
         }
+    }
+}
+
+extension NIOSSLCertificate {
+    /// The common name, for people: everything else about it is up to whoever made it.
+    var commonNameText: String? {
+        let fields = description.dropLast().split(separator: ";")
+        guard let field = fields.first(where: { $0.hasPrefix("common_name=") }) else { return nil }
+        return ByteBuffer(substring: field.dropFirst("common_name=".count).prefix(64)).escaped
+    }
+}
+
+extension time_t {
+    /// The day, in UTC: `2026-01-31`.
+    var dateText: String {
+        var seconds = self
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
     }
 }

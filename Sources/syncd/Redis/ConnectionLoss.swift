@@ -1,3 +1,4 @@
+import Glibc
 import IPCWire
 import NIOCore
 import NIOPosix
@@ -29,18 +30,29 @@ struct ConnectionLoss: Error, Sendable, Equatable {
         reason = "cannot connect to \(target): \(Self.text(error))"
     }
 
-    private static func text(_ error: any Error) -> String {
+    /// A connection that could not be made to any address of a server.
+    init(connecting failures: [AddressRace.Failure], to target: String) {
+        let texts = failures.prefix(Self.maximumShown).map { failure in
+            let text = Self.text(failure.error)
+            return failures.count == 1 ? text : "\(failure.address.ipAddress ?? "?"): \(text)"
+        }
+        let rest = failures.count - texts.count
+        self.init(
+            "cannot connect to \(target): \(texts.joined(separator: "; "))" + (rest > 0 ? "; and \(rest) more" : ""))
+    }
+
+    private static let maximumShown = 4
+
+    /// What the system says, without the names of NIO's functions.
+    static func text(_ error: any Error) -> String {
         switch error {
-        case let error as NIOConnectionError:
-            if let last = error.connectionErrors.last { return text(last.error) }
-            if error.dnsAError != nil || error.dnsAAAAError != nil {
-                return "the name \(error.host) cannot be resolved"
-            }
-            return "no address of \(error.host) answers"
         case let error as ChannelError:
-            if case .connectTimeout = error { return "no answer" }
+            if case .connectTimeout(let limit) = error {
+                return
+                    "no answer within \(limit.nanoseconds / 1_000_000_000) s: is the address right, and the network up?"
+            }
             return "\(error)"
-        case let error as IOError: return "\(error.description)"
+        case let error as IOError: return String(cString: strerror(error.errnoCode))
         default: return "\(error)"
         }
     }

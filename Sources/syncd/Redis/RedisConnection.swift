@@ -16,8 +16,11 @@ final class RedisConnection: ChannelInboundHandler {
 
     typealias ReplyHandler = (RESPValue) -> Void
 
-    /// How far a connection has come, for the words of a deadline.
+    /// How far a connection has come.
     enum Stage {
+        case new
+        /// The addresses of the host are not known yet.
+        case lookingUp
         case connecting
         case handshaking
         case open
@@ -35,8 +38,8 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     private let eventLoop: any EventLoop
-    /// The host that the server's certificate is for; `nil`: no TLS.
-    private let securedName: String?
+    /// `nil`: no TLS.
+    private let tls: TLSContextSource?
     private let reader: HiredisReader?
     private var context: ChannelHandlerContext?
     private var pending: Deque<Pending> = []
@@ -47,11 +50,13 @@ final class RedisConnection: ChannelInboundHandler {
     private var isSubscriber = false
     private var hasRead = false
     private var lastRead = NIODeadline.now()
-    private(set) var stage = Stage.connecting
+    private(set) var stage = Stage.new
     private(set) var isClosed = false
     /// What came at once is being handed out.
     private(set) var isReading = false
 
+    /// The addresses of the host are known: connecting ends by itself from now on.
+    var onConnecting: () -> Void = {}
     var onActive: () -> Void = {}
     /// A message of a subscription: `message`, `pmessage` and its parts, and confirmations.
     var onMessage: ([RESPValue]) -> Void = { _ in }
@@ -59,6 +64,8 @@ final class RedisConnection: ChannelInboundHandler {
     var onChunkEnd: () -> Void = {}
     /// Called once, at the end.
     var onClosed: (ConnectionLoss) -> Void = { _ in }
+    /// Gives up what is under way to make it.
+    var cancelConnecting: () -> Void = {}
 
     private static let replyTimeout = TimeAmount.seconds(3)
     /// More commands without an answer, or more bytes that the server doesn't take, are refused.
@@ -70,10 +77,19 @@ final class RedisConnection: ChannelInboundHandler {
     private static let alertOfTLS: UInt8 = 0x15
     private static let silentEnd = "Redis closed the connection without a word: is this its TLS port (rediss://)?"
 
-    init(eventLoop: any EventLoop, securedName: String? = nil) {
+    init(eventLoop: any EventLoop, tls: TLSContextSource?) {
         self.eventLoop = eventLoop
-        self.securedName = securedName
+        self.tls = tls
         reader = HiredisReader()
+    }
+
+    // MARK: Connecting
+
+    func beginLookup() { stage = .lookingUp }
+
+    func beginConnecting() {
+        stage = .connecting
+        onConnecting()
     }
 
     // MARK: Sending
@@ -123,8 +139,9 @@ final class RedisConnection: ChannelInboundHandler {
     /// From here on replies are messages.
     func becomeSubscriber() { isSubscriber = true }
 
+    /// Sends what is queued. Nothing leaves before the server has proved who it is: the first command has the password.
     func flush() {
-        guard output.readableBytes > 0, let context, !isClosed else { return }
+        guard output.readableBytes > 0, stage == .open, let context, !isClosed else { return }
         let bytes = output.readableBytes
         let buffer = output
         output = ByteBuffer()
@@ -152,6 +169,8 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func end() {
         isClosed = true
+        cancelConnecting()
+        cancelConnecting = {}
         context = nil
         watch?.cancel()
         pending.removeAll()
@@ -162,6 +181,7 @@ final class RedisConnection: ChannelInboundHandler {
         let onClosed = self.onClosed
         // They hold on to whoever made them, and to this.
         self.onClosed = { _ in }
+        onConnecting = {}
         onActive = {}
         onMessage = { _ in }
         onChunkEnd = {}
@@ -182,7 +202,8 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func begin(_ context: ChannelHandlerContext) {
         guard !isClosed, watch == nil else { return }
-        stage = securedName == nil ? .open : .handshaking
+        cancelConnecting = {}
+        stage = tls == nil ? .open : .handshaking
         lastRead = .now()
         watch = context.eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) {
             [bound = NIOLoopBound(self, eventLoop: context.eventLoop)] _ in bound.value.checkDeadlines()
@@ -192,7 +213,10 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case .handshakeCompleted = event as? TLSUserEvent { stage = .open }
+        if case .handshakeCompleted = event as? TLSUserEvent {
+            stage = .open
+            flush()
+        }
         context.fireUserInboundEventTriggered(event)
     }
 
@@ -200,7 +224,7 @@ final class RedisConnection: ChannelInboundHandler {
         guard !isClosed else { return }
         guard let reader else { return close(reason: "no memory for a reader") }
         let bytes = unwrapInboundIn(data)
-        if !hasRead, securedName == nil, bytes.getInteger(at: bytes.readerIndex) == Self.alertOfTLS {
+        if !hasRead, tls == nil, bytes.getInteger(at: bytes.readerIndex) == Self.alertOfTLS {
             return close(ConnectionLoss("the server speaks TLS on this port: use rediss://", isDenied: true))
         }
         hasRead = true
@@ -229,12 +253,12 @@ final class RedisConnection: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         let handler = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
-        let loss = ConnectionLoss(tls: error, certificate: handler?.peerCertificate, name: securedName ?? "")
-        close(loss ?? ConnectionLoss(isSilent ? Self.silentEnd : "the connection broke: \(error)"))
+        let loss = ConnectionLoss(tls: error, certificate: handler?.peerCertificate, faults: tls?.faults())
+        close(loss ?? ConnectionLoss(isSilent ? Self.silentEnd : "the connection broke: \(ConnectionLoss.text(error))"))
     }
 
     /// Nothing has ever come over this connection, which is without TLS.
-    private var isSilent: Bool { !hasRead && securedName == nil }
+    private var isSilent: Bool { !hasRead && tls == nil }
 
     private func checkDeadlines() {
         let now = NIODeadline.now()

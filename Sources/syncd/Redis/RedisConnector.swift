@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import NIOPosix
 import NIOSSL
@@ -8,68 +9,90 @@ final class RedisConnector {
     let eventLoop: any EventLoop
     /// `nil`: no TLS.
     private let tls: TLSContextSource?
+    private let resolver: NameResolver
 
+    /// How long one address may take. It counts from the end of the lookup on.
     private static let connectTimeout = TimeAmount.seconds(1)
 
-    init(eventLoop: any EventLoop, tls: TLSSettings?) {
+    init(for endpoint: RedisEndpoint, tls: TLSSettings? = nil, eventLoop: any EventLoop, logger: Logger) {
         self.eventLoop = eventLoop
-        self.tls = tls.map(TLSContextSource.init)
+        self.tls = endpoint.isTLS ? TLSContextSource(tls ?? TLSSettings()) : nil
+        resolver = NameResolver(eventLoop: eventLoop, logger: logger)
     }
+
+    /// What keeps connections from being made, for STATUS.
+    var warnings: [String] { resolver.warnings }
 
     /// Connects to a TCP port. `prepare` gets the connection before anything happens on it, and gives it the callbacks
     /// by which it tells what becomes of it.
     func connect(host: String, port: Int, prepare: (RedisConnection) -> Void) {
-        let name = tls == nil ? nil : tls?.settings.serverName ?? host
-        let connection = RedisConnection(eventLoop: eventLoop, securedName: name)
+        let connection = RedisConnection(eventLoop: eventLoop, tls: tls)
         prepare(connection)
-        open(connection, to: RedisEndpoint.text(host: host, port: port), secured: name) {
-            $0.channelOption(.tcpOption(.tcp_nodelay), value: 1)
+        if let address = try? SocketAddress(ipAddress: host, port: port) {
+            return race(connection, [address], host: host, port: port)
+        }
+        connection.beginLookup()
+        let cancel = resolver.addresses(of: host) { [self] result in
+            guard !connection.isClosed else { return }
+            switch result {
+            case .success(let addresses): race(connection, addresses, host: host, port: port)
+            case .failure(let loss): connection.close(loss)
+            }
+        }
+        if connection.stage == .lookingUp { connection.cancelConnecting = cancel }
+    }
+
+    private func race(_ connection: RedisConnection, _ addresses: [SocketAddress], host: String, port: Int) {
+        let addresses = addresses.map { address in
+            var address = address
+            address.port = port
+            return address
+        }
+        let race = AddressRace(eventLoop: eventLoop, addresses: addresses) { [bootstrap] address in
+            bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .channelOption(.socketOption(.so_keepalive), value: 1)
-                .connect(host: host, port: port)
+                .connect(to: address)
+        }
+        connection.cancelConnecting = { race.cancel() }
+        connection.beginConnecting()
+        race.run { [self] outcome in
+            switch outcome {
+            case .connected(let channel):
+                channel.closeFuture.assumeIsolated().whenComplete { [resolver] _ in resolver.wasReached(host) }
+                use(channel, for: connection, CertifiedHost(host: tls?.settings.serverName ?? host))
+            case .failed(let failures):
+                connection.close(
+                    ConnectionLoss(connecting: failures, to: RedisEndpoint.text(host: host, port: port)))
+            }
         }
     }
 
     /// Connects to a Unix socket.
     func connect(unixPath path: String, prepare: (RedisConnection) -> Void) {
-        let connection = RedisConnection(eventLoop: eventLoop)
+        let connection = RedisConnection(eventLoop: eventLoop, tls: nil)
         prepare(connection)
-        open(connection, to: path, secured: nil) { $0.connect(unixDomainSocketPath: path) }
-    }
-
-    private func open(
-        _ connection: RedisConnection, to target: String, secured name: String?,
-        _ connect: (ClientBootstrap) -> EventLoopFuture<any Channel>
-    ) {
-        let handler: NIOSSLClientHandler?
-        do {
-            handler = try name.flatMap { try self.handler($0) }
-        } catch {
-            let text = (error as? ConfigurationError)?.description ?? "TLS: \(error)"
-            return connection.close(ConnectionLoss(text, isDenied: true))
-        }
-        // The handlers are added to the channel that has won, not by an initializer: a name with several addresses
-        // makes several channels, of which all but one are thrown away.
-        connect(ClientBootstrap(group: eventLoop).connectTimeout(Self.connectTimeout)).assumeIsolated().whenComplete {
-            result in
+        connection.beginConnecting()
+        bootstrap.connect(unixDomainSocketPath: path).assumeIsolated().whenComplete { [self] result in
             switch result {
-            case .failure(let error): connection.close(ConnectionLoss(connecting: error, to: target))
-            case .success(let channel):
-                guard !connection.isClosed else { return channel.close(promise: nil) }
-                do {
-                    if let handler { try channel.pipeline.syncOperations.addHandler(handler) }
-                    try channel.pipeline.syncOperations.addHandler(connection)
-                } catch {
-                    connection.close(ConnectionLoss(connecting: error, to: target))
-                    channel.close(promise: nil)
-                }
+            case .success(let channel): use(channel, for: connection, nil)
+            case .failure(let error): connection.close(ConnectionLoss(connecting: error, to: path))
             }
         }
     }
 
-    /// An address may not be sent as SNI; the certificate is then compared with the address of the channel.
-    private func handler(_ name: String) throws -> NIOSSLClientHandler? {
-        guard let context = try tls?.context() else { return nil }
-        let isAddress = (try? SocketAddress(ipAddress: name, port: 0)) != nil
-        return try NIOSSLClientHandler(context: context, serverHostname: isAddress ? nil : name)
+    private var bootstrap: ClientBootstrap { ClientBootstrap(group: eventLoop).connectTimeout(Self.connectTimeout) }
+
+    /// The handlers are added to the channel that has won, and not by an initializer: a name with several addresses
+    /// makes several channels, of which all but one are thrown away.
+    private func use(_ channel: any Channel, for connection: RedisConnection, _ identity: CertifiedHost?) {
+        guard !connection.isClosed else { return channel.close(promise: nil) }
+        do {
+            if let tls, let identity { try channel.pipeline.syncOperations.addHandler(try tls.handler(identity)) }
+            try channel.pipeline.syncOperations.addHandler(connection)
+        } catch {
+            let isSetting = error is ConfigurationError
+            connection.close(ConnectionLoss(isSetting ? "\(error)" : "TLS: \(error)", isDenied: isSetting))
+            channel.close(promise: nil)
+        }
     }
 }

@@ -36,7 +36,7 @@ final class RedisLink {
     /// Everything that came at once has been handed out.
     var onChunkEnd: () -> Void = {}
 
-    /// Connecting, TLS and login together may take so long.
+    /// How long TLS and login may take together, once the server is connected.
     private static let setupTimeout = TimeAmount.seconds(2)
     private static let shortestDelay = TimeAmount.milliseconds(50)
     private static let longestDelay = TimeAmount.seconds(1)
@@ -55,6 +55,9 @@ final class RedisLink {
     }
 
     private var eventLoop: any EventLoop { connector.eventLoop }
+
+    /// What keeps connections of this and other links from being made.
+    var warnings: [String] { connector.warnings }
 
     /// Where the connection leads, for people.
     var target: String {
@@ -88,19 +91,23 @@ final class RedisLink {
     private func use(_ connection: RedisConnection) {
         self.connection = connection
         connection.onActive = { [weak self, weak connection] in
-            if let connection { self?.logIn(connection) }
+            guard let self, let connection else { return }
+            self.startDeadline(connection)
+            self.logIn(connection)
         }
         connection.onClosed = { [weak self, weak connection] loss in
             if let connection, self?.connection === connection { self?.ended(loss) }
         }
         connection.onMessage = { [weak self] parts in self?.onMessage(parts) }
         connection.onChunkEnd = { [weak self] in self?.onChunkEnd() }
+    }
+
+    private func startDeadline(_ connection: RedisConnection) {
         deadline = eventLoop.scheduleTask(in: Self.setupTimeout) {
             [bound = NIOLoopBound(connection, eventLoop: eventLoop)] in
             switch bound.value.stage {
-            case .connecting: bound.value.close(reason: "cannot connect within 2 s")
             case .handshaking: bound.value.close(reason: "TLS: no handshake within 2 s: is this the TLS port of Redis?")
-            case .open: bound.value.close(reason: "Redis did not let syncd in within 2 s")
+            default: bound.value.close(reason: "Redis did not let syncd in within 2 s")
             }
         }
     }

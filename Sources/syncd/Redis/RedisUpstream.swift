@@ -60,7 +60,7 @@ final class RedisUpstream {
         self.eventLoop = eventLoop
         self.logger = logger
         self.deliver = deliver
-        let connector = RedisConnector(eventLoop: eventLoop, tls: endpoint.isTLS ? tls ?? TLSSettings() : nil)
+        let connector = RedisConnector(for: endpoint, tls: tls, eventLoop: eventLoop, logger: logger)
         func link(_ name: String) -> RedisLink {
             RedisLink(endpoint: endpoint, connector: connector, clientName: name, logger: logger)
         }
@@ -124,7 +124,7 @@ final class RedisUpstream {
 
     /// What is wrong with the server's settings, or with syncd's permissions.
     private var warnings: [String] {
-        var warnings = info?.warnings ?? []
+        var warnings = commands.warnings + (info?.warnings ?? [])
         if commands.isReady, info == nil {
             warnings.append("INFO is forbidden: every reconnect costs a cold cache, and the role is not checked")
         } else if commands.isReady, info?.identity == nil {

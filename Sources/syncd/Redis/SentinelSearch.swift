@@ -40,7 +40,6 @@ final class SentinelSearch {
     /// Asks. `completion` is called once, unless the search is cancelled.
     func run(_ completion: @escaping (Result<SentinelAnswer, ConnectionLoss>) -> Void) {
         self.completion = completion
-        endLater(Self.timeout)
         for (index, sentinel) in group.sentinels.enumerated() {
             connector.connect(host: sentinel.host, port: sentinel.port) { ask($0, index) }
         }
@@ -53,10 +52,16 @@ final class SentinelSearch {
 
     private func ask(_ connection: RedisConnection, _ index: Int) {
         connections.append(connection)
+        connection.onConnecting = { [weak self] in self?.connecting() }
         connection.onActive = { [weak self, weak connection] in
             if let connection { self?.send(connection) }
         }
         connection.onClosed = { [weak self] loss in self?.ended(loss, index) }
+    }
+
+    /// The time counts from the moment on at which one of them can be asked.
+    private func connecting() {
+        if deadline == nil { endLater(Self.timeout) }
     }
 
     private func send(_ connection: RedisConnection) {

@@ -32,7 +32,25 @@ extension TLSSettings {
         if (tls.certificateFile == nil) != (tls.keyFile == nil) {
             throw ConfigurationError(missing: tls.keyFile == nil ? keyFileKey : certificateFileKey)
         }
-        _ = try tls.makeContext()
+        if let name = tls.serverName, !isHost(name) {
+            throw ConfigurationError(
+                serverNameKey, value: name, problem: "is no name of a host and no address",
+                remedy: "give it as in the certificate, without port and without *, for example redis.example")
+        }
+        _ = try TLSContextSource(tls).context()
         return tls
+    }
+
+    /// Underscores are in no name of a host, but in many of containers.
+    private static func isHost(_ text: String) -> Bool {
+        if case .address = CertifiedHost(host: text) { return true }
+        return text.utf8.count <= 253
+            && text.utf8.allSatisfy { byte in
+                switch byte {
+                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                    true
+                default: false
+                }
+            }
     }
 }

@@ -1,0 +1,154 @@
+import NIOCore
+
+/// What the rule says about one cached value (docs/consistency.md, "The one rule").
+package enum FreshnessVerdict: Sendable, Hashable {
+    case fresh
+    /// The table may not be believed at this moment.
+    case notTrusted(Distrust)
+    /// The entry was kept under another epoch, or belongs to another incarnation of the log.
+    case otherLog
+    /// The table does not know every invalidation since the entry was read. The number is the first position from which
+    /// on it does.
+    case beforeFirstKnownPosition(UInt64)
+    /// The entry's time to live is over.
+    case expired
+    /// A tag was invalidated after the entry was read: that of the slot at this place of the entry's slots, at this
+    /// position.
+    case invalidated(place: Int, position: UInt64)
+
+    /// Whether the value may be used. Without a comparison of what other verdicts carry.
+    @inline(__always)
+    package var isFresh: Bool { if case .fresh = self { true } else { false } }
+}
+
+/// Why the table may not be believed.
+package enum Distrust: Sendable, Hashable {
+    /// syncd does not vouch for caches.
+    case isolated
+    /// syncd's last heartbeat is too old, or in the future.
+    case heartbeatTooOld
+    /// Redis was last asked too long ago whether anything is missing, or in the future.
+    case freshAsOfTooOld
+    /// Redis was not asked since syncd slept.
+    case notAskedSinceSleep
+}
+
+/// What vouches for the table at one moment.
+package struct Trust: Sendable {
+    package var state: SyncState
+    /// CLOCK_BOOTTIME in ns.
+    package var heartbeat: UInt64
+    /// CLOCK_BOOTTIME in ns.
+    package var freshAsOf: UInt64
+    /// The least ``freshAsOf`` that counts: syncd slept until then.
+    package var awakeSince: UInt64 = 0
+    /// How long a heartbeat is believed, in ns.
+    package var heartbeatWindow = TrustTiming.trustWindowNanoseconds
+
+    package init(state: SyncState, heartbeat: UInt64, freshAsOf: UInt64) {
+        self.state = state
+        self.heartbeat = heartbeat
+        self.freshAsOf = freshAsOf
+    }
+
+    /// What the table shows, in the order in which a worker has to load it.
+    @inline(__always)
+    package init(_ table: TagTable) {
+        state = table.state
+        heartbeat = table.beat
+        freshAsOf = table.freshAsOf
+    }
+
+    /// Why the table may not be believed at `now` (CLOCK_BOOTTIME in ns); `nil`: it may.
+    @inline(__always)
+    package func distrust(at now: UInt64) -> Distrust? {
+        guard state == .attached || breaks(.stateIgnored) else { return .isolated }
+        guard TagTable.isWithin(now, of: heartbeat, heartbeatWindow) else { return .heartbeatTooOld }
+        guard
+            TagTable.isWithin(now, of: freshAsOf, TrustTiming.upstreamTrustNanoseconds) || breaks(.freshAsOfIgnored)
+        else { return .freshAsOfTooOld }
+        return freshAsOf >= awakeSince ? nil : .notAskedSinceSleep
+    }
+}
+
+/// The one rule: may a cached value be used at this moment? L1 of the workers, both kinds of L2, FILL and EXPLAIN ask it,
+/// and nothing else compares an entry with the table.
+package enum FreshnessRule {
+    /// Judges an entry.
+    ///
+    /// What vouches for the table is loaded first, the slots and the identity of the log then, and the clock is taken
+    /// last. In any other order, a syncd that wakes up between two of these steps would make an old slot look
+    /// trustworthy.
+    ///
+    /// - Parameters:
+    ///   - trust: loads what vouches for the table.
+    ///   - slots: of the entry's tags.
+    ///   - asOf: the position that was applied before the entry was read.
+    ///   - objection: what the identity of the log has against the entry.
+    ///   - deadline: CLOCK_BOOTTIME in ns at which the entry's time to live ends.
+    ///   - clock: CLOCK_BOOTTIME in ns.
+    @inline(__always)
+    package static func verdict(
+        by table: TagTable, trust: () -> Trust, slots: [UInt32], asOf: UInt64, objection: () -> FreshnessVerdict?,
+        deadline: UInt64, clock: () -> UInt64
+    ) -> FreshnessVerdict {
+        var now = breaks(.clockFirst) ? clock() : 0
+        var invalidation = breaks(.slotsBeforeBeat) ? firstInvalidation(slots, after: asOf, in: table) : nil
+        mayStop(clock)
+        let trust = trust()
+        mayStop(clock)
+        if !breaks(.slotsBeforeBeat) { invalidation = firstInvalidation(slots, after: asOf, in: table) }
+        mayStop(clock)
+        let objection = objection()
+        if !breaks(.clockFirst) { now = clock() }
+        if let distrust = trust.distrust(at: now) { return .notTrusted(distrust) }
+        if let objection { return objection }
+        if now >= deadline { return .expired }
+        return invalidation ?? .fresh
+    }
+
+    @inline(__always)
+    private static func firstInvalidation(
+        _ slots: [UInt32], after asOf: UInt64, in table: TagTable
+    ) -> FreshnessVerdict? {
+        let asOf = breaks(.slotOffByOne) ? asOf + 1 : asOf
+        var place = 0
+        for slot in slots {
+            let position = table.slot(slot)
+            if position > asOf { return .invalidated(place: place, position: position) }
+            place += 1
+        }
+        return nil
+    }
+
+    /// Where the simulation may stop a worker in the middle of the rule, when it breaks one.
+    @inline(__always)
+    private static func mayStop(_ clock: () -> UInt64) {
+        #if MUTANTS
+            if Mutant.active != nil { _ = clock() }
+        #endif
+    }
+}
+
+extension TagTable {
+    /// Judges an entry that was kept under an epoch, as a worker does.
+    @inline(__always)
+    package func verdict(
+        slots: [UInt32], asOf: UInt64, epoch entryEpoch: UInt64, deadline: UInt64, clock: () -> UInt64
+    ) -> FreshnessVerdict {
+        FreshnessRule.verdict(
+            by: self, trust: { Trust(self) }, slots: slots, asOf: asOf,
+            objection: { epoch == entryEpoch || breaks(.epochIgnored) ? nil : .otherLog }, deadline: deadline,
+            clock: clock)
+    }
+
+    /// The slots by which an entry is judged: those of its declared tags, of `=` and its key, and of `*`, in this order.
+    package func slots(key: ByteBuffer, tags: [ByteBuffer]) -> [UInt32] {
+        var slots: [UInt32] = []
+        slots.reserveCapacity(tags.count + 2)
+        for tag in tags { slots.append(slotIndex(TagHash.tag(tag))) }
+        slots.append(slotIndex(TagHash.key(key)))
+        slots.append(slotIndex(TagHash.everything))
+        return slots
+    }
+}

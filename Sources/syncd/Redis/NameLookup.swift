@@ -1,0 +1,86 @@
+import Glibc
+import IPCWire
+import NIOCore
+
+/// How a lookup of a name's addresses ended without any.
+struct LookupFailure: Error, Equatable {
+    /// The name servers, or /etc/hosts, say that the name has no address. Otherwise nobody knows.
+    var isDefinite: Bool
+    /// What getaddrinfo says: `Temporary failure in name resolution`.
+    var text: String
+}
+
+/// Looks names up as the system does (/etc/hosts, DNS and whatever else nsswitch.conf names), without blocking the event
+/// loop.
+enum NameLookup {
+    typealias Outcome = Result<[SocketAddress], LookupFailure>
+    /// Starts a lookup. The second argument is called once, on any thread.
+    typealias Start = (_ name: String, _ completion: @escaping @Sendable (Outcome) -> Void) -> Void
+
+    /// Each lookup blocks a thread: for up to 10 s per name server and search domain by the defaults of resolv.conf(5).
+    /// A pool of threads would let a few names that hang hold up all others.
+    static func start(_ name: String, _ completion: @escaping @Sendable (Outcome) -> Void) {
+        let work = Unmanaged.passRetained(LookupWork { completion(find(name)) })
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+        var thread = pthread_t()
+        let error = pthread_create(
+            &thread, &attributes,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<LookupWork>.fromOpaque(argument).takeRetainedValue().run()
+                return nil
+            }, work.toOpaque())
+        guard error != 0 else { return }
+        work.release()
+        completion(.failure(LookupFailure(isDefinite: false, text: "no thread: \(String(cString: strerror(error)))")))
+    }
+
+    /// Blocks.
+    private static func find(_ name: String) -> Outcome {
+        var hints = addrinfo()
+        hints.ai_family = AF_UNSPEC
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        let code = getaddrinfo(name, nil, &hints, &list)
+        guard code == 0, let list else { return .failure(failure(code)) }
+        defer { freeaddrinfo(list) }
+        let addresses = sequence(first: list, next: { $0.pointee.ai_next }).compactMap { address($0.pointee) }
+        guard !addresses.isEmpty else { return .failure(LookupFailure(isDefinite: true, text: "no address of IP")) }
+        return .success(alternating(addresses))
+    }
+
+    private static func failure(_ code: Int32) -> LookupFailure {
+        if code == EAI_SYSTEM { return LookupFailure(isDefinite: false, text: String(cString: strerror(errno))) }
+        // glibc hides EAI_NODATA (-5), the name that exists and has no address, behind a feature macro.
+        return LookupFailure(isDefinite: code == EAI_NONAME || code == -5, text: String(cString: gai_strerror(code)))
+    }
+
+    private static func address(_ info: addrinfo) -> SocketAddress? {
+        guard let bytes = UnsafeRawPointer(info.ai_addr) else { return nil }
+        switch info.ai_family {
+        case AF_INET: return SocketAddress(bytes.loadUnaligned(as: sockaddr_in.self))
+        case AF_INET6: return SocketAddress(bytes.loadUnaligned(as: sockaddr_in6.self))
+        default: return nil
+        }
+    }
+
+    /// The families by turns (RFC 8305, section 4), beginning with the one that the system prefers: of two, one may be
+    /// out of reach as a whole.
+    static func alternating(_ addresses: [SocketAddress]) -> [SocketAddress] {
+        guard let first = addresses.first else { return [] }
+        let preferred = addresses.filter { $0.protocol == first.protocol }
+        let others = addresses.filter { $0.protocol != first.protocol }
+        return (0..<max(preferred.count, others.count)).flatMap { index in
+            [preferred, others].compactMap { index < $0.count ? $0[index] : nil }
+        }
+    }
+}
+
+/// What a thread of a lookup does, as pthread_create can hand it over.
+private final class LookupWork {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+}

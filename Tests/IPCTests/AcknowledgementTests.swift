@@ -1,0 +1,148 @@
+import Foundation
+import NIOCore
+import TestSupport
+import Testing
+
+@testable import IPC
+
+/// When a write is answered that no syncd has taken (docs/consistency.md, "Writing", step 4): as soon as nobody believes
+/// a beat any more that may have missed the file.
+@Suite(.timeLimit(.minutes(1))) struct AcknowledgementTests {
+    /// What a write finds.
+    private struct Scene {
+        let harness: CacheHarness
+        var syncd: FakeSyncd { harness.syncd }
+
+        /// Expects that a write that begins now is answered after this long, and not earlier.
+        func expectAnswer(afterMilliseconds wait: UInt64, _ why: Comment? = nil) async throws {
+            let done = Shared<Void>()
+            let task = Task {
+                defer { done.finish(()) }
+                return try await harness.write().value
+            }
+            if wait > 0 {
+                await eventually("it waits") { syncd.clock.sleeperCount == 2 }
+                syncd.clock.advance(milliseconds: wait - 1)
+                for _ in 0..<100 { await Task.yield() }
+                #expect(done.interestedCount == 1, why)
+                syncd.clock.advance(milliseconds: 1)
+            }
+            #expect(try await task.value == "done", why)
+        }
+    }
+
+    /// Runs a test with a worker that was connected to a syncd which is gone now.
+    private func withoutSyncd(_ body: (Scene) async throws -> Void) async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            try await harness.syncd.stop()
+            await eventually("it notices, and waits to connect again") {
+                harness.cache.status.sync == .detached && harness.syncd.clock.sleeperCount == 1
+            }
+            try await body(Scene(harness: harness))
+        }
+    }
+
+    @Test func `a beat of this moment is waited for`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.beat()
+            try await scene.expectAnswer(afterMilliseconds: 1001)
+        }
+    }
+
+    @Test func `of a beat that is 400 ms old, 600 ms are left`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.beat()
+            scene.syncd.clock.advance(milliseconds: 400)
+            try await scene.expectAnswer(afterMilliseconds: 601)
+        }
+    }
+
+    @Test func `a trust window after the last beat nobody waits`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.beat()
+            scene.syncd.clock.advance(milliseconds: 1002)
+            try await scene.expectAnswer(afterMilliseconds: 0)
+            #expect(scene.harness.journal == ["owed"])
+            #expect(scene.harness.cache.session.unrecorded.count == 0)
+        }
+    }
+
+    @Test func `a reading of the journal that has begun may still bring a beat of its beginning`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.beat()
+            scene.syncd.clock.advance(milliseconds: 5000)
+            // A syncd that starts at this very moment: it reads the directory before the file is there, and beats later.
+            scene.syncd.table.setScanStarted(scene.syncd.clock.now)
+            try await scene.expectAnswer(afterMilliseconds: 1001)
+        }
+    }
+
+    @Test func `a syncd that stands still between its reading and its beat`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.beat()
+            scene.syncd.clock.advance(milliseconds: 300)
+            scene.syncd.table.setScanStarted(scene.syncd.clock.now)
+            scene.syncd.clock.advance(milliseconds: 800)
+            try await scene.expectAnswer(afterMilliseconds: 201)
+        }
+    }
+
+    @Test func `an older syncd does not say when it reads: the whole window`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.table.setScanStarted(0)
+            try await scene.expectAnswer(afterMilliseconds: 1001)
+        }
+    }
+
+    @Test func `a table that nobody beat in: the whole window`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.table.setBeat(0)
+            try await scene.expectAnswer(afterMilliseconds: 1001)
+        }
+    }
+
+    @Test func `a table that was deleted, which others may still map: the whole window`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.clock.advance(milliseconds: 5000)
+            try FileManager.default.removeItem(atPath: scene.syncd.tablePath)
+            try await scene.expectAnswer(afterMilliseconds: 1001)
+        }
+    }
+
+    @Test func `a table that was replaced is judged by what the new one says`() async throws {
+        try await withoutSyncd { scene in
+            scene.syncd.clock.advance(milliseconds: 5000)
+            try FileManager.default.removeItem(atPath: scene.syncd.tablePath)
+            let (table, isNew) = try TagTableFile.openOrCreate(path: scene.syncd.tablePath, slotBits: 16)
+            #expect(isNew)
+            try await scene.expectAnswer(afterMilliseconds: 1001, "its syncd has not beaten yet")
+            table.setScanStarted(scene.syncd.clock.now)
+            table.setBeat(scene.syncd.clock.now)
+            scene.syncd.clock.advance(milliseconds: 250)
+            try await scene.expectAnswer(afterMilliseconds: 751)
+            scene.syncd.clock.advance(milliseconds: 1000)
+            try await scene.expectAnswer(afterMilliseconds: 0)
+        }
+    }
+
+    @Test func `a worker that has never met syncd looks at the table beside the socket`() async throws {
+        try await CacheHarness.run { (harness: CacheHarness) async throws in
+            await eventually("it tries to connect") { harness.syncd.clock.sleeperCount == 1 }
+            let scene = Scene(harness: harness)
+            try await scene.expectAnswer(afterMilliseconds: 1001, "it was beaten in just now")
+            harness.syncd.clock.advance(milliseconds: 1000)
+            try await scene.expectAnswer(afterMilliseconds: 0)
+        }
+    }
+
+    @Test func `no table at all: the whole window`() async throws {
+        try await CacheHarness.run { (harness: CacheHarness) async throws in
+            try FileManager.default.removeItem(atPath: harness.syncd.tablePath)
+            await eventually("it tries to connect") { harness.syncd.clock.sleeperCount == 1 }
+            harness.syncd.clock.advance(milliseconds: 5000)
+            try await Scene(harness: harness).expectAnswer(afterMilliseconds: 1001)
+        }
+    }
+}

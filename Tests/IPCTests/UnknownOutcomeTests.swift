@@ -1,0 +1,98 @@
+import Foundation
+import NIOCore
+import TestSupport
+import Testing
+
+@testable import IPC
+
+/// What becomes of a write of unknown outcome after its caller was answered (docs/consistency.md, "Writes that land
+/// late").
+@Suite(.timeLimit(.minutes(1))) struct UnknownOutcomeTests {
+    @Test func `the error in it is thrown, and its end invalidates once more and takes the orphan away`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let landed = Shared<Void>()
+            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
+            #expect(harness.journal == ["orphan"])
+            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
+            landed.finish(())
+            await eventually("it is invalidated once more") { harness.journal.isEmpty }
+            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag], [harness.tag]])
+            #expect(harness.cache.session.unrecorded.repeatedCount == 0, "syncd repeats it until then")
+            await eventually("nothing is left") { harness.cache.session.unsettled.count == 0 }
+        }
+    }
+
+    @Test func `the orphan stays until syncd has taken what came after the end`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let landed = Shared<Void>()
+            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
+            try await harness.syncd.stop()
+            await eventually("it notices") { harness.cache.status.sync == .detached }
+            landed.finish(())
+            for _ in 0..<100 { await Task.yield() }
+            #expect(harness.journal == ["orphan"])
+            try await harness.syncd.start()
+            await harness.connectAgain()
+            await eventually("it is invalidated once more") { harness.journal.isEmpty }
+        }
+    }
+
+    @Test func `without a journal the tags are told again every 5 s, until nothing can land any more`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
+            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: nil) }
+            #expect(harness.syncd.invalidations.count == 1)
+            await harness.pass(milliseconds: 4000)
+            #expect(harness.syncd.invalidations.count == 1)
+            await harness.pass(milliseconds: 2100)
+            #expect(harness.syncd.invalidations.count == 2)
+            await harness.pass(milliseconds: 120_000)
+            let told = harness.syncd.invalidations.count
+            #expect((21...26).contains(told))
+            #expect(harness.cache.session.unrecorded.repeatedCount == 0)
+            await harness.pass(milliseconds: 10_000)
+            #expect(harness.syncd.invalidations.count == told)
+        }
+    }
+
+    @Test func `without a journal, one whose end is known is told at its end`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
+            let landed = Shared<Void>()
+            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
+            landed.finish(())
+            await eventually("it is told") { harness.syncd.invalidations.count == 2 }
+        }
+    }
+
+    @Test func `those that are followed are bounded, and further ones are repeated`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
+            let landed = Shared<Void>()
+            for _ in 0..<UnsettledWrites.maximum {
+                await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
+            }
+            #expect(harness.cache.session.unsettled.count == UnsettledWrites.maximum)
+            #expect(harness.cache.session.unrecorded.repeatedCount == 0)
+            await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
+            #expect(harness.cache.session.unrecorded.repeatedCount == 1)
+            landed.finish(())
+        }
+    }
+
+    @Test func `too many tags become everything`() {
+        let unrecorded = UnrecordedWrites()
+        unrecorded.repeat((0...UnrecordedWrites.maximumTags).map { ByteBuffer(integer: $0) }, from: 1)
+        #expect(unrecorded.repeatedCount == 1)
+    }
+}
+
+extension CacheHarness {
+    /// A write of unknown outcome. `landed`: finished when it can't land any more; `nil`: nobody will know.
+    fileprivate func failingWrite(until landed: Shared<Void>?) async throws {
+        _ = try await cache.invalidating([tag]) { () async throws -> WriteResult<Int> in
+            guard let landed else { throw LoadFailed() }
+            throw UnknownOutcome(LoadFailed()) { _ = try? await landed.value() }
+        }
+    }
+}
