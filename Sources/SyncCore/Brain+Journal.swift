@@ -1,98 +1,13 @@
 import IPCWire
 import NIOCore
 
-/// One file of the journal directory that asks for something.
-package struct JournalItem: Sendable, Hashable {
-    package enum Kind: Sendable, Hashable {
-        /// An invalidation that nobody has committed.
-        case owed
-        /// A write that may still reach the database: renamed by its owner, or left behind by a dead one.
-        case orphan
-        /// Left behind by an owner that died while it wrote it: its database write had not begun.
-        case incomplete
-        /// "Replace the incarnation": stands for more owed invalidations than can be named.
-        case marker
-    }
-
-    package var name: String
-    package var kind: Kind
-    /// Empty where the file cannot be read: then everything is invalidated.
-    package var tags: [ByteBuffer]
-
-    package init(name: String, kind: Kind, tags: [ByteBuffer]) {
-        self.name = name
-        self.kind = kind
-        self.tags = tags
-    }
-}
-
-/// How far the journal is in the log. One pass at a time: the directory is read, everything that it owes is
-/// appended, and only then a beat is made, with the time from before the directory was read.
-struct JournalPass: Sendable {
-    struct Pass: Sendable {
-        var sampledAt: UInt64
-        /// The proof that it began after.
-        var generation: UInt64
-        /// Files that are to be appended after those that wait.
-        var remaining: ArraySlice<(name: String, tags: [ByteBuffer])> = []
-        /// Files whose append is not answered yet.
-        var waiting: Set<String> = []
-        /// Something more has been owed since the directory was read.
-        var isOutdated = false
-    }
-
-    private(set) var pass: Pass?
-    /// Files are being appended; what is committed meanwhile does not begin that anew.
-    var isAppending = false
-    /// When each orphan was appended for the first time.
-    var orphans: [String: UInt64] = [:]
-    /// Files to delete once their append is answered.
-    var deleting: Set<String> = []
-    /// Invalidations of this syncd that are owed, about.
-    var owed = 0
-    /// A marker was seen, or an owed file could not be written: the log must be replaced.
-    var isMarked = false
-    /// The log that is to take its place, once this was asked for.
-    var replacing: Incarnation?
-
-    mutating func begin(_ pass: Pass) { self.pass = pass }
-
-    /// The log is to be replaced. A replacement that is under way does not count: it may have happened already, and
-    /// other hosts may have filled caches since.
-    mutating func mark() {
-        isMarked = true
-        replacing = nil
-    }
-
-    /// Something could not be appended: no beat comes of this pass.
-    mutating func abort() { pass = nil }
-
-    /// An invalidation is owed that this pass has not seen.
-    mutating func becomeOutdated() { pass?.isOutdated = true }
-
-    mutating func append(_ files: [(name: String, tags: [ByteBuffer])]) { pass?.remaining = files[...] }
-
-    /// The next file to append, if no more than `limit` are under way.
-    mutating func next(limit: Int) -> (name: String, tags: [ByteBuffer])? {
-        guard let count = pass?.waiting.count, count < limit, let file = pass?.remaining.popFirst() else { return nil }
-        pass?.waiting.insert(file.name)
-        return file
-    }
-
-    /// Returns the pass if this was the last file that it waited for.
-    mutating func committed(_ file: String) -> Pass? {
-        guard pass?.waiting.remove(file) != nil, let pass, pass.waiting.isEmpty, pass.remaining.isEmpty else {
-            return nil
-        }
-        return pass
-    }
-}
-
 extension Brain {
     /// Time for a beat: asks for the journal first.
     package mutating func beatDue(now: UInt64, effects: inout [Effect]) { scanJournal(now: now, effects: &effects) }
 
     mutating func scanJournal(now: UInt64, effects: inout [Effect]) {
+        // Another syncd beats into what lies at the path: this one has nothing to say.
+        if journal.isTableLost { return }
         guard journal.pass == nil else {
             // A sign of life: whoever waits for one need not take a long pass for a syncd that has died.
             if log.state == .isolated { pushTracking(.beat(beat), effects: &effects) }
@@ -109,63 +24,119 @@ extension Brain {
             }
         #endif
         let pass = JournalPass.Pass(sampledAt: now, generation: log.generation)
+        table.setScanStarted(now)
         // The files stay: nobody trusts a cache now. They may be very many, so that they are not even looked at.
         if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
         journal.begin(pass)
-        table.setScanStarted(now)
         effects.append(.scanJournal(sampledAt: now))
-    }
-
-    /// No host could read an entry of more, nor any client its push.
-    private func isAppendable(_ tags: [ByteBuffer]) -> Bool {
-        let longest = max(limits.wire.tagBytes, limits.wire.keyBytes + 1)
-        return !tags.isEmpty && tags.count <= limits.wire.tagsPerInvalidation
-            && tags.allSatisfy { $0.readableBytes <= longest }
     }
 
     /// Isolated, and the log cannot be appended to.
     private var isJournalIdle: Bool { log.state == .isolated && log.phase != .proven }
 
     /// The journal directory could not be read: nobody may be told that nothing is owed.
-    package mutating func journalUnreadable() { journal.abort() }
+    package mutating func journalUnreadable(_ problem: String = "the journal cannot be read") {
+        journal.problem = problem
+        journal.abort()
+    }
+
+    /// The table at the path is another one, or none: whatever is beaten into this one, somebody may believe it who
+    /// should not. No further beat, and no look at a journal that is another syncd's now.
+    package mutating func tableLost() {
+        journal.isTableLost = true
+        journalUnreadable("the tag table is not this syncd's any more")
+        table.setState(.isolated)
+    }
 
     /// An owed invalidation could not be written down: the whole log must be replaced instead.
     package mutating func owedNotWritten() { journal.mark() }
 
-    /// Goes through what the journal directory held at `sampledAt` or later.
+    /// The directory that is being read: a worker has to know whether it is the one that it writes to.
+    package func journalDirectory(is directory: FileIdentity) {
+        if table.journalDirectory != directory { table.setJournalDirectory(directory) }
+    }
+
+    /// Whether the pass that began then still waits for files.
+    package func isReadingJournal(_ sampledAt: UInt64) -> Bool {
+        journal.pass.map { $0.sampledAt == sampledAt && !$0.isRead } ?? false
+    }
+
+    /// Whether the content of a file is needed. What is known, and not due, need not be read ten times a second.
+    package func wantsJournalFile(_ name: String, isLiving: Bool, version: UInt64, now: UInt64) -> Bool {
+        if journal.undeletable[name]?.version == version { return false }
+        if let known = journal.repeated[name], known.isLiving == isLiving { return known.isDue(now, limits) }
+        return !isLiving
+    }
+
+    /// Goes through what the journal directory held at `sampledAt` or later. It comes in parts; with the last one the
+    /// pass can end.
     package mutating func journalScanned(
-        _ items: [JournalItem], sampledAt: UInt64, now: UInt64, effects: inout [Effect]
+        _ items: [JournalItem], sampledAt: UInt64, isLast: Bool = true, now: UInt64, effects: inout [Effect]
     ) {
-        guard let pass = journal.pass, pass.sampledAt == sampledAt else { return }
+        guard let pass = journal.pass, pass.sampledAt == sampledAt, !pass.isRead else { return }
         if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
-        forgetOrphans(except: items)
-        if !replaceIfMarked(items, now: now, effects: &effects) {
+        // A marker comes in the first part.
+        if !pass.isBegun, !replaceIfMarked(items, now: now, effects: &effects) {
             journal.abort()
             return
         }
-        var due: [(name: String, tags: [ByteBuffer])] = []
-        for item in items {
-            let tags = isAppendable(item.tags) ? item.tags : [ByteBuffer(string: "*")]
-            switch item.kind {
-            case .owed:
-                journal.deleting.insert(item.name)
-                #if MUTANTS
-                    if Mutant.active == .owedDeletedFirst { effects.append(.removeJournalFile(item.name)) }
-                #endif
-                due.append((item.name, tags))
-            case .orphan:
-                if let first = journal.orphans[item.name] {
-                    guard now >= first + limits.orphanNanoseconds else { continue }
-                    journal.deleting.insert(item.name)
-                }
-                due.append((item.name, tags))
-            case .incomplete: effects.append(.removeJournalFile(item.name))
-            case .marker: continue
-            }
+        journal.beginFiles()
+        for item in items where !isKept(item, pass: pass.number, now: now, effects: &effects) {
+            take(item, pass: pass.number, now: now, effects: &effects)
         }
-        if due.isEmpty { return finishPass(pass, now: now, effects: &effects) }
-        journal.append(due)
+        if isLast { journal.endFiles() }
         appendFiles(now: now, effects: &effects)
+    }
+
+    /// Whether it is in the log and only still there because it cannot be deleted: then that is tried now and then.
+    private mutating func isKept(_ item: JournalItem, pass: UInt64, now: UInt64, effects: inout [Effect]) -> Bool {
+        guard var kept = journal.undeletable[item.name] else { return false }
+        guard kept.version == item.version else {
+            journal.undeletable[item.name] = nil
+            return false
+        }
+        kept.pass = pass
+        if now >= kept.nextAttempt {
+            kept.nextAttempt = now + limits.deletionNanoseconds
+            effects.append(.removeJournalFile(item.name, version: item.version))
+        }
+        journal.undeletable[item.name] = kept
+        return true
+    }
+
+    private mutating func take(_ item: JournalItem, pass: UInt64, now: UInt64, effects: inout [Effect]) {
+        switch item.kind {
+        case .owed:
+            #if MUTANTS
+                if Mutant.active == .owedDeletedFirst {
+                    effects.append(.removeJournalFile(item.name, version: item.version))
+                }
+            #endif
+            add(item, isFinal: true)
+        case .orphan, .living:
+            let isLiving = item.kind == .living
+            var known =
+                journal.repeated[item.name] ?? JournalPass.Repeated(isLiving: isLiving, seenAt: now, pass: pass)
+            // Its owner has died since: what it had sent before may come until long after now.
+            if known.isLiving != isLiving {
+                known = JournalPass.Repeated(isLiving: isLiving, seenAt: now, pass: pass)
+            }
+            known.pass = pass
+            journal.repeated[item.name] = known
+            // A living owner that has not finished writing the file has not begun to write to the database.
+            guard item.isRead, known.isDue(now, limits), !isLiving || !item.tags.isEmpty else { return }
+            add(item, isFinal: known.isLast(now, limits))
+        case .incomplete: effects.append(.removeJournalFile(item.name, version: item.version))
+        case .marker: break
+        }
+    }
+
+    private mutating func add(_ item: JournalItem, isFinal: Bool) {
+        // No host could read an entry with another tag, nor any client its push.
+        let longest = max(limits.wire.tagBytes, limits.wire.keyBytes + 1)
+        let isAppendable = !item.tags.isEmpty && item.tags.allSatisfy { $0.readableBytes <= longest }
+        let file = JournalPass.Settling(name: item.name, version: item.version, isFinal: isFinal)
+        journal.add(isAppendable ? item.tags : [ByteBuffer(string: "*")], of: file, limits: limits)
     }
 
     /// Appends as many as may be under way at once: however much is owed, the server gets no more than it can take in
@@ -173,32 +144,45 @@ extension Brain {
     private mutating func appendFiles(now: UInt64, effects: inout [Effect]) {
         guard !journal.isAppending else { return }
         journal.isAppending = true
-        defer { journal.isAppending = false }
         // Not more than half of what may wait at all: one that finds no place ends the pass.
-        while let file = journal.next(limit: min(limits.journalAppends, max(1, limits.pendingAppends / 2))) {
+        while let group = journal.next(limit: min(limits.journalAppends, max(1, limits.pendingAppends / 2))) {
             withLog(now: now, effects: &effects) { log, logEffects in
                 log.append(
-                    tags: file.tags, event: nil, for: .journal(file: file.name), now: now, effects: &logEffects)
+                    tags: group.tags, event: nil, for: .journal(group: group.number), now: now, effects: &logEffects)
             }
         }
+        journal.isAppending = false
+        if let pass = journal.pass, pass.isDone { finishPass(pass, now: now, effects: &effects) }
     }
 
-    mutating func journalCommitted(_ file: String, now: UInt64, effects: inout [Effect]) {
-        #if MUTANTS
-            if Mutant.active == .orphanOnce { journal.deleting.insert(file) }
-        #endif
-        if journal.deleting.remove(file) != nil {
-            journal.orphans[file] = nil
-            effects.append(.removeJournalFile(file))
-        } else {
-            journal.orphans[file] = now
+    mutating func journalCommitted(_ group: UInt64, now: UInt64, effects: inout [Effect]) {
+        // Of a pass that was given up: the next one appends the files again.
+        guard let files = journal.committed(group) else { return }
+        for file in files {
+            var isFinal = file.isFinal
+            #if MUTANTS
+                if Mutant.active == .orphanOnce { isFinal = true }
+            #endif
+            if isFinal {
+                journal.repeated[file.name] = nil
+                effects.append(.removeJournalFile(file.name, version: file.version))
+            } else {
+                journal.repeated[file.name]?.lastAppend = now
+                if journal.repeated[file.name]?.firstAppend == nil { journal.repeated[file.name]?.firstAppend = now }
+            }
         }
-        if let pass = journal.committed(file) {
-            finishPass(pass, now: now, effects: &effects)
-        } else {
-            appendFiles(now: now, effects: &effects)
-        }
+        appendFiles(now: now, effects: &effects)
     }
+
+    /// A file that is in the log could not be deleted.
+    package mutating func journalFileNotRemoved(_ name: String, version: UInt64, now: UInt64) {
+        let next = now + limits.deletionNanoseconds
+        journal.undeletable[name] = JournalPass.Undeletable(
+            version: version, nextAttempt: next, pass: journal.undeletable[name]?.pass ?? journal.pass?.number ?? 0)
+    }
+
+    /// Files that are in the log and cannot be deleted.
+    package var undeletableFiles: Int { journal.undeletable.count }
 
     private mutating func finishPass(_ pass: JournalPass.Pass, now: UInt64, effects: inout [Effect]) {
         journal.abort()
@@ -212,6 +196,7 @@ extension Brain {
             scanJournal(now: now, effects: &effects)
             return
         }
+        journal.problem = nil
         if log.phase == .proven { journal.owed = 0 }
         if pass.sampledAt > lastBeat + TrustTiming.fenceNanoseconds { awakeSince = pass.sampledAt }
         lastBeat = max(lastBeat, pass.sampledAt)
@@ -220,12 +205,6 @@ extension Brain {
                 sampledAt: pass.sampledAt, generation: pass.generation, now: now, effects: &logEffects)
         }
         pushTracking(.beat(beat), effects: &effects)
-    }
-
-    private mutating func forgetOrphans(except items: [JournalItem]) {
-        guard !journal.orphans.isEmpty else { return }
-        let names = Set(items.map(\.name))
-        journal.orphans = journal.orphans.filter { names.contains($0.key) }
     }
 
     /// Keeps an invalidation that the log has not taken.
@@ -245,12 +224,15 @@ extension Brain {
     private mutating func replaceIfMarked(
         _ items: [JournalItem], now: UInt64, effects: inout [Effect]
     ) -> Bool {
-        let markers = items.filter { $0.kind == .marker }
+        // One that was obeyed and cannot be deleted must not be obeyed for ever.
+        let markers = items.filter {
+            $0.kind == .marker && journal.undeletable[$0.name]?.version != $0.version
+        }
         guard !markers.isEmpty || journal.isMarked else { return true }
         // Only by ourselves: a log that another host made may be older than what is owed.
         let isReplaced = journal.replacing.map(log.hasMade) ?? (configuration.mode == .embedded)
         if isReplaced {
-            for marker in markers { effects.append(.removeJournalFile(marker.name)) }
+            for marker in markers { effects.append(.removeJournalFile(marker.name, version: marker.version)) }
             journal.isMarked = false
             journal.replacing = nil
             return true

@@ -34,17 +34,21 @@ extension Brain {
     }
 
     private func logSection(_ now: UInt64) -> [StatusField] {
-        [
+        let shown = shownState(now: now)
+        let since = shown.state == log.state ? log.stateSince : lastBeat
+        return [
             StatusField("mode", .text(configuration.mode.rawValue)),
-            StatusField("state", .text(log.state.label)),
-            StatusField("since-ms", .number((now &- log.stateSince) / 1_000_000)),
-            StatusField("why", log.isolationReason.map { .text($0) } ?? .null),
+            StatusField("state", .text(shown.state.label)),
+            StatusField("since-ms", .number((now &- since) / 1_000_000)),
+            StatusField("why", shown.reason.map { .text($0) } ?? .null),
             StatusField("incarnation", .text(log.incarnation.description)),
             StatusField("epoch", .number(log.epoch)),
             StatusField("epoch-reason", .text(log.epochReason.rawValue)),
             StatusField("applied", .number(log.applied)),
             StatusField("horizon", .number(log.horizon)),
             StatusField("owed", .number(UInt64(journal.owed))),
+            StatusField("journal", journal.problem.map { .text($0) } ?? .null),
+            StatusField("undeletable", .number(UInt64(undeletableFiles))),
         ]
     }
 

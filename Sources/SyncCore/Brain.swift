@@ -105,6 +105,10 @@ package struct Brain: ~Copyable {
         self.configuration = configuration
         limits = configuration.limits
         self.table = table
+        // Times of another boot, or of a damaged file, which nothing may be reckoned from.
+        if table.beat > now { table.setBeat(0) }
+        if table.scanStarted > now { table.setScanStarted(0) }
+        if table.freshAsOf > now { table.setFreshAsOf(0) }
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
         loads = LoadTable(limits: limits, now: now)
         cache = SieveCache(byteBudget: configuration.mode == .embedded ? limits.embeddedCacheBytes : 0)
@@ -116,10 +120,16 @@ package struct Brain: ~Copyable {
     private static let scanIntervalNanoseconds: UInt64 = 10_000_000
 
     package var state: SyncState { log.state }
+    /// The state as people should see it, and why it is not `attached`: without a beat nobody believes the table, whatever
+    /// it says.
+    package func shownState(now: UInt64) -> (state: SyncState, reason: String?) {
+        if log.state == .attached, !TagTable.isWithin(now, of: lastBeat, TrustTiming.trustWindowNanoseconds) {
+            return (.isolated, journal.problem ?? "the journal is being read")
+        }
+        return (log.state, log.state == .attached ? nil : log.isolationReason)
+    }
     package var epoch: UInt64 { log.epoch }
     package var applied: UInt64 { log.applied }
-    /// Why the state is isolated; `nil` while it is attached.
-    package var isolationReason: String? { log.state == .attached ? nil : log.isolationReason }
 
     /// Whether an answer may come from cache: this host is attached, syncd has beaten recently enough to know that
     /// it has not slept, and whatever was invalidated while it did sleep is applied (docs/consistency.md, "Fencing").
@@ -222,7 +232,7 @@ package struct Brain: ~Copyable {
         case .upstream(let command): effects.append(.upstream(command))
         case .committed(.client(let client, let request), let position):
             acknowledge(client, request, .integer(position), now: now, effects: &effects)
-        case .committed(.journal(let file), _): journalCommitted(file, now: now, effects: &effects)
+        case .committed(.journal(let group), _): journalCommitted(group, now: now, effects: &effects)
         case .committed(.publisher(let client, let request, let channel), _):
             acknowledge(client, request, .integer(receivers(channel)), now: now, effects: &effects)
         case .committed(.bridge, _): break

@@ -15,10 +15,13 @@ package enum Effect: Sendable, Hashable {
     case pushTracking([ClientID], Push)
     case close(ClientID, reason: String)
     case upstream(UpstreamCommand)
-    /// Read the journal directory now and hand the result to ``Brain/journalScanned(_:sampledAt:now:effects:)``.
+    /// Read the journal directory now and hand the result to
+    /// ``Brain/journalScanned(_:sampledAt:isLast:now:effects:)``, whole or in parts.
     case scanJournal(sampledAt: UInt64)
-    case removeJournalFile(String)
-    /// Keep an invalidation that is not in the log yet.
+    /// What cannot be removed is told to ``Brain/journalFileNotRemoved(_:version:now:)``.
+    case removeJournalFile(String, version: UInt64)
+    /// Keep an invalidation that is not in the log yet: before the turn's answers are sent, and before the journal is
+    /// read.
     case writeOwed([ByteBuffer])
     /// Replace all owed files of syncd by one marker: "replace the incarnation".
     case writeMarker

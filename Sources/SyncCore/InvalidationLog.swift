@@ -5,7 +5,8 @@ import NIOCore
 /// Who asked for an append.
 enum AppendRequester: Sendable, Hashable {
     case client(ClientID, RequestID)
-    case journal(file: String)
+    /// Files of the journal.
+    case journal(group: UInt64)
     /// PUBLISH on a channel of the event bridge's rules.
     case publisher(ClientID, RequestID, channel: ByteBuffer)
     /// An event of another program; without a name, it is appended whoever else has done so.

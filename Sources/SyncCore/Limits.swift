@@ -52,13 +52,23 @@ package struct Limits: Sendable, Equatable {
     package var entriesAhead = 65_536
     /// Appends that wait for Redis; beyond, syncd isolates itself and owes them.
     package var pendingAppends = 65_536
-    /// Owed invalidations that are appended at once: Redis takes them well within `appendNanoseconds`.
-    package var journalAppends = 256
+    /// Appends for the journal that are under way at once: Redis takes them well within `appendNanoseconds`.
+    package var journalAppends = 16
+    /// Files of the journal that one append stands for: their deletion must not hold up the event loop.
+    package var filesPerAppend = 256
     /// Owed invalidations; beyond, one marker stands for all.
     package var owed = 100_000
-    /// How long after the first time an orphan is appended once more: a write that was on its way when its
-    /// worker died can reach the database until then.
+    /// Bytes of the file system for what this host owes, in whole pages; beyond, one marker stands for all.
+    package var pendingBytes = 64 << 20
+    /// How often the tags of a write that may still reach the database are appended.
     package var orphanNanoseconds: UInt64 = 5_000_000_000
+    /// How long after the first append nothing of such a write reaches the database any more: MongoDB ends a
+    /// transaction after 60 s and looks every 30 s; the rest is margin.
+    package var landingNanoseconds: UInt64 = 120_000_000_000
+    /// How old an intent is whose owner lives and hangs: longer than a write and its invalidation take.
+    package var hungNanoseconds: UInt64 = 3_000_000_000
+    /// How often it is tried to delete a file that could not be deleted.
+    package var deletionNanoseconds: UInt64 = 10_000_000_000
 
     package init() {}
 
@@ -91,6 +101,7 @@ package struct Limits: Sendable, Equatable {
         Adjustable(name: "waiters", path: \.waiters, range: 1...10_000_000),
         Adjustable(name: "subscriptions", path: \.subscriptions, range: 1...10_000_000),
         Adjustable(name: "patterns", path: \.patterns, range: 0...1_000_000),
+        Adjustable(name: "pending-bytes", path: \.pendingBytes, range: 65_536...(1 << 40)),
         Adjustable(name: "embedded-cache-bytes", path: \.embeddedCacheBytes, range: 0...(1 << 40)),
     ]
 }

@@ -13,16 +13,18 @@ import SyncCore
 /// after everything that has come in has had its turn: what several clients ask for at the same time is one message.
 final class Daemon {
     let eventLoop: any EventLoop
-    private var brain: Brain
-    private var configuration: DaemonConfiguration
-    private let journal: JournalDirectory
-    private let logger: Logger
-    private let clock: () -> UInt64
+    var brain: Brain
+    private(set) var configuration: DaemonConfiguration
+    let journal: JournalDirectory
+    /// Whether the path of the table, and that of its lock, still name this process's.
+    let ownsTable: () -> Bool
+    let logger: Logger
+    let clock: () -> UInt64
     private let startedAt: UInt64
     private(set) var upstream: RedisUpstream?
     private var connections: [ClientID: WorkerConnection] = [:]
     private var nextClient: ClientID = 0
-    private var queue: [Effect] = []
+    var queue: [Effect] = []
     private var isPerforming = false
     private var dirty: [WorkerConnection] = []
     /// Whose request is being decided: most effects are for it.
@@ -33,10 +35,20 @@ final class Daemon {
     private var beatTask: RepeatedTask?
     private var leftoversTask: RepeatedTask?
     private var isStopping = false
-    private var journalProblem: String?
+    var problems: JournalProblems
+    /// A reading of the journal that is not at its end, and when the pass began that it is for.
+    var reading: (sampledAt: UInt64, reading: JournalReading)?
+    /// Invalidations that this turn has deferred.
+    var pending: [[ByteBuffer]] = []
+    /// Another syncd may have begun: nothing goes out any more.
+    var isTableLost = false
+    /// An answer waits that promises what the table must hold.
+    private var hasPromised = false
     private var stateLine: StateLine?
     /// Called when a client that may has asked for the end.
     var onShutdownAsked: () -> Void = {}
+    /// Called when the runtime directory is not this process's any more: it has to end, and to touch nothing there.
+    var onTableLost: () -> Void = {}
     /// Called when the state or its reason is another one.
     var onStateChanged: (StateLine) -> Void = { _ in }
 
@@ -47,6 +59,7 @@ final class Daemon {
 
     init(
         configuration: DaemonConfiguration, table: TagTable, journal: JournalDirectory,
+        ownsTable: @escaping () -> Bool,
         eventLoop: any EventLoop, logger: Logger, clock: @escaping () -> UInt64 = { BootClock.now }
     ) {
         self.configuration = configuration
@@ -54,6 +67,8 @@ final class Daemon {
         self.logger = logger
         self.clock = clock
         self.journal = journal
+        self.ownsTable = ownsTable
+        problems = JournalProblems(path: configuration.paths.journal, logger: logger)
         startedAt = clock()
         brain = Brain(
             configuration: BrainConfiguration(
@@ -89,13 +104,17 @@ final class Daemon {
     }
 
     private func beat() {
-        perform { brain, now, effects in brain.beatDue(now: now, effects: &effects) }
+        // The time comes first: a beat of it says nothing about a table that was taken away later.
+        let now = clock()
+        guard keepsTable() else { return }
+        perform { brain, _, effects in brain.beatDue(now: now, effects: &effects) }
         turnEnded()
         reportState()
     }
 
     private func reportState() {
-        let line = StateLine(mode: configuration.mode, state: brain.state, reason: brain.isolationReason)
+        let (state, reason) = brain.shownState(now: clock())
+        let line = StateLine(mode: configuration.mode, state: state, reason: reason)
         guard line != stateLine else { return }
         stateLine = line
         onStateChanged(line)
@@ -182,7 +201,7 @@ final class Daemon {
 
     // MARK: A turn
 
-    private func perform(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
+    func perform(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
         body(&brain, clock(), &queue)
         guard !isPerforming else { return }
         isPerforming = true
@@ -198,7 +217,12 @@ final class Daemon {
 
     private func perform(_ effect: Effect) {
         switch effect {
-        case .reply(let client, let request, let reply): connection(client)?.reply(request, reply)
+        case .reply(let client, let request, let reply):
+            switch reply {
+            case .integer, .simple(.deferred): hasPromised = true
+            default: break
+            }
+            connection(client)?.reply(request, reply)
         case .push(let client, let push): connections[client]?.push(push)
         case .pushTracking(let clients, let push):
             var writer = RESPWriter(version: .v3)
@@ -207,11 +231,9 @@ final class Daemon {
         case .close(let client, _): connections[client]?.endAfterReplies()
         case .upstream(let command): upstream?.send(command)
         case .scanJournal(let sampledAt): scanJournal(sampledAt)
-        case .removeJournalFile(let name): journalAttempt("remove \(name)") { try journal.remove(name) }
-        case .writeOwed(let tags):
-            if !journalAttempt("write an owed invalidation", { try journal.writeOwed(tags) }) { brain.owedNotWritten() }
-        case .writeMarker:
-            if !journalAttempt("write the marker", { try journal.writeMarker() }) { brain.owedNotWritten() }
+        case .removeJournalFile(let name, let version): removeJournalFile(name, version: version)
+        case .writeOwed(let tags): pending.append(tags)
+        case .writeMarker: writeMarker()
         case .notice(let notice): log(notice)
         case .answerStatus(let client, let request, let sections, let asText):
             answerStatus(client, request, asked: sections, asText: asText)
@@ -229,8 +251,15 @@ final class Daemon {
         isEndingTurn = true
         defer { isEndingTurn = false }
         var index = 0
+        writePending()
         // Flushing one may bring output for others, which come after all that were due before.
         while index < dirty.count {
+            writePending()
+            // Whoever is told that an invalidation is in the table must find it there.
+            if hasPromised || isTableLost {
+                hasPromised = false
+                guard keepsTable() else { return }
+            }
             let connection = dirty[index]
             connection.isFlushDue = false
             connection.flush()
@@ -267,47 +296,6 @@ final class Daemon {
         timer = nil
         perform { brain, now, effects in brain.wake(now: now, effects: &effects) }
         turnEnded()
-    }
-
-    // MARK: Journal
-
-    private func scanJournal(_ sampledAt: UInt64) {
-        do {
-            let items = try journal.items()
-            report(journalProblem: nil)
-            brain.journalScanned(items, sampledAt: sampledAt, now: clock(), effects: &queue)
-        } catch {
-            report(journalProblem: "\(error)")
-            brain.journalUnreadable()
-        }
-    }
-
-    private func removeLeftovers() {
-        journalAttempt("remove what dead processes have left") { try journal.removeLeftovers() }
-    }
-
-    @discardableResult
-    private func journalAttempt(_ what: String, _ body: () throws -> Void) -> Bool {
-        do {
-            try body()
-            return true
-        } catch {
-            report(journalProblem: "cannot \(what): \(error)")
-            return false
-        }
-    }
-
-    /// Logs a problem with the journal once, and its end.
-    private func report(journalProblem problem: String?) {
-        guard problem != journalProblem else { return }
-        journalProblem = problem
-        if let problem {
-            logger.error(
-                "the journal cannot be used",
-                metadata: ["path": "\(configuration.paths.journal)", "problem": "\(problem)"])
-        } else {
-            logger.notice("the journal can be used again")
-        }
     }
 
     // MARK: Status

@@ -1,19 +1,23 @@
 import IPC
 import SyncCore
 
+extension JournalFile {
+    /// What the file asks of the brain; `nil`: nothing.
+    var item: JournalItem? {
+        let kind: JournalItem.Kind? =
+            switch demand {
+            case .owed: .owed
+            case .orphan: .orphan
+            case .living: .living
+            case .incomplete: .incomplete
+            case .marker: .marker
+            case nil: nil
+            }
+        return kind.map { JournalItem(name: name, kind: $0, tags: tags ?? [], isRead: isRead, version: version) }
+    }
+}
+
 extension JournalDirectory {
     /// What the directory asks of the brain.
-    func items() throws(SystemError) -> [JournalItem] {
-        try scan().compactMap { file in
-            let kind: JournalItem.Kind? =
-                switch file.demand {
-                case .owed: .owed
-                case .orphan: .orphan
-                case .incomplete: .incomplete
-                case .marker: .marker
-                case nil: nil
-                }
-            return kind.map { JournalItem(name: file.name, kind: $0, tags: file.tags ?? []) }
-        }
-    }
+    func items() throws(SystemError) -> [JournalItem] { try scan().compactMap(\.item) }
 }

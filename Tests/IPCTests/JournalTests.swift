@@ -1,6 +1,7 @@
 import Foundation
 import NIOCore
 import TestSupport
+import Synchronization
 import Testing
 
 @testable import IPC
@@ -128,6 +129,73 @@ import Testing
         let files = try reader.scan()
         #expect(files.count == 5)
         #expect(files.allSatisfy { $0.kind == .owed && $0.tags == nil })
+    }
+
+    @Test func `what is pending together is one file, and older files hold one invalidation`() throws {
+        let sets = (0..<1000).map { [ByteBuffer(string: "t\($0)"), ByteBuffer(string: "users")] }
+        #expect(try reader.writeOwed(sets, limit: 1 << 20))
+        #expect(directory.names(in: "journal").count == 1)
+        #expect(try reader.scan().first?.tags == Array(sets.joined()))
+        #expect(
+            FileManager.default.createFile(
+                atPath: "\(path)/0123456789abcdef-1-1.owed", contents: Data("*1\r\n$1\r\na\r\n".utf8)))
+        #expect(try reader.scan().first?.tags == [ByteBuffer(string: "a")])
+    }
+
+    @Test func `what is pending takes no more of the file system than it may`() throws {
+        for _ in 0..<4 { #expect(try reader.writeOwed([tags], limit: 16_384)) }
+        #expect(try !reader.writeOwed([tags], limit: 16_384), "each takes a page")
+        for file in try reader.scan() { try reader.remove(file.name) }
+        #expect(try reader.writeOwed([tags], limit: 16_384))
+        let next = try JournalDirectory(path: path)
+        #expect(try !next.writeOwed([tags], limit: 4096), "what the one before it left counts")
+    }
+
+    @Test func `a directory that was renamed is read for as long as somebody may write there`() throws {
+        var journal: Journal? = try Journal(path: path)
+        let intent = try #require(try journal?.begin(tags))
+        #expect(rename(path, path + ".old") == 0)
+        #expect(try reader.scan().map(\.isOwnerAlive) == [true], "and the path names a directory again")
+        #expect(journal?.isDirectory(at: path) == false && reader.identity != intent.directory)
+        #expect(intent.becomeOwed(), "it is still there")
+        let file = try #require(try reader.scan().first)
+        #expect(file.kind == .owed && file.tags == tags)
+        try reader.remove(file.name)
+        #expect(directory.names(in: "journal.old").filter { $0.hasSuffix(".owed") }.isEmpty)
+        #expect(try reader.scan().isEmpty)
+        #expect(try journal?.begin(tags).becomeOwed() == true)
+        #expect(try reader.scan().count == 1, "its lock is held: more may come")
+        for file in try reader.scan() { try reader.remove(file.name) }
+        journal = nil
+    }
+
+    @Test(arguments: ["file", "link", "closed"]) func `what is no directory at the path is an error, until it is one`(
+        kind: String
+    ) throws {
+        #expect(rename(path, path + ".old") == 0)
+        switch kind {
+        case "file": #expect(FileManager.default.createFile(atPath: path, contents: nil))
+        case "link": #expect(symlink(path + ".old", path) == 0)
+        default: #expect(symlink("/nowhere", path) == 0)
+        }
+        #expect(throws: SystemError.self) { try reader.scan() }
+        #expect(unlink(path) == 0)
+        #expect(try reader.scan().isEmpty)
+        #expect(directory.names().contains("journal"), "made anew")
+    }
+
+    @Test func `a file that went with its directory is written again in the next`() throws {
+        let journal = try Journal(path: path)
+        let fresh = Mutex<Journal?>(nil)
+        let intent = try journal.begin(tags) { fresh.withLock { $0 } }
+        try FileManager.default.removeItem(atPath: path)
+        #expect(!intent.becomeOwed(), "there is no other")
+        _ = try reader.scan()
+        let other = try Journal(path: path)
+        fresh.withLock { $0 = other }
+        #expect(intent.becomeOwed())
+        #expect(intent.directory == reader.identity)
+        #expect(try reader.scan().map(\.tags) == [tags])
     }
 
     @Test func `no directory, no journal`() throws {

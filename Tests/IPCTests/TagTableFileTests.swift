@@ -89,4 +89,23 @@ import Testing
         #expect(throws: TagTableFileError.self) { try TagTableFile.openOrCreate(path: directory.path) }
         #expect(throws: TagTableFileError.system(path: path, .missing)) { try MappedTagTable(path: path) }
     }
+
+    @Test(
+        arguments: [72, 96, 104, 4096, 4096 + 8 * 65_535] as [UInt64], [UInt64.max, 1 << 53])
+    func `a number that no syncd stores makes a table unusable, and a new one is made`(
+        offset: UInt64, number: UInt64
+    ) throws {
+        _ = try TagTableFile.openOrCreate(path: path, slotBits: 16)
+        let file = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+        try file.seek(toOffset: offset)
+        try file.write(contentsOf: withUnsafeBytes(of: number.littleEndian) { Data($0) })
+        let (mapped, origin) = try TagTableFile.take(path: path, slotBits: 16)
+        guard case .replaced(let reason) = origin else {
+            Issue.record("it is used")
+            return
+        }
+        #expect(reason.contains("damaged") && reason.contains("\(number)"))
+        #expect(mapped.table.greatestSlot == 0 && mapped.table.epoch <= 1 << 52)
+        #expect(try TagTableFile.take(path: path, slotBits: 16).1 == .existing)
+    }
 }

@@ -154,14 +154,18 @@ struct FaultStage: Sendable {
             }
             // What somebody was writing when he was killed has not got its name, and is nothing (docs/protocol.md).
             // Files of writers whose outcome is unknown are kept for as long as it can change.
-            let kept: ([String]) -> [String] = { kinds in
-                host.syncd.directory.names(in: "journal").filter { name in kinds.contains { name.hasSuffix($0) } }
+            let owed: ([String]) -> [String] = { kept in
+                host.syncd.directory.names(in: "journal").filter { name in
+                    !kept.contains { name.hasSuffix($0) } && !name.hasPrefix(".new-")
+                }
             }
-            let details = { "\(host.syncd.directory.names(in: "journal")) \(host.syncd.transcript)" }
-            await eventually("nothing is owed", within: .seconds(20), details: details) { kept([".owed"]).isEmpty }
+            let details = { "\(owed([".lock"])) \(host.syncd.transcript)" }
+            await eventually("nothing is owed", within: .seconds(20), details: details) {
+                owed([".lock", ".orphan", ".intent"]).isEmpty
+            }
             guard waitsForLanding else { continue }
             await eventually("nothing is left behind", within: .seconds(180), details: details) {
-                kept([".owed", ".orphan", ".intent"]).isEmpty
+                owed([".lock"]).isEmpty
             }
         }
         try await expectAgreement()

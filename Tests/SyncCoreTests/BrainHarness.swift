@@ -14,6 +14,10 @@ final class BrainHarness {
     /// The journal directory: files that the next scan finds.
     var journal: [JournalItem] = []
     var isJournalReadable = true
+    /// Files that the next scan gets in its first part.
+    var journalPart = 1000
+    /// Names of files that stay whatever is tried.
+    var undeletable: Set<String> = []
     /// Commands reach the server and answers come back.
     var isLinked = false
     /// What is published arrives.
@@ -53,6 +57,16 @@ final class BrainHarness {
     var epoch: UInt64 { brain.epoch }
     var applied: UInt64 { brain.applied }
     var horizon: UInt64 { table.horizon }
+    /// A value of the section `log` of STATUS.
+    func status(_ name: String) -> StatusValue? {
+        guard case .fields(let fields) = brain.statusSection("log", now: now, transport: { _ in nil }) else {
+            return nil
+        }
+        return fields.first { $0.name == name }?.value
+    }
+
+    func loseTable() { run { brain, _, _ in brain.tableLost() } }
+
     var deadline: UInt64? { brain.nextDeadline() }
     func slot(_ tag: String) -> UInt64 { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
 
@@ -187,7 +201,21 @@ final class BrainHarness {
         switch effect {
         case .scanJournal(let sampledAt):
             if isJournalReadable {
-                brain.journalScanned(journal, sampledAt: sampledAt, now: now, effects: &queue)
+                let items = journal.map { item in
+                    var item = item
+                    item.isRead = brain.wantsJournalFile(
+                        item.name, isLiving: item.kind == .living, version: item.version, now: now)
+                    if !item.isRead { item.tags = [] }
+                    return item
+                }
+                // In two parts, as a daemon does with many.
+                brain.journalScanned(
+                    Array(items.prefix(journalPart)), sampledAt: sampledAt, isLast: items.count <= journalPart,
+                    now: now, effects: &queue)
+                if items.count > journalPart {
+                    brain.journalScanned(
+                        Array(items.dropFirst(journalPart)), sampledAt: sampledAt, now: now, effects: &queue)
+                }
             } else {
                 brain.journalUnreadable()
             }
@@ -198,8 +226,12 @@ final class BrainHarness {
         case .writeMarker:
             journal = [JournalItem(name: "all.marker", kind: .marker, tags: [])]
             effects.append(effect)
-        case .removeJournalFile(let name):
-            journal.removeAll { $0.name == name }
+        case .removeJournalFile(let name, let version):
+            if undeletable.contains(name) {
+                brain.journalFileNotRemoved(name, version: version, now: now)
+            } else {
+                journal.removeAll { $0.name == name }
+            }
             effects.append(effect)
         case .upstream(let command):
             if isLinked, let server {

@@ -26,36 +26,22 @@ import Testing
         let host = mode == .redis ? BrainHarness.attached(server) : BrainHarness(.embedded)
         host.journal = (0..<2000).map { item(.owed, "w-\($0)", tags: ["t\($0 % 100)"]) }
         host.advance(milliseconds: 200)
-        #expect(host.applied == 2000)
+        #expect((8...9).contains(host.applied), "many files, few entries")
+        #expect((0..<100).allSatisfy { host.slot("t\($0)") > 0 })
         #expect(host.journal.isEmpty)
         #expect(host.state == .attached)
     }
 
-    @Test func anOrphanIsAppendedTwiceFiveSecondsApart() {
-        let host = BrainHarness(.embedded)
-        host.journal = [item(.orphan)]
-        host.advance(milliseconds: 1000)
-        #expect(host.slot("t") == 1)
-        #expect(host.journal.count == 1)
-        host.advance(milliseconds: 3900)
-        #expect(host.slot("t") == 1)
-        host.advance(milliseconds: 400)
-        #expect(host.slot("t") == 2)
-        #expect(host.journal.isEmpty)
-    }
-
-    /// No other host could read the entry.
+    /// No other host could read the entry, nor one with more tags than that.
     @Test func whatNoInvalidationMayHaveInvalidatesEverything() {
-        for tags in [(0..<1025).map { "t\($0)" }, [String(repeating: "t", count: 1026)]] {
-            let host = BrainHarness(.embedded)
-            host.journal = [item(.owed, tags: tags)]
-            host.advance(milliseconds: 100)
-            #expect(host.slot("*") == 1 && host.slot(tags[0]) == 0 && host.journal.isEmpty)
-        }
+        let long = BrainHarness(.embedded)
+        long.journal = [item(.owed, tags: [String(repeating: "t", count: 1026)])]
+        long.advance(milliseconds: 100)
+        #expect(long.slot("*") == 1 && long.journal.isEmpty)
         let host = BrainHarness(.embedded)
-        host.journal = [item(.owed, tags: (0..<1024).map { "t\($0)" })]
+        host.journal = [item(.owed, tags: (0..<1025).map { "t\($0)" })]
         host.advance(milliseconds: 100)
-        #expect(host.slot("*") == 0 && host.slot("t1023") == 1)
+        #expect(host.slot("*") == 0 && host.slot("t1023") == 1 && host.slot("t1024") == 2 && host.journal.isEmpty)
     }
 
     @Test func anUnreadableFileInvalidatesEverything() {

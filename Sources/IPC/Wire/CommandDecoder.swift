@@ -32,6 +32,11 @@ public struct CommandDecoder: Sendable {
     /// Bytes that the argument lacks which has begun; 0: none has.
     package var missingBytes: Int { feed.missingBlobBytes }
 
+    /// Whether everything that was fed has come out in whole commands.
+    package var isBetweenFrames: Bool {
+        if case .betweenFrames = state { !isInsideHeader && feed.input.readableBytes == 0 } else { false }
+    }
+
     /// Takes more bytes of the connection. After an error they are dropped.
     public mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }

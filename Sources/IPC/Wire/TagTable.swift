@@ -30,6 +30,10 @@ public enum TagTableLayout {
     static let incarnationLowOffset = 120
     // Apart from that line: only writers without syncd read it.
     static let scanStartedOffset = 128
+    static let journalDeviceOffset = 136
+    static let journalInodeOffset = 144
+    /// Numbers of a sound table stay below it, with room above it for every rise that may come before the next start.
+    static let greatestNumber = WireLimits.maximumNumber - 1 << 40
 
     /// Size of a table with 2^`slotBits` slots, in bytes.
     public static func byteCount(slotBits: Int) -> Int { headerBytes + 8 << slotBits }
@@ -109,7 +113,19 @@ public final class TagTable: Sendable {
             throw .otherLayout(version: version)
         }
         guard fileBytes == TagTableLayout.byteCount(slotBits: bits) else { throw .tooShort(bytes: fileBytes) }
+        for (name, offset) in [
+            ("epoch", TagTableLayout.epochOffset), ("applied", TagTableLayout.appliedOffset),
+            ("horizon", TagTableLayout.horizonOffset),
+        ] where number(offset) > TagTableLayout.greatestNumber {
+            throw .damaged(what: name, number: number(offset))
+        }
         return bits
+    }
+
+    /// Checks what ``validateHeader(_:fileBytes:)`` leaves out: every slot. For the start only.
+    public func validateSlots() throws(TagTableError) {
+        let greatest = greatestSlot
+        if greatest > TagTableLayout.greatestNumber { throw .damaged(what: "slot", number: greatest) }
     }
 
     // MARK: Reading
@@ -165,6 +181,12 @@ public final class TagTable: Sendable {
         now >= instant && now - instant <= window
     }
 
+    /// The journal directory that syncd reads; ``FileIdentity/unknown`` if it does not say.
+    public var journalDirectory: FileIdentity {
+        FileIdentity(
+            device: load(TagTableLayout.journalDeviceOffset), inode: load(TagTableLayout.journalInodeOffset))
+    }
+
     // MARK: Writing (syncd only)
 
     /// Raises the slot of a hash to `position`; a greater value stays.
@@ -190,6 +212,11 @@ public final class TagTable: Sendable {
     public func setScanStarted(_ nanoseconds: UInt64) {
         store(nanoseconds, TagTableLayout.scanStartedOffset)
         atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
+    /// Stores which journal directory is read, before it is read.
+    public func setJournalDirectory(_ directory: FileIdentity) {
+        store(directory.device, TagTableLayout.journalDeviceOffset)
+        store(directory.inode, TagTableLayout.journalInodeOffset)
     }
     /// Stores the time at which a covered probe was sent.
     public func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
@@ -226,6 +253,8 @@ public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
     case notATable
     case otherLayout(version: UInt64)
     case tooShort(bytes: Int)
+    /// A number that no syncd stores.
+    case damaged(what: String, number: UInt64)
 
     /// What is wrong and what helps.
     public var description: String {
@@ -234,8 +263,27 @@ public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
         case .otherLayout(let version):
             "the tag table has layout \(version), this program knows \(TagTableLayout.version): use the same version of syncd and of its workers"
         case .tooShort(let bytes): "the tag table has \(bytes) bytes, which is not the size that its header says"
+        case .damaged(let what, let number):
+            "the tag table is damaged: it says that a number (\(what)) is \(number), which is more than any can be"
         }
     }
+}
+
+/// What tells a file or directory from every other on this host, whatever its path.
+public struct FileIdentity: Sendable, Hashable {
+    /// The device that holds it.
+    public var device: UInt64
+    /// Its number there.
+    public var inode: UInt64
+
+    /// From what stat(2) says.
+    public init(device: UInt64, inode: UInt64) {
+        self.device = device
+        self.inode = inode
+    }
+
+    /// It is not known which.
+    public static let unknown = FileIdentity(device: 0, inode: 0)
 }
 
 /// The random id of a log. Another incarnation is another log, and positions of the two don't compare.

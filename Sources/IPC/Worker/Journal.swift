@@ -67,16 +67,27 @@ package final class Journal: Sendable {
     /// Whether `path` still names the directory that this journal writes to.
     func isDirectory(at path: String) -> Bool { files.isDirectory(at: path) }
 
+    /// Which directory it writes to.
+    var directory: FileIdentity { files.identity }
+
     /// Writes down what is about to be invalidated. A few microseconds: the directory is in memory (tmpfs).
-    func begin(_ tags: [ByteBuffer]) throws(JournalError) -> Intent {
+    ///
+    /// `other`: the journal to be used instead if this one's directory was replaced.
+    func begin(
+        _ tags: [ByteBuffer], other: @escaping @Sendable () -> Journal? = { nil }
+    ) throws(JournalError) -> Intent {
+        Intent(tags: tags, place: Intent.Place(name: try write(tags), journal: self), other: other)
+    }
+
+    fileprivate func write(_ tags: [ByteBuffer]) throws(JournalError) -> JournalName {
         let number = nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue
         let name = JournalName(owner: owner, number: number, kind: .intent)
         do {
-            try files.write(name.text, JournalContent.encode(tags))
+            try files.write(name.text, JournalContent.encode([tags]))
         } catch {
             throw JournalError(step: .write, path: path, cause: error)
         }
-        return Intent(name: name, journal: self)
+        return name
     }
 
     fileprivate func rename(_ name: JournalName, to kind: JournalFile.Kind) -> Bool {
@@ -94,18 +105,55 @@ package final class Journal: Sendable {
 }
 
 /// One write that is written down. It is either deleted or becomes owed or an orphan, once.
-struct Intent: Sendable {
-    fileprivate let name: JournalName
-    fileprivate let journal: Journal
+final class Intent: Sendable {
+    /// Where it is written down.
+    fileprivate struct Place {
+        var name: JournalName
+        var journal: Journal
+    }
+
+    private let tags: [ByteBuffer]
+    private let place: Mutex<Place>
+    private let other: @Sendable () -> Journal?
+
+    fileprivate init(tags: [ByteBuffer], place: consuming Place, other: @escaping @Sendable () -> Journal?) {
+        self.tags = tags
+        self.place = Mutex(place)
+        self.other = other
+    }
 
     /// The invalidation is in the log, or there was nothing to invalidate.
-    func delete() { journal.delete(name) }
+    func delete() {
+        let place = place.withLock { $0 }
+        place.journal.delete(place.name)
+    }
 
     /// Nobody has taken the invalidation: from now on it is syncd's. False if that could not be written down.
-    func becomeOwed() -> Bool { journal.rename(name, to: .owed) }
+    func becomeOwed() -> Bool { become(.owed) }
 
     /// The write may still reach the database: from now on it is syncd's. False if that could not be written down.
-    func becomeOrphan() -> Bool { journal.rename(name, to: .orphan) }
+    func becomeOrphan() -> Bool { become(.orphan) }
+
+    /// The file may have gone with its directory: it is then written once more, where the path leads to now.
+    private func become(_ kind: JournalFile.Kind) -> Bool {
+        let first = place.withLock { $0 }
+        if first.journal.rename(first.name, to: kind) {
+            place.withLock { $0.name.kind = kind }
+            return true
+        }
+        guard let journal = other(), journal !== first.journal, let name = try? journal.write(tags) else {
+            return false
+        }
+        let isRenamed = journal.rename(name, to: kind)
+        place.withLock { place in
+            place = Place(name: name, journal: journal)
+            if isRenamed { place.name.kind = kind }
+        }
+        return isRenamed
+    }
+
+    /// The directory in which it is written down.
+    var directory: FileIdentity { place.withLock { $0.journal.directory } }
 
     /// It became an orphan, and since then its write was settled and invalidated once more.
     func deleteOrphan() {
@@ -115,5 +163,5 @@ struct Intent: Sendable {
     }
 
     /// Whether it is written down in this journal.
-    func isIn(_ journal: Journal?) -> Bool { journal === self.journal }
+    func isIn(_ journal: Journal?) -> Bool { place.withLock { $0.journal === journal } }
 }

@@ -13,84 +13,151 @@ import Synchronization
 public final class JournalDirectory: Sendable {
     /// Path of the directory.
     public let path: String
-    private let files: any JournalFiles
     private let owner: String
     private let nextNumber = Atomic<UInt64>(1)
+    private let open: @Sendable () throws(SystemError) -> any JournalFiles
+    private let places: Mutex<Places>
+
+    private struct Places {
+        /// The directory that the path named last.
+        var current: any JournalFiles
+        /// Directories that the path named before, by their numbers: workers may still write there.
+        var former: [UInt64: any JournalFiles] = [:]
+        var nextNumber: UInt64 = 1
+        /// Bytes of pending files that the file system keeps for syncd, by the file; `nil`: not counted yet.
+        var pending: [String: Int]?
+    }
 
     /// Opens the directory; where there is none, it is made, with the mode 1770: workers may add files, and only
     /// the owner of a file and of the directory may delete or rename it.
     public convenience init(path: String) throws(SystemError) {
-        if mkdir(path, 0o1770) == 0 { chmod(path, 0o1770) }
-        self.init(
-            try SystemJournalFiles(path: path), path: path, owner: JournalName.newOwner(processID: getpid()))
+        let open: @Sendable () throws(SystemError) -> any JournalFiles = { () throws(SystemError) in
+            if mkdir(path, 0o1770) == 0 { chmod(path, 0o1770) }
+            return try SystemJournalFiles(path: path)
+        }
+        self.init(try open(), path: path, owner: JournalName.newOwner(processID: getpid()), open: open)
     }
 
-    /// The directory that `files` are. `owner`: a name that nobody has had.
-    package init(_ files: any JournalFiles, path: String, owner: String) {
+    /// The directory that `files` are. `owner`: a name that nobody has had. `open`: what the path names if it does not
+    /// name `files` any more.
+    package init(
+        _ files: any JournalFiles, path: String, owner: String,
+        open: @escaping @Sendable () throws(SystemError) -> any JournalFiles = { () throws(SystemError) in
+            throw .missing
+        }
+    ) {
         self.path = path
-        self.files = files
         self.owner = owner
+        self.open = open
+        places = Mutex(Places(current: files))
     }
 
-    /// All files that mean something, in the order of their names, and all that don't, as foreign ones. Locks are
-    /// not listed, and of living owners' intents only the name.
+    private var files: any JournalFiles { places.withLock { $0.current } }
+
+    /// Which directory the path named last.
+    package var identity: FileIdentity { files.identity }
+
+    /// Begins to read what the path names now, and every directory that it named before into which something can still
+    /// come. Throws if the path names no directory that can be read.
+    package func read() throws(SystemError) -> JournalReading {
+        try follow()
+        let (current, former) = places.withLock { ($0.current, $0.former) }
+        var reading = JournalReading()
+        try reading.add(current, prefix: "")
+        for number in former.keys.sorted() {
+            guard let files = former[number] else { continue }
+            if try !reading.add(files, prefix: "\(number)/") { places.withLock { $0.former[number] = nil } }
+        }
+        return reading
+    }
+
+    /// Opens what the path names now, if that is another directory than before, or none: then it is made.
+    private func follow() throws(SystemError) {
+        if files.isDirectory(at: path) { return }
+        let fresh = try open()
+        places.withLock { places in
+            places.former[places.nextNumber] = places.current
+            places.nextNumber += 1
+            places.current = fresh
+        }
+    }
+
+    /// All files that mean something, and all that don't, as foreign ones, in the order of their names. Locks are not
+    /// listed, and of living owners' intents only the name.
     public func scan() throws(SystemError) -> [JournalFile] {
-        var living: [String: Bool] = [:]
-        var found: [JournalFile] = []
-        for name in try files.names() where !name.hasPrefix(JournalName.temporaryPrefix) && ownerOfLock(name) == nil {
-            if let file = try file(name, living: &living) { found.append(file) }
-        }
-        return found
+        var reading = try read()
+        return try reading.next(.max) { _, isLiving, _ in !isLiving }.sorted { $0.name < $1.name }
     }
 
-    /// `nil`: it is gone already. `living` remembers which owners have been looked at.
-    private func file(_ name: String, living: inout [String: Bool]) throws(SystemError) -> JournalFile? {
-        func unowned(_ kind: JournalFile.Kind) -> JournalFile {
-            JournalFile(name: name, kind: kind, owner: "", isOwnerAlive: false, tags: nil)
-        }
-        if name == JournalName.marker { return unowned(.marker) }
-        guard let parsed = JournalName(name) else { return unowned(.foreign) }
-        var isAlive = false
-        if parsed.kind == .intent {
-            isAlive = living[parsed.owner] ?? isOwnerAlive(parsed.owner)
-            living[parsed.owner] = isAlive
-        }
-        switch isAlive ? Content.absent : try read(name) {
-        case .foreign: return unowned(.foreign)
-        case .gone: return nil
-        case .absent:
-            return JournalFile(
-                name: name, kind: parsed.kind, owner: parsed.owner, isOwnerAlive: isAlive, tags: nil)
-        case .tags(let tags):
-            return JournalFile(
-                name: name, kind: parsed.kind, owner: parsed.owner, isOwnerAlive: false, tags: tags)
-        }
+    /// The directory of a file that was read, and its name there.
+    private func place(_ name: String) -> (files: (any JournalFiles)?, name: String) {
+        guard let slash = name.firstIndex(of: "/") else { return (files, name) }
+        let number = UInt64(name[..<slash]) ?? 0
+        return (places.withLock { $0.former[number] }, String(name[name.index(after: slash)...]))
+    }
+
+    /// What tells a file's present content from any other.
+    package func version(_ name: String) -> UInt64 {
+        let place = place(name)
+        return place.files?.version(place.name) ?? 0
     }
 
     /// Whether the process that goes by this name lives: it holds its lock. Where that can't be seen it counts as
     /// dead: then its writes are invalidated too early and once more later, instead of never.
     public func isOwnerAlive(_ owner: String) -> Bool {
-        #if MUTANTS
-            if Mutant.active == .livingOwnerCollected { return false }
-        #endif
-        return JournalName.isOwner(owner) && files.isLocked(owner + JournalName.lockSuffix)
+        JournalReading.isAlive(owner, in: files)
     }
 
     /// Deletes a file; one that is gone already is no error.
     public func remove(_ name: String) throws(SystemError) {
+        let place = place(name)
         do throws(SystemError) {
-            try files.remove(name)
+            try place.files?.remove(place.name)
         } catch .missing {}
+        places.withLock { _ = $0.pending?.removeValue(forKey: name) }
     }
 
     /// Writes down an invalidation that syncd owes.
     ///
     /// - Returns: the name of the file.
     @discardableResult
-    public func writeOwed(_ tags: [ByteBuffer]) throws(SystemError) -> String {
+    public func writeOwed(_ tags: [ByteBuffer]) throws(SystemError) -> String { try writeFile([tags]) }
+
+    /// Writes down invalidations that syncd owes, in as few files as may be.
+    ///
+    /// - Returns: false, and some of them are not written, if all such files together would take more than `limit` bytes
+    ///   of the file system.
+    package func writeOwed(_ invalidations: [[ByteBuffer]], limit: Int) throws(SystemError) -> Bool {
+        var rest = invalidations[...]
+        while !rest.isEmpty {
+            var bytes = 0
+            let fitting = rest.prefix { tags in
+                defer { bytes += JournalContent.bytes(tags) }
+                return bytes == 0 || bytes + JournalContent.bytes(tags) <= JournalContent.comfortableBytes
+            }
+            let needed = JournalContent.kept(fitting.reduce(0) { $0 + JournalContent.bytes($1) })
+            guard try pendingBytes() + needed <= limit else { return false }
+            let name = try writeFile(Array(fitting))
+            places.withLock { $0.pending?[name] = needed }
+            rest = rest.dropFirst(fitting.count)
+        }
+        return true
+    }
+
+    /// What files with pending invalidations take, those of earlier syncds included.
+    private func pendingBytes() throws(SystemError) -> Int {
+        let known = places.withLock { $0.pending }
+        if let known { return known.values.reduce(0, +) }
+        var found: [String: Int] = [:]
+        for name in try files.names() where JournalName(name)?.kind == .owed { found[name] = JournalContent.kept(1) }
+        places.withLock { $0.pending = found }
+        return found.values.reduce(0, +)
+    }
+
+    private func writeFile(_ invalidations: [[ByteBuffer]]) throws(SystemError) -> String {
         let number = nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue
         let name = JournalName(owner: owner, number: number, kind: .owed).text
-        try write(name, JournalContent.encode(tags))
+        try write(name, JournalContent.encode(invalidations))
         return name
     }
 
@@ -104,7 +171,7 @@ public final class JournalDirectory: Sendable {
         let busy = Set(names.compactMap { JournalName($0)?.owner })
         for name in names {
             let owner: String?
-            if let holder = ownerOfLock(name) {
+            if let holder = JournalName.ownerOfLock(name) {
                 owner = busy.contains(holder) ? nil : holder
             } else {
                 owner = ownerOfUnnamed(name)
@@ -113,19 +180,15 @@ public final class JournalDirectory: Sendable {
         }
     }
 
-    private func ownerOfLock(_ name: String) -> String? {
-        guard name.hasSuffix(JournalName.lockSuffix) else { return nil }
-        let owner = String(name.dropLast(JournalName.lockSuffix.count))
-        return JournalName.isOwner(owner) ? owner : nil
-    }
-
     private func ownerOfUnnamed(_ name: String) -> String? {
         guard name.hasPrefix(JournalName.temporaryPrefix) else { return nil }
         return JournalName(String(name.dropFirst(JournalName.temporaryPrefix.count)))?.owner
     }
 
-    /// Complete before it gets its name.
+    /// Complete before it gets its name. A directory that was replaced since it was read is no place for it.
     private func write(_ name: String, _ content: ByteBuffer) throws(SystemError) {
+        try follow()
+        let files = files
         let temporary = JournalName.temporaryPrefix + name
         do throws(SystemError) {
             try files.write(temporary, content)
@@ -139,23 +202,6 @@ public final class JournalDirectory: Sendable {
         } catch {
             try? files.remove(temporary)
             throw error
-        }
-    }
-
-    private enum Content {
-        case tags([ByteBuffer])
-        /// Incomplete, or not read.
-        case absent
-        case foreign
-        /// Deleted or renamed since the directory was read.
-        case gone
-    }
-
-    private func read(_ name: String) throws(SystemError) -> Content {
-        switch try files.read(name) {
-        case .bytes(let bytes): JournalContent.decode(bytes).map { .tags($0) } ?? .absent
-        case .foreign: .foreign
-        case .gone: .gone
         }
     }
 }

@@ -17,16 +17,20 @@ public struct JournalFile: Sendable, Hashable {
         case foreign
     }
 
-    /// The name inside the directory.
+    /// The name inside the directory; of a directory that was replaced, with its number and a slash before it.
     public var name: String
     /// What it stands for.
     public var kind: Kind
     /// Who wrote it; empty for markers and foreign files.
     public var owner: String
-    /// Only of intents: whether the owner lives, and so will commit or rename it. It is then not read.
+    /// Only of intents: whether the owner lives, and so will commit or rename it.
     public var isOwnerAlive: Bool
     /// The tags; `nil` if the file is incomplete, unreadable or was not read.
     public var tags: [ByteBuffer]?
+    /// Another one after every change of the file, and for every other file of the same name.
+    public var version: UInt64 = 0
+    /// Whether the content was looked at.
+    public var isRead = false
 }
 
 extension JournalFile {
@@ -34,19 +38,20 @@ extension JournalFile {
     package enum Demand: Sendable {
         /// Append the tags.
         case owed
-        /// Append the tags now, and once more later.
+        /// Append the tags now, and again until nothing of the write can happen any more.
         case orphan
+        /// Append the tags if the owner, which lives, does nothing about them for long.
+        case living
         /// Nothing but to be deleted: its database write had not begun.
         case incomplete
         /// Replace the incarnation.
         case marker
     }
 
-    /// `nil`: to be left alone. Intents of living owners ask for nothing, their owners will commit or rename them;
-    /// nor do foreign files.
+    /// `nil`: to be left alone, as foreign files are.
     package var demand: Demand? {
         switch kind {
-        case .intent where isOwnerAlive: nil
+        case .intent where isOwnerAlive: .living
         case .intent: tags == nil ? .incomplete : .orphan
         case .orphan: .orphan
         case .owed: .owed
@@ -98,6 +103,13 @@ package struct JournalName: Hashable {
         return String(repeating: "0", count: 16 - digits.count) + digits + "-\(processID)"
     }
 
+    /// Whose lock goes by this name; `nil`: it is no lock.
+    static func ownerOfLock(_ name: String) -> String? {
+        guard name.hasSuffix(lockSuffix) else { return nil }
+        let owner = String(name.dropLast(lockSuffix.count))
+        return isOwner(owner) ? owner : nil
+    }
+
     static func isOwner(_ text: String) -> Bool {
         let parts = text.split(separator: "-", omittingEmptySubsequences: false)
         return parts.count == 2 && parts[0].utf8.count == 16
@@ -106,23 +118,41 @@ package struct JournalName: Hashable {
     }
 }
 
-/// What stands in a journal file: its tags as a RESP array, so that a half-written file shows by itself.
+/// What stands in a journal file: one or more RESP arrays of tags, so that a half-written file shows by itself.
 enum JournalContent {
-    /// More bytes than any invalidation has. A larger file is nothing of ours.
+    /// More bytes than any file of ours has. A larger file is nothing of ours.
     static let maximumBytes = 2 << 20
+    /// What is written into one file at most, unless a single invalidation is longer.
+    static let comfortableBytes = 1 << 20
 
-    static func encode(_ tags: [ByteBuffer]) -> ByteBuffer {
+    /// How many bytes one invalidation takes, about.
+    static func bytes(_ tags: [ByteBuffer]) -> Int { tags.reduce(16) { $0 + $1.readableBytes + 12 } }
+
+    /// What the file system keeps for a file of so many bytes: whole pages.
+    static func kept(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 }
+
+    static func encode(_ invalidations: [[ByteBuffer]]) -> ByteBuffer {
         var writer = RESPWriter(version: .v2)
-        writer.arrayHeader(tags.count)
-        for tag in tags { writer.bulkString(tag) }
+        for tags in invalidations {
+            writer.arrayHeader(tags.count)
+            for tag in tags { writer.bulkString(tag) }
+        }
         return writer.buffer
     }
 
-    /// `nil` if the bytes are not one whole array of at least one tag.
+    /// All tags of all arrays. `nil` if the bytes are not whole arrays of at least one tag each.
     static func decode(_ bytes: ByteBuffer) -> [ByteBuffer]? {
         var decoder = CommandDecoder(limits: WireLimits())
         decoder.feed(bytes)
-        guard let tags = try? decoder.next(), !tags.isEmpty else { return nil }
-        return tags
+        var all: [ByteBuffer] = []
+        do throws(RESPError) {
+            while let tags = try decoder.next() {
+                if tags.isEmpty { return nil }
+                all += tags
+            }
+        } catch {
+            return nil
+        }
+        return all.isEmpty || !decoder.isBetweenFrames ? nil : all
     }
 }

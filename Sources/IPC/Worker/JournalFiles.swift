@@ -1,3 +1,4 @@
+import IPCWire
 import NIOCore
 
 #if canImport(Glibc)
@@ -9,7 +10,7 @@ import NIOCore
 /// What journal files are to the rules of the journal: names with bytes, and locks that end with their process.
 /// The simulator puts a directory in its own memory in place of the file system.
 package protocol JournalFiles: AnyObject, Sendable {
-    /// All names, sorted.
+    /// All names, in any order.
     func names() throws(SystemError) -> [String]
     /// Writes a whole new file, or leaves none. Throws ``SystemError/exists`` if there is one by that name.
     func write(_ name: String, _ content: ByteBuffer) throws(SystemError)
@@ -23,6 +24,10 @@ package protocol JournalFiles: AnyObject, Sendable {
     func isLocked(_ name: String) -> Bool
     /// Whether `path` still names this directory.
     func isDirectory(at path: String) -> Bool
+    /// Which directory it is.
+    var identity: FileIdentity { get }
+    /// A number that changes with a file; 0 if there is none.
+    func version(_ name: String) -> UInt64
 }
 
 /// A file lock that its process holds.
@@ -67,7 +72,7 @@ final class SystemJournalFiles: JournalFiles {
             if name != ".", name != ".." { names.append(name) }
         }
         guard errno == 0 else { throw .last }
-        return names.sorted()
+        return names
     }
 
     func write(_ name: String, _ content: ByteBuffer) throws(SystemError) {
@@ -120,6 +125,10 @@ final class SystemJournalFiles: JournalFiles {
         guard let current = try? FileStatus(path: path) else { return false }
         return current.isSameFile(as: status)
     }
+
+    var identity: FileIdentity { status.identity }
+
+    func version(_ name: String) -> UInt64 { (try? FileStatus(name: name, in: directory).version) ?? 0 }
 }
 
 extension FileDescriptor: JournalLock {}

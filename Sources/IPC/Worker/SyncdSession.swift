@@ -226,27 +226,51 @@ final class SyncdSession: ConnectionObserver {
 
     /// Writes down what is about to be invalidated; `nil` if that can't be done: the write goes on all the same.
     func begin(_ tags: [ByteBuffer]) -> Intent? {
-        // It could not be used before. A write without syncd depends on it most.
-        let (path, isConnected) = state.withLock { ($0.journalPath, $0.connection != nil) }
-        if !isJournalUsable, let path { useJournal(at: path, isConfirmed: isConnected) }
-        guard let journal = state.withLock({ $0.journal }) else { return nil }
-        do {
-            let intent = try journal.begin(tags)
-            state.withLock { $0.isJournalWritable = true }
-            return intent
-        } catch {
-            state.withLock { $0.isJournalWritable = false }
-            logger.debug("a write is not in the journal", metadata: ["error": "\(error)"])
-            return nil
+        // Full, missing or replaced: a write without syncd depends on it most.
+        var journal = presentJournal()
+        // Replaced at this very moment: once more, where the path leads to now.
+        for isLast in [false, true] {
+            do {
+                guard let intent = try journal?.begin(tags, other: { [weak self] in self?.presentJournal() }) else {
+                    return nil
+                }
+                state.withLock { $0.isJournalWritable = true }
+                return intent
+            } catch {
+                state.withLock { $0.isJournalWritable = false }
+                logger.debug("a write is not in the journal", metadata: ["error": "\(error)"])
+                if isLast { return nil }
+                journal = presentJournal()
+            }
         }
+        return nil
+    }
+
+    /// The journal that the path leads to now, opened anew if it is another one or could not be used before.
+    private func presentJournal() -> Journal? {
+        let (path, isConnected) = state.withLock { ($0.journalPath, $0.connection != nil) }
+        if let path, !isJournalUsable || !isJournal(at: path) { useJournal(at: path, isConfirmed: isConnected) }
+        return state.withLock { $0.journal }
+    }
+
+    private func isJournal(at path: String) -> Bool {
+        state.withLock { $0.journal }?.isDirectory(at: path) ?? false
     }
 
     /// Whether the last write could be written down, or the next one might be. Shown in STATUS.
     var isJournalUsable: Bool { state.withLock { $0.journal != nil && $0.isJournalWritable } }
 
-    /// Whether an intent is written down where syncd reads it: in the journal that it named last.
+    /// Whether an intent is written down where syncd reads it: in the directory of which its table says so. Without
+    /// that, in the journal that it named last.
     func isReadBySyncd(_ intent: Intent?) -> Bool {
-        state.withLock { $0.isJournalConfirmed && intent?.isIn($0.journal) ?? false }
+        guard let intent else { return false }
+        let state = state.withLock { $0 }
+        if let mapped = state.mapped, mapped.table.journalDirectory != .unknown {
+            guard let path = state.tablePath, mapped.isFile(at: path) else { return false }
+            return mapped.table.journalDirectory == intent.directory
+        }
+        return state.isJournalConfirmed && intent.isIn(state.journal)
+            && state.journalPath.map { state.journal?.isDirectory(at: $0) ?? false } ?? false
     }
 
     // MARK: Figures
@@ -288,7 +312,7 @@ final class SyncdSession: ConnectionObserver {
             return (state.reported, state.isSweepWanted, state.journalPath)
         }
         // It was full, not ours or not there; whoever looks after it may have helped.
-        if !isJournalUsable, let path { useJournal(at: path, isConfirmed: true) }
+        if let path, !isJournalUsable || !isJournal(at: path) { useJournal(at: path, isConfirmed: true) }
         let warning = ReportField(
             name: ByteBuffer(string: "journal"), value: ByteBuffer(string: isJournalUsable ? "ok" : "unusable"))
         let audit = auditor?.statistics.fields ?? []

@@ -1,3 +1,5 @@
+import IPCWire
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)
@@ -55,27 +57,42 @@ final class FileDescriptor: Sendable {
 
 /// What matters here about a file.
 struct FileStatus: Sendable, Hashable {
-    var device: UInt64
-    var inode: UInt64
+    var identity: FileIdentity
     var bytes: Int
     var isRegular: Bool
     var isDirectory: Bool
+    /// Another one after every change of the file, and for every other file of the same name.
+    var version: UInt64
 
     init(_ status: stat) {
-        device = UInt64(status.st_dev)
-        inode = UInt64(status.st_ino)
+        identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         bytes = Int(status.st_size)
         isRegular = status.st_mode & S_IFMT == S_IFREG
         isDirectory = status.st_mode & S_IFMT == S_IFDIR
+        func nanoseconds(_ time: timespec) -> UInt64 {
+            UInt64(bitPattern: Int64(time.tv_sec)) &* 1_000_000_000 &+ UInt64(bitPattern: Int64(time.tv_nsec))
+        }
+        var mixed = identity.inode
+        for number in [nanoseconds(status.st_mtim), nanoseconds(status.st_ctim), UInt64(bitPattern: Int64(bytes))] {
+            mixed = (mixed ^ (mixed >> 29)) &* 0xbf58_476d_1ce4_e5b9 &+ number
+        }
+        version = mixed
     }
 
-    /// What stat(2) says about a path.
+    /// What lstat(2) says about a path: a link is itself and not what it leads to, as when files are opened here.
     init(path: String) throws(SystemError) {
         var status = stat()
-        guard stat(path, &status) == 0 else { throw .last }
+        guard lstat(path, &status) == 0 else { throw .last }
+        self.init(status)
+    }
+
+    /// The same about a name inside an open directory.
+    init(name: String, in directory: FileDescriptor) throws(SystemError) {
+        var status = stat()
+        guard fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { throw .last }
         self.init(status)
     }
 
     /// Whether both are one file: neither renamed nor replaced, however often it was opened.
-    func isSameFile(as other: FileStatus) -> Bool { device == other.device && inode == other.inode }
+    func isSameFile(as other: FileStatus) -> Bool { identity == other.identity }
 }

@@ -8,7 +8,7 @@ import IPCWire
 
 extension TagTableFile {
     /// Makes a new file, complete before it gets its name, and maps it.
-    static func create(path: String, slotBits: Int) throws(TagTableFileError) -> TagTable {
+    static func create(path: String, slotBits: Int) throws(TagTableFileError) -> (TagTable, FileStatus) {
         let temporary = "\(path).new"
         do {
             // Left over from a start that was killed here; the lock says that nobody else is at it.
@@ -26,8 +26,9 @@ extension TagTableFile {
             TagTable.initializeHeader(
                 map.memory, slotBits: slotBits, epoch: randomEpoch(), madeAt: BootClock.now)
             guard rename(temporary, path) == 0 else { throw SystemError.last }
-            return TagTable(
+            let table = TagTable(
                 memory: map.memory, slotBits: slotBits, forget: { _ in map.forget() }, release: { _ in map.unmap() })
+            return (table, try file.status())
         } catch {
             unlink(temporary)
             if let error = error as? SystemError { throw .system(path: path, error) }

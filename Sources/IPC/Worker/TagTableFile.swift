@@ -42,6 +42,10 @@ package struct MappedTagTable: Sendable {
     /// Maps the file at `path`. Its size and header are checked before anything in it is believed.
     package init(path: String) throws(TagTableFileError) {
         let (table, file) = try TagTableFile.open(path: path, isWritable: false)
+        self.init(table, file: file)
+    }
+
+    init(_ table: TagTable, file: FileStatus) {
         self.init(table) { path in
             guard let current = try? FileStatus(path: path) else { return false }
             return current.isSameFile(as: file)
@@ -55,7 +59,17 @@ package struct MappedTagTable: Sendable {
     }
 
     /// Whether `path` still names the mapped file. A mapping keeps a deleted file alive, and nobody writes to that.
-    func isFile(at path: String) -> Bool { isNamed(path) }
+    package func isFile(at path: String) -> Bool { isNamed(path) }
+}
+
+/// Where the table comes from that a syncd uses.
+package enum TagTableOrigin: Sendable, Hashable {
+    /// An earlier syncd made it.
+    case existing
+    /// There was none.
+    case fresh
+    /// There was one that cannot be used.
+    case replaced(reason: String)
 }
 
 /// The file in which a tag table outlives the syncd that writes it (docs/consistency.md, "The table file").
@@ -68,15 +82,36 @@ public enum TagTableFile {
     public static func openOrCreate(
         path: String, slotBits: Int = TagTableLayout.defaultSlotBits
     ) throws(TagTableFileError) -> (TagTable, created: Bool) {
+        let (mapped, origin) = try take(path: path, slotBits: slotBits)
+        return (mapped.table, created: origin != .existing)
+    }
+
+    /// The same, with what a syncd has to know besides.
+    package static func take(
+        path: String, slotBits: Int
+    ) throws(TagTableFileError) -> (MappedTagTable, TagTableOrigin) {
+        var origin = TagTableOrigin.fresh
         do {
-            let (table, _) = try open(path: path, isWritable: true)
-            if table.slotCount == 1 << slotBits { return (table, created: false) }
-        } catch .unusable {
+            let (table, file) = try open(path: path, isWritable: true)
+            try validate(table, path: path)
+            if table.slotCount == 1 << slotBits { return (MappedTagTable(table, file: file), .existing) }
+            origin = .replaced(reason: "the table at \(path) has \(table.slotCount) slots")
+        } catch .unusable(let path, let error) {
             // Another layout, or damaged: a new file takes its name.
+            origin = .replaced(reason: TagTableFileError.unusable(path: path, error).description)
         } catch .system(_, .missing) {
             // The first start, or a wiped directory.
         }
-        return (try create(path: path, slotBits: slotBits), created: true)
+        let (table, file) = try create(path: path, slotBits: slotBits)
+        return (MappedTagTable(table, file: file), origin)
+    }
+
+    private static func validate(_ table: TagTable, path: String) throws(TagTableFileError) {
+        do {
+            try table.validateSlots()
+        } catch {
+            throw .unusable(path: path, error)
+        }
     }
 
     /// Maps an existing file.

@@ -45,7 +45,7 @@ extension Oracle {
                 return fail("the outcome of a ticket that nobody has")
             }
             if case .lease(let lease) = outcome { granted(lease, key, to: client, syncd, isPassedOn: true) }
-        case .removeJournalFile(let name):
+        case .removeJournalFile(let name, _):
             if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
             if name.hasSuffix(".orphan") { figures.add("goal: orphan appended once more") }
         case .notice(let notice): self.notice(notice, syncd)

@@ -113,6 +113,8 @@ struct Plan {
             limits.waitingPushBytes = 512
             limits.unsentBytes = 800
         }
+        // Worlds are short: here nothing lands later than this.
+        limits.landingNanoseconds = 5_000_000_000
         if random.oneIn(4) { limits.owed = 2 }
         if random.oneIn(4) { limits.entriesPerPage = 2 }
         if random.oneIn(8) { limits.pendingAppends = 3 }

@@ -6,6 +6,8 @@ import NIOCore
 final class MemoryJournal: JournalFiles, @unchecked Sendable {
     private let world: World
     private var contents: [String: ByteBuffer] = [:]
+    private var versions: [String: UInt64] = [:]
+    private var changes: UInt64 = 0
     private var locks: [String: Process] = [:]
     /// No file can be made: the file system is full.
     var isFull = false
@@ -17,7 +19,10 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     private static let full = SystemError(code: 28)
     private static let denied = SystemError(code: 13)
 
-    init(world: World) { self.world = world }
+    init(world: World) {
+        self.world = world
+        identity = FileIdentity(device: 1, inode: world.random.next())
+    }
 
     private final class Lock: JournalLock {}
 
@@ -40,6 +45,8 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
         if isFull { throw Self.full }
         guard contents[name] == nil else { throw .exists }
         contents[name] = content
+        changes += 1
+        versions[name] = changes
     }
 
     func read(_ name: String) throws(SystemError) -> JournalFileContent {
@@ -51,6 +58,7 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
         if isClosed { throw Self.denied }
         guard let content = contents.removeValue(forKey: name) else { throw .missing }
         contents[newName] = content
+        versions[newName] = versions.removeValue(forKey: name)
     }
 
     func remove(_ name: String) throws(SystemError) {
@@ -71,4 +79,8 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     func isLocked(_ name: String) -> Bool { locks[name]?.isAlive ?? false }
 
     func isDirectory(at path: String) -> Bool { !isDeleted }
+
+    let identity: FileIdentity
+
+    func version(_ name: String) -> UInt64 { versions[name] ?? 0 }
 }

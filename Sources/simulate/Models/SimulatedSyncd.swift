@@ -59,7 +59,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         let world = host.world
         journal = JournalDirectory(
             host.journal, path: "/run/syncd/journal",
-            owner: JournalName.owner(random: world.random.next(), processID: 2))
+            owner: JournalName.owner(random: world.random.next(), processID: 2), open: { [host] in host.journal })
         brain = Brain(
             configuration: BrainConfiguration(
                 mode: cluster == nil ? .embedded : .redis, limits: limits, version: "simulated",
@@ -261,8 +261,11 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
             }
         case .upstream(let command): upstream?.send(command)
         case .scanJournal(let sampledAt):
-            work.insert(.scanned(try? journal.items(), sampledAt: sampledAt), at: workIndex)
-        case .removeJournalFile(let name): try? journal.remove(name)
+            work.insert(.scanned(try? journalItems(), sampledAt: sampledAt), at: workIndex)
+        case .removeJournalFile(let name, let version):
+            do { try journal.remove(name) } catch {
+                brain.journalFileNotRemoved(name, version: version, now: world.now)
+            }
         case .writeOwed(let tags):
             do { try journal.writeOwed(tags) } catch { brain.owedNotWritten() }
         case .writeMarker:
@@ -270,6 +273,16 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         case .close(let client, _): if let connection = connections[client] { closed(connection) }
         case .notice, .answerStatus, .answerClients, .shutdownAsked: break
         }
+    }
+
+    /// What the directory asks of the brain, in one part.
+    private func journalItems() throws(SystemError) -> [JournalItem] {
+        var reading = try journal.read()
+        brain.journalDirectory(is: journal.identity)
+        let files = try reading.next(.max) { name, isLiving, version in
+            brain.wantsJournalFile(name, isLiving: isLiving, version: version, now: world.now)
+        }
+        return files.compactMap(\.item)
     }
 
     private func endTurn() {
@@ -327,19 +340,18 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     }
 }
 
-extension JournalDirectory {
-    /// What the directory asks of the brain.
-    fileprivate func items() throws(SystemError) -> [JournalItem] {
-        try scan().compactMap { file in
-            let kind: JournalItem.Kind? =
-                switch file.demand {
-                case .owed: .owed
-                case .orphan: .orphan
-                case .incomplete: .incomplete
-                case .marker: .marker
-                case nil: nil
-                }
-            return kind.map { JournalItem(name: file.name, kind: $0, tags: file.tags ?? []) }
-        }
+extension JournalFile {
+    /// What the file asks of the brain; `nil`: nothing.
+    fileprivate var item: JournalItem? {
+        let kind: JournalItem.Kind? =
+            switch demand {
+            case .owed: .owed
+            case .orphan: .orphan
+            case .living: .living
+            case .incomplete: .incomplete
+            case .marker: .marker
+            case nil: nil
+            }
+        return kind.map { JournalItem(name: name, kind: $0, tags: tags ?? [], isRead: isRead, version: version) }
     }
 }

@@ -22,8 +22,11 @@ struct DaemonProcess {
     func run() async throws {
         let paths = configuration.paths
         try paths.prepare()
-        let locks = [try RuntimeLock(paths.lock), try RuntimeLock(paths.tableLock)]
-        let (table, _) = try TagTableFile.openOrCreate(path: paths.table, slotBits: configuration.slotBits)
+        let (lock, tableLock) = (try RuntimeLock(paths.lock), try RuntimeLock(paths.tableLock))
+        let (table, origin) = try TagTableFile.take(path: paths.table, slotBits: configuration.slotBits)
+        if case .replaced(let reason) = origin {
+            logger.warning("a new tag table is made: all caches are cold", metadata: ["reason": "\(reason)"])
+        }
         let journal = try openJournal()
         // A socket that was handed over is not this process's to remove, now or at the end.
         if configuration.inheritedSocket == nil { try paths.removeStaleSocket() }
@@ -37,11 +40,17 @@ struct DaemonProcess {
             if case .shutdown(.immediate, _) = $0 { isCut.store(true, ordering: .relaxed) }
             request.yield($0)
         }
+        let isTableLost = Atomic(false)
         let daemon = try await eventLoop.submit { [configuration, manager, logger] in
             let daemon = Daemon(
-                configuration: configuration, table: table, journal: journal,
+                configuration: configuration, table: table.table, journal: journal,
+                ownsTable: { table.isFile(at: paths.table) && tableLock.isHeld },
                 eventLoop: eventLoop, logger: logger)
             daemon.onShutdownAsked = { request.yield(.shutdown(.drain, reason: "SHUTDOWN")) }
+            daemon.onTableLost = {
+                isTableLost.store(true, ordering: .relaxed)
+                request.yield(.shutdown(.immediate, reason: "the runtime directory is another one"))
+            }
             daemon.onStateChanged = { manager.notify(.status($0.description)) }
             daemon.start()
             _ = Watchdog()?.start(on: eventLoop, manager: manager)
@@ -66,6 +75,13 @@ struct DaemonProcess {
             end = mode
             break
         }
+        if isTableLost.load(ordering: .relaxed) {
+            // Nothing is closed or removed in an orderly way: another syncd's socket may be at the path by now.
+            throw RuntimeDirectoryError(
+                description:
+                    "\(paths.directory): removed or replaced while syncd ran; a restart of syncd (and of syncd.socket, if it has one) makes everything anew",
+                status: .temporaryFailure)
+        }
         manager.notify(.stopping, .status("stopping"), isWaiting: true)
 
         // Nobody connects any more; who is connected gets what was asked for. A listener of our own removes its path.
@@ -80,7 +96,7 @@ struct DaemonProcess {
         try await eventLoop.flatSubmit { daemon.value.stop() }.get()
         try await group.shutdownGracefully()
         signals.cancel()
-        withExtendedLifetime(locks) {}
+        withExtendedLifetime((lock, tableLock)) {}
     }
 
     /// A configuration that can't be used changes nothing.

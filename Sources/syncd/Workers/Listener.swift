@@ -75,11 +75,13 @@ struct RuntimePaths: Sendable {
 }
 
 /// Exclusive use of one socket path and what lies beside it, for as long as the value lives.
-final class RuntimeLock {
+final class RuntimeLock: Sendable {
+    private let path: String
     private let descriptor: CInt
 
     /// Takes the lock, or says who holds it.
     init(_ path: String) throws(RuntimeDirectoryError) {
+        self.path = path
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o640)
         guard descriptor >= 0 else {
             throw RuntimeDirectoryError(
@@ -101,6 +103,13 @@ final class RuntimeLock {
     }
 
     deinit { Glibc.close(descriptor) }
+
+    /// Whether the path still names what is locked.
+    var isHeld: Bool {
+        var (ours, named) = (stat(), stat())
+        return fstat(descriptor, &ours) == 0 && lstat(path, &named) == 0 && ours.st_dev == named.st_dev
+            && ours.st_ino == named.st_ino
+    }
 }
 
 /// Listens on the Unix socket and makes a connection of each who comes.

@@ -1,0 +1,108 @@
+import Foundation
+import IPCWire
+import NIOCore
+import TestSupport
+import Testing
+
+@testable import IPC
+
+/// What lies beside the socket is removed, replaced or damaged under a running host.
+@Suite(.processes) struct RuntimeDirectoryTests {
+    private static let tags = [ByteBuffer(string: "t")]
+
+    @Test(arguments: ["removed", "renamed", "replaced"])
+    func `the journal directory goes: a writer that dies afterwards leaves nobody stale`(how: String) async throws {
+        let host = try await Host(nil)
+        let path = host.syncd.directory.file("journal")
+        var before: Journal? = try Journal(path: path)
+        var left: Intent? = try before?.begin([ByteBuffer(string: "before")])
+        if how == "removed" {
+            try FileManager.default.removeItem(atPath: path)
+        } else {
+            #expect(rename(path, path + ".old") == 0)
+            if how == "replaced" { #expect(mkdir(path, 0o1770) == 0) }
+        }
+        await eventually("syncd says which directory it reads", details: { host.syncd.transcript }) {
+            (try? FileStatus(path: path).identity) == host.table.journalDirectory
+        }
+        let journal = try Journal(path: path)
+        #expect(journal.directory == host.table.journalDirectory)
+        var dying: Journal? = try Journal(path: path)
+        var intent: Intent? = try dying?.begin(Self.tags)
+        #expect(intent != nil && left != nil)
+        (dying, intent, before, left) = (nil, nil, nil, nil)
+        let died = BootClock.now
+        await eventually("a beat comes", details: { host.syncd.transcript }) { host.table.beat > died }
+        #expect(host.slot("t") > 0)
+        if how != "removed" { #expect(host.slot("before") > 0, "the directory that was open is read, too") }
+        withExtendedLifetime(journal) {}
+    }
+
+    @Test func `without a journal directory there is no beat, and status says so`() async throws {
+        let host = try await Host(nil)
+        let path = host.syncd.directory.file("journal")
+        #expect(rename(path, path + ".old") == 0)
+        try host.syncd.directory.write("a file", to: "journal")
+        await eventually("it does not beat", details: { host.syncd.transcript }) {
+            host.table.beat + 1_500_000_000 < BootClock.now
+        }
+        #expect(try await host.syncd.status("log", "state")?.string == "isolated")
+        #expect(try await host.syncd.status("log", "why")?.string?.contains(path) == true)
+        let status = try await host.syncd.runTool(["status"])
+        #expect(status.output.contains("DEGRADED"))
+        #expect(host.syncd.log.components(separatedBy: "the journal cannot be used").count == 2, "said once")
+        #expect(unlink(path) == 0)
+        let mended = BootClock.now
+        await eventually("it beats again", details: { host.syncd.transcript }) { host.table.beat > mended }
+        #expect(try await host.syncd.status("log", "state")?.string == "attached")
+        #expect(host.syncd.log.contains("the journal can be used again"))
+    }
+
+    @Test(arguments: ["tags.table", "tags.table.lock", "everything"])
+    func `a syncd whose runtime directory is another one ends, and leaves the next one's socket alone`(
+        what: String
+    ) async throws {
+        let host = try await Host(nil)
+        let directory = host.syncd.directory
+        if what == "everything" {
+            for name in directory.names() { try FileManager.default.removeItem(atPath: directory.file(name)) }
+        } else {
+            try FileManager.default.removeItem(atPath: directory.file(what))
+        }
+        let first = host.syncd.child
+        await eventually("it ends", details: { host.syncd.transcript }) { first.exit != nil }
+        #expect(first.exit == .status(75))
+        #expect(first.errors.contains("the runtime directory was removed or replaced"))
+        let last = host.table.beat
+        try await host.syncd.start()
+        try await host.syncd.waitUntilAttached()
+        let next = try MappedTagTable(path: directory.file("tags.table")).table
+        let now = BootClock.now
+        await eventually("the next one beats") { next.beat > now }
+        if what != "tags.table.lock" { #expect(host.table.beat == last && host.table.state == .isolated) }
+    }
+
+    @Test func `100 000 pending invalidations: syncd answers while it appends them`() async throws {
+        let host = try await Host(nil)
+        host.syncd.kill()
+        let killed = BootClock.now
+        let owner = "0123456789abcdef-77"
+        for number in 1...100_000 {
+            let tag = "t\(number % 5000)"
+            try host.syncd.directory.write(
+                "*1\r\n$\(tag.utf8.count)\r\n\(tag)\r\n", to: "journal/\(owner)-\(number).owed")
+        }
+        try await host.syncd.start()
+        var longest = Duration.zero
+        let client = try await host.syncd.connect()
+        while host.table.beat < killed {
+            let began = ContinuousClock.now
+            _ = try await client.command("PING")
+            longest = max(longest, ContinuousClock.now - began)
+        }
+        #expect(longest < .seconds(1), "\(longest)")
+        print("longest PING with 100 000 pending: \(longest)")
+        await eventually("all are deleted") { host.journal("owed").isEmpty }
+        #expect((0..<5000).allSatisfy { host.slot("t\($0)") > 0 })
+    }
+}

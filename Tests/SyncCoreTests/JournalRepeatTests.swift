@@ -1,0 +1,185 @@
+import IPCWire
+import NIOCore
+import Testing
+
+@testable import SyncCore
+
+/// Files that stay in the journal for a while: writes that may still happen, workers that hang, files that nobody may
+/// delete.
+@Suite struct JournalRepeatTests {
+    private func item(
+        _ kind: JournalItem.Kind, _ name: String = "w-1", _ tags: String..., version: UInt64 = 0
+    ) -> JournalItem {
+        JournalItem(name: name, kind: kind, tags: tags.map { .text($0) }, version: version)
+    }
+
+    @Test func `an orphan is appended every 5 s until nothing of its write can happen any more`() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.orphan, "w-1", "t")]
+        host.advance(milliseconds: 1000)
+        #expect(host.slot("t") == 1)
+        for round in 2...20 {
+            host.advance(milliseconds: 5100)
+            #expect(host.slot("t") == UInt64(round))
+        }
+        #expect(host.journal.count == 1)
+        host.advance(milliseconds: 18_000)
+        #expect(host.journal.count == 1, "115 s after the first time")
+        let before = host.slot("t")
+        host.advance(milliseconds: 10_000)
+        #expect(host.slot("t") > before)
+        #expect(host.journal.isEmpty)
+        let last = host.slot("t")
+        host.advance(milliseconds: 10_000)
+        #expect(host.slot("t") == last)
+    }
+
+    @Test func `an orphan that its owner deletes is appended no more`() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.orphan, "w-1", "t")]
+        host.advance(milliseconds: 100)
+        host.journal = []
+        host.advance(milliseconds: 10_000)
+        #expect(host.slot("t") == 1)
+    }
+
+    @Test func `many orphans of one pass go into few appends`() {
+        let host = BrainHarness(.embedded)
+        host.journalPart = 10
+        host.journal = (0..<100).map { item(.orphan, "w-\($0)", "t\($0 % 10)", "u\($0)") }
+        host.advance(milliseconds: 100)
+        #expect(host.applied == 1)
+        #expect((0..<100).allSatisfy { host.slot("u\($0)") == 1 })
+        host.advance(milliseconds: 5100)
+        #expect(host.applied == 2)
+    }
+
+    /// It hangs between database and invalidation, or before: nobody can know.
+    @Test func `the intent of a living owner is appended after 3 s, again every 5 s, and stays`() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.living, "w-1.intent", "t")]
+        host.advance(milliseconds: 2900)
+        #expect(host.applied == 0)
+        host.advance(milliseconds: 300)
+        #expect(host.slot("t") == 1)
+        for _ in 0..<30 { host.advance(milliseconds: 5100) }
+        #expect(host.slot("t") > 25)
+        #expect(host.journal.count == 1, "its owner will delete or rename it")
+    }
+
+    @Test func `an owner that dies later begins the time of an orphan anew`() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.living, "w-1.intent", "t")]
+        host.advance(milliseconds: 200_000)
+        let before = host.slot("t")
+        host.journal = [item(.orphan, "w-1.intent", "t")]
+        host.advance(milliseconds: 100)
+        #expect(host.slot("t") == before + 1, "at once")
+        host.advance(milliseconds: 115_000)
+        #expect(host.journal.count == 1)
+        host.advance(milliseconds: 10_000)
+        #expect(host.journal.isEmpty)
+    }
+
+    @Test func `an intent that a living owner has not finished asks for nothing`() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.living, "w-1.intent")]
+        host.advance(milliseconds: 10_000)
+        #expect(host.applied == 0)
+        #expect(host.journal.count == 1)
+    }
+
+    @Test func `a file that cannot be deleted is appended once, and its deletion is tried now and then`() {
+        let host = BrainHarness(.embedded)
+        host.undeletable = ["w-1"]
+        host.journal = [item(.owed, "w-1", "t", version: 7)]
+        host.advance(milliseconds: 1000)
+        #expect(host.slot("t") == 1)
+        #expect(host.status("undeletable") == .number(1))
+        _ = host.take()
+        host.advance(milliseconds: 60_000)
+        #expect(host.slot("t") == 1)
+        let attempts = host.take().filter { if case .removeJournalFile = $0 { true } else { false } }
+        #expect((5...6).contains(attempts.count), "every 10 s")
+        host.undeletable = []
+        host.advance(milliseconds: 11_000)
+        #expect(host.journal.isEmpty && host.slot("t") == 1)
+        #expect(host.status("undeletable") == .number(0))
+    }
+
+    @Test func `another file under the name of one that could not be deleted is appended`() {
+        let host = BrainHarness(.embedded)
+        host.undeletable = ["w-1"]
+        host.journal = [item(.owed, "w-1", "t", version: 7)]
+        host.advance(milliseconds: 1000)
+        host.journal = [item(.owed, "w-1", "u", version: 8)]
+        host.advance(milliseconds: 1000)
+        #expect(host.slot("u") == 2)
+    }
+
+    @Test func `a marker that cannot be deleted is obeyed once`() {
+        let server = ModelServer()
+        let host = BrainHarness.attached(server)
+        host.undeletable = ["syncd.marker"]
+        host.journal = [item(.marker, "syncd.marker", version: 7)]
+        host.advance(milliseconds: 2000)
+        host.settle()
+        #expect(host.state == .attached)
+        let replacements = server.replacements
+        host.advance(milliseconds: 30_000)
+        host.settle()
+        #expect(server.replacements == replacements)
+    }
+
+    @Test func `a pass whose parts were begun and not finished makes no beat`() {
+        let host = BrainHarness(.embedded)
+        let before = host.table.beat
+        host.isJournalReadable = false
+        host.advance(milliseconds: 2000)
+        #expect(host.table.beat == before)
+        #expect(host.status("state") == .text("isolated"), "nobody believes a table without a beat")
+        #expect(host.status("why") == .text("the journal cannot be read"))
+        host.isJournalReadable = true
+        host.advance(milliseconds: 100)
+        #expect(host.status("state") == .text("attached") && host.status("why") == .null)
+        #expect(host.status("journal") == .null)
+    }
+
+    @Test func `a syncd whose table was taken away never beats again`() {
+        let host = BrainHarness(.embedded)
+        host.advance(milliseconds: 200)
+        host.loseTable()
+        let before = host.table.beat
+        host.journal = [item(.owed, "w-1", "t")]
+        host.advance(milliseconds: 5000)
+        #expect(host.table.beat == before && host.table.state == .isolated)
+        #expect(host.journal.count == 1, "it is the other's")
+    }
+
+    @Test func `times of another boot are forgotten`() {
+        let table = TagTable.inMemory()
+        table.setBeat(.max)
+        table.setScanStarted(.max - 1)
+        table.setFreshAsOf(.max)
+        let host = BrainHarness(.embedded, table: table)
+        #expect(table.beat <= host.now && table.scanStarted <= host.now && table.freshAsOf <= host.now)
+        host.advance(milliseconds: 100)
+        #expect(table.beat > 0 && table.scanStarted >= table.beat)
+    }
+
+    /// Whoever writes to the table's memory while syncd runs ends nothing: such a tag is a miss for ever.
+    @Test func `numbers near 2^64 in the table of a running syncd trap nothing`() {
+        let host = BrainHarness(.embedded)
+        host.client(1)
+        let slot = TagHash.tag(.text("t"))
+        host.table.raise(slot, to: .max)
+        host.table.setApplied(.max)
+        host.table.setEpoch(.max)
+        host.table.setHorizon(.max)
+        host.advance(milliseconds: 1000)
+        #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == .integer(1))
+        _ = host.request(.explain(key: .text("t")))
+        host.advance(milliseconds: 1000)
+        #expect(host.slot("t") == .max)
+    }
+}
