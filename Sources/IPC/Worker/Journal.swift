@@ -122,7 +122,8 @@ final class Intent: Sendable {
         self.other = other
     }
 
-    /// The invalidation is in the log, or there was nothing to invalidate.
+    /// The invalidation is in the log, or there was nothing to invalidate: also of a file that became an orphan and
+    /// whose write was settled since.
     func delete() {
         let place = place.withLock { $0 }
         place.journal.delete(place.name)
@@ -154,13 +155,6 @@ final class Intent: Sendable {
 
     /// The directory in which it is written down.
     var directory: FileIdentity { place.withLock { $0.journal.directory } }
-
-    /// It became an orphan, and since then its write was settled and invalidated once more.
-    func deleteOrphan() {
-        var orphan = name
-        orphan.kind = .orphan
-        journal.delete(orphan)
-    }
 
     /// Whether it is written down in this journal.
     func isIn(_ journal: Journal?) -> Bool { place.withLock { $0.journal === journal } }

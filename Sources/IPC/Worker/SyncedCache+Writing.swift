@@ -107,7 +107,7 @@ extension SyncedCache {
             session.unsettled.follow { [session] in
                 await settled()
                 guard await session.invalidate(commitment.tags) else { return }
-                if isRepeatedBySyncd { commitment.intent?.deleteOrphan() }
+                if isRepeatedBySyncd { commitment.intent?.delete() }
             }
         }
         // Nobody else repeats it: neither the task above, nor syncd, which reads of it in the journal.
