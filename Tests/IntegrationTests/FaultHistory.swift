@@ -32,6 +32,9 @@ final class FaultHistory: Sendable {
         case round(Int)
         /// The state of all odd rounds, or of all even ones.
         case odd(Bool)
+        /// What was made in this round and goes in the next one. A later round makes something else, and acknowledges
+        /// nothing about this.
+        case owner(Int)
         /// Not the state of this round.
         case otherThan(Int)
 
@@ -40,6 +43,7 @@ final class FaultHistory: Sendable {
             switch self {
             case .round(let round): floor <= round && round <= newest
             case .odd(let isOdd): floor < newest || (floor % 2 == 1) == isOdd
+            case .owner(let round): floor != round + 1 && round <= newest
             case .otherThan(let round): floor < newest || floor != round
             }
         }
@@ -129,6 +133,9 @@ final class FaultHistory: Sendable {
         case .nobody: nil
         }
     }
+
+    /// Whether a fault of this host goes on, or of what all share.
+    func isHarmed(_ host: Int) -> Bool { state.withLock { $0.faults[host] > 0 || $0.faults[hosts] > 0 } }
 
     /// A worker is about to be killed, or is back.
     func lifeChanged(ofWorkerAt port: Int) { state.withLock { $0.lives[port, default: 0] += 1 } }
@@ -302,49 +309,4 @@ final class FaultHistory: Sendable {
     }
     func count(_ source: String) -> Int { state.withLock { $0.figures.sources[source, default: 0] } }
     var summary: String { figures.summary }
-}
-
-extension FaultHistory {
-    /// What was counted.
-    struct Figures: Sendable {
-        var reads = 0
-        var judgedByObservation = 0
-        var acknowledged: [String: Int] = [:]
-        var observations = 0
-        var unknown = 0
-        var unavailable = 0
-        var sources: [String: Int] = [:]
-        var applied: [String: Int] = [:]
-        /// The first ones of each kind; all are counted.
-        var stale: [String] = []
-        var staleCount = 0
-        /// By what showed that the read should have been newer.
-        var staleAfter: [String: Int] = [:]
-        var firstStale: [String: Int] = [:]
-        var failures: [String] = []
-        var failureCount = 0
-        var slowest = Duration.zero
-
-        static let notesKeptOfAKind = 20
-        private static let notesKept = 200
-
-        static func note(_ text: String, _ notes: inout [String], _ count: inout Int) {
-            count += 1
-            if notes.count < notesKept { notes.append(text) }
-        }
-
-        var summary: String {
-            func sorted(_ table: [String: Int]) -> String {
-                table.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
-            }
-            return """
-                reads \(reads) (\(sorted(sources))), slowest \(slowest)
-                writes \(acknowledged.values.reduce(0, +)) (\(sorted(acknowledged)))
-                of unknown outcome \(unknown), 503 \(unavailable)
-                seen in the database \(observations), states judged by that \(judgedByObservation)
-                stale \(staleCount)\(staleAfter.isEmpty ? "" : " (after \(sorted(staleAfter)))"), failed \(failureCount)
-                faults: \(sorted(applied))
-                """
-        }
-    }
 }

@@ -77,10 +77,12 @@ struct FaultHistoryRuleTests {
         write(on: 0, at: 10)
         #expect(read(.otherThan(1), on: 0, at: 11) != nil, "404 after a creation")
         let deletion = history.roundBegins(0)
-        #expect(read(.otherThan(1), on: 0, at: 11) == nil && read(.round(1), on: 0, at: 11) == nil)
+        #expect(read(.otherThan(1), on: 0, at: 11) == nil && read(.owner(1), on: 0, at: 11) == nil)
         history.acknowledged(0, round: deletion, on: 0, by: "DELETE 404, one of several", now: at(12))
-        #expect(read(.round(1), on: 0, at: 13) != nil, "200 after a deletion")
+        #expect(read(.owner(1), on: 0, at: 13) != nil, "200 after a deletion")
         #expect(read(.otherThan(1), on: 0, at: 13) == nil)
+        history.acknowledged(0, round: history.roundBegins(0), on: 1, by: "POST 201", now: at(13.1))
+        #expect(read(.owner(1), on: 1, at: 13.2) == nil, "a creation on another host says nothing of that deletion")
     }
 
     @Test func `what the database has had for long, all must see`() throws {

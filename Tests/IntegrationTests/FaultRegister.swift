@@ -78,7 +78,7 @@ extension FaultStage.Register {
         case .name(_, let owners):
             guard let (round, _) = (owners.last { path.hasSuffix($0) }) else { return nil }
             return switch reply.status {
-            case 200: .round(round)
+            case 200: .owner(round)
             case 404: .otherThan(round)
             default: nil
             }

@@ -87,6 +87,12 @@ extension FaultStage {
                 }
             }
             await pause(800...1200)
+            for host in hosts where !history.isHarmed(host.index) && !host.syncd.child.isRunning {
+                // A fault may have begun just now.
+                guard !history.isHarmed(host.index) else { continue }
+                history.failed("syncd of host \(host.index) ended by itself: \(host.syncd.log.suffix(3000))")
+                try? await host.syncd.start()
+            }
         }
     }
 }
