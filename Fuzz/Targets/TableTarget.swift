@@ -52,7 +52,7 @@ enum TableTarget {
         }
         try checkReading(table)
         // Whatever was there, slots are only raised.
-        for (hash, position): (UInt64, UInt64) in [(0, 1), (.max, 5), (0xffff, WireLimits.maximumNumber)] {
+        for (hash, position): (UInt64, UInt64) in [(0, 1), (.max, 5), (0xffff, TagTableLayout.greatestNumber)] {
             let before = table.slot(table.slotIndex(hash))
             table.raise(hash, to: position)
             let after = table.slot(table.slotIndex(hash))

@@ -58,8 +58,16 @@ extension Daemon {
             return
         }
         self.reading = (sampledAt, reading)
+    }
+
+    /// At the very end of a turn: what becomes due before the event loop has looked at its connections comes before
+    /// them.
+    func continueReading() {
+        guard reading != nil, !isReadingScheduled else { return }
+        isReadingScheduled = true
         eventLoop.scheduleTask(in: Self.betweenParts) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] in
             let daemon = bound.value
+            daemon.isReadingScheduled = false
             daemon.readJournal()
             daemon.performQueue()
             daemon.turnEnded()

@@ -44,6 +44,7 @@ final class Daemon {
     var problems: JournalProblems
     /// A reading of the journal that is not at its end, and when the pass began that it is for.
     var reading: (sampledAt: UInt64, reading: JournalReading)?
+    var isReadingScheduled = false
     /// Invalidations that this turn has deferred.
     var pending: [[ByteBuffer]] = []
     /// Another syncd may have begun: nothing goes out any more.
@@ -343,6 +344,7 @@ final class Daemon {
         giveRoom()
         flushUpstream()
         schedule()
+        continueReading()
     }
 
     private func flushUpstream() {

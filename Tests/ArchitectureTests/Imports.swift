@@ -22,6 +22,7 @@ enum Imports {
     static let confined = [
         "CHiredis": "Sources/syncd/Redis/", "NIOSSL": "Sources/syncd/Redis/",
         "CMongoC": "Sources/apiworker/Storage/", "CZlib": "Sources/apiworker/Compression/",
+        "CMalloc": "Sources/syncd/Workers/",
         "Hummingbird": "Sources/apiworker/",
     ]
 

@@ -3,33 +3,84 @@ import TestSupport
 
 /// What was acknowledged and what was read over HTTP on several hosts, and whether the one fits the other.
 ///
-/// Each key is a register that one writer at a time gives increasing versions. What is known about a key is a list of
-/// (time, version) with both rising, so that each read costs one look at its end: the whole check is linear.
+/// **The rule.** Each key is a register that goes through numbered rounds. All writes of one round ask for the same
+/// state, from however many workers and hosts at once, and however often they are repeated. A round begins only after
+/// the one before was acknowledged and none of its writes can land any more. So the database goes through the rounds
+/// in order, and every state that a read may show belongs to a round from *floor* to *newest*:
+///
+/// - *newest* is the last round that had begun when the read ended;
+/// - *floor* is the last round that was known to have happened when the read began.
+///
+/// A read that shows no state of these rounds is stale (or shows what nobody has written). States may repeat: a
+/// friendship is there in odd rounds and not there in even ones. Then a read says nothing while two rounds are
+/// possible, and is judged as soon as it is one.
+///
+/// A round is known to have happened
+///
+/// 1. on a host, as soon as a response of one of its workers showed the round's state: 200 with or without a change,
+///    201, 404 after a deletion, 409 after a creation;
+/// 2. on every host, 2 s after such a response by a host with which nothing was wrong;
+/// 3. on every host, if a committed read of the database showed its state ``afterObservation`` before, and syncd and
+///    Redis have been well since. That covers the writes that nobody got an answer to.
+///
+/// What is known about a key is a list of (time, round) with both rising, so that each read costs one look at its
+/// end, and what is too old to matter is dropped: the whole check is linear, and its memory is bounded.
 final class FaultHistory: Sendable {
-    /// Where an acknowledged write counts from when on.
-    private struct Floors {
-        /// Per host: acknowledged there.
-        var own: [Int]
-        /// Acknowledged somewhere while nothing was wrong there, with the time.
-        var others: [(time: ContinuousClock.Instant, version: Int)] = []
+    /// What a read shows of a register.
+    enum Shown: Sendable, Equatable {
+        /// The state of one round and of no other.
+        case round(Int)
+        /// The state of all odd rounds, or of all even ones.
+        case odd(Bool)
+        /// Not the state of this round.
+        case otherThan(Int)
+
+        /// Whether a round from `floor` to `newest` has this state.
+        func fits(_ floor: Int, _ newest: Int) -> Bool {
+            switch self {
+            case .round(let round): floor <= round && round <= newest
+            case .odd(let isOdd): floor < newest || (floor % 2 == 1) == isOdd
+            case .otherThan(let round): floor < newest || floor != round
+            }
+        }
+    }
+
+    /// Whom a fault keeps from telling others what was written.
+    enum Scope: Sendable, Equatable {
+        case host(Int)
+        case everybody
+        /// The promises hold in spite of it.
+        case nobody
+    }
+
+    /// A round that has happened, since when, and how that is known.
+    private struct Knowledge {
+        var time: ContinuousClock.Instant
+        var round: Int
+        var source: String
+    }
+
+    private struct Register {
+        var newest = 0
+        /// Per host: shown by a response there.
+        var own: [Knowledge?]
+        /// Shown somewhere while nothing was wrong there.
+        var others: [Knowledge] = []
+        /// Shown by the database itself.
+        var observed: [Knowledge] = []
     }
 
     private struct State {
-        var keys: [Floors]
+        var registers: [Register]
         /// Faults of each host that go on, and when the last one ended; the last element is what all hosts share.
         var faults: [Int]
         var faultEnded: [ContinuousClock.Instant]
-        var reads = 0
-        var writes = 0
-        var unknown = 0
-        var unavailable = 0
-        var sources: [String: Int] = [:]
-        var applied: [String: Int] = [:]
-        var stale: [String] = []
-        var failures: [String] = []
-        var slowest = Duration.zero
+        var figures = Figures()
         /// How often each worker, by its port, was harmed or came back.
         var lives: [Int: Int] = [:]
+        /// Writes that each worker, by its port, has not answered.
+        var flights: [Int: Int] = [:]
+        var isCalm = false
         var isOver = false
     }
 
@@ -37,33 +88,45 @@ final class FaultHistory: Sendable {
     private static let acrossHosts = Duration.seconds(2)
     /// A fault that has been over for so long is no reason for a host to be behind.
     private static let recovery = Duration.seconds(3)
+    /// A file that a writer left behind is in the log again 5 s after the last time, that of a writer that hangs after
+    /// 3 s. The rest is for a busy machine.
+    static let afterObservation = Duration.seconds(8)
 
-    private let hosts: Int
+    let hosts: Int
+    private let begin = ContinuousClock.now
     private let state: Mutex<State>
 
     init(hosts: Int, keys: Int) {
         self.hosts = hosts
         state = Mutex(
             State(
-                keys: Array(repeating: Floors(own: Array(repeating: 0, count: hosts)), count: keys),
+                registers: Array(repeating: Register(own: Array(repeating: nil, count: hosts)), count: keys),
                 faults: Array(repeating: 0, count: hosts + 1),
                 faultEnded: Array(repeating: .now, count: hosts + 1)))
     }
 
     // MARK: Faults
 
-    /// A fault of a host (`nil`: of something that all share) begins.
-    func faultBegan(_ name: String, host: Int?) {
+    func faultBegan(_ name: String, _ scope: Scope) {
         state.withLock { state in
-            state.faults[host ?? hosts] += 1
-            state.applied[name, default: 0] += 1
+            state.figures.applied[name, default: 0] += 1
+            if let place = place(scope) { state.faults[place] += 1 }
         }
     }
 
-    func faultEnded(host: Int?) {
+    func faultEnded(_ scope: Scope, now: ContinuousClock.Instant = .now) {
         state.withLock { state in
-            state.faults[host ?? hosts] -= 1
-            state.faultEnded[host ?? hosts] = .now
+            guard let place = place(scope) else { return }
+            state.faults[place] -= 1
+            state.faultEnded[place] = now
+        }
+    }
+
+    private func place(_ scope: Scope) -> Int? {
+        switch scope {
+        case .host(let host): host
+        case .everybody: hosts
+        case .nobody: nil
         }
     }
 
@@ -72,82 +135,215 @@ final class FaultHistory: Sendable {
     /// Even while it lives. What fails between two equal answers that are even fails a living worker.
     func life(ofWorkerAt port: Int) -> Int { state.withLock { $0.lives[port, default: 0] } }
 
-    // MARK: Requests
+    // MARK: Writes
+
+    /// Begins the next round, or the last one again if nobody knows that it has happened.
+    func roundBegins(_ key: Int) -> Int {
+        state.withLock { state in
+            let newest = state.registers[key].newest
+            let isKnown = state.registers[key].own.contains { $0?.round == newest }
+            if isKnown || newest == 0 { state.registers[key].newest += 1 }
+            return state.registers[key].newest
+        }
+    }
+
+    func newest(_ key: Int) -> Int { state.withLock { $0.registers[key].newest } }
+
+    func isAcknowledged(_ key: Int, round: Int) -> Bool {
+        state.withLock { $0.registers[key].own.contains { $0?.round ?? 0 >= round } }
+    }
+
+    /// A response showed that a round has happened.
+    ///
+    /// - Parameter source: what showed it, for failure messages.
+    func acknowledged(
+        _ key: Int, round: Int, on host: Int, by source: String = "a write", now: ContinuousClock.Instant = .now
+    ) {
+        state.withLock { state in
+            state.figures.acknowledged[source, default: 0] += 1
+            if state.registers[key].own[host]?.round ?? 0 < round {
+                state.registers[key].own[host] = Knowledge(time: now, round: round, source: source)
+            }
+            // A host that is cut off, or whose syncd is down, cannot tell the others.
+            if isWell([host, hosts], for: Self.recovery, state, now),
+                round > state.registers[key].others.last?.round ?? 0
+            {
+                state.registers[key].others.append(Knowledge(time: now, round: round, source: source))
+                Self.prune(&state.registers[key].others, upTo: now - Self.acrossHosts)
+            }
+        }
+    }
+
+    /// The database showed the state of a round, and cannot lose it any more.
+    func observed(_ key: Int, round: Int, now: ContinuousClock.Instant = .now) {
+        state.withLock { state in
+            guard round > state.registers[key].observed.last?.round ?? 0 else { return }
+            state.figures.observations += 1
+            state.registers[key].observed.append(Knowledge(time: now, round: round, source: "the database"))
+            Self.prune(&state.registers[key].observed, upTo: now - Self.afterObservation)
+        }
+    }
+
+    /// Keeps the last one that counts for all reads that begin from now on, and the later ones.
+    private static func prune(_ list: inout [Knowledge], upTo time: ContinuousClock.Instant) {
+        if let last = list.lastIndex(where: { $0.time <= time }) { list.removeFirst(last) }
+    }
+
+    private func isWell(
+        _ places: [Int], for length: Duration, _ state: State, _ now: ContinuousClock.Instant
+    ) -> Bool {
+        places.allSatisfy { state.faults[$0] == 0 && now - state.faultEnded[$0] > length }
+    }
+
+    func flightBegins(at port: Int) { state.withLock { $0.flights[port, default: 0] += 1 } }
+    func flightEnds(at port: Int) { state.withLock { $0.flights[port, default: 0] -= 1 } }
+    /// Whether a worker is in the middle of a write.
+    func isFlying(at port: Int) -> Bool { state.withLock { $0.flights[port, default: 0] > 0 } }
+
+    /// Nobody knows whether it has happened.
+    func unknownOutcome() { state.withLock { $0.figures.unknown += 1 } }
+    /// The database was away, and the API said so.
+    func wasUnavailable() { state.withLock { $0.figures.unavailable += 1 } }
+    func failed(_ why: String) { state.withLock { Figures.note(why, &$0.figures.failures, &$0.figures.failureCount) } }
+
+    // MARK: Reads
 
     struct Read: Sendable {
-        fileprivate var key: Int
-        fileprivate var own: Int
-        fileprivate var others: Int
+        fileprivate var host: Int
+        fileprivate var floors: [Int: Floor]
         fileprivate var begin: ContinuousClock.Instant
     }
 
-    func readBegins(_ key: Int, on host: Int) -> Read {
-        let now = ContinuousClock.now
-        return state.withLock { state in
-            Read(
-                key: key, own: state.keys[key].own[host],
-                others: state.keys[key].others.last { $0.time <= now - Self.acrossHosts }?.version ?? 0, begin: now)
+    fileprivate struct Floor {
+        var round = 0
+        var why = "nothing was known"
+        var source = "nothing"
+        var isObserved = false
+    }
+
+    func readBegins(_ keys: [Int], on host: Int, now: ContinuousClock.Instant = .now) -> Read {
+        state.withLock { state in
+            let isCalm = isWell(Array(0...hosts), for: Self.afterObservation, state, now)
+            let floors = keys.map { ($0, floor(state.registers[$0], host, isCalm: isCalm, now)) }
+            return Read(host: host, floors: Dictionary(uniqueKeysWithValues: floors), begin: now)
         }
     }
 
-    func readEnded(_ read: Read, version: Int, source: String, worker: String) {
+    private func floor(_ register: Register, _ host: Int, isCalm: Bool, _ now: ContinuousClock.Instant) -> Floor {
+        var floor = Floor()
+        func raise(_ known: Knowledge?, _ how: String, isObserved: Bool = false) {
+            guard let known, known.round > floor.round else { return }
+            let ago = (now - known.time) / .milliseconds(1)
+            floor = Floor(
+                round: known.round, why: "\(known.source) \(how) \(Int(ago)) ms before", source: known.source,
+                isObserved: isObserved)
+        }
+        raise(register.own[host], "on this host")
+        raise(register.others.last { $0.time <= now - Self.acrossHosts }, "on another host")
+        if isCalm {
+            raise(register.observed.last { $0.time <= now - Self.afterObservation }, "had it", isObserved: true)
+        }
+        return floor
+    }
+
+    /// A read of whatever is judged has been answered.
+    func answered(_ read: Read, from source: String) {
         let took = ContinuousClock.now - read.begin
         state.withLock { state in
-            state.reads += 1
-            state.sources[source, default: 0] += 1
-            state.slowest = max(state.slowest, took)
-            if version < read.own {
-                state.stale.append(
-                    "\(worker) read \(version) of key \(read.key) from \(source); its host had \(read.own)")
-            } else if version < read.others {
-                state.stale.append(
-                    "\(worker) read \(version) of key \(read.key) from \(source) 2 s after \(read.others)")
-            }
+            state.figures.reads += 1
+            state.figures.sources[source, default: 0] += 1
+            state.figures.slowest = max(state.figures.slowest, took)
         }
     }
 
-    func acknowledged(_ key: Int, version: Int, on host: Int) {
-        let now = ContinuousClock.now
+    /// What an answer showed of one register.
+    func showed(_ read: Read, _ key: Int, _ shown: Shown, from source: String, worker: String) {
+        guard let floor = read.floors[key] else { return }
         state.withLock { state in
-            state.writes += 1
-            state.keys[key].own[host] = max(state.keys[key].own[host], version)
-            // A host that is cut off, or whose syncd is down, cannot tell the others.
-            let isWell = [host, hosts].allSatisfy {
-                state.faults[$0] == 0 && now - state.faultEnded[$0] > Self.recovery
+            let newest = state.registers[key].newest
+            if floor.isObserved { state.figures.judgedByObservation += 1 }
+            guard !shown.fits(floor.round, newest) else { return }
+            let seconds = Int((ContinuousClock.now - begin) / .seconds(1))
+            let after = "\(floor.source) (first at \(state.figures.firstStale[floor.source] ?? seconds) s)"
+            state.figures.firstStale[floor.source] = state.figures.firstStale[floor.source] ?? seconds
+            let text = """
+                at \((ContinuousClock.now - begin) / .seconds(1)) s \(worker) on host \(read.host) read \(shown) of \
+                key \(key) from \(source); possible are \(floor.round)…\(newest): \(floor.why)
+                """
+            state.figures.staleAfter[after, default: 0] += 1
+            // Some of each kind: the first ones are often of one kind.
+            if state.figures.staleAfter[after, default: 0] <= Figures.notesKeptOfAKind {
+                state.figures.stale.append(text)
             }
-            if isWell, version > state.keys[key].others.last?.version ?? 0 {
-                state.keys[key].others.append((now, version))
-            }
+            state.figures.staleCount += 1
         }
     }
-
-    /// Nobody knows whether it has happened.
-    func unknownOutcome() { state.withLock { $0.unknown += 1 } }
-    /// The database was away, and the API said so.
-    func wasUnavailable() { state.withLock { $0.unavailable += 1 } }
-    func failed(_ why: String) { state.withLock { $0.failures.append(why) } }
 
     // MARK: The end
 
+    /// Whether nothing is harmed at the moment.
+    var isCalm: Bool { state.withLock { $0.isCalm || $0.isOver } }
+    func setCalm(_ isCalm: Bool) { state.withLock { $0.isCalm = isCalm } }
     var isOver: Bool { state.withLock { $0.isOver } }
     func end() { state.withLock { $0.isOver = true } }
 
-    var unavailableCount: Int { state.withLock { $0.unavailable } }
-    var stale: [String] { state.withLock { $0.stale } }
-    var failures: [String] { state.withLock { $0.failures } }
-    var counts: (reads: Int, writes: Int) { state.withLock { ($0.reads, $0.writes) } }
-    func count(_ source: String) -> Int { state.withLock { $0.sources[source, default: 0] } }
+    /// How much is remembered of what happened.
+    var knowledgeCount: Int {
+        state.withLock { $0.registers.reduce(0) { $0 + $1.others.count + $1.observed.count } }
+    }
 
-    var summary: String {
-        state.withLock { state in
-            let sorted: ([String: Int]) -> String = { table in
+    var figures: Figures { state.withLock { $0.figures } }
+    var unavailableCount: Int { figures.unavailable }
+    var stale: [String] { figures.stale }
+    var failures: [String] { figures.failures }
+    var counts: (reads: Int, writes: Int) {
+        let figures = figures
+        return (figures.reads, figures.acknowledged.values.reduce(0, +))
+    }
+    func count(_ source: String) -> Int { state.withLock { $0.figures.sources[source, default: 0] } }
+    var summary: String { figures.summary }
+}
+
+extension FaultHistory {
+    /// What was counted.
+    struct Figures: Sendable {
+        var reads = 0
+        var judgedByObservation = 0
+        var acknowledged: [String: Int] = [:]
+        var observations = 0
+        var unknown = 0
+        var unavailable = 0
+        var sources: [String: Int] = [:]
+        var applied: [String: Int] = [:]
+        /// The first ones of each kind; all are counted.
+        var stale: [String] = []
+        var staleCount = 0
+        /// By what showed that the read should have been newer.
+        var staleAfter: [String: Int] = [:]
+        var firstStale: [String: Int] = [:]
+        var failures: [String] = []
+        var failureCount = 0
+        var slowest = Duration.zero
+
+        static let notesKeptOfAKind = 20
+        private static let notesKept = 200
+
+        static func note(_ text: String, _ notes: inout [String], _ count: inout Int) {
+            count += 1
+            if notes.count < notesKept { notes.append(text) }
+        }
+
+        var summary: String {
+            func sorted(_ table: [String: Int]) -> String {
                 table.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
             }
             return """
-                reads \(state.reads) (\(sorted(state.sources))), slowest \(state.slowest)
-                writes \(state.writes), of unknown outcome \(state.unknown), 503 \(state.unavailable)
-                stale \(state.stale.count), failed \(state.failures.count)
-                faults: \(sorted(state.applied))
+                reads \(reads) (\(sorted(sources))), slowest \(slowest)
+                writes \(acknowledged.values.reduce(0, +)) (\(sorted(acknowledged)))
+                of unknown outcome \(unknown), 503 \(unavailable)
+                seen in the database \(observations), states judged by that \(judgedByObservation)
+                stale \(staleCount)\(staleAfter.isEmpty ? "" : " (after \(sorted(staleAfter)))"), failed \(failureCount)
+                faults: \(sorted(applied))
                 """
         }
     }

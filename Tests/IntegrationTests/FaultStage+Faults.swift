@@ -4,37 +4,79 @@ import TestSupport
 extension FaultStage {
     /// What can go wrong.
     enum Fault: String, CaseIterable, Sendable {
-        case killSyncd, crashSyncd, stopSyncd, killWorker, stopWorker
+        case killSyncd, crashSyncd, stopSyncd, loseSyncd, killWorker, stopWorker, hangWorker
+        case replaceJournal, loseJournal, emptyJournal
         case cutRedis, stallRedis, killConnections
         case killRedis, stopRedis, sleepRedis, flushRedis, trimLog, forgetScripts, refuseWrites
-        case stopMongo, stepDownMongo, swizzle
+        case stopMongo, killMongo, stepDownMongo, delayMongo, swizzle
 
-        /// Whether it is of one host.
-        var isLocal: Bool {
+        /// Where it is: two of one place at once would undo each other.
+        fileprivate enum Place { case host, worker, redis, mongo, everything }
+
+        fileprivate var place: Place {
             switch self {
-            case .killSyncd, .crashSyncd, .stopSyncd, .killWorker, .stopWorker, .cutRedis, .stallRedis: true
-            default: false
+            case .killSyncd, .crashSyncd, .stopSyncd, .loseSyncd, .killWorker, .stopWorker: .host
+            case .replaceJournal, .cutRedis, .stallRedis: .host
+            case .delayMongo: .worker
+            case .stopMongo, .killMongo, .stepDownMongo: .mongo
+            // Nothing else happens meanwhile but to MongoDB: what others must see soon, they can see.
+            case .hangWorker, .loseJournal, .emptyJournal: .everything
+            default: .redis
             }
         }
 
+        /// What needs more than one thing to meet with another, and is therefore tried more often.
+        fileprivate static let rare: [Fault] = [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
+
         /// Whether a process of ours ends by it.
-        var isDeadly: Bool { [.killSyncd, .crashSyncd, .killWorker].contains(self) }
+        fileprivate var isDeadly: Bool { [.killSyncd, .crashSyncd, .loseSyncd, .killWorker].contains(self) }
+
+        /// Whom it keeps from telling the others what was written.
+        fileprivate func scope(_ host: Host) -> FaultHistory.Scope {
+            switch self {
+            case .hangWorker, .delayMongo, .stopMongo, .killMongo, .stepDownMongo, .killWorker, .stopWorker: .nobody
+            case .loseJournal, .emptyJournal: .host(host.index)
+            default: place == .host ? .host(host.index) : .everybody
+            }
+        }
     }
 
     /// One thing after the other fails until the history is over.
     func harm() async throws {
         while !history.isOver {
             await chance.pause(pace.betweenHarms)
-            guard !history.isOver else { return }
-            let fault = chance.element(Fault.allCases)
+            if history.isCalm {
+                await chance.pause(50...50)
+                continue
+            }
+            let fault = chance.element(Fault.allCases + Fault.rare)
             let host = chance.element(Array(hosts[(fault.isDeadly ? pace.firstMortalHost : 0)...]))
-            let place = fault.isLocal ? host.index : nil
-            history.faultBegan(fault.rawValue, host: place)
-            onFault(fault)
-            // Two of one kind in one place at once would undo each other.
-            try await turns.run(fault.isLocal ? "\(host.index)" : "shared") { try await cause(fault, host) }
-            history.faultEnded(host: place)
+            let worker = chance.number(0...host.workers.count - 1)
+            try await take(places(of: fault, host, worker)) {
+                guard !history.isCalm else { return }
+                let scope = fault.scope(host)
+                history.faultBegan(fault.rawValue, scope)
+                onFault(fault)
+                try await cause(fault, host, worker)
+                history.faultEnded(scope)
+            }
         }
+    }
+
+    /// Always in the same order, so that nobody waits for each other.
+    private func places(of fault: Fault, _ host: Host, _ worker: Int) -> [String] {
+        switch fault.place {
+        case .host: ["\(host.index)"]
+        case .worker: ["\(host.index).\(worker)"]
+        case .redis: ["redis"]
+        case .mongo: ["mongo"]
+        case .everything: ["redis"] + hosts.map { "\($0.index)" }
+        }
+    }
+
+    func take(_ places: [String], _ body: @escaping @Sendable () async throws -> Void) async throws {
+        guard let first = places.first else { return try await body() }
+        try await turns.run(first) { try await take(Array(places.dropFirst()), body) }
     }
 
     /// One at a time in each place.
@@ -53,11 +95,17 @@ extension FaultStage {
     }
 
     /// Returns when it is over.
-    private func cause(_ fault: Fault, _ host: Host) async throws {
+    private func cause(_ fault: Fault, _ host: Host, _ number: Int) async throws {
+        let worker = host.workers[number]
         switch fault {
         case .killSyncd:
             host.syncd.kill()
             await chance.pause(0...2500)
+            try await host.syncd.start()
+        case .loseSyncd:
+            // For so long that nobody can believe its last heartbeat.
+            host.syncd.kill()
+            await pauseUnlessCalm(2500...8000)
             try await host.syncd.start()
         case .crashSyncd:
             // What a failed precondition in Swift sends.
@@ -69,16 +117,20 @@ extension FaultStage {
             await chance.pause(200...3000)
             host.syncd.resume()
         case .killWorker:
-            let worker = chance.element(host.workers)
+            await aim(at: worker)
             history.lifeChanged(ofWorkerAt: worker.portNumber)
             worker.kill()
             await chance.pause(0...500)
             try await worker.restart()
             history.lifeChanged(ofWorkerAt: worker.portNumber)
         case .stopWorker:
-            let worker = chance.element(host.workers)
             worker.pause()
             await chance.pause(200...3000)
+            worker.resume()
+        case .hangWorker:
+            await aim(at: worker)
+            worker.pause()
+            await pauseUnlessCalm(5000...20_000)
             worker.resume()
         case .cutRedis:
             try await host.proxy.cut()
@@ -88,82 +140,28 @@ extension FaultStage {
             host.proxy.stall()
             await chance.pause(100...4000)
             try await host.proxy.resume()
-        case .stopMongo:
-            mongo.pause()
-            await chance.pause(100...2500)
-            mongo.resume()
-        case .stepDownMongo:
-            // It is the only member: it becomes primary again by itself.
-            _ = try? await mongo.command(["replSetStepDown": 1, "force": true])
-            await chance.pause(1000...3000)
+        case .delayMongo:
+            if chance.bool() { await aim(at: worker) }
+            host.ways[number].hold()
+            await pauseUnlessCalm(3000...20_000)
+            try await host.ways[number].release()
+        case .replaceJournal, .loseJournal, .emptyJournal: try await harmJournal(fault, host)
+        case .stopMongo, .killMongo, .stepDownMongo: try await harmMongo(fault)
         case .swizzle: try await swizzle()
         default: try await harmRedis(fault)
         }
     }
 
-    private func harmRedis(_ fault: Fault) async throws {
-        switch fault {
-        case .killConnections:
-            _ = try? await redis.command("CLIENT", "KILL", "TYPE", chance.bool() ? "normal" : "pubsub")
-        case .killRedis:
-            if chance.bool() { _ = try? await redis.command("SAVE") }
-            await chance.pause(0...200)
-            redis.kill()
-            await chance.pause(0...1500)
-            try await redis.start()
-        case .stopRedis:
-            redis.pause()
-            await chance.pause(200...3500)
-            redis.resume()
-        case .sleepRedis: _ = try? await redis.command("DEBUG", "SLEEP", "1")
-        case .flushRedis: _ = try? await redis.command("FLUSHALL")
-        case .trimLog: _ = try? await redis.command("XTRIM", "{syncd}:stream", "MAXLEN", "\(chance.number(0...3))")
-        case .forgetScripts: _ = try? await redis.command("SCRIPT", "FLUSH")
-        case .refuseWrites:
-            _ = try? await redis.command("CONFIG", "SET", "maxmemory", "1")
-            await chance.pause(200...2000)
-            _ = try? await redis.command("CONFIG", "SET", "maxmemory", "0")
-        default: throw TestFailure("\(fault) is not of Redis")
-        }
+    /// Waits until a worker is in the middle of a write, if it ever is: most of what can go wrong with a process goes
+    /// wrong there.
+    private func aim(at worker: WorkerProcess) async {
+        let deadline = ContinuousClock.now + .milliseconds(1000)
+        while !history.isFlying(at: worker.portNumber), .now < deadline { await chance.pause(1...1) }
+        await chance.pause(0...8)
     }
 
-    // MARK: Swizzle-clog
-
-    /// Something that stands still and goes on.
-    private struct Link: Sendable {
-        var clog: @Sendable () -> Void
-        var heal: @Sendable () async throws -> Void
-    }
-
-    private var links: [Link] {
-        var links = [
-            Link(clog: { redis.pause() }, heal: { redis.resume() }),
-            Link(clog: { mongo.pause() }, heal: { mongo.resume() }),
-        ]
-        for host in hosts {
-            links.append(Link(clog: { host.proxy.stall() }, heal: { try await host.proxy.resume() }))
-            links.append(Link(clog: { host.syncd.pause() }, heal: { host.syncd.resume() }))
-            for worker in host.workers { links.append(Link(clog: { worker.pause() }, heal: { worker.resume() })) }
-        }
-        return links
-    }
-
-    /// Some links stand still, one after the other, and go on in another order: what FoundationDB found to bring
-    /// about more than other faults.
-    private func swizzle() async throws {
-        // It has the hosts' turn, too: always taken in the same order, so nobody waits for each other.
-        try await turns.run("0") {
-            try await turns.run("1") {
-                let some = chance.shuffled(links).prefix(chance.number(2...5))
-                for link in some {
-                    link.clog()
-                    await chance.pause(0...400)
-                }
-                for link in chance.shuffled(Array(some)) {
-                    try await link.heal()
-                    await chance.pause(0...400)
-                }
-            }
-        }
+    private func pauseUnlessCalm(_ milliseconds: ClosedRange<Int>) async {
+        let end = ContinuousClock.now + .milliseconds(chance.number(milliseconds))
+        while !history.isCalm, .now < end { try? await Task.sleep(for: .milliseconds(50)) }
     }
 }

@@ -1,4 +1,4 @@
-import Synchronization
+import Foundation
 import TestSupport
 import Testing
 
@@ -9,20 +9,33 @@ struct FaultStage: Sendable {
         let proxy: RedisProxy
         let syncd: SyncdProcess
         let workers: [WorkerProcess]
+        /// Each worker's way to MongoDB.
+        let ways: [MongoProxy]
+        /// A worker that knows one delayed member of MongoDB only. It is asked, and nobody writes through it.
+        let stray: WorkerProcess?
+
+        var readers: [WorkerProcess] { workers + [stray].compactMap(\.self) }
     }
 
     /// How much is asked, and how often something fails.
     struct Pace: Sendable {
-        /// Registers, each with a writer of its own.
+        /// Registers of each kind (``Register``).
         var keys = 6
+        var friendships = 2
+        var names = 2
         /// Milliseconds between two requests of a writer, and of a reader.
         var betweenWrites = 0...300
         var betweenReads = 0...5
         /// Faults that may go on at once, and milliseconds between two of them.
         var harms = 2
         var betweenHarms = 100...1500
+        /// For how long there are faults, and for how long none after that: what nobody got an answer to has to be
+        /// seen by all in the end. Without calm, that is not looked at.
+        var harm = Duration.seconds(40)
+        var calm = Duration.zero
         /// Hosts from this one on may have their processes killed.
         var firstMortalHost = 0
+        var database = FaultDatabase.Kind.setOfOne
         /// What the programs are told beyond where things are.
         var environment: [String: String] = [:]
     }
@@ -31,9 +44,9 @@ struct FaultStage: Sendable {
     enum Request: Sendable { case read, write }
 
     let redis: RedisServer
-    let mongo: MongoServer
+    let database: FaultDatabase
     let hosts: [Host]
-    let users: [String]
+    let registers: [Register]
     let history: FaultHistory
     let pace: Pace
     /// What chance decides about faults.
@@ -44,40 +57,53 @@ struct FaultStage: Sendable {
     /// Told of each fault that begins.
     var onFault: @Sendable (Fault) -> Void = { _ in }
 
-    var transcript: String { hosts.map { $0.syncd.transcript + $0.workers.map(\.transcript).joined() }.joined() }
+    var transcript: String {
+        hosts.map { $0.syncd.transcript + $0.readers.map(\.transcript).joined() }.joined() + database.log
+    }
 
     static func start(_ pace: Pace = Pace(), seed: UInt64) async throws -> FaultStage {
+        let chance = Chance(seed: seed)
         let redis = try await RedisServer()
-        let mongo = try await MongoServer()
-        let database = MongoServer.newDatabaseName()
+        let database = try await FaultDatabase.start(pace.database, chance)
+        try await database.makeNamesUnique()
         var hosts: [Host] = []
-        for index in 0..<2 {
-            let proxy = try await RedisProxy(redis)
-            let syncd = try await SyncdProcess(
-                environment: ["REDIS_ENABLED": "true", "REDIS_URL": proxy.url].merging(pace.environment) { $1 })
-            try await syncd.waitUntilAttached()
-            var workers: [WorkerProcess] = []
-            for _ in 0..<2 {
-                workers.append(
-                    try await WorkerProcess(
-                        port: ReservedPort(), database: mongo.url(database: database), socketPath: syncd.socketPath,
-                        environment: ["WORKER_AUDIT_ONE_IN": "50"].merging(pace.environment) { $1 }))
-            }
-            hosts.append(Host(index: index, proxy: proxy, syncd: syncd, workers: workers))
-        }
+        for index in 0..<2 { hosts.append(try await startHost(index, redis, database, pace)) }
         let http = try HTTPConnection(port: hosts[0].workers[0].portNumber)
-        var users: [String] = []
-        for number in 0..<pace.keys {
-            let id = try await TestHost.createUser(http, "user \(number)")
-            let reply = try await http.request("PUT", "/api/users/\(id)", body: #"{"position":{"x":1,"y":0}}"#)
-            #expect(reply.status == 200)
-            users.append(id)
+        let registers = try await Register.make(pace, http)
+        let history = FaultHistory(hosts: hosts.count, keys: registers.count)
+        for key in registers.indices where registers[key].isWritten {
+            history.acknowledged(key, round: history.roundBegins(key), on: 0)
         }
-        let history = FaultHistory(hosts: hosts.count, keys: users.count)
-        for key in users.indices { history.acknowledged(key, version: 1, on: 0) }
         return FaultStage(
-            redis: redis, mongo: mongo, hosts: hosts, users: users, history: history, pace: pace,
-            chance: Chance(seed: seed))
+            redis: redis, database: database, hosts: hosts, registers: registers, history: history, pace: pace,
+            chance: chance)
+    }
+
+    private static func startHost(
+        _ index: Int, _ redis: RedisServer, _ database: FaultDatabase, _ pace: Pace
+    ) async throws -> Host {
+        let proxy = try await RedisProxy(redis)
+        let syncd = try await SyncdProcess(
+            environment: ["REDIS_ENABLED": "true", "REDIS_URL": proxy.url].merging(pace.environment) { $1 })
+        try await syncd.waitUntilAttached()
+        func worker(_ url: String) async throws -> WorkerProcess {
+            try await WorkerProcess(
+                port: ReservedPort(), database: url, socketPath: syncd.socketPath,
+                environment: ["WORKER_AUDIT_ONE_IN": "50"].merging(pace.environment) { $1 })
+        }
+        var (workers, ways): ([WorkerProcess], [MongoProxy]) = ([], [])
+        for _ in 0..<2 {
+            let way = try await MongoProxy(to: database.servers)
+            workers.append(try await worker(database.url(way)))
+            ways.append(way)
+        }
+        var stray: WorkerProcess?
+        if index == 1, database.kind == .setOfThree {
+            let way = try await MongoProxy(to: database.servers)
+            stray = try await worker(database.urlOfDelayed(way))
+            ways.append(way)
+        }
+        return Host(index: index, proxy: proxy, syncd: syncd, workers: workers, ways: ways, stray: stray)
     }
 
     // MARK: A run
@@ -85,156 +111,88 @@ struct FaultStage: Sendable {
     /// Writes, reads and does harm for so long; `beside` goes on meanwhile, until the history is over.
     func run(for length: Duration, beside: @escaping @Sendable () async throws -> Void = {}) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for key in users.indices { group.addTask { await write(key) } }
+            for key in registers.indices { group.addTask { await keep(key) } }
             for host in hosts {
-                for worker in host.workers { group.addTask { await read(worker, host) } }
+                for worker in host.readers { group.addTask { await read(worker, host) } }
             }
+            if pace.calm > .zero { group.addTask { await observe() } }
             for _ in 0..<pace.harms { group.addTask { try await harm() } }
             group.addTask { try await beside() }
-            try await Task.sleep(for: length)
+            try await conduct(length)
             history.end()
             try await group.waitForAll()
         }
     }
 
+    /// Lets harm and calm take turns; the end is calm.
+    private func conduct(_ length: Duration) async throws {
+        let end = ContinuousClock.now + length
+        guard pace.calm > .zero else { return try await Task.sleep(until: end) }
+        while .now < end {
+            let harm = min(pace.harm, end - .now - pace.calm)
+            if harm > .zero {
+                history.setCalm(false)
+                try await Task.sleep(for: harm)
+            }
+            history.setCalm(true)
+            try await Task.sleep(for: min(pace.calm, end - .now))
+        }
+    }
+
+    // MARK: The end
+
     /// When faults are over everything is as it was.
-    func expectRecovery() async throws {
+    ///
+    /// - Parameter waitsForLanding: whether to wait until syncd has done with what dead writers left behind.
+    func expectRecovery(waitsForLanding: Bool = false) async throws {
         for host in hosts {
-            for worker in host.workers {
+            for worker in host.readers {
                 let http = try HTTPConnection(port: worker.portNumber)
                 try await eventually("attached again", within: .seconds(20), details: { transcript }) {
                     try await http.get("/").json["sync"].string == "attached"
                 }
             }
             // What somebody was writing when he was killed has not got its name, and is nothing (docs/protocol.md).
-            // Writes that may still land are kept for two minutes.
-            let kept = [".lock", ".orphan", ".intent"]
-            let owed: () -> [String] = {
+            // Files of writers whose outcome is unknown are kept for as long as it can change.
+            let owed: ([String]) -> [String] = { kept in
                 host.syncd.directory.names(in: "journal").filter { name in
                     !kept.contains { name.hasSuffix($0) } && !name.hasPrefix(".new-")
                 }
             }
-            let details = { "\(owed()) \(host.syncd.transcript)" }
-            await eventually("nothing is owed", within: .seconds(20), details: details) { owed().isEmpty }
-        }
-    }
-
-    // MARK: Load
-
-    private func pause(_ milliseconds: ClosedRange<Int>) async {
-        try? await Task.sleep(for: .milliseconds(Int.random(in: milliseconds)))
-    }
-
-    /// One writer per key: versions rise.
-    private func write(_ key: Int) async {
-        var version = 1
-        while !history.isOver {
-            await pause(pace.betweenWrites)
-            guard !history.isOver else { return }
-            version += 1
-            guard let host = hosts.randomElement(), let worker = host.workers.randomElement() else { return }
-            let life = history.life(ofWorkerAt: worker.portNumber)
-            let begin = ContinuousClock.now
-            do {
-                let http = try HTTPConnection(port: worker.portNumber)
-                let reply = try await http.request(
-                    "PUT", "/api/users/\(users[key])", body: #"{"position":{"x":\#(version),"y":0}}"#)
-                onAnswer(.write, ContinuousClock.now - begin)
-                switch reply.status {
-                case 200: history.acknowledged(key, version: version, on: host.index)
-                case 503:
-                    history.wasUnavailable()
-                    // It may still land: no other write until it cannot any more.
-                    await settle()
-                default: history.failed("PUT: \(reply.status) \(reply.text)")
-                }
-            } catch {
-                if hasLived(worker, since: life) {
-                    history.failed("PUT to a living worker: \(error)")
-                }
-                history.unknownOutcome()
-                await settle()
+            let details = { "\(owed([".lock"])) \(host.syncd.transcript)" }
+            await eventually("nothing is owed", within: .seconds(20), details: details) {
+                owed([".lock", ".orphan", ".intent"]).isEmpty
+            }
+            guard waitsForLanding else { continue }
+            await eventually("nothing is left behind", within: .seconds(180), details: details) {
+                owed([".lock"]).isEmpty
             }
         }
+        try await expectAgreement()
     }
 
-    /// Whether a worker was there all the time: then nothing may fail.
-    private func hasLived(_ worker: WorkerProcess, since life: Int) -> Bool {
-        life % 2 == 0 && history.life(ofWorkerAt: worker.portNumber) == life
-    }
-
-    /// Longer than a write can take that nobody waits for.
-    private func settle() async { await pause(3000...3500) }
-
-    private func read(_ worker: WorkerProcess, _ host: Host) async {
-        var connection: (http: HTTPConnection, life: Int)?
-        while !history.isOver {
-            let key = Int.random(in: 0..<users.count)
-            let life = history.life(ofWorkerAt: worker.portNumber)
-            do {
-                // Now and then a new one, as browsers come and go.
-                if connection == nil || connection?.life != life || Int.random(in: 0..<100) == 0 {
-                    connection = (try HTTPConnection(port: worker.portNumber), life)
+    /// All workers of all hosts return what the database has.
+    private func expectAgreement() async throws {
+        var documents: [BSONDocument]?
+        await eventually("the database answers", details: { database.log }) {
+            documents = try? await database.users()
+            return documents != nil
+        }
+        let state = Snapshot(documents ?? [])
+        for worker in hosts.flatMap(\.workers) {
+            let http = try HTTPConnection(port: worker.portNumber)
+            for key in registers.indices {
+                var last = ""
+                let details = { "\(registers[key]): \(last)\n\(transcript)" }
+                try await eventually("what the database has", within: .seconds(20), details: details) {
+                    guard let path = registers[key].path(round: history.newest(key)) else { return true }
+                    let reply = try await http.get(path)
+                    last = "\(reply.status) \(reply.cache ?? "-") \(reply.text)"
+                    guard let shown = registers[key].shown(by: reply, path: path) else { return false }
+                    let newest = history.newest(key)
+                    return shown.fits(state.round(of: registers[key], newest: newest) ?? 0, newest)
                 }
-                guard let http = connection?.http else { continue }
-                let read = history.readBegins(key, on: host.index)
-                let begin = ContinuousClock.now
-                let isList = Int.random(in: 0..<8) == 0
-                let reply = try await http.get(isList ? "/api/users" : "/api/users/\(users[key])")
-                onAnswer(.read, ContinuousClock.now - begin)
-                switch reply.status {
-                case 200:
-                    let user = isList ? reply.json.array?.first { $0["_id"].string == users[key] } : reply.json
-                    history.readEnded(
-                        read, version: Int(user?["position"]["x"].number ?? 0), source: reply.cache ?? "-",
-                        worker: "worker \(worker.pid)")
-                case 503: history.wasUnavailable()
-                default: history.failed("GET: \(reply.status) \(reply.text)")
-                }
-            } catch {
-                connection = nil
-                if hasLived(worker, since: life) {
-                    history.failed("GET from a living worker: \(error)")
-                }
-                await pause(10...50)
             }
-            await pause(pace.betweenReads)
         }
-    }
-}
-
-/// Chance that a seed decides, for several tasks: the same choices, as far as their turns are the same.
-final class Chance: Sendable {
-    /// SplitMix64.
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var z = state
-            z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-            return z ^ (z >> 31)
-        }
-    }
-
-    let seed: UInt64
-    private let generator: Mutex<Generator>
-
-    init(seed: UInt64) {
-        self.seed = seed
-        generator = Mutex(Generator(state: seed))
-    }
-
-    func number(_ range: ClosedRange<Int>) -> Int { generator.withLock { Int.random(in: range, using: &$0) } }
-    func bool() -> Bool { number(0...1) == 1 }
-    func element<Element>(_ elements: [Element]) -> Element { elements[number(0...elements.count - 1)] }
-    func shuffled<Element>(_ elements: [Element]) -> [Element] {
-        var (rest, result): ([Element], [Element]) = (elements, [])
-        while !rest.isEmpty { result.append(rest.remove(at: number(0...rest.count - 1))) }
-        return result
-    }
-    func pause(_ milliseconds: ClosedRange<Int>) async {
-        try? await Task.sleep(for: .milliseconds(number(milliseconds)))
     }
 }

@@ -21,7 +21,8 @@ package final class MongoServer: Sendable {
     private let directory: TemporaryDirectory
     private let process: Mutex<ChildProcess>
 
-    private static let replicaSet = "rs0"
+    /// The name of every set.
+    package static let replicaSet = "rs0"
 
     /// Starts a server and waits until it takes writes.
     ///
@@ -74,7 +75,7 @@ package final class MongoServer: Sendable {
             try Executables.mongod(),
             [
                 "--port", "\(port.number)", "--bind_ip", "127.0.0.1", "--dbpath", directory.path,
-                "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25",
+                "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--quiet",
                 "--setParameter", "enableTestCommands=1", "--setParameter", "diagnosticDataCollectionEnabled=false",
             ] + (kind == .replicaSet ? ["--replSet", replicaSet, "--oplogSize", "16"] : []) + arguments,
             environment: environment)
@@ -132,7 +133,8 @@ package final class MongoServer: Sendable {
 
     package func drop(database: String) async throws { try await command(["dropDatabase": 1], database: database) }
 
-    private func waitUntilItAnswers() async throws {
+    /// Waits until it answers, whether it takes writes or not.
+    package func waitUntilItAnswers() async throws {
         let deadline = PatientClock.now + .seconds(60)
         while (try? await command(["hello": 1])) == nil {
             guard PatientClock.now < deadline else { throw TestFailure("mongod does not answer\n\(log)") }
@@ -180,11 +182,21 @@ package final class MongoServer: Sendable {
 
     /// Starts it again on the same port with its data, and waits until it takes writes.
     package func start() async throws {
+        try launchAgain()
+        try await waitUntilWritable(isNew: false)
+    }
+
+    /// Starts a member again that may become a secondary, and waits until it answers.
+    package func startMember() async throws {
+        try launchAgain()
+        try await waitUntilItAnswers()
+    }
+
+    private func launchAgain() throws {
         try process.withLock { process in
             process.kill()
             process = try Self.launch(kind, port: port, directory: directory, arguments, environment)
         }
-        try await waitUntilWritable(isNew: false)
     }
 
     /// Ends it; also done when this object goes away.

@@ -10,8 +10,9 @@ package final class SyncdProcess: Sendable {
     package let environment: [String: String]
     private let wrapper: [String]
     private let process: Mutex<ChildProcess>
-    /// Logs of earlier lives.
+    /// Logs of earlier lives, the end of them: some tests kill it hundreds of times.
     private let formerLogs = Mutex("")
+    private static let formerLogCharacters = 1 << 20
 
     /// Starts a daemon and waits until its socket answers.
     ///
@@ -133,7 +134,7 @@ package final class SyncdProcess: Sendable {
         try process.withLock { process in
             process.kill()
             let log = process.transcript
-            formerLogs.withLock { $0 += log + "\n" }
+            formerLogs.withLock { $0 = String(($0 + log + "\n").suffix(Self.formerLogCharacters)) }
             process = try Self.launch(environment, wrapper)
         }
         try await waitUntilAnswering()

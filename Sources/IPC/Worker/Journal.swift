@@ -122,7 +122,8 @@ final class Intent: Sendable {
         self.other = other
     }
 
-    /// The invalidation is in the log, or there was nothing to invalidate.
+    /// The invalidation is in the log, or there was nothing to invalidate; of an orphan: once more, since its write can't
+    /// land any more.
     func delete() {
         let place = place.withLock { $0 }
         place.journal.delete(place.name)
@@ -154,9 +155,6 @@ final class Intent: Sendable {
 
     /// The directory in which it is written down.
     var directory: FileIdentity { place.withLock { $0.journal.directory } }
-
-    /// It became an orphan, and since then its write was settled and invalidated once more.
-    func deleteOrphan() { delete() }
 
     /// Whether it is written down in this journal.
     func isIn(_ journal: Journal?) -> Bool { place.withLock { $0.journal === journal } }

@@ -122,7 +122,7 @@ extension SyncedCache {
         session.unsettled.follow(until: settled) { [session, repetition] in
             guard await session.invalidate(commitment.tags) else { return }
             if let repetition { unrecorded.stop(repetition) }
-            if isRepeatedBySyncd { commitment.intent?.deleteOrphan() }
+            if isRepeatedBySyncd { commitment.intent?.delete() }
         }
     }
 

@@ -25,7 +25,7 @@ extension StorageFailure {
     /// NotPrimaryOrSecondary.
     private static let notPrimary: Set<Int32> = [10_107, 13_435, 13_436]
     /// A read that failed so may succeed elsewhere, or a moment later
-    /// (https://github.com/mongodb/specifications/blob/master/source/retryable-reads/retryable-reads.md).
+    /// (https://github.com/mongodb/specifications/blob/master/source/retryable-reads).
     private static let passing: Set<Int32> = notPrimary.union([6, 7, 89, 91, 189, 9001, 11_600, 11_602])
 
     /// A server that is no primary has not even begun.

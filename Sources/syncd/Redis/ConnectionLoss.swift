@@ -59,3 +59,13 @@ struct ConnectionLoss: Error, Sendable, Equatable {
     /// A connection that broke.
     init(broken error: any Error) { self.init("the connection broke: \(Self.text(error))") }
 }
+
+/// Error replies of Redis by which an optional command is told to be out of reach, as many managed servers do.
+enum ForbiddenCommand {
+    /// Whether the reply means "this command is not for you", and nothing about the server's state.
+    static func isRefusal(_ text: ByteBuffer) -> Bool {
+        let message = String(buffer: text)
+        if message.hasPrefix("NOPERM") { return true }
+        return message.hasPrefix("ERR") && !message.contains("max number of clients")
+    }
+}

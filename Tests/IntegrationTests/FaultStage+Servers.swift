@@ -1,0 +1,98 @@
+import Foundation
+import TestSupport
+
+/// Faults of Redis, of MongoDB, and of several things at once.
+extension FaultStage {
+    // MARK: Redis
+
+    func harmRedis(_ fault: Fault) async throws {
+        switch fault {
+        case .killConnections:
+            _ = try? await redis.command("CLIENT", "KILL", "TYPE", chance.bool() ? "normal" : "pubsub")
+        case .killRedis:
+            if chance.bool() { _ = try? await redis.command("SAVE") }
+            await chance.pause(0...200)
+            redis.kill()
+            await chance.pause(0...1500)
+            try await redis.start()
+        case .stopRedis:
+            redis.pause()
+            await chance.pause(200...3500)
+            redis.resume()
+        case .sleepRedis: _ = try? await redis.command("DEBUG", "SLEEP", "1")
+        case .flushRedis: _ = try? await redis.command("FLUSHALL")
+        case .trimLog: _ = try? await redis.command("XTRIM", "{syncd}:stream", "MAXLEN", "\(chance.number(0...3))")
+        case .forgetScripts: _ = try? await redis.command("SCRIPT", "FLUSH")
+        case .refuseWrites:
+            _ = try? await redis.command("CONFIG", "SET", "maxmemory", "1")
+            await chance.pause(200...2000)
+            _ = try? await redis.command("CONFIG", "SET", "maxmemory", "0")
+        default: throw TestFailure("\(fault) is not of Redis")
+        }
+    }
+
+    // MARK: MongoDB
+
+    func harmMongo(_ fault: Fault) async throws {
+        let server = chance.element(database.servers)
+        switch fault {
+        case .stopMongo:
+            await database.pause(server)
+            await chance.pause(100...2500)
+            try await database.resume(server)
+        case .killMongo:
+            // By itself a server may lose what it acknowledged in its last 100 ms: it writes no journal for each write.
+            guard database.kind == .setOfThree else { return }
+            server.kill()
+            await chance.pause(0...3000)
+            try await server.startMember()
+        case .stepDownMongo:
+            guard database.kind != .standalone else { return }
+            // The only member of a set becomes primary again by itself.
+            try await database.stepDown(for: 1)
+            await chance.pause(1000...3000)
+        default: throw TestFailure("\(fault) is not of MongoDB")
+        }
+    }
+
+    // MARK: Swizzle-clog
+
+    /// Something that stands still and goes on.
+    private struct Link: Sendable {
+        var clog: @Sendable () async -> Void
+        var heal: @Sendable () async throws -> Void
+    }
+
+    private var links: [Link] {
+        var links = [
+            Link(clog: { redis.pause() }, heal: { redis.resume() })
+        ]
+        for server in database.servers {
+            links.append(
+                Link(clog: { await database.pause(server) }, heal: { try await database.resume(server) }))
+        }
+        for host in hosts {
+            links.append(Link(clog: { host.proxy.stall() }, heal: { try await host.proxy.resume() }))
+            links.append(Link(clog: { host.syncd.pause() }, heal: { host.syncd.resume() }))
+            for worker in host.workers { links.append(Link(clog: { worker.pause() }, heal: { worker.resume() })) }
+        }
+        return links
+    }
+
+    /// Some links stand still, one after the other, and go on in another order: what FoundationDB found to bring
+    /// about more than other faults.
+    func swizzle() async throws {
+        // It has everybody's turn, too.
+        try await take(hosts.map { "\($0.index)" } + ["mongo"]) {
+            let some = chance.shuffled(links).prefix(chance.number(2...5))
+            for link in some {
+                await link.clog()
+                await chance.pause(0...400)
+            }
+            for link in chance.shuffled(Array(some)) {
+                try await link.heal()
+                await chance.pause(0...400)
+            }
+        }
+    }
+}
