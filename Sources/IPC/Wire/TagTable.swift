@@ -33,7 +33,7 @@ public enum TagTableLayout {
     static let journalDeviceOffset = 136
     static let journalInodeOffset = 144
     /// Numbers of a sound table stay below it, with room above it for every rise that may come before the next start.
-    static let greatestNumber = WireLimits.maximumNumber - 1 << 40
+    package static let greatestNumber = WireLimits.maximumNumber - 1 << 40
 
     /// Size of a table with 2^`slotBits` slots, in bytes.
     public static func byteCount(slotBits: Int) -> Int { headerBytes + 8 << slotBits }
