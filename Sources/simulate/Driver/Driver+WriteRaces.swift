@@ -33,7 +33,7 @@ extension Driver {
         let host = anyHost
         let key = anyKey
         guard let writer = host.workers.first(where: isUp) else { return }
-        let landing = world.random.number(1_500_000_000...plan.transactionLifetime)
+        let landing = world.random.number(1_500_000_000...database.latestTransaction)
         write(
             key, on: writer, WriteDemand(content: .new, fate: .unknown, isTransaction: true, landing: landing))
         oracle.figures.add("race: late transaction")

@@ -19,6 +19,7 @@ final class Driver: @unchecked Sendable {
     let actions: [(Plan.Action, upTo: Int)]
     private var lastSources: [ObjectIdentifier: CacheSource] = [:]
     var calmHits = 0
+    var lastRead = UInt64.max
     private var quietUntil: UInt64 = 0
     /// Per key: what somebody has written last, or wanted to.
     var lastContents: [Int: Int] = [:]
@@ -101,8 +102,9 @@ final class Driver: @unchecked Sendable {
         }
     }
 
-    /// By everybody on a host who can.
+    /// By everybody on a host who can; not any more when all is to come to rest.
     func readEverywhere(_ key: Int, on host: Host) {
+        guard world.now < lastRead else { return }
         for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
         for client in plainClients where client.host === host { client.read(key) }
     }

@@ -132,10 +132,12 @@ final class Database: @unchecked Sendable {
             outcome: .unknown, landing: landing, end: world.random.number(0...Self.patience), over: max(over, held))
     }
 
+    /// When the server ends a transaction whose client is gone.
+    var latestTransaction: UInt64 { breaks(.deadlineMissing) ? 3 * plan.transactionLifetime : plan.transactionLifetime }
+
     /// After this time the server refuses it.
     private func latestLanding(_ write: Write) -> UInt64 {
-        if breaks(.deadlineMissing) { return 5 * plan.transactionLifetime }
-        return write.isTransaction ? plan.transactionLifetime : Self.patience
+        write.isTransaction || breaks(.deadlineMissing) ? latestTransaction : Self.patience
     }
 
     /// Returns when it has landed, or throws.
