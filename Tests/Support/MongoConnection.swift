@@ -15,7 +15,7 @@ package actor MongoConnection {
     /// Runs a command and returns the answer; throws if the server refuses it.
     @discardableResult
     package func command(
-        _ command: BSONDocument, database: String = "admin", within limit: Duration = .seconds(10)
+        _ command: BSONDocument, database: String = "admin", within limit: Duration = .seconds(30)
     ) async throws -> BSONDocument {
         var command = command
         command["$db"] = .string(database)
