@@ -54,18 +54,31 @@ final class UserWriter {
 }
 
 extension Scenario {
-    /// A change of a user, and the database's own part of it.
+    /// A change of a user, and the database's own part of it; the same on a host whose syncd has died.
     static func put(_ rounds: Int) async throws -> [Measured] {
         let writer = try UserWriter(try await API())
+        let orphaned = try await API()
+        orphaned.syncd.kill()
+        let orphanedWriter = try UserWriter(orphaned)
+        // Until nobody believes the last beat any more, writes wait.
+        try await Task.sleep(for: .seconds(2))
         let result = try await Rounds(rounds) {
             try writer.put(500).p50AndP99
         } yardstick: {
             try writer.findAndModify(500).p50AndP99
         }
+        let withoutSyncd = try await Rounds(rounds) {
+            try orphanedWriter.put(500).p50AndP99
+        } yardstick: {
+            try writer.put(500).p50AndP99
+        }
         return [
             result.row(
                 "put", "PUT of a user over HTTP, p50", "MongoDB's findAndModify alone", .nanoseconds,
-                .differenceAtMost(300_000))
+                .differenceAtMost(300_000)),
+            withoutSyncd.row(
+                "put-without-syncd", "the same, two seconds and more after syncd's death", "with syncd", .nanoseconds,
+                .ratioAtMost(1.2)),
         ]
     }
 }

@@ -21,7 +21,7 @@ enum Scenario: String, CaseIterable {
         case .workers: "invalidate-8-workers, invalidate-64-workers"
         case .append: "append-rate, append-embedded-rate"
         case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"
-        case .put: "put"
+        case .put: "put, put-without-syncd"
         case .start: "start-empty, start-100k"
         case .memory: "memory-idle"
         }

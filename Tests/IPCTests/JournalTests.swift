@@ -1,7 +1,7 @@
 import Foundation
 import NIOCore
-import TestSupport
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import IPC
@@ -59,6 +59,22 @@ import Testing
         try reader.remove(file.name)
         try reader.removeLeftovers()
         #expect(directory.names(in: "journal").isEmpty)
+    }
+
+    /// It is read when it is due. Taken for incomplete it would be deleted, and its write might still land.
+    @Test func `a dead owner's intent that is not looked at this time is not incomplete`() throws {
+        let owner = "0123456789abcdef-77"
+        let intent = Data("*1\r\n$5\r\nusers\r\n".utf8)
+        #expect(FileManager.default.createFile(atPath: "\(path)/\(owner)-1.intent", contents: intent))
+        for isWanted in [true, false] {
+            var reading = try reader.read()
+            let file = try #require(try reading.next(10) { _, _, _ in isWanted }.first)
+            #expect(file.isRead == isWanted && (file.tags != nil) == isWanted)
+            guard case .orphan? = file.demand else {
+                Issue.record("\(String(describing: file.demand)), wanted: \(isWanted)")
+                continue
+            }
+        }
     }
 
     @Test func `what dead owners have left is removed, and nothing of the living`() throws {
