@@ -25,6 +25,23 @@ enum Style {
         return violations
     }
 
+    /// Tests whose function has no sentence as its name.
+    static func namelessTests(in file: TextFile) -> [String] {
+        var violations: [String] = []
+        var isTest = false
+        for (index, line) in file.lines.enumerated() {
+            let text = line.trimmingCharacters(in: .whitespaces)
+            isTest = isTest || text.hasPrefix("@Test")
+            // Attributes and arguments may come before it, on lines of their own or not.
+            guard isTest, let place = text.range(of: "func "),
+                text.hasPrefix("func ") || text[..<place.lowerBound].hasSuffix(") ") || text.hasPrefix("@Test func ")
+            else { continue }
+            if !text[place.upperBound...].hasPrefix("`") { violations.append("\(file.path):\(index + 1) \(text)") }
+            isTest = false
+        }
+        return violations
+    }
+
     private static func isExplained(_ lines: [Substring], _ index: Int) -> Bool {
         let line = lines[index].trimmingCharacters(in: .whitespaces)
         guard index > 0, !line.hasPrefix("//") else { return line.hasPrefix("//") }

@@ -14,7 +14,22 @@ import Testing
         }
     }
 
+    @Test func `tests have sentences as names`() throws {
+        let files =
+            try PackageFiles.all(below: "Tests", ending: ".swift") + PackageFiles.all(below: "Fuzz", ending: ".swift")
+        for file in files { #expect(Style.namelessTests(in: file) == []) }
+    }
+
     // MARK: The rules notice
+
+    @Test(arguments: [
+        ("@Te" + "st func itIsSo() {", 1), ("@Te" + "st(arguments: [1])\n    func itIsSo(_ number: Int) {", 1),
+        ("@Test func `it is so`() {", 0), ("@Test(arguments: [1]) func `it is so`(_ number: Int) {", 0),
+        ("@Test func `it is so`() {}\nprivate func helper() {", 0),
+    ])
+    func `a test without a sentence`(text: String, count: Int) {
+        #expect(Style.namelessTests(in: TextFile(path: "A.swift", text: text)).count == count)
+    }
 
     @Test(arguments: [
         "let x = 1 // TO" + "DO: later", "// FIX" + "ME", "let x = try" + "! y()", "fatal" + "Error(\"\")",

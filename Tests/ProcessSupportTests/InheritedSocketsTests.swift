@@ -47,18 +47,18 @@ private final class Descriptor {
         ["LISTEN_FDS": "x", "LISTEN_PID": "18"], ["LISTEN_FDS": "0", "LISTEN_PID": "17"],
         ["LISTEN_FDS": "1", "LISTEN_PID": "017"],
     ])
-    func whatIsNotMeantForThisProcessIsIgnored(_ environment: [String: String]) throws {
+    func `what is not meant for this process is ignored`(_ environment: [String: String]) throws {
         let sockets = try sockets(environment)
         #expect(sockets.all.isEmpty)
         #expect(try sockets.listener(named: "syncd", kind: .unix) == nil)
     }
 
     @Test(arguments: ["", "-1", "+1", "x", "1025", "99999999999"])
-    func aNumberThatIsNoneEndsTheProcess(_ count: String) {
+    func `a number that is none ends the process`(_ count: String) {
         #expect(throws: ConfigurationError.self) { try sockets(["LISTEN_FDS": count, "LISTEN_PID": "17"]) }
     }
 
-    @Test func socketsHaveNames() throws {
+    @Test func `sockets have names`() throws {
         let environment = ["LISTEN_FDS": "2", "LISTEN_PID": "17", "LISTEN_FDNAMES": "syncd:"]
         let expected = [InheritedSocket(descriptor: 3, name: "syncd"), InheritedSocket(descriptor: 4, name: "")]
         #expect(try sockets(environment).all == expected)
@@ -72,19 +72,19 @@ private final class Descriptor {
     }
 
     @Test(arguments: ["syncd", "unknown", "syncd.socket"])
-    func aListeningUnixSocketIsTaken(_ name: String) throws {
+    func `a listening Unix socket is taken`(_ name: String) throws {
         let socket = try Descriptor.unix()
         #expect(try handedOver(socket.number, name: name).listener(named: "syncd", kind: .unix) == socket.number)
         #expect(InheritedSocket.unixPath(of: socket.number) == socket.path)
     }
 
-    @Test func aListeningInternetSocketIsTaken() throws {
+    @Test func `a listening internet socket is taken`() throws {
         let socket = try Descriptor.internet()
         #expect(try handedOver(socket.number, name: "http").listener(named: "http", kind: .internet) == socket.number)
         #expect(InheritedSocket.unixPath(of: socket.number) == nil)
     }
 
-    @Test func anythingElseIsRefusedByName() throws {
+    @Test func `anything else is refused by name`() throws {
         let unlistening = try Descriptor.unix(listens: false)
         let datagram = try Descriptor.unix(type: Int32(SOCK_DGRAM.rawValue), listens: false)
         let internet = try Descriptor.internet()
@@ -101,7 +101,7 @@ private final class Descriptor {
         }
     }
 
-    @Test func severalOrStrangeOnesAreRefused() throws {
+    @Test func `several or strange ones are refused`() throws {
         let socket = try Descriptor.unix()
         #expect(throws: ConfigurationError.self) {
             try handedOver(socket.number, name: "http").listener(named: "syncd", kind: .unix)
@@ -113,7 +113,7 @@ private final class Descriptor {
         #expect(throws: ConfigurationError.self) { try two.listener(named: "syncd", kind: .unix) }
     }
 
-    @Test func anAbstractSocketHasNoPath() throws {
+    @Test func `an abstract socket has no path`() throws {
         let descriptor = try Descriptor(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
         let address = try #require(UnixAddress("@syncd-test-\(getpid())-\(UInt64.random(in: .min ... .max))"))
         try #require(address.withSocketAddress { bind(descriptor.number, $0, $1) } == 0)

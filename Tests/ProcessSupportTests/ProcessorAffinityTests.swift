@@ -4,17 +4,17 @@ import Testing
 @testable import ProcessSupport
 
 @Suite struct ProcessorAffinityTests {
-    @Test func oneCoreIsNamed() {
+    @Test func `one core is named`() {
         #expect(
             ProcessorAffinity.onlyCore(status: "Name:\tx\nCpus_allowed:\t8\nCpus_allowed_list:\t3\nMems:\t0\n") == 3)
     }
 
     @Test(arguments: ["0-1", "0,2", "", "x"])
-    func severalAreNot(_ list: String) {
+    func `several are not`(_ list: String) {
         #expect(ProcessorAffinity.onlyCore(status: "Cpus_allowed_list:\t\(list)\n") == nil)
     }
 
-    @Test func aStatusWithoutThemNamesNone() {
+    @Test func `a status without them names none`() {
         #expect(ProcessorAffinity.onlyCore(status: "Name:\tx\n") == nil)
     }
 }

@@ -33,7 +33,7 @@ private final class NotifySocket {
 }
 
 @Suite struct ServiceManagerTests {
-    @Test func everyMessageIsSentAsSystemdReadsIt() throws {
+    @Test func `every message is sent as systemd reads it`() throws {
         let socket = try NotifySocket()
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": socket.name])
         #expect(manager.isPresent)
@@ -47,14 +47,14 @@ private final class NotifySocket {
         #expect(socket.next() == "RELOADING=1\nMONOTONIC_USEC=12")
     }
 
-    @Test func aStatusCannotSayAnythingElse() throws {
+    @Test func `a status cannot say anything else`() throws {
         let socket = try NotifySocket()
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": socket.name])
         manager.notify(.status("why\nMAINPID=1"))
         #expect(socket.next() == "STATUS=why\\nMAINPID=1")
     }
 
-    @Test func aReloadThatBeginsNowHasTheTimeOfTheMonotonicClock() {
+    @Test func `a reload that begins now has the time of the monotonic clock`() {
         var before = timespec()
         clock_gettime(CLOCK_MONOTONIC, &before)
         guard case .reloading(let time) = ServiceManager.Message.reloadingNow else {
@@ -69,19 +69,19 @@ private final class NotifySocket {
         [:], ["NOTIFY_SOCKET": ""], ["NOTIFY_SOCKET": "@"], ["NOTIFY_SOCKET": "vsock:2:1234"],
         ["NOTIFY_SOCKET": "/" + String(repeating: "a", count: 107)],
     ])
-    func withoutAManagerNothingIsSent(_ environment: [String: String]) {
+    func `without a manager nothing is sent`(_ environment: [String: String]) {
         let manager = ServiceManager(environment: environment)
         #expect(!manager.isPresent)
         #expect(!manager.notify(.ready, isWaiting: true))
     }
 
-    @Test func aManagerThatIsGoneIsNoError() {
+    @Test func `a manager that is gone is no error`() {
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": "@syncd-test-nobody-\(getpid())"])
         #expect(manager.isPresent)
         #expect(!manager.notify(.ready, isWaiting: true))
     }
 
-    @Test func aFullQueueLosesASignOfLifeButHoldsUpNobody() throws {
+    @Test func `a full queue loses a sign of life but holds up nobody`() throws {
         let socket = try NotifySocket()
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": socket.name])
         var sent = 0
@@ -93,7 +93,7 @@ private final class NotifySocket {
 }
 
 @Suite struct WatchdogTests {
-    @Test func itIsTakenFromTheEnvironment() {
+    @Test func `it is taken from the environment`() {
         #expect(Watchdog(environment: ["WATCHDOG_USEC": "10000000"])?.timeoutNanoseconds == 10_000_000_000)
         let mine = ["WATCHDOG_USEC": "1000", "WATCHDOG_PID": "17"]
         #expect(Watchdog(environment: mine, processID: 17)?.timeoutNanoseconds == 1_000_000)
@@ -101,11 +101,11 @@ private final class NotifySocket {
     }
 
     @Test(arguments: ["", "0", "-1", "+5", "1e6", "99999999999999999999"])
-    func whatIsNoTimeIsNoWatchdog(_ text: String) {
+    func `what is no time is no watchdog`(_ text: String) {
         #expect(Watchdog(environment: ["WATCHDOG_USEC": text]) == nil)
     }
 
-    @Test func theLoopGivesSignsOfLifeOnlyWhileItTurns() async throws {
+    @Test func `the loop gives signs of life only while it turns`() async throws {
         let socket = try NotifySocket()
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": socket.name])
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -124,7 +124,7 @@ private final class NotifySocket {
         try await group.shutdownGracefully()
     }
 
-    @Test func noSignOfLifeIsGivenByWhoIsNotWell() async throws {
+    @Test func `no sign of life is given by who is not well`() async throws {
         let socket = try NotifySocket()
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": socket.name])
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)

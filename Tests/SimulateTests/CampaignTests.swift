@@ -15,7 +15,7 @@ import Testing
     }
 
     /// No promise is broken, and every rare situation is reached.
-    @Test func aFixedCampaign() async throws {
+    @Test func `a fixed campaign`() async throws {
         let (status, output) = try await simulate("--seeds", "1..1000", within: .seconds(900))
         #expect(status == 0, "\(output)")
         #expect(output.contains("1000 seeds"), "\(output)")
@@ -27,7 +27,7 @@ import Testing
         "rewrittenLog", "slowPages", "splitLog", "equalWrites", "lateTransaction", "hungWriter", "replacedJournal",
         "doubtWithoutJournal", "syncdStarts",
     ])
-    func races(often race: String) async throws {
+    func `races`(often race: String) async throws {
         let (status, output) = try await simulate(
             "--seeds", "1..12", "--often", race, "--allow-missing-goals", within: .seconds(300))
         #expect(status == 0, "\(output)")
@@ -35,7 +35,7 @@ import Testing
     }
 
     /// Spread, early refresh, grace and audits change no promise.
-    @Test func whatTheCacheCanDoBesides() async throws {
+    @Test func `what the cache can do besides`() async throws {
         let (status, output) = try await simulate(
             "--seeds", "1..150", "--cache-features", "--allow-missing-goals", within: .seconds(300))
         #expect(status == 0, "\(output)")
@@ -44,7 +44,7 @@ import Testing
         }
     }
 
-    @Test func oneSeedIsOneTrace() async throws {
+    @Test func `one seed is one trace`() async throws {
         let (status, output) = try await simulate(
             "--seeds", "1001..1010", "--check-determinism", "--allow-missing-goals", within: .seconds(120))
         #expect(status == 0, "\(output)")
@@ -55,7 +55,7 @@ import Testing
         #expect(second.split(separator: "\n").first { $0.contains("trace hash") } == hash)
     }
 
-    @Test func argumentsThatMakeNoSense() async throws {
+    @Test func `arguments that make no sense`() async throws {
         for arguments in [
             ["--seed", "x"], ["--seeds", "5..1"], ["--steps", "0"], ["--seed", "1", "--seeds", "1..2"],
         ] {

@@ -14,7 +14,7 @@ import TestSupport
 /// both.
 @Suite struct RedisModelTests {
     @Test(arguments: 1...12)
-    func sameAnswers(seed: UInt64) async throws {
+    func `same answers`(seed: UInt64) async throws {
         let server = try await TestSupport.RedisServer()
         let redis = try await RealRedis(server)
         var random = SeededRandom(seed: seed)

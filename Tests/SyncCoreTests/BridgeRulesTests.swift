@@ -39,21 +39,21 @@ extension BridgeRules {
     }
 
     @Test(arguments: ["user:created", "user:updated", "user:deleted", "users:linked", "users:unlinked"])
-    func usersAndTheUsersNamedInThePayload(_ channel: String) {
+    func `users and the users named in the payload`(_ channel: String) {
         #expect(tags(channel, #"{"userId":"a","friendId":"b","timestamp":1}"#) == ["users", "user:a", "user:b"])
         #expect(tags(channel, #"{"userId":"a","friendId":"a"}"#) == ["users", "user:a"])
         #expect(tags(channel, #"{"userId":["a","b"],"friendId":7}"#) == ["users", "user:a", "user:b", "user:7"])
         #expect(problem(channel, #"{"userId":"a","friendId":"b"}"#) == nil)
     }
 
-    @Test func whetherAFieldMayBeMissingIsSaidByTheRule() {
+    @Test func `whether a field may be missing is said by the rule`() {
         #expect(tags("user:updated", #"{"userId":"a","timestamp":1}"#) == ["users", "user:a"])
         #expect(tags("user:updated", #"{"userId":"a","friendId":null}"#) == ["users", "user:a"])
         #expect(tags("users:linked", #"{"userId":"a","timestamp":1}"#) == ["*"])
         #expect(problem("users:linked", #"{"userId":"a"}"#) == .missing(.text("friendId")))
     }
 
-    @Test func tagsAsGivenAndPatterns() {
+    @Test func `tags as given and patterns`() {
         #expect(tags("cache:invalidate", #"{"tags":["a","user:b","*"]}"#) == ["a", "user:b", "*"])
         for pattern in ["users:*", "graph:*", "stats:*"] {
             #expect(tags("cache:invalidate", #"{"pattern":"\#(pattern)"}"#) == ["users"])
@@ -63,7 +63,7 @@ extension BridgeRules {
         #expect(tags("cache:invalidate", #"{"pattern":["users:*","x"]}"#) == ["users", "*"])
     }
 
-    @Test func otherChannelsHaveNoRule() {
+    @Test func `other channels have no rule`() {
         #expect(tags("user:renamed", #"{"userId":"a"}"#) == nil)
         #expect(tags("user:created ", #"{"userId":"a"}"#) == nil)
         #expect(
@@ -78,7 +78,7 @@ extension BridgeRules {
         #"{"userId":"a"}{"userId":"b"}"#, "{\"userId\":\"a\"}\0", #"{"userId":NaN}"#,
         #""\"{\\\"userId\\\":\\\"a\\\"}\"""#,
     ])
-    func whatIsNoObjectInvalidatesEverything(_ payload: String) {
+    func `what is no object invalidates everything`(_ payload: String) {
         for channel in ["user:updated", "cache:invalidate"] {
             #expect(tags(channel, payload) == ["*"])
             #expect(problem(channel, payload) == .notObject)
@@ -90,7 +90,7 @@ extension BridgeRules {
         #"{"data":{"userId":"a"}}"#, #"{"payload":"{\"userId\":\"a\"}"}"#, #"{"userId":null}"#, #"{"userId":[]}"#,
         #"{"friendId":"b"}"#, #""{}""#,
     ])
-    func anObjectWithoutTheFieldInvalidatesEverything(_ payload: String) {
+    func `an object without the field invalidates everything`(_ payload: String) {
         #expect(tags("user:updated", payload) == ["*"])
         #expect(problem("user:updated", payload) == .missing(.text("userId")))
     }
@@ -100,7 +100,7 @@ extension BridgeRules {
         "1.0", "1.5", "1e3", "-0", "9007199254740993", "12345678901234567890", "1e400", #""undefined""#, #""null""#,
         #""NaN""#, #""None""#, #""[object Object]""#,
     ])
-    func aFieldThatNamesNothingInvalidatesEverything(_ value: String) {
+    func `a field that names nothing invalidates everything`(_ value: String) {
         #expect(tags("user:updated", #"{"userId":\#(value)}"#) == ["*"])
         #expect(problem("user:updated", #"{"userId":\#(value)}"#) == .unusable(.text("userId")))
         #expect(tags("user:updated", #"{"userId":"a","friendId":\#(value)}"#) == ["*"], "an optional one, too")
@@ -108,16 +108,16 @@ extension BridgeRules {
     }
 
     @Test(arguments: ["7", "0", "-7", "9007199254740992"])
-    func anIntegerHasOneSpelling(_ value: String) {
+    func `an integer has one spelling`(_ value: String) {
         #expect(tags("user:updated", #"{"userId":\#(value)}"#) == ["users", "user:\(value)"])
     }
 
-    @Test func whatWasEncodedTwiceIsRead() {
+    @Test func `what was encoded twice is read`() {
         #expect(tags("user:updated", #" "{\"userId\":\"a\\u00e9\"}" "#) == ["users", "user:a\u{e9}"])
         #expect(problem("user:updated", #""{\"userId\":\"a\"}""#) == nil)
     }
 
-    @Test func whatIsNotTextInvalidatesEverything() {
+    @Test func `what is not text invalidates everything`() {
         var payload = ByteBuffer(string: #"{"userId":"M"#)
         payload.writeBytes([0xfc])
         payload.writeString(#"ller"}"#)
@@ -127,7 +127,7 @@ extension BridgeRules {
         #expect(tags("user:updated", #"{"userId":"Müller"}"#) == ["users", "user:Müller"])
     }
 
-    @Test func aRuleWithoutFieldsDoesNotLookAtThePayload() {
+    @Test func `a rule without fields does not look at the payload`() {
         let rules = BridgeRules([.init(channel: .text("stock"), terms: [.tag(.text("items"))])])
         for payload in ["", "?", "{}"] {
             let reading = rules.reading(Event(channel: .text("stock"), payload: .text(payload)), limits: WireLimits())
@@ -135,14 +135,14 @@ extension BridgeRules {
         }
     }
 
-    @Test func aRuleThatSaysNothingOfAPayloadInvalidatesEverything() {
+    @Test func `a rule that says nothing of a payload invalidates everything`() {
         #expect(tags("cache:invalidate", "{}") == ["*"])
         #expect(tags("cache:invalidate", #"{"tags":[]}"#) == ["*"])
         #expect(tags("cache:invalidate", #"{"tags":"a"}"#) == ["a"])
         #expect(problem("cache:invalidate", "{}") == .namesNothing)
     }
 
-    @Test func tagsThatNoEntryCanHaveStandForEverything() {
+    @Test func `tags that no entry can have stand for everything`() {
         var limits = WireLimits()
         limits.tagBytes = 8
         limits.tagsPerInvalidation = 3
@@ -153,14 +153,14 @@ extension BridgeRules {
         #expect(tags("cache:invalidate", #"{"tags":[1,2,3,4]}"#, limits: limits) == ["*"])
     }
 
-    @Test func aHugePayloadIsNotLookedInto() {
+    @Test func `a huge payload is not looked into`() {
         let filler = String(repeating: " ", count: 1 << 20)
         #expect(tags("user:updated", #"{"userId":"a"}"# + filler) == ["*"])
         #expect(problem("user:updated", filler + " ") == .tooLong)
         #expect(tags("cache:invalidate", #"{"tags":["a"]}"# + filler) == ["*"])
     }
 
-    @Test func tagsAreBytes() {
+    @Test func `tags are bytes`() {
         // é as one scalar and as two: two tags.
         #expect(tags("cache:invalidate", "{\"tags\":[\"\u{e9}\",\"e\u{301}\"]}")?.count == 2)
     }

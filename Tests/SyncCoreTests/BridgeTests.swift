@@ -22,7 +22,7 @@ import Testing
 
     private var tags: [[String]] { server.entries.map { $0.body.tags.map { String(buffer: $0) } } }
 
-    @Test func anEventOfAnotherProgramInvalidatesItsTags() {
+    @Test func `an event of another program invalidates its tags`() {
         let host = host()
         server.publish("user:updated", #"{"userId":"a"}"#)
         host.deliver()
@@ -32,7 +32,7 @@ import Testing
         #expect(host.slot("user:a") == 1)
     }
 
-    @Test func eventsOnOtherChannelsInvalidateNothing() {
+    @Test func `events on other channels invalidate nothing`() {
         let host = host()
         server.listened.append(.text("weather"))
         server.publish("weather", #"{"userId":"a"}"#)
@@ -40,14 +40,14 @@ import Testing
         #expect(server.entries.isEmpty)
     }
 
-    @Test func withoutRulesNothingIsBridged() {
+    @Test func `without rules nothing is bridged`() {
         let host = BrainHarness.attached(server)
         server.publish("user:updated", #"{"userId":"a"}"#)
         host.deliver()
         #expect(server.entries.isEmpty)
     }
 
-    @Test func ofAllHostsOneAppends() {
+    @Test func `of all hosts one appends`() {
         let hosts = (1...5).map { host($0) }
         for number in 0..<20 { server.publish("user:updated", #"{"userId":"\#(number)"}"#) }
         deliver(to: hosts)
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test func howeverManyEventsCannotBeReadOneAppendInvalidatesEverything() {
+    @Test func `however many events cannot be read one append invalidates everything`() {
         let hosts = (1...3).map { host($0) }
         for _ in 0..<100 { server.publish("user:updated", "?") }
         deliver(to: hosts)
@@ -70,14 +70,14 @@ import Testing
         for host in hosts { #expect(host.applied == 2) }
     }
 
-    @Test func untilTheLogIsListenedToEachEventThatCannotBeReadHasAnAppend() {
+    @Test func `until the log is listened to each event that cannot be read has an append`() {
         let host = host()
         host.event(.subscriptionDisconnected(reason: "cut"))
         for _ in 0..<3 { host.event(.message(Event(channel: .text("user:updated"), payload: .text("?")))) }
         #expect(tags == [["*"], ["*"], ["*"]])
     }
 
-    @Test func ofEventsThatCannotBeReadOneAMinuteIsTold() {
+    @Test func `of events that cannot be read one a minute is told`() {
         let host = host()
         func told() -> [UnreadableEvent] {
             host.takeNotices().compactMap { if case .unreadableEvent(let event) = $0 { event } else { nil } }
@@ -102,7 +102,7 @@ import Testing
         #expect(told().map(\.untold) == [100])
     }
 
-    @Test func anEntryOfAnotherLogOnTheChannelSaysNothingOfTheEventAfterIt() {
+    @Test func `an entry of another log on the channel says nothing of the event after it`() {
         let host = host()
         let body = LogEntryBody(origin: 7, nonce: 1, eventChannel: .text("user:updated"), tags: [.text("x")])
         host.event(.published(Incarnation(high: 9, low: 9), LogEntry(position: 4, body: body)))
@@ -111,7 +111,7 @@ import Testing
         #expect(tags == [["users", "user:a"]])
     }
 
-    @Test func equalEventsAreOneAppendEach() {
+    @Test func `equal events are one append each`() {
         let hosts = (1...3).map { host($0) }
         for _ in 0..<7 { server.publish("user:updated", #"{"userId":"a"}"#) }
         deliver(to: hosts)
@@ -121,7 +121,7 @@ import Testing
         #expect(server.entries.count == 8)
     }
 
-    @Test func theWritersOwnEventIsNotBridged() {
+    @Test func `the writer's own event is not bridged`() {
         let hosts = (1...2).map { host($0) }
         hosts[0].client(1)
         let event = Event(channel: .text("user:updated"), payload: .text(#"{"userId":"a"}"#))
@@ -134,7 +134,7 @@ import Testing
         #expect(tags == [["x"], ["users", "user:a"]])
     }
 
-    @Test func anEventBetweenEntriesIsNotTakenForTheirs() {
+    @Test func `an event between entries is not taken for theirs`() {
         let host = host()
         server.appendElsewhere("x")
         server.publish("user:updated", #"{"userId":"a"}"#)
@@ -143,7 +143,7 @@ import Testing
         #expect(tags == [["x"], ["y"], ["users", "user:a"]])
     }
 
-    @Test func anotherNamespacesEventIsAnotherPrograms() {
+    @Test func `another namespace's event is another program's`() {
         // Its log entries are on a channel that nobody here has subscribed.
         let host = host()
         server.publish("users:linked", #"{"userId":"a","friendId":"b"}"#)
@@ -151,7 +151,7 @@ import Testing
         #expect(tags == [["users", "user:a", "user:b"]])
     }
 
-    @Test func aPublicationOfAClientGoesWithItsInvalidation() {
+    @Test func `a publication of a client goes with its invalidation`() {
         let hosts = (1...2).map { host($0) }
         hosts[1].client(2)
         hosts[1].request(.subscribe([.text("user:updated")]), from: 2)
@@ -165,7 +165,7 @@ import Testing
         #expect(hosts[1].takePushes() == [.message(event)])
     }
 
-    @Test func embeddedAPublicationInvalidatesAndIsRelayed() {
+    @Test func `embedded a publication invalidates and is relayed`() {
         let host = BrainHarness(.embedded, bridge: .ofUsers)
         host.client(1)
         host.client(2)
@@ -181,7 +181,7 @@ import Testing
         #expect(host.applied == 1)
     }
 
-    @Test func anIsolatedHostAppendsWhatItHearsBeforeItAttaches() {
+    @Test func `an isolated host appends what it hears before it attaches`() {
         let host = host()
         host.disconnect()
         host.advance(milliseconds: 2300)
@@ -196,7 +196,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func whatAnotherHostHasAppendedMeanwhileIsNotAppendedAgain() {
+    @Test func `what another host has appended meanwhile is not appended again`() {
         let hosts = (1...2).map { host($0) }
         hosts[0].disconnectCommands()
         server.publish("user:updated", #"{"userId":"a"}"#)
@@ -212,7 +212,7 @@ import Testing
         #expect(server.entries.count == 1)
     }
 
-    @Test func whatTheServerRefusesIsOwed() {
+    @Test func `what the server refuses is owed`() {
         let host = host()
         server.isRefusing = .refused("OOM")
         server.publish("user:updated", #"{"userId":"a"}"#)
@@ -226,7 +226,7 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
-    @Test func noMoreWaitThanThereIsPlaceFor() {
+    @Test func `no more wait than there is place for`() {
         var limits = Limits()
         limits.pendingAppends = 3
         let host = BrainHarness(.redis, server: server, limits: limits, bridge: .ofUsers)
@@ -239,7 +239,7 @@ import Testing
         #expect(server.entries.count == 4, "what is owed goes into one entry")
     }
 
-    @Test func anIsolatedHostOwesAPublicationAndRelaysIt() {
+    @Test func `an isolated host owes a publication and relays it`() {
         let host = host()
         host.client(1)
         host.request(.subscribe([.text("user:updated")]))
@@ -252,14 +252,14 @@ import Testing
         #expect(host.journal.map(\.tags) == [[.text("users"), .text("user:a")]])
     }
 
-    @Test func aHostThatIsAloneInHearingStillAppends() {
+    @Test func `a host that is alone in hearing still appends`() {
         let hosts = (1...3).map { host($0) }
         server.publish("user:updated", #"{"userId":"a"}"#)
         deliver(to: [hosts[1]])
         #expect(tags == [["users", "user:a"]])
     }
 
-    @Test func anAppendWhoseAnswerIsLostIsNotMadeTwice() {
+    @Test func `an append whose answer is lost is not made twice`() {
         let host = host()
         host.isLinked = false
         server.publish("user:updated", #"{"userId":"a"}"#)
@@ -274,7 +274,7 @@ import Testing
         #expect(host.applied == 1)
     }
 
-    @Test func anEventOnANewConnectionIsNamedOnceAProbeHasBeenAnswered() {
+    @Test func `an event on a new connection is named once a probe has been answered`() {
         let hosts = (1...2).map { host($0) }
         server.appendElsewhere("x")
         deliver(to: hosts)
@@ -297,7 +297,7 @@ import Testing
     /// Whatever is delivered late or lost: as soon as one host has heard an event, the log has it, at a position
     /// after the event's publication.
     @Test(arguments: 1...40)
-    func noEventThatSomebodyHeardIsMissing(_ seed: Int) {
+    func `no event that somebody heard is missing`(_ seed: Int) {
         var random = SeededRandom(seed: UInt64(seed))
         let hosts = (1...3).map { host(UInt64($0)) }
         /// What is on its way to each host, with the log's position at the publication.

@@ -49,7 +49,7 @@ import Testing
         if case .fetched(.hit(let hit)) = reply { hit } else { nil }
     }
 
-    @Test func aFilledValueIsAHitUntilATagIsInvalidated() throws {
+    @Test func `a filled value is a hit until a tag is invalidated`() throws {
         #expect(fill("k", try lease("k")) == .ok)
         #expect(hit(fetch("k", from: 2))?.value == .text("v"))
         #expect(hit(fetch("k", from: 2))?.tags == [.text("t")])
@@ -59,20 +59,20 @@ import Testing
         #expect(hit(fetch("k")) == nil)
     }
 
-    @Test(arguments: ["*", "=k", "t"]) func everyTagOfAnEntryReachesIt(tag: String) throws {
+    @Test(arguments: ["*", "=k", "t"]) func `every tag of an entry reaches it`(tag: String) throws {
         fill("k", try lease("k"))
         #expect(hit(fetch("k")) != nil)
         _ = invalidate(tag)
         #expect(hit(fetch("k")) == nil)
     }
 
-    @Test func aNegativeResultIsAHitWithoutAValue() throws {
+    @Test func `a negative result is a hit without a value`() throws {
         fill("k", try lease("k"), value: nil)
         let found = try #require(hit(fetch("k")))
         #expect(found.value == nil)
     }
 
-    @Test func aValueDiesWithItsTimeToLive() throws {
+    @Test func `a value dies with its time to live`() throws {
         fill("k", try lease("k"), ttl: 1000)
         host.advance(milliseconds: 900)
         #expect(hit(fetch("k"))?.ttlMilliseconds == 100)
@@ -80,20 +80,20 @@ import Testing
         #expect(hit(fetch("k")) == nil)
     }
 
-    @Test func aFillAfterAnInvalidationIsRefused() throws {
+    @Test func `a fill after an invalidation is refused`() throws {
         let lease = try lease("k")
         _ = invalidate("t")
         #expect(isStale(fill("k", lease)))
         #expect(hit(fetch("k")) == nil)
     }
 
-    @Test func aFillThatDoesNotDependOnTheInvalidationIsAccepted() throws {
+    @Test func `a fill that does not depend on the invalidation is accepted`() throws {
         let lease = try lease("k")
         _ = invalidate("u")
         #expect(fill("k", lease) == .ok)
     }
 
-    @Test func onlyTheHolderMayFillAndOnlyOnce() throws {
+    @Test func `only the holder may fill and only once`() throws {
         let lease = try lease("k")
         #expect(isStale(fill("k", lease, from: 2), .noLease))
         #expect(isStale(fill("j", lease), .noLease))
@@ -103,7 +103,7 @@ import Testing
         #expect(isStale(fill("k", lease), .noLease))
     }
 
-    @Test func whoComesLaterWaitsAndGetsTheValue() throws {
+    @Test func `who comes later waits and gets the value`() throws {
         let lease = try lease("k")
         guard case .wait(let ticket) = fetch("k", wait: 1000, from: 2) else {
             Issue.record("a second asker waits")
@@ -119,7 +119,7 @@ import Testing
         #expect(hit.value == .text("v"))
     }
 
-    @Test func theNextWaiterGetsTheLeaseWithANewPosition() throws {
+    @Test func `the next waiter gets the lease with a new position`() throws {
         let first = try lease("k")
         #expect(fetch("k", wait: 5000, from: 2) == .wait(ticket: 1))
         #expect(fetch("k", wait: 5000, from: 3) == .wait(ticket: 2))
@@ -141,7 +141,7 @@ import Testing
         #expect(try lease("k", from: 1).id != third.id)
     }
 
-    @Test func aWaitEndsWithAMiss() throws {
+    @Test func `a wait ends with a miss`() throws {
         _ = try lease("k")
         #expect(fetch("k", wait: 300, from: 2) == .wait(ticket: 1))
         host.advance(milliseconds: 299)
@@ -150,7 +150,7 @@ import Testing
         #expect(host.takePushes() == [.fetched(ticket: 1, .miss)])
     }
 
-    @Test func aLeaseEndsAfterTenSeconds() throws {
+    @Test func `a lease ends after ten seconds`() throws {
         let lease = try lease("k")
         #expect(fetch("k", wait: 60_000, from: 2) == .wait(ticket: 1))
         host.advance(milliseconds: 10_000)
@@ -161,7 +161,7 @@ import Testing
         #expect(isStale(fill("k", lease), .noLease))
     }
 
-    @Test func aSleepingSyncdAnswersNothingFromCacheUntilItHasBeaten() throws {
+    @Test func `a sleeping syncd answers nothing from cache until it has beaten`() throws {
         fill("k", try lease("k"))
         let lease = try lease("l")
         host.now += TrustTiming.fenceNanoseconds + 1
@@ -171,7 +171,7 @@ import Testing
         #expect(hit(fetch("k")) != nil)
     }
 
-    @Test func noPlaceIsBusy() throws {
+    @Test func `no place is busy`() throws {
         var limits = Limits()
         limits.leases = 1
         limits.waitersPerKey = 1
@@ -188,7 +188,7 @@ import Testing
         }
     }
 
-    @Test func keysAreBytesAndNeverMerged() throws {
+    @Test func `keys are bytes and never merged`() throws {
         let composed = ByteBuffer(bytes: [0xc3, 0xa9])
         let decomposed = ByteBuffer(bytes: [0x65, 0xcc, 0x81])
         guard case .fetched(.lease(let lease)) = host.request(.fetch(key: composed, waitMilliseconds: nil)) else {

@@ -27,7 +27,7 @@ import Testing
         reads.map { if case .read(_, let after, 4) = $0 { after } else { .max } }
     }
 
-    @Test func whileAPageIsAppliedTheServerReadsTheNext() throws {
+    @Test func `while a page is applied the server reads the next`() throws {
         var (host, reads) = try catchingUp()
         let epoch = host.epoch
         #expect(positions(reads) == [0, 4])
@@ -42,7 +42,7 @@ import Testing
         #expect(reads.isEmpty && host.epoch == epoch && host.slot("a") == 20)
     }
 
-    @Test func aShortPageIsNoHole() throws {
+    @Test func `a short page is no hole`() throws {
         let (host, reads) = try catchingUp()
         let (epoch, incarnation) = (host.epoch, server.record?.incarnation)
         guard case .read(let id, _, _) = reads[0] else { throw UnexpectedCommand() }

@@ -16,7 +16,7 @@ import Testing
         host.request(.fetch(key: .text(key), waitMilliseconds: nil))
     }
 
-    @Test func leasesBeyondTheNewLimitAreNotGiven() {
+    @Test func `leases beyond the new limit are not given`() {
         let host = BrainHarness(.embedded)
         host.client(1)
         guard case .fetched(.lease) = lease(host, "a") else {
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test func aSmallerCacheForgetsAtOnce() {
+    @Test func `a smaller cache forgets at once`() {
         let host = BrainHarness(.embedded)
         host.client(1)
         guard case .fetched(.lease(let lease)) = lease(host, "a") else {

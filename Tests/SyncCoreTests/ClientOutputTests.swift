@@ -8,7 +8,7 @@ import Testing
 @Suite struct ClientOutputTests {
     private static let mebibyte = ByteBuffer(repeating: UInt8(ascii: "v"), count: 1 << 20)
 
-    @Test func whatNobodyReadsIsNotEvenWrittenDown() {
+    @Test func `what nobody reads is not even written down`() {
         let limits = Limits()
         let output = ClientOutput(limits: limits)
         let hit = Hit(value: Self.mebibyte, asOf: 1, ttlMilliseconds: 1, tags: [], epoch: 1)
@@ -23,7 +23,7 @@ import Testing
     }
 
     /// Whoever reads, however much others invalidate at once, loses pushes and not the connection.
-    @Test func manyPushesOfOneTurnCollapse() {
+    @Test func `many pushes of one turn collapse`() {
         let limits = Limits()
         let output = ClientOutput(limits: limits)
         output.push(.epoch(1, reason: .tracking))

@@ -8,7 +8,7 @@ import Testing
 @Suite struct ConnectionTests {
     let host = BrainHarness(.embedded)
 
-    @Test func trackingBeginsWithEpochAndBeatAndBringsEveryEntry() {
+    @Test func `tracking begins with epoch and beat, and brings every entry`() {
         host.client(1)
         host.client(2)
         #expect(host.request(.track(true)) == .ok)
@@ -24,7 +24,7 @@ import Testing
         #expect(host.take().filter { if case .pushTracking = $0 { true } else { false } }.isEmpty)
     }
 
-    @Test func trackingNeedsRESP3() {
+    @Test func `tracking needs RESP3`() {
         host.client(1, version: .v2)
         guard case .error = host.request(.track(true)) else {
             Issue.record("refused")
@@ -32,7 +32,7 @@ import Testing
         }
     }
 
-    @Test func theTableHasAnInvalidationBeforeItsPushAndReply() {
+    @Test func `the table has an invalidation before its push and reply`() {
         host.client(1)
         host.client(2)
         _ = host.request(.track(true), from: 2)
@@ -41,7 +41,7 @@ import Testing
         #expect(host.slot("a") == 1)
     }
 
-    @Test func eventsReachSubscribersByNameAndPattern() {
+    @Test func `events reach subscribers by name and pattern`() {
         for id in 1...3 { host.client(ClientID(id)) }
         #expect(
             host.request(.subscribe([.text("a"), .text("b")]))
@@ -62,7 +62,7 @@ import Testing
         #expect(host.request(.publish(event), from: 3) == .integer(0))
     }
 
-    @Test func aSubscribedRESP2ClientMayDoLittleElse() {
+    @Test func `a subscribed RESP2 client may do little else`() {
         host.client(1, version: .v2)
         _ = host.request(.subscribe([.text("a")]))
         guard case .error = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
@@ -74,7 +74,7 @@ import Testing
         #expect(host.request(.ping(nil)) == .simple(.pong))
     }
 
-    @Test func upstreamSubscriptionsAreCounted() {
+    @Test func `upstream subscriptions are counted`() {
         let host = BrainHarness.attached(ModelServer())
         host.client(1)
         host.client(2)
@@ -92,7 +92,7 @@ import Testing
 
     /// With lists that are searched for each name this would take a quarter of an hour, in which nobody else gets an
     /// answer.
-    @Test(.timeLimit(.minutes(1))) func manySubscriptionsEndInAboutTheTimeThatTheyTook() throws {
+    @Test(.timeLimit(.minutes(1))) func `many subscriptions end in about the time that they took`() throws {
         var limits = Limits()
         // One process gets half.
         limits.subscriptions *= 2
@@ -120,7 +120,7 @@ import Testing
         }
     }
 
-    @Test func patternsHaveALimitOfTheirOwn() {
+    @Test func `patterns have a limit of their own`() {
         var limits = Limits()
         limits.patterns = 3
         let host = BrainHarness(.embedded, limits: limits)
@@ -140,7 +140,7 @@ import Testing
         }
     }
 
-    @Test func namesStayInTheirOrder() {
+    @Test func `names stay in their order`() {
         let host = BrainHarness(.embedded)
         host.client(1)
         host.client(2)
@@ -161,7 +161,7 @@ import Testing
         #expect(host.request(.publish(event), from: 2) == .integer(0))
     }
 
-    @Test func anEventOfADeferredInvalidationIsRelayedHere() {
+    @Test func `an event of a deferred invalidation is relayed here`() {
         let host = BrainHarness(.redis, server: ModelServer())
         host.client(1)
         host.client(2)
@@ -178,11 +178,11 @@ import Testing
         ("\\*", "a", false), ("user:*", "user:created", true), ("**a**", "bab", true), ("[", "[", false),
         ("a*b*c", "a1b2b3c", true),
     ])
-    func globs(pattern: String, text: String, expected: Bool) {
+    func `globs`(pattern: String, text: String, expected: Bool) {
         #expect(globMatches(.text(pattern), .text(text)) == expected)
     }
 
-    @Test func aPatternCannotTakeForEver() {
+    @Test func `a pattern cannot take for ever`() {
         let pattern = ByteBuffer(string: String(repeating: "*a", count: 60) + "b")
         #expect(!globMatches(pattern, ByteBuffer(repeating: UInt8(ascii: "a"), count: 256)))
     }

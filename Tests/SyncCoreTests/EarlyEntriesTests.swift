@@ -24,7 +24,7 @@ import Testing
         return (host, try #require(server.record?.incarnation))
     }
 
-    @Test func asManyAreKeptAsThereIsMemoryFor() throws {
+    @Test func `as many are kept as there is memory for`() throws {
         var limits = Limits()
         limits.entriesAheadBytes = 3 * entry(1, bytes: 1000).body.memoryBytes
         let (host, incarnation) = try host(limits)
@@ -38,7 +38,7 @@ import Testing
         #expect(host.applied == 4, "1, and the three that were kept")
     }
 
-    @Test(arguments: [true, false]) func aReconnectForgetsThem(_ isOfCommands: Bool) throws {
+    @Test(arguments: [true, false]) func `a reconnect forgets them`(_ isOfCommands: Bool) throws {
         let (host, incarnation) = try host()
         for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position)))) }
         host.isLinked = true
@@ -58,7 +58,7 @@ import Testing
     }
 
     /// It shows that entries are missing, once, and not again and again.
-    @Test func aPositionThatWasNeverGivenIsForgotten() throws {
+    @Test func `a position that was never given is forgotten`() throws {
         let (host, incarnation) = try host()
         let epoch = host.epoch
         host.isLinked = true
@@ -70,7 +70,7 @@ import Testing
         #expect(host.state == .attached && host.epoch == after)
     }
 
-    @Test func whatIsTooLongForAnEntryInvalidatesEverything() throws {
+    @Test func `what is too long for an entry invalidates everything`() throws {
         let (host, _) = try host()
         host.isLinked = true
         host.client(1)
@@ -81,7 +81,7 @@ import Testing
         #expect(server.entries.map(\.body.tags) == [[.text("*")], [.text("*")]])
     }
 
-    @Test func eventsThatWaitForTheServerHaveNoMoreMemoryThanThereIs() {
+    @Test func `events that wait for the server have no more memory than there is`() {
         var limits = Limits()
         limits.pendingAppendBytes = 2000
         let host = BrainHarness(.redis, server: server, limits: limits, bridge: .ofUsers)

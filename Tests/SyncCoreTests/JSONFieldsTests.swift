@@ -13,7 +13,7 @@ import Testing
 
     private func isWellFormed(_ text: String) -> Bool { JSONFields(.text(text), names: []).isWellFormed }
 
-    @Test func stringsNumbersAndArraysOfThemAreFound() {
+    @Test func `strings numbers and arrays of them are found`() {
         #expect(fields(#"{"userId":"u1","timestamp":17,"x":true}"#, "userId") == ["userId=u1"])
         #expect(
             fields(#" { "userId" : 42 , "friendId" : -1.5e3 } "#, "userId", "friendId") == [
@@ -22,12 +22,12 @@ import Testing
         #expect(fields(#"{"tags":["a",7,"c"]}"#, "tags") == ["tags=a", "tags=7", "tags=c"])
     }
 
-    @Test func otherTypesAndDeeperValuesAreNot() {
+    @Test func `other types and deeper values are not`() {
         #expect(fields(#"{"a":null,"b":true,"c":{"a":"x"},"d":[["a"],{"a":"y"}]}"#, "a", "b", "c", "d") == [])
         #expect(isWellFormed(#"{"a":null,"b":true,"c":{"a":"x"},"d":[["a"],{"a":"y"}]}"#))
     }
 
-    @Test func fieldsOfOtherTypesAreNamed() {
+    @Test func `fields of other types are named`() {
         func unusable(_ text: String) -> [String] {
             JSONFields(.text(text), names: ["a", "b"].map { .text($0) }).unusable.map { String(buffer: $0) }
         }
@@ -38,24 +38,24 @@ import Testing
         #expect(unusable(#"{"a":["x",{}],"a":false}"#) == ["a"])
     }
 
-    @Test func anObjectInAStringIsRead() {
+    @Test func `an object in a string is read`() {
         #expect(fields(#""{\"a\":[\"x\",1]}""#, "a") == ["a=x", "a=1"])
         #expect(isWellFormed(#" "{}" "#))
         #expect(!isWellFormed(#""{}" x"#) && !isWellFormed(#""\"{}\"""#) && !isWellFormed(#""{}"#))
     }
 
-    @Test func everyOneOfDuplicateFieldsCounts() {
+    @Test func `every one of duplicate fields counts`() {
         #expect(fields(#"{"userId":"a","userId":"b"}"#, "userId") == ["userId=a", "userId=b"])
     }
 
-    @Test func escapesAreUndone() {
+    @Test func `escapes are undone`() {
         #expect(fields(#"{"us\u0065rId":"\"\\\/\b\f\n\r\t"}"#, "userId") == ["userId=\"\\/\u{8}\u{c}\n\r\t"])
         #expect(fields(#"{"a":"\u00e9\u20AC\ud83d\ude00"}"#, "a") == ["a=é€😀"])
         let zero = JSONFields(.text(#"{"a":"x\u0000y"}"#), names: [.text("a")])
         #expect(zero.values(of: .text("a")) == [ByteBuffer(bytes: [0x78, 0, 0x79])])
     }
 
-    @Test func bytesThatAreNoTextStayAsTheyAre() {
+    @Test func `bytes that are no text stay as they are`() {
         var text = ByteBuffer(string: #"{"a":""#)
         text.writeBytes([0xff, 0xc3])
         text.writeString(#""}"#)
@@ -70,16 +70,16 @@ import Testing
         #"{"a":"\u12"}"#, #"{"a":"\ud800"}"#, #"{"a":"\ud800\u0041"}"#, #"{"a":"\udc00"}"#, "{\"a\":\"\n\"}",
         "\u{feff}{}", "{\"a\":1}\0",
     ])
-    func whatIsNoJSONObjectIsSaidToBe(_ text: String) {
+    func `what is no JSON object is said to be`(_ text: String) {
         #expect(!isWellFormed(text))
     }
 
     @Test(arguments: ["{}", "{ }", #"{"":""}"#, #"{"a":0,"b":-0.0e-1,"c":1E+9}"#, "\t\r\n {\"a\" : [ ] } \n"])
-    func whatIsOneIsSaidToBe(_ text: String) {
+    func `what is one is said to be`(_ text: String) {
         #expect(isWellFormed(text))
     }
 
-    @Test func depthIsBounded() {
+    @Test func `depth is bounded`() {
         func nested(_ depth: Int) -> String {
             #"{"a":"# + String(repeating: "[", count: depth - 1) + String(repeating: "]", count: depth - 1) + "}"
         }
@@ -88,7 +88,7 @@ import Testing
         #expect(!isWellFormed(nested(500_000)))
     }
 
-    @Test func everyPrefixIsMalformedAndNoneTraps() {
+    @Test func `every prefix is malformed and none traps`() {
         let text = ByteBuffer(
             string: #"{"tags":["a\u00e9\ud83d\ude00",-1.5e+3,{"x":[null,true,false]}],"pattern":"users:*"}"#)
         for length in 0..<text.readableBytes {
@@ -97,7 +97,7 @@ import Testing
         #expect(JSONFields(text, names: []).isWellFormed)
     }
 
-    @Test func anyBytesEndInAnAnswer() {
+    @Test func `any bytes end in an answer`() {
         var random = SeededRandom(seed: 3)
         let pieces = Array(#"{}[]",:\u0d8e1-+.tfn "#.utf8) + [0, 0xff]
         for _ in 0..<20_000 {

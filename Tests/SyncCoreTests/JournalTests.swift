@@ -10,7 +10,7 @@ import Testing
         JournalItem(name: name, kind: kind, tags: tags.map { .text($0) })
     }
 
-    @Test func anOwedFileIsAppendedBeforeTheBeatAndThenRemoved() {
+    @Test func `an owed file is appended before the beat and then removed`() {
         let host = BrainHarness(.embedded)
         let before = host.table.beat
         host.journal = [item(.owed)]
@@ -21,7 +21,7 @@ import Testing
     }
 
     /// However much is owed, only as much is under way as the server takes in time, and no stack grows with it.
-    @Test(arguments: [LogMode.embedded, .redis]) func veryMuchIsOwed(mode: LogMode) {
+    @Test(arguments: [LogMode.embedded, .redis]) func `very much is owed`(mode: LogMode) {
         let server = ModelServer()
         let host = mode == .redis ? BrainHarness.attached(server) : BrainHarness(.embedded)
         host.journal = (0..<2000).map { item(.owed, "w-\($0)", tags: ["t\($0 % 100)"]) }
@@ -33,7 +33,7 @@ import Testing
     }
 
     /// No other host could read the entry, nor one with more tags than that.
-    @Test func whatNoInvalidationMayHaveInvalidatesEverything() {
+    @Test func `what no invalidation may have invalidates everything`() {
         let long = BrainHarness(.embedded)
         long.journal = [item(.owed, tags: [String(repeating: "t", count: 1026)])]
         long.advance(milliseconds: 100)
@@ -44,14 +44,14 @@ import Testing
         #expect(host.slot("*") == 0 && host.slot("t1023") == 1 && host.slot("t1024") == 2 && host.journal.isEmpty)
     }
 
-    @Test func anUnreadableFileInvalidatesEverything() {
+    @Test func `an unreadable file invalidates everything`() {
         let host = BrainHarness(.embedded)
         host.journal = [item(.owed, tags: [])]
         host.advance(milliseconds: 100)
         #expect(host.slot("*") == 1)
     }
 
-    @Test func anIncompleteIntentOfADeadOwnerIsOnlyRemoved() {
+    @Test func `an incomplete intent of a dead owner is only removed`() {
         let host = BrainHarness(.embedded)
         host.journal = [item(.incomplete)]
         host.advance(milliseconds: 100)
@@ -59,7 +59,7 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
-    @Test func noBeatWithoutTheJournal() {
+    @Test func `no beat without the journal`() {
         let host = BrainHarness(.embedded)
         let before = host.table.beat
         host.isJournalReadable = false
@@ -70,7 +70,7 @@ import Testing
         #expect(host.table.beat > before)
     }
 
-    @Test func theJournalIsReadWhenAClientEnds() {
+    @Test func `the journal is read when a client ends`() {
         let host = BrainHarness(.embedded)
         host.client(1)
         host.now += 50_000_000
@@ -79,7 +79,7 @@ import Testing
         #expect(host.slot("t") == 1)
     }
 
-    @Test func theBeatCarriesTheTimeFromBeforeTheJournalWasRead() {
+    @Test func `the beat carries the time from before the journal was read`() {
         let host = BrainHarness.attached(ModelServer())
         host.isLinked = false
         host.journal = [item(.owed)]
@@ -98,7 +98,7 @@ import Testing
         #expect(host.slot("t") == 1)
     }
 
-    @Test func whileIsolatedTheFilesStay() {
+    @Test func `while isolated the files stay`() {
         let host = BrainHarness(.redis, server: ModelServer())
         host.journal = [item(.owed)]
         host.advance(milliseconds: 500)
@@ -111,7 +111,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func whatIsDeferredDuringAJournalPassIsInTheTableBeforeAttaching() {
+    @Test func `what is deferred during a journal pass is in the table before attaching`() {
         let host = BrainHarness.attached(ModelServer())
         host.client(1)
         host.isLinked = false
@@ -136,7 +136,7 @@ import Testing
 
     /// The replacement that a marker asks for has happened, but its answer is on its way: what is deferred now may be
     /// in caches that other hosts filled in the new log.
-    @Test(arguments: [1, 3]) func whatIsDeferredDuringAReplacementIsNotCoveredByIt(count: Int) throws {
+    @Test(arguments: [1, 3]) func `what is deferred during a replacement is not covered by it`(count: Int) throws {
         var limits = Limits()
         limits.owed = 1
         let server = ModelServer()
@@ -181,7 +181,7 @@ import Testing
 
     /// Redis has the connection and answers nothing: syncd beats, so that nobody takes it for dead, and does not send
     /// what is owed again and again.
-    @Test func whileRedisIsSilentBeatsGoOnAndWhatIsOwedWaits() throws {
+    @Test func `while Redis is silent beats go on and what is owed waits`() throws {
         let host = BrainHarness.attached(ModelServer())
         host.client(1)
         host.isLinked = false
@@ -199,7 +199,7 @@ import Testing
 
     /// The log was replaced by somebody else before the marker was written, and nobody here has heard of it: caches
     /// may have been filled in the new log that know nothing of what is owed.
-    @Test func aReplacementBySomebodyElseDoesNotCoverAMarker() throws {
+    @Test func `a replacement by somebody else does not cover a marker`() throws {
         var limits = Limits()
         limits.owed = 1
         let server = ModelServer()
@@ -228,7 +228,7 @@ import Testing
         #expect(server.record?.incarnation != theirs)
     }
 
-    @Test func aNewTableAcknowledgesNoWriteForOneTrustWindow() {
+    @Test func `a new table acknowledges no write for one trust window`() {
         let madeAt: UInt64 = 1_000_000_000_000
         let table = TagTable.inMemory(madeAt: madeAt)
         // The syncd that made it is killed at once; the next one knows.
@@ -245,7 +245,7 @@ import Testing
         #expect(host.answer(to: request) == .integer(1))
     }
 
-    @Test func anEmbeddedLogGoesOnWhereTheTableEnds() {
+    @Test func `an embedded log goes on where the table ends`() {
         let first = BrainHarness(.embedded)
         first.client(1)
         for _ in 0..<3 { _ = first.request(.invalidate(tags: [.text("t")], event: nil)) }

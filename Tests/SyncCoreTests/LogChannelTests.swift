@@ -7,7 +7,7 @@ import Testing
 /// The channels of logs are syncd's, whosever log it is.
 @Suite struct LogChannelTests {
     @Test(arguments: ["{syncd}:log", "{other}:log", "{syncd}:log:1", "{a:b c}:log:65535"])
-    func noClientSpeaksOrListensThere(_ name: String) {
+    func `no client speaks or listens there`(_ name: String) {
         let channel = ByteBuffer.text(name)
         for host in [BrainHarness.attached(ModelServer()), BrainHarness(.embedded)] {
             host.client(1)
@@ -29,7 +29,7 @@ import Testing
         "", "{}:log", "{a}:log:", "{a}:log:x", "{a}:logs", "a}:log", "{a:log", "{a{b}:log", "{a}b:log", "x{a}:log",
         "{a}:log1", "user:updated", "{a}:v:log",
     ])
-    func othersAreFree(_ name: String) {
+    func `others are free`(_ name: String) {
         #expect(!LogChannel.isOne(.text(name)))
     }
 }

@@ -8,7 +8,7 @@ import Testing
 @Suite struct LogTests {
     let server = ModelServer()
 
-    @Test func attachesToAFreshServerAfterOneBeat() {
+    @Test func `attaches to a fresh server after one beat`() {
         let host = BrainHarness(.redis, server: server)
         #expect(host.state == .isolated)
         host.connect()
@@ -18,7 +18,7 @@ import Testing
         #expect(host.table.state == .attached)
     }
 
-    @Test func aStartRaisesTheEpochAndRebuildsTheSlots() {
+    @Test func `a start raises the epoch and rebuilds the slots`() {
         let first = BrainHarness.attached(server)
         first.client(1)
         #expect(first.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
@@ -33,7 +33,7 @@ import Testing
         #expect(third.table.state == .isolated)
     }
 
-    @Test func publishedEntriesAreAppliedInOrder() {
+    @Test func `published entries are applied in order`() {
         let host = BrainHarness.attached(server)
         server.appendElsewhere("a")
         server.appendElsewhere("b")
@@ -42,7 +42,7 @@ import Testing
         #expect(host.slot("b") == 2)
     }
 
-    @Test func aGapIsReadFromTheStreamAtOnce() {
+    @Test func `a gap is read from the stream at once`() {
         let host = BrainHarness.attached(server)
         server.appendElsewhere("a", isPublished: false)
         server.appendElsewhere("b")
@@ -51,7 +51,7 @@ import Testing
         #expect(host.slot("a") == 1)
     }
 
-    @Test func aProbeShowsWhatWasNeverPublished() {
+    @Test func `a probe shows what was never published`() {
         let host = BrainHarness.attached(server)
         let epoch = host.epoch
         server.appendElsewhere("a", isPublished: false)
@@ -62,7 +62,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func aShortCutOfTheConnectionCostsNothing() {
+    @Test func `a short cut of the connection costs nothing`() {
         let host = BrainHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
@@ -81,7 +81,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func aShortCutOfAnEmptyLogCostsNothing() {
+    @Test func `a short cut of an empty log costs nothing`() {
         let host = BrainHarness.attached(server)
         let epoch = host.epoch
         host.disconnect()
@@ -91,7 +91,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func twoSecondsWithoutAnAnswerIsolateAndAReturnAttachesWithoutAnEpoch() {
+    @Test func `two seconds without an answer isolate and a return attaches without an epoch`() {
         let host = BrainHarness.attached(server)
         let epoch = host.epoch
         host.disconnect()
@@ -104,7 +104,7 @@ import Testing
         #expect(host.epoch == epoch)
     }
 
-    @Test func trimmedEntriesRaiseEpochAndHorizon() {
+    @Test func `trimmed entries raise epoch and horizon`() {
         let host = BrainHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
@@ -120,7 +120,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func aHoleInTheStreamRaisesTheEpoch() {
+    @Test func `a hole in the stream raises the epoch`() {
         let host = BrainHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
@@ -135,7 +135,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test(arguments: [0, 1]) func anotherProcessReplacesTheIncarnation(lost: Int) throws {
+    @Test(arguments: [0, 1]) func `another process replaces the incarnation`(lost: Int) throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
@@ -151,7 +151,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func flushAllIsSeenByTheNextProbe() throws {
+    @Test func `FLUSHALL is seen by the next probe`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
@@ -165,7 +165,7 @@ import Testing
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(host.applied))
     }
 
-    @Test func anAppendAfterFlushAllIsOwedAndNotLost() {
+    @Test func `an append after FLUSHALL is owed and not lost`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
@@ -179,7 +179,7 @@ import Testing
         #expect(host.slot("a") == host.applied && host.slot("*") == host.applied, "the log is another one")
     }
 
-    @Test func twoHostsOnARestartedServerEndWithOneLog() throws {
+    @Test func `two hosts on a restarted server end with one log`() throws {
         let one = BrainHarness.attached(server)
         let two = BrainHarness.attached(server, seed: 2)
         one.client(1)
@@ -199,7 +199,7 @@ import Testing
         #expect(one.table.incarnation == two.table.incarnation)
     }
 
-    @Test func aHostThatIsAheadOfANewLogMovesItOn() throws {
+    @Test func `a host that is ahead of a new log moves it on`() throws {
         let host = BrainHarness.attached(server)
         for _ in 0..<9 { server.appendElsewhere("a") }
         host.deliver()
@@ -219,7 +219,7 @@ import Testing
         #expect(newcomer.table.incarnation == host.table.incarnation)
     }
 
-    @Test func aChangedEntryIsAnotherLog() {
+    @Test func `a changed entry is another log`() {
         let host = BrainHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
@@ -232,7 +232,7 @@ import Testing
         #expect(server.entries.isEmpty, "the stream was deleted")
     }
 
-    @Test func anAppendThatIsNotTakenIsolatesAndIsAppendedLater() {
+    @Test func `an append that is not taken isolates and is appended later`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         host.disconnect()
@@ -251,7 +251,7 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
-    @Test func aCutWithinTheDeadlineOnlyDelaysAnAppend() {
+    @Test func `a cut within the deadline only delays an append`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         host.disconnect()
@@ -267,7 +267,7 @@ import Testing
     @Test(arguments: [
         (UpstreamFailure.refused("OOM"), UInt64(1000)), (.refused("MISCONF"), 1000), (.denied("NOPERM"), 5500),
     ])
-    func aRefusedAppendIsOwed(failure: UpstreamFailure, milliseconds: UInt64) {
+    func `a refused append is owed`(failure: UpstreamFailure, milliseconds: UInt64) {
         let host = BrainHarness.attached(server)
         host.client(1)
         server.isRefusing = failure
@@ -282,7 +282,7 @@ import Testing
     }
 
     /// Its inspection looks sound: without the memory of the failed append it would be proven again and again.
-    @Test func aStreamThatIsNoneIsReplaced() throws {
+    @Test func `a stream that is none is replaced`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         let before = try #require(server.record?.incarnation)
@@ -297,7 +297,7 @@ import Testing
     }
 
     /// What is cached as of position 3 would not be older than an invalidation at position 2.
-    @Test func anAppendThatIsNotBeyondWhatIsAppliedIsNoneOfThisLog() {
+    @Test func `an append that is not beyond what is applied is none of this log`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         for _ in 0..<3 { server.appendElsewhere("a") }
@@ -314,7 +314,7 @@ import Testing
     }
 
     /// Nothing of this shows in the next probe: the position has gone on since.
-    @Test func aPublicationThatIsNotBeyondTheLastOneIsNoneOfThisLog() {
+    @Test func `a publication that is not beyond the last one is none of this log`() {
         let host = BrainHarness.attached(server)
         for _ in 0..<3 { server.appendElsewhere("a") }
         host.deliver()
@@ -329,7 +329,7 @@ import Testing
     }
 
     /// The publication of what is applied got lost, and another one of the same position comes.
-    @Test func aPublicationOfWhatIsAppliedIsThatEntryOrAnotherLog() {
+    @Test func `a publication of what is applied is that entry or another log`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         host.isListening = false
@@ -347,7 +347,7 @@ import Testing
     }
 
     /// It is told once, not with each try.
-    @Test func aDenialIsNoticedOnce() {
+    @Test func `a denial is noticed once`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         server.isRefusing = .denied("NOPERM")
@@ -357,7 +357,7 @@ import Testing
         #expect(denials.count == 1)
     }
 
-    @Test func bothConnectionsLeadToOneServer() {
+    @Test func `both connections lead to one server`() {
         let host = BrainHarness.attached(server)
         host.event(.subscriptionConnected(ServerIdentity(runID: "other", replicationID: "repl-1")))
         #expect(server.reconnects == 1)
@@ -374,7 +374,7 @@ import Testing
         #expect(server.reconnects == 2)
     }
 
-    @Test func aLogThatIsReplacedInVainIsNotReplacedWithoutAPause() {
+    @Test func `a log that is replaced in vain is not replaced without a pause`() {
         let host = BrainHarness.attached(server)
         host.disconnect()
         server.isRestless = true
@@ -388,7 +388,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func aReplicaIsNotBelieved() {
+    @Test func `a replica is not believed`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         host.disconnect()
@@ -399,7 +399,7 @@ import Testing
         #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == .fetched(.miss))
     }
 
-    @Test func messagesOfTheFormerLogAreIgnored() throws {
+    @Test func `messages of the former log are ignored`() throws {
         let host = BrainHarness.attached(server)
         let former = try #require(server.record?.incarnation)
         server.appendElsewhere("a")
@@ -416,7 +416,7 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func moreOwedThanCanBeNamedReplacesTheLog() throws {
+    @Test func `more owed than can be named replaces the log`() throws {
         var limits = Limits()
         limits.owed = 3
         let host = BrainHarness(.redis, server: server, limits: limits)
@@ -435,7 +435,7 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
-    @Test func anEntryThatIsPublishedWhileTheServerIsInspectedIsNoOtherLog() throws {
+    @Test func `an entry that is published while the server is inspected is no other log`() throws {
         let host = BrainHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()

@@ -8,7 +8,7 @@ import Testing
     private let server = ModelServer()
 
     /// A failover loses what this host has acknowledged; another host has made the log anew and is as far as this one.
-    @Test func whatALogLostIsInvalidatedInTheNextOne() throws {
+    @Test func `what a log lost is invalidated in the next one`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         let own = host.request(.invalidate(tags: [.text("t")], event: nil))
@@ -34,7 +34,7 @@ import Testing
     }
 
     /// The log is flushed, and made anew by another host, after it was inspected and before its entries are read.
-    @Test func entriesOfAnotherLogAreNotThoseThatAreMissing() throws {
+    @Test func `entries of another log are not those that are missing`() throws {
         for tag in ["a", "b"] { server.appendElsewhere(tag) }
         server.record = (Incarnation(high: 3, low: 4), server.identity)
         let host = BrainHarness(.redis, server: server)
@@ -68,7 +68,7 @@ import Testing
     }
 
     /// Another deployment uses our channel: an older version with another database, or the same namespace elsewhere.
-    @Test func entriesOfAnotherDeploymentAreAWarningAndCostNoCache() {
+    @Test func `entries of another deployment are a warning and cost no cache`() {
         let host = BrainHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
         for position in 1...100 { publish(theirs, to: host, position: UInt64(position)) }
@@ -82,7 +82,7 @@ import Testing
         #expect(host.state == .attached && host.epoch == epoch)
     }
 
-    @Test func anEntryOfTheLogThatReplacedOursRaisesTheEpoch() {
+    @Test func `an entry of the log that replaced ours raises the epoch`() {
         let host = BrainHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
         server.flushAll()
@@ -95,7 +95,7 @@ import Testing
         #expect(host.state == .attached && host.table.incarnation == theirs && host.slot("x") == 1)
     }
 
-    @Test func aProbeThatWasUnderWayProvesNothingOfALogThatCameAfterIt() {
+    @Test func `a probe that was under way proves nothing of a log that came after it`() {
         let host = BrainHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
         host.isLinked = false

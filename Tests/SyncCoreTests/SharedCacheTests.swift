@@ -20,7 +20,7 @@ import Testing
         if case .fetched(.hit) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) { true } else { false }
     }
 
-    @Test func whatIsSettledWakesNobodyUp() throws {
+    @Test func `what is settled wakes nobody up`() throws {
         var limits = Limits()
         limits.appendNanoseconds = 100_000_000
         let host = BrainHarness(.redis, server: server, limits: limits)
@@ -40,7 +40,7 @@ import Testing
         #expect(host.deadline == host.now + limits.appendNanoseconds, "but what is open does")
     }
 
-    @Test func aValueOfOneHostIsAHitOnAnother() throws {
+    @Test func `a value of one host is a hit on another`() throws {
         let one = BrainHarness.attached(server)
         let two = BrainHarness.attached(server, seed: 2)
         one.client(1)
@@ -52,7 +52,7 @@ import Testing
         #expect(!isHit(two))
     }
 
-    @Test func aValueFromBeforeTheHorizonIsAMiss() throws {
+    @Test func `a value from before the horizon is a miss`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         try load(host)
@@ -66,7 +66,7 @@ import Testing
         #expect(!isHit(host))
     }
 
-    @Test func aValueOfAnotherLogIsAMiss() throws {
+    @Test func `a value of another log is a miss`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         try load(host)
@@ -79,7 +79,7 @@ import Testing
         #expect(!isHit(host))
     }
 
-    @Test func aForeignOrDamagedValueIsAMiss() throws {
+    @Test func `a foreign or damaged value is a miss`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         try load(host)
@@ -92,7 +92,7 @@ import Testing
         #expect(!isHit(host))
     }
 
-    @Test func theVerdictIsMadeAtTheAnswerNotAtTheQuestion() throws {
+    @Test func `the verdict is made at the answer not at the question`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         try load(host)
@@ -114,7 +114,7 @@ import Testing
         }
     }
 
-    @Test func whoHasSleptAnswersFromCacheOnlyWhenNothingIsMissing() throws {
+    @Test func `who has slept answers from cache only when nothing is missing`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         try load(host)
@@ -130,7 +130,7 @@ import Testing
         #expect(isHit(host))
     }
 
-    @Test func aSilentRedisSendsTheAskerToTheDatabaseWithALease() {
+    @Test func `a silent Redis sends the asker to the database with a lease`() {
         let host = BrainHarness.attached(server)
         host.client(1)
         host.isLinked = false
@@ -143,7 +143,7 @@ import Testing
         }
     }
 
-    @Test func largeValuesAreNotKeptInRedis() throws {
+    @Test func `large values are not kept in Redis`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
@@ -155,7 +155,7 @@ import Testing
         #expect(server.values.isEmpty)
     }
 
-    @Test func isolationEndsEveryLoad() throws {
+    @Test func `isolation ends every load`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
         host.client(2)

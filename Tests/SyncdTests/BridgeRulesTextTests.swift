@@ -8,7 +8,7 @@ import Testing
 @Suite struct BridgeRulesTextTests {
     private func bytes(_ text: String) -> ByteBuffer { ByteBuffer(string: text) }
 
-    @Test func theDefaultsAreTheUsersRules() throws {
+    @Test func `the defaults are the user's rules`() throws {
         let rules = try BridgeRules(text: BridgeRules.defaultText).rules
         let channels = ["user:created", "user:updated", "user:deleted", "users:linked", "users:unlinked"]
         #expect(rules.map(\.channel) == (channels + ["cache:invalidate"]).map(bytes))
@@ -29,7 +29,7 @@ import Testing
             ])
     }
 
-    @Test func linesAndSemicolonsSeparateRules() throws {
+    @Test func `lines and semicolons separate rules`() throws {
         let rules = try BridgeRules(text: "\n a  x ;b\t=k p{f}s ;\n\n c f=a=b>t f>>t").rules
         #expect(
             rules == [
@@ -54,7 +54,7 @@ import Testing
         "a }f{",
         String(repeating: "a", count: 257) + " x",
     ])
-    func whatCannotBeReadIsRefused(_ text: String) {
+    func `what cannot be read is refused`(_ text: String) {
         #expect(throws: BridgeRules.TextError.self) { try BridgeRules(text: text) }
     }
 }
