@@ -64,7 +64,9 @@ extension Brain {
     /// Whether the content of a file is needed. What is known, and not due, need not be read ten times a second.
     package func wantsJournalFile(_ name: String, isLiving: Bool, version: UInt64, now: UInt64) -> Bool {
         if journal.undeletable[name]?.version == version { return false }
-        if let known = journal.repeated[name], known.isLiving == isLiving { return known.isDue(now, limits) }
+        if let known = journal.repeated[JournalItem.identity(name)], known.isLiving == isLiving {
+            return known.isDue(now, limits)
+        }
         return !isLiving
     }
 
@@ -115,14 +117,15 @@ extension Brain {
             add(item, isFinal: true)
         case .orphan, .living:
             let isLiving = item.kind == .living
+            let file = JournalItem.identity(item.name)
             var known =
-                journal.repeated[item.name] ?? JournalPass.Repeated(isLiving: isLiving, seenAt: now, pass: pass)
+                journal.repeated[file] ?? JournalPass.Repeated(isLiving: isLiving, seenAt: now, pass: pass)
             // Its owner has died since: what it had sent before may come until long after now.
             if known.isLiving != isLiving {
                 known = JournalPass.Repeated(isLiving: isLiving, seenAt: now, pass: pass)
             }
             known.pass = pass
-            journal.repeated[item.name] = known
+            journal.repeated[file] = known
             // A living owner that has not finished writing the file has not begun to write to the database.
             guard item.isRead, known.isDue(now, limits), !isLiving || !item.tags.isEmpty else { return }
             add(item, isFinal: known.isLast(now, limits))
@@ -160,15 +163,16 @@ extension Brain {
         guard let files = journal.committed(group) else { return }
         for file in files {
             var isFinal = file.isFinal
+            let identity = JournalItem.identity(file.name)
             #if MUTANTS
                 if Mutant.active == .orphanOnce { isFinal = true }
             #endif
             if isFinal {
-                journal.repeated[file.name] = nil
+                journal.repeated[identity] = nil
                 effects.append(.removeJournalFile(file.name, version: file.version))
             } else {
-                journal.repeated[file.name]?.lastAppend = now
-                if journal.repeated[file.name]?.firstAppend == nil { journal.repeated[file.name]?.firstAppend = now }
+                journal.repeated[identity]?.lastAppend = now
+                if journal.repeated[identity]?.firstAppend == nil { journal.repeated[identity]?.firstAppend = now }
             }
         }
         appendFiles(now: now, effects: &effects)

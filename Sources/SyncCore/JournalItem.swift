@@ -15,6 +15,7 @@ package struct JournalItem: Sendable, Hashable {
         case marker
     }
 
+    /// The name inside the directory; of a directory that was replaced, with its number and a slash before it.
     package var name: String
     package var kind: Kind
     /// Empty where the file cannot be read: then everything is invalidated.
@@ -23,6 +24,11 @@ package struct JournalItem: Sendable, Hashable {
     package var isRead: Bool
     /// Another one for every other content of a file of this name.
     package var version: UInt64
+
+    /// What identifies a file wherever its directory is moved to: an owner never uses a name twice.
+    static func identity(_ name: String) -> Substring {
+        name.lastIndex(of: "/").map { name[name.index(after: $0)...] } ?? name[...]
+    }
 
     package init(name: String, kind: Kind, tags: [ByteBuffer], isRead: Bool = true, version: UInt64 = 0) {
         self.name = name

@@ -93,7 +93,8 @@ struct JournalPass: Sendable {
     private var groups: UInt64 = 0
     /// Files are being appended; what is committed meanwhile does not begin that anew.
     var isAppending = false
-    var repeated: [String: Repeated] = [:]
+    /// By ``JournalItem/identity(_:)``: what is known of a file goes on when its directory is replaced.
+    var repeated: [Substring: Repeated] = [:]
     var undeletable: [String: Undeletable] = [:]
     /// Invalidations of this syncd that are owed, about.
     var owed = 0

@@ -54,6 +54,22 @@ import Testing
         #expect(host.applied == 2)
     }
 
+    @Test func `a hung owner's time goes on when the journal directory is replaced`() {
+        let host = BrainHarness(.embedded)
+        host.journal = [item(.living, "w-1.intent", "t")]
+        host.advance(milliseconds: 2000)
+        host.journal = [item(.living, "1/w-1.intent", "t")]
+        host.advance(milliseconds: 900)
+        #expect(host.slot("t") == 0)
+        host.advance(milliseconds: 300)
+        #expect(host.slot("t") == 1)
+        host.journal = [item(.living, "2/w-1.intent", "t")]
+        host.advance(milliseconds: 4500)
+        #expect(host.slot("t") == 1, "it was appended a short while ago")
+        host.advance(milliseconds: 700)
+        #expect(host.slot("t") == 2)
+    }
+
     /// It hangs between database and invalidation, or before: nobody can know.
     @Test func `the intent of a living owner is appended after 3 s, again every 5 s, and stays`() {
         let host = BrainHarness(.embedded)
