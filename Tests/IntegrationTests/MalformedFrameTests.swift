@@ -23,7 +23,7 @@ import Testing
             "*1\r\n+PING\r\n", "*1\r\n:1\r\n", "*1\r\n*1\r\n$4\r\nPING\r\n", "*1\r\n$4\r\nPINGxx",
             "*1\r\n$4\r\nPING\n\r",
             "*1\n$4\nPING\n", "*1\r$4\rPING\r", "*1\r\r\n", "*1 \r\n",
-            "PING\r\n", "GET a b c\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n", " *1\r\n$4\r\nPING\r\n",
+            "PING\r\n", "GET a b c\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n:1\r\n", " *1\r\n$4\r\nPING\r\n",
             "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}", "\u{0}",
             "*70000\r\n", "*" + String(repeating: "1", count: 20_000),
             "*1\r\n$" + String(repeating: "1", count: 20_000),

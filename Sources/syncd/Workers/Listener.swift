@@ -125,6 +125,9 @@ enum Listener {
             // An urgent byte is one like any other: else epoll says that there is something to read, and read has nothing.
             .childChannelOption(.socketOption(.init(rawValue: SO_OOBINLINE)), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 1)
+            // A client that has said all it has to say still gets the answers: what is asked is not always done in the
+            // turn in which it is read.
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.recvAllocator, value: WorkerConnection.requestBuffer)
             .childChannelOption(.writeBufferWaterMark, value: WorkerConnection.waterMark)
             .childChannelInitializer { channel in

@@ -32,6 +32,8 @@ final class WorkerConnection: ChannelInboundHandler {
     /// A frame was malformed or the client said QUIT: what is queued is still answered, nothing more is read.
     private var isEnding = false
     private(set) var isClosed = false
+    /// The client sends nothing more.
+    private var isInputClosed = false
     /// It is among those that are flushed at the end of the turn.
     var isFlushDue = false
 
@@ -79,6 +81,21 @@ final class WorkerConnection: ChannelInboundHandler {
         decode()
     }
 
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard let event = event as? ChannelEvent, event == .inputClosed else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        isInputClosed = true
+        endIfAllIsAsked()
+        daemon.turnEnded()
+    }
+
+    /// The client sends nothing more, and every whole request that it sent is under way: what is left is to answer.
+    private func endIfAllIsAsked() {
+        guard isInputClosed, !isSuspended, output.hasRoomForRequest, !isEnding, !isClosed else { return }
+        endAfterReplies()
+    }
+
     func channelReadComplete(context: ChannelHandlerContext) { daemon.turnEnded(of: self, since: turnBegan) }
 
     /// Takes requests until there are no more, too many are not answered yet, or its turn is over.
@@ -96,6 +113,7 @@ final class WorkerConnection: ChannelInboundHandler {
                 if now - began >= TurnQueue.turnNanoseconds { suspend() }
             }
             lastRequest = now
+            endIfAllIsAsked()
             reserve(now)
             updateReading()
             setReadingArgument(decoder.missingBytes > Self.requestBuffer.capacity)
