@@ -67,7 +67,7 @@ extension Brain {
         if let known = journal.repeated[JournalItem.identity(name)], known.isLiving == isLiving {
             return known.isDue(now, limits)
         }
-        return !isLiving
+        return !isLiving || now >= journal.lastReading + limits.hungNanoseconds
     }
 
     /// Goes through what the journal directory held at `sampledAt` or later. It comes in parts; with the last one the
@@ -119,10 +119,10 @@ extension Brain {
             let isLiving = item.kind == .living
             let file = JournalItem.identity(item.name)
             var known =
-                journal.repeated[file] ?? JournalPass.Repeated(isLiving: isLiving, seenAt: now, pass: pass)
+                journal.repeated[file] ?? JournalPass.Repeated(isLiving: isLiving, notBefore: journal.lastReading, pass: pass)
             // Its owner has died since: what it had sent before may come until long after now.
             if known.isLiving != isLiving {
-                known = JournalPass.Repeated(isLiving: isLiving, seenAt: now, pass: pass)
+                known = JournalPass.Repeated(isLiving: isLiving, notBefore: journal.lastReading, pass: pass)
             }
             known.pass = pass
             journal.repeated[file] = known

@@ -60,7 +60,8 @@ struct JournalPass: Sendable {
     /// A file that stays for a while and is appended again and again.
     struct Repeated: Sendable {
         var isLiving: Bool
-        var seenAt: UInt64
+        /// The file is no older than this: the reading before did not find it.
+        var notBefore: UInt64
         var firstAppend: UInt64?
         var lastAppend: UInt64?
         /// The pass that saw it last.
@@ -69,7 +70,7 @@ struct JournalPass: Sendable {
         func isDue(_ now: UInt64, _ limits: Limits) -> Bool {
             if isLiving, breaks(.hungOwnerIgnored) { return false }
             if let lastAppend { return now >= lastAppend + limits.orphanNanoseconds }
-            return !isLiving || now >= seenAt + limits.hungNanoseconds
+            return !isLiving || now >= notBefore + limits.hungNanoseconds
         }
 
         /// Nothing of the write can reach the database any more once it is appended now. Of a living owner that is not
@@ -89,6 +90,9 @@ struct JournalPass: Sendable {
     }
 
     private(set) var pass: Pass?
+    /// When the last reading began that came to its end; 0: none has. A syncd that has just started, or has slept, does
+    /// not know how long a worker has been hanging.
+    private(set) var lastReading: UInt64 = 0
     private var passes: UInt64 = 0
     private var groups: UInt64 = 0
     /// Files are being appended; what is committed meanwhile does not begin that anew.
@@ -136,7 +140,9 @@ struct JournalPass: Sendable {
     mutating func endFiles() {
         pass?.closeGroup()
         pass?.isRead = true
-        guard let number = pass?.number else { return }
+        guard let pass else { return }
+        lastReading = pass.sampledAt
+        let number = pass.number
         if !repeated.isEmpty { repeated = repeated.filter { $0.value.pass == number } }
         if !undeletable.isEmpty { undeletable = undeletable.filter { $0.value.pass == number } }
     }

@@ -54,6 +54,16 @@ import Testing
         #expect(host.applied == 2)
     }
 
+    /// It does not know for how long the file has been there.
+    @Test func `a syncd that has slept appends the intents of living owners at once`() {
+        let host = BrainHarness(.embedded)
+        host.advance(milliseconds: 500)
+        host.now += 6_000_000_000
+        host.journal = [item(.living, "w-1.intent", "t")]
+        host.advance(milliseconds: 200)
+        #expect(host.slot("t") == 1)
+    }
+
     @Test func `a hung owner's time goes on when the journal directory is replaced`() {
         let host = BrainHarness(.embedded)
         host.journal = [item(.living, "w-1.intent", "t")]
