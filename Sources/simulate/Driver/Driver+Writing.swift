@@ -74,11 +74,13 @@ extension Driver {
         }
     }
 
-    /// syncd had been dead for more than a trust window by then, and nothing else is wrong.
+    /// syncd had been dead for more than a trust window by then, and nothing else is wrong: it had beaten, and every beat
+    /// had its reading of the journal.
     private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
         let host = write.worker.host
         guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record),
-            host.journalFaultsUntil < time, !write.worker.isTableUnreadable
+            host.journalFaultsUntil < time, !write.worker.isTableUnreadable, host.table.beat > 0,
+            host.table.scanStarted >= host.table.beat
         else { return false }
         return oracle.isSilent(host.index, since: time - 2 * TrustTiming.trustWindowNanoseconds)
             && host.table.journalDirectory == write.record?.journal.identity
