@@ -21,7 +21,7 @@ struct EmbeddedHost: ~Copyable {
         brain.beatDue(now: Self.now, effects: &effects)
         brain.journalScanned([], sampledAt: Self.now, now: Self.now, effects: &effects)
         effects.removeAll()
-        precondition(brain.state == .attached, "the brain is isolated: \(brain.isolationReason ?? "")")
+        precondition(brain.state == .attached, "the brain is \(brain.shownState(now: Self.now))")
         brain.clientConnected(client, peer: Peer(pid: 1, uid: 0), now: Self.now)
     }
 
