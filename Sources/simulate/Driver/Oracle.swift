@@ -123,6 +123,9 @@ final class Oracle: @unchecked Sendable {
 
     func readEnded(_ read: Read, _ result: CachedValue, on worker: Reader) {
         let key = read.key
+        var read = read
+        // What was pending in a journal that was lost meanwhile is not promised any more.
+        read.floor = min(read.floor, acknowledged[worker.host.index][key])
         figures.add("reads checked")
         figures.add("source \(result.source.rawValue)")
         let floor = max(read.floor, read.acrossFloor, read.promisedFloor)
