@@ -21,6 +21,8 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private(set) var isListening = false
     private var dirty: [ClientID] = []
     private var timer: UInt64?
+    /// Something is owed that could not be written down: it goes with this process.
+    private var isOwedInMemory = false
 
     /// What is to be done, in this order.
     private enum Work {
@@ -107,6 +109,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     }
 
     override func died() {
+        if isOwedInMemory { oracle.lostJournal(of: host.index) }
         isListening = false
         for connection in sortedConnections { connection.socket.closeServer() }
         upstream?.died()
@@ -296,10 +299,16 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
                 brain.journalFileNotRemoved(name, version: version, now: world.now)
             }
         case .writeOwed(let tags):
-            do { try journal.writeOwed(tags) } catch { brain.owedNotWritten() }
+            do {
+                try journal.writeOwed(tags)
+            } catch {
+                brain.owedNotWritten()
+                isOwedInMemory = true
+            }
         case .writeMarker:
             do { try journal.writeMarker() } catch { brain.owedNotWritten() }
         case .close(let client, _): if let connection = connections[client] { closed(connection) }
+        case .notice(.attached): isOwedInMemory = false
         case .notice, .answerStatus, .answerClients, .shutdownAsked: break
         }
     }
