@@ -119,7 +119,8 @@ extension Brain {
             let isLiving = item.kind == .living
             let file = JournalItem.identity(item.name)
             var known =
-                journal.repeated[file] ?? JournalPass.Repeated(isLiving: isLiving, notBefore: journal.lastReading, pass: pass)
+                journal.repeated[file]
+                ?? JournalPass.Repeated(isLiving: isLiving, notBefore: journal.lastReading, pass: pass)
             // Its owner has died since: what it had sent before may come until long after now.
             if known.isLiving != isLiving {
                 known = JournalPass.Repeated(isLiving: isLiving, notBefore: journal.lastReading, pass: pass)
