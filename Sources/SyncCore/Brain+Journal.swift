@@ -61,7 +61,7 @@ extension Brain {
         journal.pass.map { $0.sampledAt == sampledAt && !$0.isRead } ?? false
     }
 
-    /// Whether the content of a file is needed. What is known, and not due, need not be read ten times a second.
+    /// Whether the content of a file is needed. A file that is known and not due is not read ten times a second.
     package func wantsJournalFile(_ name: String, isLiving: Bool, version: UInt64, now: UInt64) -> Bool {
         if journal.undeletable[name]?.version == version { return false }
         if let known = journal.repeated[JournalItem.identity(name)], known.isLiving == isLiving {

@@ -2,7 +2,7 @@ import NIOCore
 
 /// Writes frames of one protocol version. Data goes out in bulk strings only, whose length says where they end.
 public struct RESPWriter: Sendable {
-    /// What has been written and not taken yet; after ``parts``.
+    /// Output that was written and not taken yet; it follows ``parts``.
     public var buffer: ByteBuffer
     /// Which null, maps, booleans and pushes are written.
     public package(set) var version: RESPVersion

@@ -129,7 +129,7 @@ enum JournalContent {
     /// How many bytes one invalidation takes, about.
     static func bytes(_ tags: [ByteBuffer]) -> Int { tags.reduce(16) { $0 + $1.readableBytes + 12 } }
 
-    /// What the file system keeps for a file of so many bytes: whole pages.
+    /// Space that a file of this many bytes takes in the file system: whole pages.
     static func kept(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 }
 
     static func encode(_ invalidations: [[ByteBuffer]]) -> ByteBuffer {

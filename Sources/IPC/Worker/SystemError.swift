@@ -97,7 +97,7 @@ struct FileStatus: Sendable, Hashable {
         self.init(status)
     }
 
-    /// The same about a name inside an open directory.
+    /// The status of a name inside an open directory, by fstatat(2).
     init(name: String, in directory: FileDescriptor) throws(SystemError) {
         var status = stat()
         guard fstatat(directory.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { throw .last }

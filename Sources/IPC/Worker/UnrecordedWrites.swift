@@ -24,7 +24,7 @@ final class UnrecordedWrites: Sendable {
         var lastNumber: UInt64 = 0
     }
 
-    /// One write whose tags are told again.
+    /// A write whose tags are sent to syncd again and again.
     struct Repetition: Sendable, Hashable { fileprivate var number: UInt64 }
 
     private let state = Mutex(State())

@@ -38,7 +38,7 @@ final class UnsettledWrites: Sendable {
         }
     }
 
-    /// Nobody waits any more. What stands in the journal is syncd's.
+    /// Stops waiting. syncd repeats what stands in the journal.
     func end() {
         let tasks = state.withLock { state in
             state.isEnded = true
