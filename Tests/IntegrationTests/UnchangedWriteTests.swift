@@ -51,19 +51,23 @@ import Testing
             ("POST", "/api/users/\(one)/link", #"{"friendId":"\#(missing)"}"#, 404),
         ]
         let syncd = try #require(host.syncd)
+        func events() -> Int { host.workers[0].log.components(separatedBy: "received event on").count - 1 }
+        await eventually("the events of two creations and a link") { events() == 3 }
         for (method, path, body, status) in writes {
-            let events = host.workers[0].log.components(separatedBy: "received event on").count
             let before = try await syncd.status("log", "applied")?.number ?? 0
             let reply = try await connection.request(method, path, body: body)
             #expect(reply.status == status, "\(method) \(path): \(reply.text)")
             let after = try await syncd.status("log", "applied")?.number ?? 0
             #expect(after == before + 1, "\(method) \(path)")
-            #expect(host.workers[0].log.components(separatedBy: "received event on").count == events)
         }
         // A request that never reached the database.
         let before = try await syncd.status("log", "applied")?.number ?? 0
         #expect(try await connection.request("PUT", "/api/users/\(one)", body: #"{"age":-1}"#).status == 400)
         #expect(try await syncd.status("log", "applied")?.number == before)
+        // Events keep their order: when the next one is here, none of the others is on its way.
+        #expect(try await connection.request("PUT", "/api/users/\(one)", body: #"{"age":31}"#).status == 200)
+        await eventually("the event of a change") { events() >= 4 }
+        #expect(events() == 4, "\(host.transcript)")
     }
 
     @Test func `a syncd that has been dead for two seconds holds up no write`() async throws {
