@@ -9,8 +9,8 @@ extension Brain {
         guard feed.isForeign(event.channel), let tags = bridgedTags(event, now: now, effects: &effects) else { return }
         let name = feed.name()
         if tags == [BridgeRules.everything], !feed.asksForEverything() { return }
-        withLog(now: now, effects: &effects) { log, logEffects in
-            log.append(tags: tags, event: nil, for: .bridge(name), now: now, effects: &logEffects)
+        withLog(now: now, effects: &effects) { log, turn in
+            log.append(tags: tags, event: nil, for: .bridge(name), &turn)
         }
     }
 
@@ -20,10 +20,8 @@ extension Brain {
         _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
     ) -> Bool {
         guard let tags = bridgedTags(event, now: now, effects: &effects) else { return false }
-        withLog(now: now, effects: &effects) { log, logEffects in
-            log.append(
-                tags: tags, event: event, for: .publisher(client, id, channel: event.channel), now: now,
-                effects: &logEffects)
+        withLog(now: now, effects: &effects) { log, turn in
+            log.append(tags: tags, event: event, for: .publisher(client, id, channel: event.channel), &turn)
         }
         if configuration.mode == .embedded { _ = relay(event, effects: &effects) }
         return true

@@ -18,12 +18,12 @@ extension Brain {
                 // Read after every third beat only.
                 beatsWithoutJournal += 1
                 if beatsWithoutJournal % 3 != 0, log.state == .attached {
-                    let pass = JournalPass.Pass(sampledAt: now, generation: log.generation)
+                    let pass = JournalPass.Pass(sampledAt: now, syncs: log.syncs)
                     return finishPass(pass, now: now, effects: &effects)
                 }
             }
         #endif
-        let pass = JournalPass.Pass(sampledAt: now, generation: log.generation)
+        let pass = JournalPass.Pass(sampledAt: now, syncs: log.syncs)
         table.setScanStarted(now)
         // The files stay: nobody trusts a cache now. They may be very many, so that they are not even looked at.
         if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
@@ -32,7 +32,7 @@ extension Brain {
     }
 
     /// Isolated, and the log cannot be appended to.
-    private var isJournalIdle: Bool { log.state == .isolated && log.phase != .proven }
+    private var isJournalIdle: Bool { log.state == .isolated && !log.isSynced }
 
     /// The journal directory could not be read: nobody may be told that nothing is owed.
     package mutating func journalUnreadable(_ problem: String = "the journal cannot be read") {
@@ -150,9 +150,8 @@ extension Brain {
         journal.isAppending = true
         // Not more than half of what may wait at all: one that finds no place ends the pass.
         while let group = journal.next(limit: min(limits.journalAppends, max(1, limits.pendingAppends / 2))) {
-            withLog(now: now, effects: &effects) { log, logEffects in
-                log.append(
-                    tags: group.tags, event: nil, for: .journal(group: group.number), now: now, effects: &logEffects)
+            withLog(now: now, effects: &effects) { log, turn in
+                log.append(tags: group.tags, event: nil, for: .journal(group: group.number), &turn)
             }
         }
         journal.isAppending = false
@@ -202,12 +201,11 @@ extension Brain {
             return
         }
         journal.problem = nil
-        if log.phase == .proven { journal.owed = 0 }
+        if log.isSynced { journal.owed = 0 }
         if pass.sampledAt > lastBeat + TrustTiming.fenceNanoseconds { awakeSince = pass.sampledAt }
         lastBeat = max(lastBeat, pass.sampledAt)
-        withLog(now: now, effects: &effects) { log, logEffects in
-            log.beatCompleted(
-                sampledAt: pass.sampledAt, generation: pass.generation, now: now, effects: &logEffects)
+        withLog(now: now, effects: &effects) { log, turn in
+            log.heartbeat(sampledAt: pass.sampledAt, syncs: pass.syncs, &turn)
         }
         pushTracking(.beat(beat), effects: &effects)
     }
@@ -235,19 +233,18 @@ extension Brain {
         }
         guard !markers.isEmpty || journal.isMarked else { return true }
         // Only by ourselves: a log that another host made may be older than what is owed.
-        let isReplaced = journal.replacing.map(log.hasMade) ?? (configuration.mode == .embedded)
+        let isReplaced = journal.replacing.map(log.logs.hasMade) ?? (configuration.mode == .embedded)
         if isReplaced {
             for marker in markers { effects.append(.removeJournalFile(marker.name, version: marker.version)) }
             journal.isMarked = false
             journal.replacing = nil
             return true
         }
-        guard log.phase == .proven else { return false }
-        withLog(now: now, effects: &effects) { log, logEffects in
-            log.replaceOwed(now: now, effects: &logEffects)
-        }
+        guard log.isSynced else { return false }
+        var replacement: Incarnation?
+        withLog(now: now, effects: &effects) { log, turn in replacement = log.replaceBecauseOfPending(&turn) }
         // What waited is owed now, and covered. What comes from now on is named again, so that this comes to an end.
-        journal.replacing = log.replacement?.incarnation
+        journal.replacing = replacement
         journal.owed = 0
         return false
     }

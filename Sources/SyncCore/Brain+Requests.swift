@@ -21,8 +21,8 @@ extension Brain {
             reply(.ok)
         case .invalidate(let tags, let event):
             figures.invalidationsIn += 1
-            withLog(now: now, effects: &effects) { log, logEffects in
-                log.append(tags: tags, event: event, for: .client(client, id), now: now, effects: &logEffects)
+            withLog(now: now, effects: &effects) { log, turn in
+                log.append(tags: tags, event: event, for: .client(client, id), &turn)
             }
             if configuration.mode == .embedded, let event { _ = relay(event, effects: &effects) }
         case .publish(let event): publish(client, id, event, now: now, effects: &effects)

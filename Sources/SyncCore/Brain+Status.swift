@@ -39,7 +39,7 @@ extension Brain {
 
     private func logSection(_ now: UInt64) -> [StatusField] {
         let shown = shownState(now: now)
-        let since = shown.state == log.state ? log.stateSince : lastBeat
+        let since = shown.state == log.state ? log.attachment.since : lastBeat
         return [
             StatusField("mode", .text(configuration.mode.rawValue)),
             StatusField("state", .text(shown.state.label)),
@@ -47,7 +47,7 @@ extension Brain {
             StatusField("why", shown.reason.map { .text($0) } ?? .null),
             StatusField("incarnation", .text(log.incarnation.description)),
             StatusField("epoch", .number(log.epoch)),
-            StatusField("epoch-reason", .text(log.epochReason.rawValue)),
+            StatusField("epoch-reason", .text(log.attachment.epochReason.rawValue)),
             StatusField("applied", .number(log.applied)),
             StatusField("horizon", .number(log.horizon)),
             StatusField("owed", .number(UInt64(journal.owed))),

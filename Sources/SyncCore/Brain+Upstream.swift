@@ -6,34 +6,30 @@ extension Brain {
         switch event {
         case .commandsConnected:
             isUpstreamConnected = true
-            withLog(now: now, effects: &effects) { log, logEffects in log.commandsConnected(effects: &logEffects) }
+            withLog(now: now, effects: &effects) { log, turn in log.commandsConnected(&turn) }
         case .commandsDisconnected(let reason):
             isUpstreamConnected = false
             log.commandsDisconnected(reason: reason)
             endLookups(now: now, effects: &effects)
             endPublishes(effects: &effects)
         case .subscriptionConnected(let identity):
-            feed.connected(last: log.nextID)
+            feed.connected(last: log.lastID)
             let channels = subscriptions.allChannels.filter { !isBridged($0) }
             let patterns = subscriptions.allPatterns
             if !channels.isEmpty { effects.append(.upstream(.subscribe(channels))) }
             if !patterns.isEmpty { effects.append(.upstream(.patternSubscribe(patterns))) }
-            withLog(now: now, effects: &effects) { log, logEffects in
-                log.subscriptionConnected(identity, now: now, effects: &logEffects)
-            }
+            withLog(now: now, effects: &effects) { log, turn in log.subscriptionConnected(identity, &turn) }
         case .subscriptionDisconnected:
             // What is missed meanwhile shows in the probes.
-            log.subscriptionIdentity = nil
-            feed.disconnected(last: log.nextID)
+            log.subscriptionDisconnected()
+            feed.disconnected(last: log.lastID)
         case .published(let incarnation, let entry):
-            if log.foreign.contains(incarnation) { return }
-            feed.entryCame(entry, isOurs: incarnation == log.incarnation, last: log.nextID)
-            withLog(now: now, effects: &effects) { log, logEffects in
-                log.published(incarnation, entry, now: now, effects: &logEffects)
-            }
+            if log.logs.isForeign(incarnation) { return }
+            feed.entryCame(entry, isOurs: incarnation == log.incarnation, last: log.lastID)
+            withLog(now: now, effects: &effects) { log, turn in log.published(incarnation, entry, &turn) }
         case .publishedUnreadable:
-            feed.interrupted(last: log.nextID)
-            withLog(now: now, effects: &effects) { log, logEffects in log.publishedUnreadable(effects: &logEffects) }
+            feed.interrupted(last: log.lastID)
+            withLog(now: now, effects: &effects) { log, turn in log.publishedUnreadable(&turn) }
         case .message(let event):
             // The invalidation goes on its way before anybody here hears of the event.
             bridge(event, now: now, effects: &effects)
@@ -84,31 +80,13 @@ extension Brain {
         if case .probed(let incarnation, let position) = reply, incarnation == log.incarnation {
             feed.probed(id, position: position)
         }
-        withLog(now: now, effects: &effects) { log, logEffects in
-            log.replied(id, reply, now: now, effects: &logEffects)
-        }
+        withLog(now: now, effects: &effects) { log, turn in log.replied(id, reply, &turn) }
     }
 
     private mutating func endPublishes(effects: inout [Effect]) {
         for id in publishes.keys.sorted() {
             guard let publish = publishes.removeValue(forKey: id) else { continue }
             effects.append(.reply(publish.client, publish.request, .integer(0)))
-        }
-    }
-}
-
-extension InvalidationLog {
-    /// Gives an answer to whatever asked for it; an answer that nobody waits for any more is dropped.
-    mutating func replied(_ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [LogEffect]) {
-        if appends[id] != nil {
-            appendAnswered(id, reply, now: now, effects: &effects)
-        } else if probe?.id == id {
-            probeAnswered(id, reply, now: now, effects: &effects)
-        } else if pageReads.first?.id == id {
-            pageAnswered(id, reply, now: now, effects: &effects)
-        } else {
-            inspectionAnswered(id, reply, now: now, effects: &effects)
-            replacementAnswered(id, reply, now: now, effects: &effects)
         }
     }
 }

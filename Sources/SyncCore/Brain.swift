@@ -123,7 +123,7 @@ package struct Brain: ~Copyable {
         if log.state == .attached, !TagTable.isWithin(now, of: lastBeat, TrustTiming.trustWindowNanoseconds) {
             return (.isolated, journal.problem ?? "the journal is being read")
         }
-        return (log.state, log.state == .attached ? nil : log.isolationReason)
+        return (log.state, log.attachment.reason?.description)
     }
     package var epoch: UInt64 { log.epoch }
     package var applied: UInt64 { log.applied }
@@ -184,7 +184,7 @@ package struct Brain: ~Copyable {
 
     /// Does everything that is due at `now`.
     package mutating func wake(now: UInt64, effects: inout [Effect]) {
-        withLog(now: now, effects: &effects) { log, logEffects in log.wake(now: now, effects: &logEffects) }
+        withLog(now: now, effects: &effects) { log, turn in log.wake(&turn) }
         while let event = loads.takeDue(now) {
             switch event {
             case .lease(let key, let lease):
@@ -214,11 +214,11 @@ package struct Brain: ~Copyable {
 
     /// Runs one event of the log and turns what it wants into effects.
     mutating func withLog(
-        now: UInt64, effects: inout [Effect], _ body: (inout InvalidationLog, inout [LogEffect]) -> Void
+        now: UInt64, effects: inout [Effect], _ body: (inout InvalidationLog, inout Turn<LogEffect>) -> Void
     ) {
-        var logEffects: [LogEffect] = []
-        body(&log, &logEffects)
-        for effect in logEffects { perform(effect, now: now, effects: &effects) }
+        var turn = Turn<LogEffect>(now: now)
+        body(&log, &turn)
+        for effect in turn.effects { perform(effect, now: now, effects: &effects) }
     }
 
     private mutating func perform(_ effect: LogEffect, now: UInt64, effects: inout [Effect]) {
@@ -233,11 +233,7 @@ package struct Brain: ~Copyable {
         case .deferred(.journal, _, _): journal.abort()
         case .deferred(let requester, let tags, let event):
             figures.deferred += 1
-            #if MUTANTS
-                if Mutant.active != .deferredIsForgotten { owe(tags, effects: &effects) }
-            #else
-                owe(tags, effects: &effects)
-            #endif
+            if !breaks(.deferredIsForgotten) { owe(tags, effects: &effects) }
             let count = event.map { relay($0, effects: &effects) } ?? 0
             switch requester {
             case .client(let client, let request):
@@ -252,29 +248,20 @@ package struct Brain: ~Copyable {
         case .epochRaised(let reason):
             effects.append(.notice(.epochRaised(log.epoch, reason)))
             pushTracking(.epoch(log.epoch, reason: reason), effects: &effects)
-            #if MUTANTS
-                if Mutant.active == .leaseOutlivesEpoch { return }
-            #endif
-            endLoads(effects: &effects)
+            if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
         case .attached: effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
-            effects.append(.notice(.isolated(reason: reason)))
-            #if MUTANTS
-                // An epoch is raised while isolated only.
-                if Mutant.active != .leaseOutlivesEpoch { endLoads(effects: &effects) }
-            #else
-                endLoads(effects: &effects)
-            #endif
+            effects.append(.notice(.isolated(reason)))
+            // An epoch is raised while isolated only.
+            if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
             endLookups(now: now, effects: &effects)
             pushTracking(.beat(beat), effects: &effects)
-        case .adopted:
-            #if MUTANTS
-                if Mutant.active == .lostEntriesForgotten { return }
-            #endif
+        case .switched:
+            if breaks(.lostEntriesForgotten) { return }
             // In the new log, after everything that it holds: no value from before that is fresh anywhere.
             owe([ByteBuffer(string: "*")], effects: &effects)
-        case .proven:
-            effects.append(.notice(.upstreamReady(version: log.serverVersion)))
+        case .synced(let version):
+            effects.append(.notice(.upstreamReady(version: version)))
             scanJournal(now: now, effects: &effects)
         case .warning(let text): effects.append(.notice(.upstreamWarning(text)))
         case .foreignLog(let incarnation): effects.append(.notice(.foreignLog(incarnation)))
@@ -286,10 +273,7 @@ package struct Brain: ~Copyable {
     private mutating func acknowledge(
         _ client: ClientID, _ request: RequestID, _ reply: Reply, now: UInt64, effects: inout [Effect]
     ) {
-        #if MUTANTS
-            if Mutant.active == .newTableNotHeldBack { return effects.append(.reply(client, request, reply)) }
-        #endif
-        if now < acknowledgeFrom {
+        if now < acknowledgeFrom && !breaks(.newTableNotHeldBack) {
             held.append((client, request, reply))
         } else {
             effects.append(.reply(client, request, reply))

@@ -37,7 +37,7 @@ package enum Effect: Sendable, Hashable {
 /// What an administrator should know; the daemon logs it.
 package enum Notice: Sendable, Hashable {
     case attached(epoch: UInt64, applied: UInt64)
-    case isolated(reason: String)
+    case isolated(IsolationReason)
     case epochRaised(UInt64, EpochReason)
     case upstreamWarning(String)
     /// Another deployment publishes its log on the channel of ours.

@@ -23,7 +23,7 @@ struct JournalPass: Sendable {
     struct Pass: Sendable {
         var sampledAt: UInt64
         /// The proof that it began after.
-        var generation: UInt64
+        var syncs: UInt64
         var number: UInt64 = 0
         /// Files have come.
         var isBegun = false

@@ -123,16 +123,27 @@ extension Oracle {
         }
     }
 
-    func isolated(_ reason: String) {
-        let reasons: [(String, String)] = [
-            ("another process", "another process"), ("vanished", "log vanished"), ("no log", "log vanished"),
-            ("another log", "another log"), ("went back", "went back"), ("changed", "changed"),
-            ("DAMAGED", "damaged"), ("something else", "damaged"), ("WRONGTYPE", "damaged"), ("replica", "replica"),
-            ("READONLY", "replica"),
-            ("entries are missing", "entries missing"), ("within 250 ms", "append timed out"),
-            ("for 2 s", "no probe for 2 s"),
-        ]
+    func isolated(_ reason: IsolationReason) {
         figures.add("isolated")
-        for (text, name) in reasons where reason.contains(text) { figures.add("goal: isolated: \(name)") }
+        if let goal = reason.goal { figures.add("goal: isolated: \(goal)") }
+    }
+}
+
+extension IsolationReason {
+    /// What a campaign has to have seen; `nil`: nothing of its own.
+    fileprivate var goal: String? {
+        switch self {
+        case .otherProcess: "another process"
+        case .logVanished, .noLog: "log vanished"
+        case .otherLog: "another log"
+        case .logWentBack: "went back"
+        case .logChanged: "changed"
+        case .otherKeys, .failed(.damaged): "damaged"
+        case .replica, .failed(.wrongRole): "replica"
+        case .entriesMissing: "entries missing"
+        case .lateAppend: "append timed out"
+        case .lateProbe: "no probe for 2 s"
+        case .starting, .disconnected, .failed, .tooManyAppends, .tooMuchPending, .unexpectedReply: nil
+        }
     }
 }

@@ -1,0 +1,91 @@
+import DequeModule
+import IPCWire
+import NIOCore
+
+/// An append that the server has not answered.
+struct PendingAppend: Sendable {
+    var requester: AppendRequester
+    var tags: [ByteBuffer]
+    var event: Event?
+    var nonce: UInt64
+    var startedAt: UInt64
+    /// Written to the present connection.
+    var isSent = false
+    /// The position that was applied when it was sent: its own must be beyond.
+    var appliedWhenSent: UInt64 = 0
+    /// Memory that it takes.
+    var bytes: Int
+}
+
+/// Appends that wait for the server, and when each of them is late. Ids ascend in the order of the requests.
+struct AppendQueue: Sendable {
+    private var appends: [UpstreamID: PendingAppend] = [:]
+    /// Memory that the tags take.
+    private var bytes = 0
+    private var deadlines: Deque<(time: UInt64, id: UpstreamID)> = []
+
+    var isEmpty: Bool { appends.isEmpty }
+
+    func hasRoom(_ limits: Limits) -> Bool {
+        appends.count < limits.pendingAppends && bytes < limits.pendingAppendBytes
+    }
+
+    func isWaiting(for id: UpstreamID) -> Bool { appends[id] != nil }
+
+    mutating func add(_ append: PendingAppend, id: UpstreamID, deadline: UInt64) {
+        appends[id] = append
+        bytes += append.bytes
+        deadlines.append((deadline, id))
+    }
+
+    mutating func take(_ id: UpstreamID) -> PendingAppend? {
+        guard let append = appends.removeValue(forKey: id) else { return nil }
+        bytes -= append.bytes
+        return append
+    }
+
+    /// Takes all but those of the event bridge.
+    mutating func takeAllButBridged() -> [PendingAppend] {
+        appends.keys.sorted().compactMap { id in
+            appends[id]?.requester.isBridge == true ? nil : take(id)
+        }
+    }
+
+    /// The append, if it is to be sent now.
+    mutating func send(_ id: UpstreamID, applied: UInt64) -> PendingAppend? {
+        guard var append = appends[id], !append.isSent else { return nil }
+        append.isSent = true
+        append.appliedWhenSent = applied
+        appends[id] = append
+        return append
+    }
+
+    /// Ids of all appends, ascending.
+    var ids: [UpstreamID] { appends.keys.sorted() }
+
+    /// The outcome of each append that was sent is unknown. It is sent again later, without its event, which is delivered
+    /// at most once.
+    mutating func connectionLost() {
+        for id in appends.keys {
+            guard let append = appends[id], append.isSent else { continue }
+            appends[id]?.isSent = false
+            appends[id]?.event = nil
+        }
+    }
+
+    /// When the first append is late. Most are answered in order and long before: they must not wake anybody up.
+    mutating func nextDeadline() -> UInt64? {
+        while let first = deadlines.first, appends[first.id] == nil { deadlines.removeFirst() }
+        return deadlines.first?.time
+    }
+
+    /// Whether an append has become late since the last time.
+    mutating func takeLate(_ now: UInt64) -> Bool {
+        var isLate = false
+        while let first = deadlines.first, first.time <= now {
+            deadlines.removeFirst()
+            if appends[first.id] != nil { isLate = true }
+        }
+        return isLate
+    }
+}

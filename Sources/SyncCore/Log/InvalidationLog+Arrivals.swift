@@ -1,0 +1,162 @@
+import IPCWire
+import NIOCore
+
+// Entries and probes as they come in, and what is due when they don't.
+extension InvalidationLog {
+    /// Gives a reply to whatever asked for it. A reply that nobody waits for any more is dropped.
+    mutating func replied(_ id: UpstreamID, _ reply: UpstreamReply, _ turn: inout Turn<LogEffect>) {
+        if let append = appends.take(id) { return appendAnswered(append, reply, &turn) }
+        switch session.question(id) {
+        case .inspection(let inspection): inspectionAnswered(inspection, reply, &turn)
+        case .replacement: replacementAnswered(reply, &turn)
+        case .page: pageAnswered(id, reply, &turn)
+        case .probe: probeAnswered(reply, &turn)
+        case nil: break
+        }
+    }
+
+    // MARK: Entries
+
+    mutating func apply(_ entry: LogEntry, _ turn: inout Turn<LogEffect>) {
+        tail.apply(entry)
+        turn.add(.applied(entry))
+    }
+
+    /// Applies what has arrived early and follows now.
+    mutating func applyKept(_ turn: inout Turn<LogEffect>) {
+        while let entry = tail.takeNext() { apply(entry, &turn) }
+    }
+
+    /// An entry of this log, from a publication or from an append's reply.
+    mutating func arrived(_ entry: LogEntry, _ turn: inout Turn<LogEffect>) {
+        guard entry.position > tail.applied else { return }
+        tail.saw(entry.position)
+        if entry.position == tail.applied + 1 || breaks(.entriesOutOfOrder) {
+            apply(entry, &turn)
+            applyKept(&turn)
+            confirm()
+        } else {
+            tail.keep(entry, limits: limits)
+            expectArrival(turn.now)
+        }
+    }
+
+    /// A position is known to exist: if its entry does not arrive by itself, it is read from the stream.
+    mutating func expectArrival(_ now: UInt64) {
+        session.whileFollowing { $0.expectArrival(by: now + limits.arrivalNanoseconds) }
+    }
+
+    mutating func published(_ theirs: Incarnation, _ entry: LogEntry, _ turn: inout Turn<LogEffect>) {
+        guard theirs == incarnation else {
+            if isSynced, logs.entryCame(of: theirs) { probeNow(&turn) }
+            return
+        }
+        guard logs.isOurs else { return }
+        guard entry.position > subscription.lastPosition else {
+            if !session.isInspectionDue { requireResync(.logWentBack, .discontinuous, &turn) }
+            return
+        }
+        subscription.lastPosition = entry.position
+        if let last = tail.lastEntry, last.position == entry.position, last != entry {
+            return requireResync(.logChanged, .discontinuous, &turn)
+        }
+        let isGap = entry.position > tail.applied + 1
+        arrived(entry, &turn)
+        if isGap, isSynced { readPage(&turn) }
+    }
+
+    /// Somebody replaced the log, or wrote nonsense on its channel.
+    mutating func publishedUnreadable(_ turn: inout Turn<LogEffect>) { if isSynced { inspect(&turn) } }
+
+    mutating func subscriptionConnected(_ identity: ServerIdentity?, _ turn: inout Turn<LogEffect>) {
+        subscription = Subscription(identity: identity)
+        tail.forgetKept()
+        guard let server = session.server, isSameServer(server.identity, &turn) else { return }
+        // What was published while nobody listened shows in the next probe.
+        probeNow(&turn)
+    }
+
+    mutating func subscriptionDisconnected() { subscription.identity = nil }
+
+    // MARK: Probes
+
+    private mutating func probeNow(_ turn: inout Turn<LogEffect>) {
+        session.whileFollowing { $0.nextProbe = turn.now }
+        wake(&turn)
+    }
+
+    mutating func probeAnswered(_ reply: UpstreamReply, _ turn: inout Turn<LogEffect>) {
+        guard case let probe?? = session.whileFollowing({ $0.takeProbe() }) else { return }
+        switch reply {
+        case .probed(incarnation, let position) where position < probe.applied:
+            requireResync(.logWentBack, .discontinuous, &turn)
+        case .probed(incarnation, let position):
+            if let unknown = probe.unknown, logs.currentIsThere(after: unknown, now: turn.now) {
+                turn.add(.foreignLog(unknown))
+            }
+            tail.saw(position)
+            session.whileFollowing { $0.showed(position, sentAt: probe.sentAt, now: turn.now) }
+            if breaks(.probeNotCovered) { attachment.confirm(probe.sentAt) }
+            confirm()
+            if tail.hasGap { expectArrival(turn.now) }
+        case .probed(let theirs, _): isOfAnotherLog(theirs, &turn)
+        case .failed(.damaged(let why)): damaged(why, &turn)
+        case .failed(.wrongRole(let why)):
+            isolate(.failed(.wrongRole(why)), &turn)
+            ask(.reconnect(reason: why), &turn)
+        default:
+            break  // Trust ends by itself when no probe is confirmed for 2 s.
+        }
+    }
+
+    /// A reply is about another log than ours.
+    mutating func isOfAnotherLog(_ theirs: Incarnation?, _ turn: inout Turn<LogEffect>) {
+        requireResync(theirs == nil ? .logVanished : .otherLog, .incarnation, &turn)
+    }
+
+    /// What a probe showed counts as soon as everything up to its position is applied.
+    mutating func confirm() {
+        let (applied, isComplete) = (tail.applied, !tail.hasGap)
+        let sentAt = session.whileFollowing { state in
+            if isComplete { state.gapDeadline = nil }
+            return state.confirm(applied)
+        }
+        attachment.confirm(sentAt ?? nil)
+    }
+
+    // MARK: Time
+
+    /// When ``wake(_:)`` has something to do next.
+    mutating func nextDeadline() -> UInt64? {
+        guard mode == .redis else { return nil }
+        return earlier(appends.nextDeadline(), earlier(session.nextDeadline, attachment.trustEnds))
+    }
+
+    /// Does everything that is due.
+    mutating func wake(_ turn: inout Turn<LogEffect>) {
+        guard mode == .redis else { return }
+        if appends.takeLate(turn.now) {
+            isolate(.lateAppend(nanoseconds: limits.appendNanoseconds), &turn)
+            // Nothing more is asked of it until it answers: what is pending would only be sent again and again.
+            if isSynced { inspect(&turn) }
+        }
+        if let end = attachment.trustEnds, turn.now >= end {
+            isolate(.lateProbe(nanoseconds: TrustTiming.upstreamTrustNanoseconds), &turn)
+        }
+        if session.isRetryDue(turn.now) { inspect(&turn) }
+        if session.whileFollowing({ $0.takeDueGap(turn.now) }) == true, tail.hasGap { readPage(&turn) }
+        sendDueProbe(&turn)
+    }
+
+    private mutating func sendDueProbe(_ turn: inout Turn<LogEffect>) {
+        let (applied, unknown, interval) = (tail.applied, logs.unknown, limits.probeNanoseconds)
+        let isDue = session.whileFollowing { $0.probe == nil && $0.nextProbe <= turn.now }
+        guard isDue == true else { return }
+        let id = makeID()
+        session.whileFollowing { state in
+            state.probe = LogSession.Probe(id: id, sentAt: turn.now, applied: applied, unknown: unknown)
+            state.nextProbe = turn.now + interval
+        }
+        ask(.probe(id), &turn)
+    }
+}

@@ -1,0 +1,237 @@
+import IPCWire
+import NIOCore
+
+/// The invalidation log as one host sees it (docs/consistency.md, "The log").
+///
+/// Embedded, it is a counter. With a server it is a stream that all hosts append to, and this machine decides what
+/// of the server's words is believed. It is made of machines that own their data: ``LogSession`` how far the server is
+/// known, ``LogTail`` what is applied, ``AppendQueue`` what waits for the server, ``Attachment`` whether this host's
+/// caches may be believed, ``KnownLogs`` which log is which.
+///
+/// After every connect, and whenever something unexpected shows, the log checks *continuity*: it inspects the server,
+/// replaces the log if it is another one, and reads the entries it has not applied. `applied` moves contiguously only; a
+/// hole that cannot be closed raises the epoch instead. Then entries come by publish/subscribe, and a probe every
+/// 250 ms shows whether one is missing.
+///
+/// While the host is attached, appends wait at most 250 ms for the server; then the host isolates itself, and they are
+/// pending. Isolation ends in ``heartbeat(sampledAt:syncs:_:)`` only: when everything pending has been appended.
+struct InvalidationLog: ~Copyable {
+    let table: TagTable
+    let mode: LogMode
+    var limits: Limits
+    /// Random, one per process.
+    let origin: UInt64
+    var random: any RandomNumberGenerator & Sendable
+
+    var session = LogSession.disconnected
+    var tail: LogTail
+    var appends = AppendQueue()
+    var attachment: Attachment
+    var logs: KnownLogs
+    var subscription = Subscription()
+    /// Goes up whenever continuity is proven. A journal pass counts only if it began after that.
+    private(set) var syncs: UInt64 = 0
+    /// What the server has refused us and was told of, since continuity was proven last.
+    var lastDenial: String?
+    /// Time from a request to its append's reply.
+    var latency = LatencyRing()
+    private(set) var lastID: UpstreamID = 0
+
+    /// What is known of the subscription connection.
+    struct Subscription: Sendable {
+        /// The process at the other end.
+        var identity: ServerIdentity?
+        /// Position of the last message: those that follow are beyond.
+        var lastPosition: UInt64 = 0
+    }
+
+    init(
+        table: TagTable, mode: LogMode, limits: Limits, random: any RandomNumberGenerator & Sendable, now: UInt64
+    ) {
+        self.table = table
+        self.mode = mode
+        self.limits = limits
+        var random = random
+        origin = random.next() >> 11
+        attachment = Attachment(table: table, now: now)
+        tail = LogTail(table: table, keepsLastEntry: mode == .redis)
+        var incarnation = table.incarnation
+        if mode == .embedded {
+            if incarnation == .none { incarnation = Self.fresh(&random) }
+            session.follow(LogSession.Server(), from: now)
+        }
+        logs = KnownLogs(incarnation)
+        table.setIncarnation(incarnation)
+        self.random = random
+    }
+
+    private static func fresh(_ random: inout any RandomNumberGenerator & Sendable) -> Incarnation {
+        Incarnation(high: random.next() | 1, low: random.next())
+    }
+
+    mutating func freshIncarnation() -> Incarnation { Self.fresh(&random) }
+
+    mutating func makeID() -> UpstreamID {
+        lastID += 1
+        return lastID
+    }
+
+    // MARK: What others ask
+
+    var state: SyncState { attachment.state }
+    var epoch: UInt64 { attachment.epoch }
+    var freshAsOf: UInt64 { attachment.freshAsOf }
+    var applied: UInt64 { tail.applied }
+    var horizon: UInt64 { tail.horizon }
+    var incarnation: Incarnation { logs.current }
+    /// Whether continuity is proven, so that the log can be appended to.
+    var isSynced: Bool { session.isFollowing }
+
+    // MARK: Appending
+
+    /// Appends an invalidation, or defers it if the log cannot take it. What is too long for an entry invalidates
+    /// everything.
+    mutating func append(
+        tags: [ByteBuffer], event: Event?, for requester: AppendRequester, _ turn: inout Turn<LogEffect>
+    ) {
+        let body = LogEntryBody(origin: origin, nonce: 0, eventChannel: event?.channel, tags: tags)
+        let tags = body.isAppendable ? tags : [ByteBuffer(string: "*")]
+        if mode == .embedded {
+            let body = LogEntryBody(origin: origin, nonce: 0, eventChannel: event?.channel, tags: tags)
+            let entry = LogEntry(position: tail.applied + 1, body: body)
+            apply(entry, &turn)
+            turn.add(.committed(requester, position: entry.position))
+            return
+        }
+        // The journal's invalidations are what ends isolation, so they are tried also while isolated.
+        let isTried = state == .attached || requester.isBridge || (requester.isJournal && isSynced)
+        guard isTried, appends.hasRoom(limits) else {
+            if state == .attached { isolate(.tooManyAppends, &turn) }
+            turn.add(.deferred(requester, tags: tags, event))
+            return
+        }
+        let id = makeID()
+        let append = PendingAppend(
+            requester: requester, tags: tags, event: event, nonce: random.next() >> 11, startedAt: turn.now,
+            bytes: body.isAppendable ? body.memoryBytes : 0)
+        appends.add(append, id: id, deadline: turn.now + limits.appendNanoseconds)
+        if isSynced { send(id, &turn) }
+    }
+
+    private mutating func send(_ id: UpstreamID, _ turn: inout Turn<LogEffect>) {
+        guard let append = appends.send(id, applied: tail.applied) else { return }
+        let bridged: BridgedEvent? = if case .bridge(let name) = append.requester { name } else { nil }
+        let command = AppendCommand(
+            incarnation: incarnation, fresh: freshIncarnation(), body: body(of: append),
+            eventPayload: append.event?.payload, bridged: bridged)
+        turn.add(.upstream(.append(id, command)))
+    }
+
+    private func body(of append: PendingAppend) -> LogEntryBody {
+        LogEntryBody(
+            origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags)
+    }
+
+    mutating func appendAnswered(
+        _ append: PendingAppend, _ reply: UpstreamReply, _ turn: inout Turn<LogEffect>
+    ) {
+        switch reply {
+        case .appended(incarnation, let position)
+        where position <= append.appliedWhenSent && !breaks(.positionBackIgnored):
+            // Its slots are no news to entries of a later position.
+            deferred(append, event: nil, &turn)
+            requireResync(.logWentBack, .discontinuous, &turn)
+        case .appended(incarnation, let position):
+            // The table has it before anybody is told; `applied` follows when its predecessors have come.
+            if !breaks(.committedNotRaised) {
+                tail.raise(append.tags, to: position)
+                arrived(LogEntry(position: position, body: body(of: append)), &turn)
+                latency.add(turn.now &- append.startedAt)
+            }
+            turn.add(.committed(append.requester, position: position))
+        case .alreadyBridged(incarnation):
+            break  // Its entry was published after the event, so it comes, or a probe shows that it is missing.
+        case .appended:
+            // The log was gone and this append made a new one: its event is published, its tags are not safe.
+            deferred(append, event: nil, &turn)
+            requireResync(.logVanished, .incarnation, &turn)
+        case .otherIncarnation:
+            deferred(append, event: append.event, &turn)
+            requireResync(.otherLog, .incarnation, &turn)
+        case .failed(.damaged(let why)):
+            deferred(append, event: append.event, &turn)
+            damaged(why, &turn)
+        case .failed(let failure):
+            // Nothing more can be promised until continuity is proven anew.
+            deferred(append, event: append.event, &turn)
+            isolate(.failed(failure), &turn)
+            retry(after: failure, &turn)
+        default:
+            deferred(append, event: nil, &turn)
+            requireResync(.unexpectedReply, .discontinuous, &turn)
+        }
+    }
+
+    private func deferred(_ append: PendingAppend, event: Event?, _ turn: inout Turn<LogEffect>) {
+        turn.add(.deferred(append.requester, tags: append.tags, event))
+    }
+
+    // MARK: State
+
+    /// Ends trust on this host: whoever waits is told that the invalidation is pending. Only events of other programs go
+    /// on waiting, also through isolation: asked once more by their name, the server knows whether another host has
+    /// appended them meanwhile.
+    mutating func isolate(_ reason: IsolationReason, _ turn: inout Turn<LogEffect>) {
+        if attachment.isolate(reason, now: turn.now) { turn.add(.isolated(reason)) }
+        // What was sent may have happened, event included; events are delivered at most once.
+        for append in appends.takeAllButBridged() {
+            deferred(append, event: append.isSent ? nil : append.event, &turn)
+        }
+    }
+
+    /// Something unexpected showed: the epoch goes up before anybody gets an answer, and nothing is believed until
+    /// continuity is proven anew.
+    mutating func requireResync(
+        _ reason: IsolationReason, _ epochReason: EpochReason, _ turn: inout Turn<LogEffect>
+    ) {
+        distrust(reason, epochReason, &turn)
+        inspect(&turn)
+    }
+
+    mutating func distrust(_ reason: IsolationReason, _ epochReason: EpochReason, _ turn: inout Turn<LogEffect>) {
+        isolate(reason, &turn)
+        if attachment.requireResync(epochReason) { turn.add(.epochRaised(epochReason)) }
+    }
+
+    /// The log cannot be used as it is: the next inspection replaces it.
+    mutating func damaged(_ why: String, _ turn: inout Turn<LogEffect>) {
+        logs.currentIsDamaged()
+        requireResync(.failed(.damaged(why)), .discontinuous, &turn)
+    }
+
+    /// Everything that the server had is applied: what waits is sent, and entries and probes are followed.
+    mutating func follow(_ server: LogSession.Server, _ turn: inout Turn<LogEffect>) {
+        session.follow(server, from: turn.now)
+        if tail.hasGap { expectArrival(turn.now) }
+        lastDenial = nil
+        syncs += 1
+        for id in appends.ids { send(id, &turn) }
+        if breaks(.attachedAtProof), state == .isolated {
+            attachment.attach(to: incarnation, now: turn.now)
+            turn.add(.attached)
+        }
+        turn.add(.synced(serverVersion: server.version))
+        wake(&turn)
+    }
+
+    /// Every journal file that was there at `sampledAt` is in the log: stores the heartbeat, and ends isolation if nothing
+    /// else stands against it. `syncs` is what it was when the reading of the journal began.
+    mutating func heartbeat(sampledAt: UInt64, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
+        attachment.confirm(mode == .embedded ? sampledAt : nil)
+        if state == .isolated, isSynced, syncs == self.syncs, appends.isEmpty, attachment.isConfirmed(turn.now) {
+            attachment.attach(to: incarnation, now: turn.now)
+            turn.add(.attached)
+        }
+        table.setBeat(sampledAt)
+    }
+}

@@ -1,0 +1,49 @@
+import IPCWire
+
+/// Why a host is isolated: nobody on it believes a cache. Remedies are in docs/operations.md.
+package enum IsolationReason: Sendable, Hashable {
+    case starting
+    /// The command connection ended, or there is none. Says why.
+    case disconnected(String)
+    /// The server refuses what syncd needs.
+    case failed(UpstreamFailure)
+    case replica
+    /// The server took longer than this to take an append.
+    case lateAppend(nanoseconds: UInt64)
+    /// No probe was confirmed for longer than this.
+    case lateProbe(nanoseconds: UInt64)
+    case tooManyAppends
+    /// More is pending than can be named: the log is replaced.
+    case tooMuchPending
+    case noLog, logVanished, otherLog, otherProcess, logWentBack, logChanged, otherKeys, entriesMissing
+    case unexpectedReply
+}
+
+extension IsolationReason: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .starting: "starting"
+        case .disconnected(let why): why
+        case .failed(let failure): failure.message
+        case .replica: "the server is a replica"
+        case .lateAppend(let limit): "Redis has not taken an invalidation within \(Self.text(limit))"
+        case .lateProbe(let limit): "Redis has not answered a probe for \(Self.text(limit))"
+        case .tooManyAppends: "too many appends wait for Redis"
+        case .tooMuchPending: "too much is owed to name it"
+        case .noLog: "there is no log in Redis"
+        case .logVanished: "the log vanished from Redis"
+        case .otherLog: "Redis holds another log"
+        case .otherProcess: "Redis is another process than the one that held the log"
+        case .logWentBack: "the log in Redis went back"
+        case .logChanged: "the log in Redis changed"
+        case .otherKeys: "the keys of the log in Redis hold something else"
+        case .entriesMissing: "entries are missing in Redis"
+        case .unexpectedReply: "an unexpected answer to an append"
+        }
+    }
+
+    /// Whole seconds, or milliseconds.
+    private static func text(_ nanoseconds: UInt64) -> String {
+        nanoseconds % 1_000_000_000 == 0 ? "\(nanoseconds / 1_000_000_000) s" : "\(nanoseconds / 1_000_000) ms"
+    }
+}

@@ -1,0 +1,10 @@
+/// The time of a turn, and what it decides to be done, in this order.
+package struct Turn<Effect> {
+    /// CLOCK_BOOTTIME in ns.
+    package let now: UInt64
+    package var effects: [Effect] = []
+
+    package init(now: UInt64) { self.now = now }
+
+    mutating func add(_ effect: Effect) { effects.append(effect) }
+}
