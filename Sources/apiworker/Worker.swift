@@ -96,7 +96,7 @@ struct Worker {
             for await _ in signalsAreHeard {}
             try await services.run()
         }
-        let signals = ProcessSignals { request in
+        await ProcessSignals.listen { request in
             switch request {
             case .shutdown(.drain, let reason):
                 logger.notice("Worker is stopping", metadata: ["reason": "\(reason)"])
@@ -115,7 +115,6 @@ struct Worker {
         } catch is CancellationError {
             // The second signal.
         }
-        signals.cancel()
         watchdog?.cancel()
     }
 
