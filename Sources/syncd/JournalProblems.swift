@@ -12,7 +12,9 @@ struct JournalProblems {
             case .reading: "the journal cannot be used"
             case .writing: "what is pending cannot be written into the journal"
             case .cleaning: "what dead processes have left in the journal cannot be removed"
-            case .deleting: "files of the journal cannot be deleted: they are in the log, and stay"
+            case .deleting:
+                "files of the journal cannot be deleted: they are in the log and do no harm; delete them, after lsattr, "
+                    + "mount or ls -ld has shown what forbids it"
             }
         }
 
