@@ -63,6 +63,8 @@ package struct Brain: ~Copyable {
     /// When syncd was awake again after it had slept. What Redis said before is no proof that nothing was missed.
     var awakeSince: UInt64 = 0
     var isUpstreamConnected = false
+    /// Continuity was proven and that was said, since this host was attached last or has connected.
+    var isSyncedTold = false
     var figures = Figures()
     #if MUTANTS
         var appliedAtQuestion: UInt64?
@@ -249,7 +251,9 @@ package struct Brain: ~Copyable {
             effects.append(.notice(.epochRaised(log.epoch, reason)))
             pushTracking(.epoch(log.epoch, reason: reason), effects: &effects)
             if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
-        case .attached: effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
+        case .attached:
+            isSyncedTold = false
+            effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
             effects.append(.notice(.isolated(reason)))
             // An epoch is raised while isolated only.
@@ -261,8 +265,11 @@ package struct Brain: ~Copyable {
             // In the new log, after everything that it holds: no value from before that is fresh anywhere.
             owe([ByteBuffer(string: "*")], effects: &effects)
         case .synced(let version):
-            effects.append(.notice(.upstreamReady(version: version)))
+            // A server that refuses one append after the other is synced each time.
+            if !isSyncedTold { effects.append(.notice(.upstreamReady(version: version))) }
+            isSyncedTold = true
             scanJournal(now: now, effects: &effects)
+        case .replacing(let reason): effects.append(.notice(.logReplaced(reason)))
         case .warning(let text): effects.append(.notice(.upstreamWarning(text)))
         case .foreignLog(let incarnation): effects.append(.notice(.foreignLog(incarnation)))
         case .denied(let text): effects.append(.notice(.upstreamDenied(text)))

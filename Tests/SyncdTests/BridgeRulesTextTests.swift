@@ -1,4 +1,5 @@
 import NIOCore
+import ProcessSupport
 import SyncCore
 import Testing
 

@@ -33,6 +33,8 @@ struct InvalidationLog: ~Copyable {
     private(set) var syncs: UInt64 = 0
     /// What the server has refused us and was told of, since continuity was proven last.
     var lastDenial: String?
+    /// What was worrying about the server's settings at the last inspection.
+    var warnings: [String] = []
     /// Time from a request to its append's reply.
     var latency = LatencyRing()
     private(set) var lastID: UpstreamID = 0
@@ -103,8 +105,9 @@ struct InvalidationLog: ~Copyable {
             turn.add(.committed(requester, position: entry.position))
             return
         }
-        // The journal's invalidations are what ends isolation, so they are tried also while isolated.
-        let isTried = state == .attached || requester.isBridge || (requester.isJournal && isSynced)
+        // What can be appended is tried while isolated, too: the journal's invalidations are what ends isolation, and a
+        // client's that is not deferred does not put that off.
+        let isTried = state == .attached || isSynced || requester.isBridge
         guard isTried, appends.hasRoom(limits) else {
             if state == .attached { isolate(.tooManyAppends, &turn) }
             turn.add(.deferred(requester, tags: tags, event))
@@ -228,7 +231,9 @@ struct InvalidationLog: ~Copyable {
     /// else stands against it. `syncs` is what it was when the reading of the journal began.
     mutating func heartbeat(sampledAt: UInt64, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
         attachment.confirm(mode == .embedded ? sampledAt : nil)
-        if state == .isolated, isSynced, syncs == self.syncs, appends.isEmpty, attachment.isConfirmed(turn.now) {
+        // A late append that still waits is an event of another program that this host has been told of.
+        let isReady = isSynced && syncs == self.syncs && !appends.hasLate(turn.now - limits.appendNanoseconds)
+        if state == .isolated, isReady, attachment.isConfirmed(turn.now) {
             attachment.attach(to: incarnation, now: turn.now)
             turn.add(.attached)
         }

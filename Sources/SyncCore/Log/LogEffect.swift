@@ -12,7 +12,6 @@ enum AppendRequester: Sendable, Hashable {
     case bridge(BridgedEvent?)
 
     var isBridge: Bool { if case .bridge = self { true } else { false } }
-    var isJournal: Bool { if case .journal = self { true } else { false } }
 }
 
 /// What the log wants done, or makes known to the brain.
@@ -32,6 +31,8 @@ enum LogEffect: Sendable, Hashable {
     case switched
     /// The log is the right one and every gap is closed: what is pending can be appended now.
     case synced(serverVersion: String)
+    /// The server is asked to replace the log: every cached value of every host is dead.
+    case replacing(IsolationReason)
     case warning(String)
     /// Another deployment publishes on the log's channel.
     case foreignLog(Incarnation)

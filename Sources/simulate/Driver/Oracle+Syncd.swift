@@ -119,7 +119,7 @@ extension Oracle {
                 figures.add("goal: link lost and resumed in the same epoch")
             }
             hosts[host].lostLink = nil
-        case .upstreamWarning, .upstreamDenied, .foreignLog, .unreadableEvent: break
+        case .logReplaced, .upstreamWarning, .upstreamDenied, .foreignLog, .unreadableEvent: break
         }
     }
 
