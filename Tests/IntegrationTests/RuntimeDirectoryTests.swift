@@ -59,9 +59,7 @@ import Testing
     }
 
     @Test(arguments: ["tags.table", "tags.table.lock", "everything"])
-    func `a syncd whose runtime directory is another one ends, and leaves the next one's socket alone`(
-        what: String
-    ) async throws {
+    func `a syncd whose runtime directory is another one ends`(what: String) async throws {
         let host = try await Host(nil)
         let directory = host.syncd.directory
         if what == "everything" {
@@ -80,6 +78,21 @@ import Testing
         let now = BootClock.now
         await eventually("the next one beats") { next.beat > now }
         if what != "tags.table.lock" { #expect(host.table.beat == last && host.table.state == .isolated) }
+    }
+
+    @Test func `a syncd that ends because another one has its directory leaves the other's socket alone`() async throws
+    {
+        let host = try await Host(nil)
+        let (directory, first) = (host.syncd.directory, host.syncd.child)
+        // Another one begins before it looks.
+        first.pause()
+        for name in directory.names() { try FileManager.default.removeItem(atPath: directory.file(name)) }
+        let next = try await SyncdProcess(directory: directory)
+        first.resume()
+        await eventually("it ends", details: { host.syncd.transcript }) { first.exit != nil }
+        #expect(first.exit == .status(75))
+        #expect(try await next.status("server", "pid")?.number == Int(next.pid))
+        #expect(directory.names().contains("syncd.sock.lock") && directory.names().contains("tags.table"))
     }
 
     @Test func `100 000 pending invalidations: syncd answers while it appends them`() async throws {
