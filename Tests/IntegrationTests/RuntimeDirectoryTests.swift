@@ -95,8 +95,16 @@ import Testing
         #expect(directory.names().contains("syncd.sock.lock") && directory.names().contains("tags.table"))
     }
 
+    /// A directory in memory, as in production: a busy disk needs minutes for so many files. Where there is no room for
+    /// them, one on disk.
+    private static func memoryDirectory() throws -> TemporaryDirectory {
+        let path = "/dev/shm"
+        let space = try? FileManager.default.attributesOfFileSystem(forPath: path)[.systemFreeSize] as? NSNumber
+        return try TemporaryDirectory(in: (space?.intValue ?? 0) > 1 << 30 ? path : "/tmp")
+    }
+
     @Test func `100 000 pending invalidations: syncd answers while it appends them`() async throws {
-        let host = try await Host(nil)
+        let host = try await Host(nil, directory: try Self.memoryDirectory())
         host.syncd.kill()
         let killed = BootClock.now
         let owner = "0123456789abcdef-77"
@@ -108,11 +116,14 @@ import Testing
         try await host.syncd.start()
         var longest = Duration.zero
         let client = try await host.syncd.connect()
+        var answers = 0
         while host.table.beat < killed {
             let began = ContinuousClock.now
             _ = try await client.command("PING")
             longest = max(longest, ContinuousClock.now - began)
+            answers += 1
         }
+        #expect(answers > 1, "it listens before all of them are in the table")
         #expect(longest < .seconds(1), "\(longest)")
         print("longest PING with 100 000 pending: \(longest)")
         await eventually("all are deleted") { host.journal("owed").isEmpty }
