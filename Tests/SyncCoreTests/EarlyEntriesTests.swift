@@ -52,10 +52,10 @@ import Testing
             host.disconnectCommands()
             host.connectCommands()
         } else {
+            let read = try #require(host.upstreamCommands().first { if case .read = $0 { true } else { false } })
             host.event(.subscriptionDisconnected(reason: "cut"))
             host.event(.subscriptionConnected(server.identity))
-            host.disconnectCommands()
-            host.connectCommands()
+            host.event(try #require(server.execute(read)))
         }
         host.settle()
         #expect(host.applied == 1)
