@@ -139,7 +139,7 @@ let package = Package(
         // What `make fuzz` fuzzes, on the inputs that are known.
         .testTarget(
             name: "FuzzTests",
-            dependencies: ["syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["syncd", "apiworker", "ProcessSupport", "SyncCore", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Driver", "corpus", "dictionaries"], sources: ["Targets", "Replay"],
             swiftSettings: strict),
         .testTarget(
@@ -196,7 +196,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
         .target(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
         .executableTarget(
             name: "fuzz",
-            dependencies: ["CLibFuzzer", "syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["CLibFuzzer", "syncd", "apiworker", "ProcessSupport", "SyncCore", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Replay", "corpus", "dictionaries"], sources: ["Targets", "Driver"],
             swiftSettings: strict
         ),
