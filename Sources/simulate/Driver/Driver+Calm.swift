@@ -19,6 +19,8 @@ extension Driver {
             host.network.heal()
             host.journal.isFull = false
             host.journal.isClosed = false
+            host.journal.keepsFromSyncd = false
+            host.journal.keepsNext = false
             host.isHeldDown = false
             for syncd in host.formerSyncds + [host.syncd].compactMap({ $0 }) { syncd.proceed() }
             host.startSyncd(cluster: cluster)
@@ -42,6 +44,26 @@ extension Driver {
         }
     }
 
+    /// What can't be deleted is in the log once, and counted.
+    private func checkUndeletable(on host: Host, _ syncd: SimulatedSyncd) {
+        guard !host.journal.isMoved, host.formerJournals.isEmpty, plan.weights[.closeJournal] == nil else { return }
+        let (count, there) = (syncd.figure("log", "undeletable") ?? 0, host.journal.immutableFiles)
+        oracle.check(count == UInt64(there), "liveness: \(syncd.name) counts \(count) undeletable files of \(there)")
+    }
+
+    /// How far each host is; `nil` where an owner lives whose intent is there for ever: it is appended again and again.
+    func progress() -> [UInt64]? {
+        hosts.contains { $0.journal.hasLivingImmutableFile } ? nil : hosts.map { $0.syncd?.applied ?? 0 }
+    }
+
+    /// Nothing that is in the log already is appended with every beat. `before`: a second ago.
+    func checkRest(since before: [UInt64]?) {
+        guard let before, let now = progress() else { return }
+        for (one, other) in zip(before, now) {
+            oracle.check(other < one + 5, "liveness: the log comes to rest, and does not go from \(one) to \(other)")
+        }
+    }
+
     /// What must be true when faults have been over for some time.
     func checkCalm() {
         for host in hosts {
@@ -54,9 +76,10 @@ extension Driver {
                 oracle.check(syncd.upstream?.server === cluster.primary, "liveness: \(syncd.name) is at the primary")
             }
             oracle.check(
-                plan.weights[.closeJournal] != nil || host.journal.fileCount == 0,
-                "liveness: journal files are left: \(((try? host.journal.names()) ?? []).prefix(5).joined(separator: " "))"
+                plan.weights[.closeJournal] != nil || host.journal.deletableFiles.isEmpty,
+                "liveness: journal files are left: \(host.journal.deletableFiles.prefix(5).joined(separator: " "))"
             )
+            checkUndeletable(on: host, syncd)
             for worker in host.workers {
                 let status = worker.cache?.status
                 oracle.check(status?.sync == .attached, "liveness: \(worker.name) is attached")

@@ -95,11 +95,11 @@ extension Oracle {
         guard case .ok = reply else { return }
         figures.add("fills")
         if EarlyRefresh.owner(of: fill.key) != fill.key { figures.add("fills of an early refresh") }
-        guard let key = names.keys.firstIndex(of: EarlyRefresh.owner(of: fill.key)),
+        guard let (key, tags) = names.entry(EarlyRefresh.owner(of: fill.key)),
             let asOf = hosts[syncd.host.index].leaseAsOf[fill.lease]
         else { return fail("a fill was accepted under a lease that nobody got") }
         let table = syncd.host.table
-        for tag in names.reaching[key] where table.slot(table.slotIndex(TagHash.tag(tag))) > asOf {
+        for tag in tags where table.slot(table.slotIndex(TagHash.tag(tag))) > asOf {
             fail("promise 5: a fill was accepted although a tag was invalidated after its lease", key: key)
         }
     }
