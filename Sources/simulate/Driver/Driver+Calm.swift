@@ -51,16 +51,19 @@ extension Driver {
         oracle.check(count == UInt64(there), "liveness: \(syncd.name) counts \(count) undeletable files of \(there)")
     }
 
-    /// How far each host is; `nil` where an owner lives whose intent is there for ever: it is appended again and again.
-    func progress() -> [UInt64]? {
-        hosts.contains { $0.journal.hasLivingImmutableFile } ? nil : hosts.map { $0.syncd?.applied ?? 0 }
+    /// How far each host is, and its epoch; `nil` where an owner lives whose intent is immutable: it is appended
+    /// again and again.
+    func progress() -> [(applied: UInt64, epoch: UInt64)]? {
+        if hosts.contains(where: { $0.journal.hasLivingImmutableFile }) { return nil }
+        return hosts.map { ($0.syncd?.applied ?? 0, $0.syncd?.epoch ?? 0) }
     }
 
-    /// Nothing that is in the log already is appended with every beat. `before`: a second ago.
-    func checkRest(since before: [UInt64]?) {
+    /// Nothing that is in the log already is appended with every beat, and no log replaced. `before`: a second ago.
+    func checkRest(since before: [(applied: UInt64, epoch: UInt64)]?) {
         guard let before, let now = progress() else { return }
         for (one, other) in zip(before, now) {
-            oracle.check(other < one + 5, "liveness: the log comes to rest, and does not go from \(one) to \(other)")
+            oracle.check(other.applied < one.applied + 5, "liveness: the log comes to rest at \(other.applied)")
+            oracle.check(other.epoch == one.epoch, "liveness: the epoch comes to rest at \(other.epoch)")
         }
     }
 
