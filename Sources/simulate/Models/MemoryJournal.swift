@@ -56,8 +56,9 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
         isDeleted = true
     }
 
-    /// Files that are not immutable.
-    var deletableFiles: [String] { contents.keys.filter { !kept.contains($0) }.sorted() }
+    /// Files that are not immutable. Those without their name yet, which could not be renamed or deleted, are left to the
+    /// next syncd's start.
+    var deletableFiles: [String] { contents.keys.filter { !kept.contains($0) && !$0.hasPrefix(".") }.sorted() }
 
     /// Immutable files, without the intents of living owners, which syncd does not try to delete.
     var immutableFiles: Int {
