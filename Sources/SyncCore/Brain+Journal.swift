@@ -63,7 +63,7 @@ extension Brain {
 
     /// Whether the content of a file is needed. A file that is known and not due is not read ten times a second.
     package func wantsJournalFile(_ name: String, isLiving: Bool, version: UInt64, now: UInt64) -> Bool {
-        if journal.undeletable[name]?.version == version { return false }
+        if journal.undeletable[name]?.version == version, !breaks(.undeletableForgotten) { return false }
         if let known = journal.repeated[JournalItem.identity(name)], known.isLiving == isLiving {
             return known.isDue(now, limits)
         }
@@ -93,7 +93,7 @@ extension Brain {
     /// Whether it is in the log and only still there because it cannot be deleted: then that is tried now and then.
     private mutating func isKept(_ item: JournalItem, pass: UInt64, now: UInt64, effects: inout [Effect]) -> Bool {
         guard var kept = journal.undeletable[item.name] else { return false }
-        guard kept.version == item.version else {
+        guard kept.version == item.version, !breaks(.undeletableForgotten) else {
             journal.undeletable[item.name] = nil
             return false
         }
@@ -229,7 +229,8 @@ extension Brain {
     ) -> Bool {
         // One that was obeyed and cannot be deleted must not be obeyed for ever.
         let markers = items.filter {
-            $0.kind == .marker && journal.undeletable[$0.name]?.version != $0.version
+            $0.kind == .marker
+                && (breaks(.undeletableObeyed) || journal.undeletable[$0.name]?.version != $0.version)
         }
         guard !markers.isEmpty || journal.isMarked else { return true }
         // Only by ourselves: a log that another host made may be older than what is owed.
