@@ -3,7 +3,7 @@ import Testing
 
 @testable import apiworker
 
-/// Writes that the network or the server delays until nobody waits any more (docs/consistency.md, "Writes that come
+/// Writes that the network or the server delays until nobody waits any more (docs/consistency.md, "Writes that land
 /// late"). Real servers, and a real network in between that delivers what it held back.
 @Suite(.processes) struct LateWriteTests {
     /// A write that is late.
