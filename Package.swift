@@ -52,6 +52,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
+        .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
             dependencies: [
@@ -62,7 +63,8 @@ let package = Package(
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
+                "SyncCore", "EngineHosting", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS,
+                nioSSL, logging,
                 deque,
                 arguments,
             ],
@@ -83,7 +85,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "IPC", "IPCWire", nioCore, logging, heap, arguments,
+                "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore, logging, heap, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
@@ -109,7 +111,8 @@ let package = Package(
         .testTarget(
             name: "SyncdTests",
             dependencies: [
-                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"),
+                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix,
+                .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .testTarget(
@@ -141,7 +144,7 @@ let package = Package(
         // What `make fuzz` fuzzes, on the inputs that are known.
         .testTarget(
             name: "FuzzTests",
-            dependencies: ["syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["syncd", "apiworker", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Driver", "corpus", "dictionaries"], sources: ["Targets", "Replay"],
             swiftSettings: strict),
         .testTarget(
@@ -181,7 +184,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
             name: "syncd",
             dependencies: ["SyncCore", "IPC", nioCore],
             sources: [
-                "BridgeRules+Text.swift", "Journal+Items.swift", "Redis/LogEntryBody+Coding.swift",
+                "BridgeRules+Text.swift", "Redis/LogEntryBody+Coding.swift",
                 "Redis/RedisEndpoint.swift", "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
             ],
             swiftSettings: strict
@@ -198,7 +201,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
         .target(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
         .executableTarget(
             name: "fuzz",
-            dependencies: ["CLibFuzzer", "syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["CLibFuzzer", "syncd", "apiworker", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Replay", "corpus", "dictionaries"], sources: ["Targets", "Driver"],
             swiftSettings: strict
         ),

@@ -74,7 +74,7 @@ extension Oracle {
                 "a second lease for one key: \(lease.id) beside \(current.id)")
             if isPassedOn, world.now >= current.endsAt { figures.add("goal: lease passed on after its time") }
         }
-        hosts[host].leases[key] = (lease.id, client, world.now + plan.limits.leaseNanoseconds)
+        hosts[host].leases[key] = (lease.id, client, syncd.decidedAt + plan.limits.leaseNanoseconds)
         check(lease.id > hosts[host].lastLease, "a lease id was given out twice: \(lease.id)")
         hosts[host].lastLease = max(hosts[host].lastLease, lease.id)
         hosts[host].leaseAsOf[lease.id] = lease.asOf
