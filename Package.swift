@@ -52,6 +52,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
+        .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
             dependencies: [logging, nioCore, unixSignals],
@@ -60,7 +61,8 @@ let package = Package(
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
+                "SyncCore", "EngineHosting", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS,
+                nioSSL, logging,
                 deque,
                 arguments,
             ],
@@ -81,7 +83,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "IPC", "IPCWire", nioCore, logging, heap, arguments,
+                "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore, logging, heap, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
@@ -107,7 +109,8 @@ let package = Package(
         .testTarget(
             name: "SyncdTests",
             dependencies: [
-                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"),
+                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix,
+                .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .testTarget(
@@ -139,7 +142,7 @@ let package = Package(
         // What `make fuzz` fuzzes, on the inputs that are known.
         .testTarget(
             name: "FuzzTests",
-            dependencies: ["syncd", "apiworker", "ProcessSupport", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["syncd", "apiworker", "ProcessSupport", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Driver", "corpus", "dictionaries"], sources: ["Targets", "Replay"],
             swiftSettings: strict),
         .testTarget(
@@ -179,7 +182,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
             name: "syncd",
             dependencies: ["SyncCore", "IPC", nioCore],
             sources: [
-                "BridgeRules+Text.swift", "Journal+Items.swift", "Redis/LogEntryBody+Coding.swift",
+                "BridgeRules+Text.swift", "Redis/LogEntryBody+Coding.swift",
                 "Redis/RedisEndpoint.swift", "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
             ],
             swiftSettings: strict
@@ -196,7 +199,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
         .target(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
         .executableTarget(
             name: "fuzz",
-            dependencies: ["CLibFuzzer", "syncd", "apiworker", "ProcessSupport", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["CLibFuzzer", "syncd", "apiworker", "ProcessSupport", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Replay", "corpus", "dictionaries"], sources: ["Targets", "Driver"],
             swiftSettings: strict
         ),

@@ -3,26 +3,26 @@ import NIOCore
 import SyncCore
 
 /// Everything of an embedded syncd between the socket's bytes in and out, with a clock that stands still.
-struct EmbeddedHost: ~Copyable {
-    private var brain: Brain
-    private var decoder = CommandDecoder(limits: WireLimits())
-    private let output = ClientOutput(limits: Limits())
-    private var effects: [Effect] = []
-    private let client: ClientID = 1
-    private static let now: UInt64 = 1_000_000_000_000
+final class EmbeddedHost: EngineHost {
+    private var loop: EngineLoop?
+    private var client: ClientID = 0
+    private let socket = CountedSocket()
+    let journalDirectory: any EngineJournal = EmptyJournal()
+    let now: UInt64 = 1_000_000_000_000
+    let ownsTable = true
 
     static let fetch = command(["FETCH", "user:000000000001"])
     static let invalidate = command(["INVALIDATE", "TAGS", "user:7", "users"])
 
     init() {
-        brain = Brain(
+        let loop = EngineLoop(
+            host: self,
             configuration: BrainConfiguration(mode: .embedded, version: "costs", tablePath: "/t", journalPath: "/j"),
-            table: .inMemory(), random: SystemRandomNumberGenerator(), now: Self.now)
-        brain.beatDue(now: Self.now, effects: &effects)
-        brain.journalScanned([], sampledAt: Self.now, now: Self.now, effects: &effects)
-        effects.removeAll()
-        precondition(brain.state == .attached, "the brain is \(brain.shownState(now: Self.now))")
-        brain.clientConnected(client, peer: Peer(pid: 1, uid: 0), now: Self.now)
+            table: .inMemory(), random: SystemRandomNumberGenerator())
+        self.loop = loop
+        loop.start()
+        precondition(loop.state == .attached, "the host is \(loop.shownState())")
+        client = loop.connect(socket, peer: Peer(pid: 1, uid: 0))
     }
 
     private static func command(_ words: [String]) -> ByteBuffer {
@@ -37,41 +37,70 @@ struct EmbeddedHost: ~Copyable {
     }
 
     /// Loads the key that ``fetch`` asks for.
-    mutating func fill() {
+    func fill() {
         let lease = answer(Self.fetch).split(separator: ":")[1].prefix { $0.isNumber }
         let words = ["FILL", "user:000000000001", String(lease), "60000", "3"].map { ByteBuffer(string: $0) }
         precondition(answer(Self.command(words + Work.tags + [Work.value])) == "+OK\r\n", "not filled")
         precondition(answer(Self.fetch).contains("hit"), "no hit")
     }
 
-    private mutating func answer(_ bytes: ByteBuffer) -> String {
-        turn(bytes)
-        guard case .write(let buffer) = output.flush().action else { preconditionFailure("no answer") }
-        _ = output.sent(buffer.readableBytes)
-        return String(buffer: buffer)
+    private func answer(_ bytes: ByteBuffer) -> String {
+        socket.isKeeping = true
+        ask(bytes, 1)
+        socket.isKeeping = false
+        return String(buffer: socket.last)
     }
 
-    /// Asks the same so often, one turn each.
-    mutating func ask(_ bytes: ByteBuffer, _ count: Int) {
-        for _ in 0..<count {
-            turn(bytes)
-            guard case .write(let buffer) = output.flush().action else { preconditionFailure("no answer") }
-            _ = output.sent(buffer.readableBytes)
-        }
+    /// Asks the same `count` times, one turn each.
+    func ask(_ bytes: ByteBuffer, _ count: Int) {
+        guard let loop else { return }
+        let asked = socket.writes
+        for _ in 0..<count { loop.submit(.received(client, bytes)) }
+        precondition(socket.writes == asked + count, "no answer")
     }
 
-    private mutating func turn(_ bytes: ByteBuffer) {
-        decoder.feed(bytes)
-        while let arguments = try? decoder.next() {
-            let id = output.open()
-            guard let request = try? Request.parse(arguments, limits: WireLimits()) else {
-                preconditionFailure("no request")
-            }
-            brain.request(client, id, request, now: Self.now, effects: &effects)
-            for effect in effects {
-                if case .reply(_, let id, let reply) = effect { output.reply(id, reply) }
-            }
-            effects.removeAll(keepingCapacity: true)
-        }
+    func schedule(_ timer: EngineTimer, at time: UInt64) {}
+    func send(_ command: UpstreamCommand) {}
+    func flushUpstream() {}
+    func log(_ event: EngineEvent) {}
+    func statusFields(_ section: String) -> [StatusField]? { nil }
+    func mayShutDown(_ peer: Peer) -> Bool { false }
+    func shutdownAsked() {}
+    func tableLost() {}
+}
+
+/// Takes everything at once.
+private final class CountedSocket: ClientChannel {
+    private(set) var writes = 0
+    /// Keeps what is written, whose memory cannot be used again then.
+    var isKeeping = false
+    private(set) var last = ByteBuffer()
+
+    func write(_ bytes: ByteBuffer) -> Bool {
+        writes += 1
+        if isKeeping { last = bytes }
+        return true
     }
+
+    func write(_ parts: [ByteBuffer]) -> Bool {
+        writes += 1
+        return true
+    }
+
+    func setReading(_ isReading: Bool) {}
+    func setReadingArgument(_ isLong: Bool) {}
+    func close() {}
+}
+
+/// A journal into which nobody writes.
+private final class EmptyJournal: EngineJournal, EngineJournalReading {
+    let identity = FileIdentity.unknown
+    let isAtEnd = true
+
+    func beginReading() -> any EngineJournalReading { self }
+    func next(_ count: Int, isWanted: (String, Bool, UInt64) -> Bool) -> [JournalItem] { [] }
+    func remove(_ name: String) {}
+    func writePending(_ invalidations: [[ByteBuffer]], limit: Int) -> Bool { true }
+    func writeMarker() {}
+    func removeLeftovers() {}
 }

@@ -28,11 +28,11 @@ enum Work: String, CaseIterable {
         case .decodeHit: Self.decodeHit(count)
         case .skipPush: Self.skipPush(count)
         case .fetchHit:
-            var host = EmbeddedHost()
+            let host = EmbeddedHost()
             host.fill()
             host.ask(EmbeddedHost.fetch, count)
         case .invalidate:
-            var host = EmbeddedHost()
+            let host = EmbeddedHost()
             host.ask(EmbeddedHost.invalidate, count)
         }
     }

@@ -1,9 +1,9 @@
+import EngineHosting
 import IPCWire
 import NIOCore
 import Synchronization
 
 @testable import IPC
-@testable import syncd
 
 /// The journal directory, in which every worker of the host may write. The input is its files, each as length and bytes
 /// of the name, and two bytes of length and the bytes of the content; the highest bit of the first length says that

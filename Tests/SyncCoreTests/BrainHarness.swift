@@ -4,30 +4,30 @@ import Testing
 
 @testable import SyncCore
 
-/// A brain with a manual clock, and optionally a ``ModelServer`` behind it. Effects that leave the brain are kept
-/// for the test to look at; commands for the server are executed at once unless the link is cut.
-final class BrainHarness {
-    private var brain: Brain
+/// A host of the loop with a manual clock, and optionally a ``ModelServer`` behind it. Effects are kept for the test to
+/// look at; commands for the server are executed at once unless the link is cut.
+final class BrainHarness: EngineHost {
+    private let configuration: BrainConfiguration
+    private let seed: UInt64
+    private(set) lazy var loop = EngineLoop(
+        host: self, configuration: configuration, table: table, random: SeededRandom(seed: seed))
     let table: TagTable
     let server: ModelServer?
     var now: UInt64
-    /// The journal directory: files that the next scan finds.
-    var journal: [JournalItem] = []
-    var isJournalReadable = true
-    /// Files that the next scan gets in its first part.
-    var journalPart = 1000
-    /// What comes after the first part can be read.
-    var isRestReadable = true
-    /// Names of files that stay whatever is tried.
-    var undeletable: Set<String> = []
+    private let files = HarnessJournal()
+    var journalDirectory: any EngineJournal { files }
+    var ownsTable = true
     /// Commands reach the server and answers come back.
     var isLinked = false
     /// What is published arrives.
     var isListening = true
     /// Effects since the last `take`.
     private var effects: [Effect] = []
-    private var nextRequest: RequestID = 0
-    private var owedFiles = 0
+    private var timers: [EngineTimer: UInt64] = [:]
+    /// Whose requests have been sent, by number, and which of its requests each is.
+    private var requests: [(client: ClientID, id: RequestID)] = []
+    /// The clients, by the numbers that the test gives them.
+    private var clients: [ClientID: ClientID] = [:]
 
     init(
         _ mode: LogMode, server: ModelServer? = nil, table: TagTable = .inMemory(),
@@ -36,11 +36,10 @@ final class BrainHarness {
         self.now = now
         self.table = table
         self.server = server
-        brain = Brain(
-            configuration: BrainConfiguration(
-                mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j", bridge: bridge),
-            table: table, random: SeededRandom(seed: seed), now: now)
-        beat()
+        self.seed = seed
+        configuration = BrainConfiguration(
+            mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j", bridge: bridge)
+        loop.start()
     }
 
     /// A harness that is attached to a fresh server.
@@ -55,22 +54,43 @@ final class BrainHarness {
         return harness
     }
 
-    var state: SyncState { brain.state }
-    var epoch: UInt64 { brain.epoch }
-    var applied: UInt64 { brain.applied }
+    var state: SyncState { loop.state }
+    var epoch: UInt64 { loop.epoch }
+    var applied: UInt64 { loop.applied }
     var horizon: UInt64 { table.horizon }
     /// A value of the section `log` of STATUS.
     func status(_ name: String) -> StatusValue? {
-        guard case .fields(let fields) = brain.statusSection("log", now: now, transport: { _ in nil }) else {
-            return nil
-        }
+        guard case .fields(let fields) = loop.statusSection("log") else { return nil }
         return fields.first { $0.name == name }?.value
     }
 
-    func loseTable() { run { brain, _, _ in brain.tableLost() } }
-
-    var deadline: UInt64? { brain.nextDeadline() }
+    var deadline: UInt64? { loop.brain.nextDeadline() }
     func slot(_ tag: String) -> UInt64 { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
+
+    /// The journal directory: files that the next scan finds.
+    var journal: [JournalItem] {
+        get { files.items }
+        set { files.items = newValue }
+    }
+    var isJournalReadable: Bool {
+        get { files.isReadable }
+        set { files.isReadable = newValue }
+    }
+    /// Files that the next scan gets in each of its parts.
+    var journalPart: Int {
+        get { files.part }
+        set { files.part = newValue }
+    }
+    /// Parts after the first one can be read.
+    var isRestReadable: Bool {
+        get { files.isRestReadable }
+        set { files.isRestReadable = newValue }
+    }
+    /// Names of files that stay whatever is tried.
+    var undeletable: Set<String> {
+        get { files.undeletable }
+        set { files.undeletable = newValue }
+    }
 
     // MARK: Driving
 
@@ -94,21 +114,28 @@ final class BrainHarness {
         event(.commandsDisconnected(reason: "cut"))
     }
 
-    func event(_ event: UpstreamEvent) {
-        run { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
+    func event(_ event: UpstreamEvent) { loop.submit(.upstream(event)) }
+
+    func adopt(_ limits: Limits) { loop.adopt(limits) }
+
+    func beat() { loop.submit(.due(.heartbeat)) }
+
+    /// The table is another syncd's now, and this one has noticed.
+    func loseTable() {
+        ownsTable = false
+        beat()
     }
-
-    func adopt(_ limits: Limits) { run { brain, _, _ in brain.adopt(limits) } }
-
-    func beat() { run { brain, now, effects in brain.beatDue(now: now, effects: &effects) } }
 
     /// Lets time pass in beats, as the daemon does.
     func advance(milliseconds: UInt64, beats: Bool = true) {
         let end = now + milliseconds * 1_000_000
         var nextBeat = now + TrustTiming.beatIntervalNanoseconds
         while now < end {
-            now = min(end, nextBeat, max(now, brain.nextDeadline() ?? end))
-            run { brain, now, effects in brain.wake(now: now, effects: &effects) }
+            now = min(end, nextBeat, max(now, timers[.deadline] ?? end))
+            if let due = timers[.deadline], due <= now {
+                timers[.deadline] = nil
+                loop.submit(.due(.deadline))
+            }
             if beats, now >= nextBeat {
                 beat()
                 nextBeat = now + TrustTiming.beatIntervalNanoseconds
@@ -134,28 +161,33 @@ final class BrainHarness {
     }
 
     func client(_ id: ClientID, version: RESPVersion = .v3, peer: Peer = Peer(pid: 1, uid: 0)) {
-        run { brain, now, _ in brain.clientConnected(id, peer: peer, now: now) }
+        clients[id] = loop.connect(HarnessChannel(), peer: peer)
         _ = request(.hello(version: version, name: nil), from: id)
     }
 
     /// Whether one more client of this process has a place.
-    func hasRoom(for peer: Peer) -> Bool { brain.hasRoom(for: peer) }
+    func hasRoom(for peer: Peer) -> Bool { loop.brain.hasRoom(for: peer) }
 
-    func close(_ id: ClientID) { run { brain, now, effects in brain.clientClosed(id, now: now, effects: &effects) } }
+    func close(_ id: ClientID) {
+        if let client = clients.removeValue(forKey: id) { loop.submit(.disconnected(client)) }
+    }
 
     /// Sends a request and returns its answer, if it came at once. Other effects stay for `take`.
     @discardableResult
     func request(_ request: Request, from client: ClientID = 1) -> Reply? {
-        let id = nextRequest
-        nextRequest += 1
-        run { brain, now, effects in brain.request(client, id, request, now: now, effects: &effects) }
-        return answer(to: id)
+        guard let client = clients[client] else { return nil }
+        var writer = RESPWriter(version: .v2)
+        request.encode(into: &writer)
+        let count = requests.count
+        loop.submit(.received(client, writer.buffer))
+        return requests.count > count ? answer(to: lastRequest) : nil
     }
 
     /// Takes the answer to a request that was sent before.
-    func answer(to id: RequestID) -> Reply? {
+    func answer(to number: Int) -> Reply? {
+        let asked = requests[number]
         for (index, effect) in effects.enumerated() {
-            if case .reply(_, id, let reply) = effect {
+            if case .reply(asked.client, asked.id, let reply) = effect {
                 effects.remove(at: index)
                 return reply
             }
@@ -163,7 +195,7 @@ final class BrainHarness {
         return nil
     }
 
-    var lastRequest: RequestID { nextRequest - 1 }
+    var lastRequest: Int { requests.count - 1 }
 
     /// Effects since the last time, without notices and beats.
     func take() -> [Effect] {
@@ -192,65 +224,98 @@ final class BrainHarness {
         take().compactMap { if case .push(_, let push) = $0 { push } else { nil } }
     }
 
-    private func run(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
-        var queue: [Effect] = []
-        body(&brain, now, &queue)
-        var index = 0
-        while index < queue.count {
-            perform(queue[index], &queue)
-            index += 1
-        }
-    }
+    // MARK: As a host
 
-    private func perform(_ effect: Effect, _ queue: inout [Effect]) {
+    func willDecide(_ request: Request, _ id: RequestID, of client: ClientID) { requests.append((client, id)) }
+
+    func willPerform(_ effect: Effect) {
         switch effect {
-        case .scanJournal(let sampledAt):
-            if isJournalReadable {
-                let items = journal.map { item in
-                    var item = item
-                    item.isRead = brain.wantsJournalFile(
-                        item.name, isLiving: item.kind == .living, version: item.version, now: now)
-                    if !item.isRead { item.tags = [] }
-                    return item
-                }
-                // In two parts, as a daemon does with many.
-                brain.journalScanned(
-                    Array(items.prefix(journalPart)), sampledAt: sampledAt, isLast: items.count <= journalPart,
-                    now: now, effects: &queue)
-                if items.count > journalPart, !isRestReadable {
-                    brain.journalUnreadable()
-                } else if items.count > journalPart {
-                    brain.journalScanned(
-                        Array(items.dropFirst(journalPart)), sampledAt: sampledAt, now: now, effects: &queue)
-                }
-            } else {
-                brain.journalUnreadable()
-            }
-        case .writeOwed(let tags):
-            owedFiles += 1
-            journal.append(JournalItem(name: "own-\(owedFiles).owed", kind: .owed, tags: tags))
-            effects.append(effect)
-        case .writeMarker:
-            journal = [JournalItem(name: "all.marker", kind: .marker, tags: [])]
-            effects.append(effect)
-        case .removeJournalFile(let name, let version):
-            if undeletable.contains(name) {
-                brain.journalFileNotRemoved(name, version: version, now: now)
-            } else {
-                journal.removeAll { $0.name == name }
-            }
-            effects.append(effect)
-        case .upstream(let command):
-            if isLinked, let server {
-                if let answer = server.execute(command) {
-                    brain.upstream(answer, now: now, effects: &queue)
-                }
-            } else {
-                effects.append(effect)
-            }
+        case .scanJournal: break
+        case .upstream where isLinked && server != nil: break
         default: effects.append(effect)
         }
     }
+
+    func send(_ command: UpstreamCommand) {
+        guard isLinked, let answer = server?.execute(command) else { return }
+        loop.submit(.upstream(answer))
+    }
+
+    func schedule(_ timer: EngineTimer, at time: UInt64) { timers[timer] = time }
+    func flushUpstream() {}
+    func log(_ event: EngineEvent) {}
+    func statusFields(_ section: String) -> [StatusField]? { nil }
+    func mayShutDown(_ peer: Peer) -> Bool { false }
+    func shutdownAsked() {}
+    func tableLost() {}
+}
+
+/// A journal directory as a list.
+private final class HarnessJournal: EngineJournal {
+    var items: [JournalItem] = []
+    var isReadable = true
+    var isRestReadable = true
+    var part = Int.max
+    var undeletable: Set<String> = []
+    private var written = 0
+    let identity = FileIdentity.unknown
+
+    private struct Unusable: Error, CustomStringConvertible {
+        let description = "unusable"
+    }
+
+    /// What a reading has not given yet.
+    private struct Reading: EngineJournalReading {
+        var rest: ArraySlice<JournalItem>
+        var part: Int
+        var isReadable = true
+        var isRestReadable: Bool
+        var isAtEnd: Bool { rest.isEmpty }
+
+        mutating func next(_ count: Int, isWanted: (String, Bool, UInt64) -> Bool) throws -> [JournalItem] {
+            guard isReadable else { throw Unusable() }
+            isReadable = isRestReadable
+            let count = min(count, part)
+            defer { rest = rest.dropFirst(count) }
+            return rest.prefix(count).map { item in
+                var item = item
+                item.isRead = isWanted(item.name, item.kind == .living, item.version)
+                if !item.isRead { item.tags = [] }
+                return item
+            }
+        }
+    }
+
+    func beginReading() throws -> any EngineJournalReading {
+        guard isReadable else { throw Unusable() }
+        return Reading(rest: items[...], part: part, isRestReadable: isRestReadable)
+    }
+
+    func remove(_ name: String) throws {
+        if undeletable.contains(name) { throw Unusable() }
+        items.removeAll { $0.name == name }
+    }
+
+    func writePending(_ invalidations: [[ByteBuffer]], limit: Int) -> Bool {
+        for tags in invalidations {
+            written += 1
+            items.append(JournalItem(name: "own-\(written).owed", kind: .owed, tags: tags))
+        }
+        return true
+    }
+
+    func writeMarker() { items = [JournalItem(name: "all.marker", kind: .marker, tags: [])] }
+
+    func removeLeftovers() {}
+}
+
+/// A client that takes everything at once and keeps nothing.
+private final class HarnessChannel: ClientChannel {
+    func write(_ bytes: ByteBuffer) -> Bool { true }
+    func write(_ parts: [ByteBuffer]) -> Bool { true }
+    func setReading(_ isReading: Bool) {}
+    func setReadingArgument(_ isLong: Bool) {}
+    func close() {}
 }
 
 /// SplitMix64: the same seed, the same numbers.

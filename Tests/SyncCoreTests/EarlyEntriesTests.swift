@@ -75,7 +75,9 @@ import Testing
     }
 
     @Test func `what is too long for an entry invalidates everything`() throws {
-        let (host, _) = try host()
+        var limits = Limits()
+        (limits.wire.tagBytes, limits.wire.tagsPerInvalidation) = (65_535, 2 * LogEntryBody.maximumTags)
+        let (host, _) = try host(limits)
         host.isLinked = true
         host.client(1)
         let long = (0..<17).map { _ in ByteBuffer(repeating: 0x62, count: 65_535) }

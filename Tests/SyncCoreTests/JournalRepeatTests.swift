@@ -181,7 +181,7 @@ import Testing
         host.advance(milliseconds: 2000)
         #expect(host.table.beat == before)
         #expect(host.status("state") == .text("isolated"), "nobody believes a table without a beat")
-        #expect(host.status("why") == .text("the journal cannot be read"))
+        #expect(host.status("why") == .text("the journal /j cannot be read: unusable"))
         host.isJournalReadable = true
         host.advance(milliseconds: 100)
         #expect(host.status("state") == .text("attached") && host.status("why") == .null)

@@ -1,6 +1,7 @@
 import Foundation
 import IPC
 import NIOCore
+import SyncCore
 import Testing
 
 @testable import syncd

@@ -16,6 +16,15 @@ final class Pipe {
     private var lastArrival: UInt64 = 0
     private var isEnded = false
     private var isBroken = false
+    /// What has arrived and is not read.
+    private var unread: [ByteBuffer] = []
+    /// Whether the receiver reads. What arrives meanwhile stays with the kernel.
+    var isRead = true {
+        didSet {
+            guard isRead, !oldValue, !unread.isEmpty else { return }
+            world.after(0, receiver, "reads on") { [self] in readAll() }
+        }
+    }
     var deliver: (ByteBuffer) -> Void = { _ in }
     var ended: () -> Void = {}
     /// Something arrives after more than a trust window.
@@ -78,8 +87,16 @@ final class Pipe {
     }
 
     private func arrived(_ chunk: ByteBuffer) {
-        inKernel -= chunk.readableBytes
-        if !isBroken { deliver(chunk) }
+        unread.append(chunk)
+        readAll()
+    }
+
+    private func readAll() {
+        while isRead, !unread.isEmpty {
+            let chunk = unread.removeFirst()
+            inKernel -= chunk.readableBytes
+            if !isBroken { deliver(chunk) }
+        }
         guard !waiting.isEmpty else { return }
         world.after(0, sender, "socket writable") { [self] in pump() }
     }

@@ -157,6 +157,8 @@ final class UpstreamModel {
     private var commands: Link?
     private var subscription: Link?
     private var inFlight: [UpstreamID: UpstreamCommand] = [:]
+    /// What leaves at the end of the turn.
+    private var outgoing: [UpstreamCommand] = []
 
     init(
         process: SimulatedSyncd, cluster: Cluster, network: Network, oracle: Oracle,
@@ -214,9 +216,15 @@ final class UpstreamModel {
             subscription?.connection?.close(reason)
             return
         }
-        guard let commands, commands.isReady, let connection = commands.connection else { return }
+        guard let commands, commands.isReady, commands.connection != nil else { return }
         if let id = command.id { inFlight[id] = command }
-        connection.send(command, from: process)
+        outgoing.append(command)
+    }
+
+    func flush() {
+        guard let connection = commands?.connection else { return }
+        for command in outgoing { connection.send(command, from: process) }
+        outgoing = []
     }
 
     // MARK: Links
@@ -278,6 +286,7 @@ final class UpstreamModel {
         } else {
             oracle.linkLost(process, inFlight: inFlight.values)
             inFlight = [:]
+            outgoing = []
             deliver(.commandsDisconnected(reason: reason))
         }
         let wait = world.random.number(link.delay / 2...link.delay)

@@ -132,7 +132,7 @@ enum Listener {
             .childChannelOption(.writeBufferWaterMark, value: WorkerConnection.waterMark)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let handler = daemon.value.makeConnection(peer: Self.peer(of: channel))
+                    let handler = WorkerConnection(peer: Self.peer(of: channel), loop: daemon.value.loop)
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }

@@ -2,329 +2,92 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// One client's connection: decodes its requests, hands them to the daemon, and writes what comes back, as
-/// ``ClientOutput`` decides.
-final class WorkerConnection: ChannelInboundHandler {
+/// One client's socket: hands its bytes to the loop, and writes what the loop gives it.
+final class WorkerConnection: ChannelInboundHandler, ClientChannel {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    let id: ClientID
-    let peer: Peer
-    private let daemon: Daemon
-    private let limits: Limits
+    private let loop: EngineLoop
+    private let peer: Peer
+    private var id: ClientID?
     private var context: ChannelHandlerContext?
-    private var decoder: CommandDecoder
-    private let output: ClientOutput
-    private var isReadingPaused = false
-    private var isReadingArgument = false
-    private var isDecoding = false
-    /// It has had its turn and goes on in a later slice (``TurnQueue``).
-    private(set) var isSuspended = false
-    /// Its request needs more memory than there is for it at the moment.
-    private(set) var isWaitingForRoom = false
-    /// Memory that the budget has for the request which has begun, in bytes, and since when.
-    private(set) var reservedBytes = 0
-    private(set) var requestBegan: UInt64 = 0
-    private var lastRequest: UInt64 = 0
-    private var turnBegan: UInt64 = 0
-    /// It was closed for the others' sake; the channel may not have said so yet.
-    private(set) var isCutOff = false
-    /// A frame was malformed or the client said QUIT: what is queued is still answered, nothing more is read.
-    private var isEnding = false
-    private(set) var isClosed = false
-    /// The client sends nothing more.
-    private var isInputClosed = false
-    /// It is among those that are flushed at the end of the turn.
-    var isFlushDue = false
 
-    init(id: ClientID, peer: Peer, daemon: Daemon, limits: Limits) {
-        self.id = id
-        self.peer = peer
-        self.daemon = daemon
-        self.limits = limits
-        decoder = CommandDecoder(limits: limits.wire)
-        output = ClientOutput(limits: limits, budget: daemon.budget)
-    }
-
-    var transport: Transport {
-        var transport = output.transport
-        transport.unreadRequestBytes = decoder.neededBytes
-        transport.lastRequestAt = lastRequest
-        return transport
-    }
-
-    /// Its process; where the kernel shows none (another container), its user.
-    var holder: Int64 { peer.pid > 0 ? Int64(peer.pid) : -1 - Int64(peer.uid) }
-    /// Memory that it answers for, in bytes.
-    var heldBytes: Int { output.heldBytes + reservedBytes }
-
-    // MARK: Reading
-
-    /// What is read of one client before the others have their turn: requests of some hundred microseconds at most. Who
-    /// sends as fast as he can would otherwise have tens of thousands answered while everybody waits. The rest stays
-    /// with the kernel: tasks of the event loop would go before the sockets of others.
+    /// Bytes that are read of one client before the others have their turn: requests of some hundred microseconds at
+    /// most. A client that sends as fast as it can would otherwise have tens of thousands answered while everybody
+    /// waits. The rest stays with the kernel: tasks of the event loop would go before the sockets of others.
     static let requestBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
     /// The same in the middle of a value, of which nothing but a copy is made.
     private static let argumentBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
-
     /// A channel counts as writable while the kernel has taken everything but a byte.
     static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 1, high: 1)
 
+    init(peer: Peer, loop: EngineLoop) {
+        self.peer = peer
+        self.loop = loop
+    }
+
+    // MARK: What happens
+
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
-    func channelActive(context: ChannelHandlerContext) { daemon.connectionOpened(self) }
+    func channelActive(context: ChannelHandlerContext) { id = loop.connect(self, peer: peer) }
 
+    // Each reading is followed by its end: one message is read at a time, so that it is a turn.
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard !isEnding else { return }
-        turnBegan = daemon.now
-        decoder.feed(unwrapInboundIn(data))
-        decode()
+        if let id { loop.submit(.received(id, unwrapInboundIn(data))) }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard let event = event as? ChannelEvent, event == .inputClosed else {
             return context.fireUserInboundEventTriggered(event)
         }
-        isInputClosed = true
-        endIfAllIsAsked()
-        daemon.turnEnded()
-    }
-
-    /// The client sends nothing more, and every whole request that it sent is under way: what is left is to answer.
-    private func endIfAllIsAsked() {
-        guard isInputClosed, !isSuspended, output.hasRoomForRequest, !isEnding, !isClosed else { return }
-        endAfterReplies()
-    }
-
-    func channelReadComplete(context: ChannelHandlerContext) { daemon.turnEnded(of: self, since: turnBegan) }
-
-    /// Takes requests until there are no more, too many are not answered yet, or its turn is over.
-    private func decode() {
-        guard !isDecoding, !isSuspended, !isCutOff, !isClosed else { return }
-        guard daemon.turns.hasTime else { return suspend() }
-        isDecoding = true
-        defer { isDecoding = false }
-        do throws(RESPError) {
-            let began = daemon.now
-            var now = began
-            while !isEnding, output.hasRoomForRequest, !isSuspended, let arguments = try decoder.next() {
-                handle(arguments)
-                now = daemon.now
-                if now - began >= TurnQueue.turnNanoseconds { suspend() }
-            }
-            lastRequest = now
-            endIfAllIsAsked()
-            reserve(now)
-            updateReading()
-            setReadingArgument(decoder.missingBytes > Self.requestBuffer.capacity)
-        } catch {
-            let id = output.open()
-            output.reply(id, .error(ReplyError(.generic, "Protocol error: \(error.description)")))
-            isEnding = true
-            releaseReservation()
-            daemon.protocolError(self, error)
-            daemon.needsFlush(self)
-        }
-    }
-
-    private func suspend() {
-        isSuspended = true
-        updateReading()
-        daemon.turns.suspend(self)
-    }
-
-    /// Its turn has come again.
-    func proceed() {
-        guard isSuspended else { return }
-        isSuspended = false
-        decode()
-        updateReading()
-    }
-
-    // MARK: Memory for requests
-
-    /// Requests that need no more than this are not counted.
-    private static let freeBytes = 16 << 10
-
-    /// Asks the budget for the memory that the present request needs.
-    private func reserve(_ now: UInt64) {
-        let needed = decoder.neededBytes
-        guard needed > Self.freeBytes else { return releaseReservation() }
-        guard needed > reservedBytes else { return }
-        // In steps: of many arguments the sum is not known before.
-        let step = max(needed, 2 * reservedBytes) - reservedBytes
-        isWaitingForRoom = !daemon.budget.reserve(step, besides: reservedBytes)
-        if requestBegan == 0 { requestBegan = now }
-        if isWaitingForRoom { daemon.waitForRoom(self) } else { reservedBytes += step }
-    }
-
-    private func releaseReservation() {
-        requestBegan = 0
-        isWaitingForRoom = false
-        guard reservedBytes > 0 else { return }
-        daemon.budget.release(reservedBytes)
-        reservedBytes = 0
-    }
-
-    /// There may be room now. Returns whether there is.
-    func takeRoom() -> Bool {
-        guard isWaitingForRoom, !isClosed else { return true }
-        reserve(daemon.now)
-        updateReading()
-        return !isWaitingForRoom
-    }
-
-    private func handle(_ arguments: [ByteBuffer]) {
-        let request = output.open()
-        do throws(ReplyError) {
-            let parsed = try Request.parse(arguments, limits: limits.wire)
-            daemon.request(self, request, parsed)
-        } catch {
-            reply(request, .error(error))
-        }
-    }
-
-    private func updateReading() {
-        setReadingPaused(!output.hasRoomForRequest || isSuspended || isWaitingForRoom)
-    }
-
-    private func setReadingPaused(_ isPaused: Bool) {
-        guard isPaused != isReadingPaused, !isClosed, let context else { return }
-        isReadingPaused = isPaused
-        // An error here means that the channel is closing, which `channelInactive` will tell.
-        try? context.channel.syncOptions?.setOption(.autoRead, value: !isPaused)
-    }
-
-    private func setReadingArgument(_ isLarge: Bool) {
-        guard isLarge != isReadingArgument, !isClosed, let context else { return }
-        isReadingArgument = isLarge
-        try? context.channel.syncOptions?.setOption(
-            .recvAllocator, value: isLarge ? Self.argumentBuffer : Self.requestBuffer)
-    }
-
-    // MARK: Writing
-
-    func reply(_ request: RequestID, _ reply: Reply) {
-        guard !isClosed else { return }
-        output.reply(request, reply)
-        daemon.needsFlush(self)
-    }
-
-    /// A push for this client alone.
-    func push(_ push: Push) {
-        guard !isClosed else { return }
-        output.push(push)
-        daemon.needsFlush(self)
-    }
-
-    /// A push that was encoded once for all who track; those speak RESP3.
-    func push(encoded: ByteBuffer) {
-        guard !isClosed else { return }
-        output.push(encoded: encoded)
-        daemon.needsFlush(self)
-    }
-
-    /// Hands the output of this turn to the channel, once.
-    func flush() {
-        guard !isClosed, !isCutOff, let context else { return }
-        let (action, hasCollapsed) = output.flush()
-        if hasCollapsed { daemon.pushesCollapsed(self) }
-        switch action {
-        case .nothing: break
-        case .write(let buffer): write(buffer, context)
-        case .writeParts(let parts): write(parts, context)
-        case .close(let bytes): return cutOff("it does not read: \(bytes) bytes are unsent")
-        }
-        if isEnding && output.requestsInFlight == 0 { closeWhenSent() }
-        resumeIfPossible()
-    }
-
-    private func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
-        let bytes = buffer.readableBytes
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
-        // The kernel has mostly taken everything by now. To hear of it later costs four pieces of memory.
-        if context.channel.isWritable { return sent(bytes) }
-        let promise = context.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.assumeIsolated().whenComplete { [self] _ in sent(bytes) }
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
-    }
-
-    /// Its long parts are memory that other connections may send as well.
-    private func write(_ parts: [ByteBuffer], _ context: ChannelHandlerContext) {
-        let bytes = parts.reduce(0) { $0 + $1.readableBytes }
-        for part in parts { context.write(wrapOutboundOut(part), promise: nil) }
-        let promise = context.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.assumeIsolated().whenComplete { [self] _ in sent(bytes) }
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
-    }
-
-    private func sent(_ bytes: Int) {
-        let action = output.sent(bytes)
-        guard !isClosed, let context else { return }
-        // What has waited goes before what is asked for now.
-        switch action {
-        case .nothing: break
-        case .pushEpoch:
-            daemon.pushEpoch(self)
-            daemon.turnEnded()
-        case .write(let buffer): write(buffer, context)
-        }
-        resumeIfPossible()
-    }
-
-    /// Goes on with what was read already, and then with reading.
-    private func resumeIfPossible() {
-        guard isReadingPaused, !isSuspended, !isWaitingForRoom, !isEnding, !isClosed, output.mayResume else { return }
-        decode()
-        daemon.turnEnded()
-    }
-
-    // MARK: Ending
-
-    /// Tells a client that it cannot be served, and closes.
-    func refuse(_ why: String) {
-        isEnding = true
-        output.refuse(why)
-        flush()
-    }
-
-    /// Closes after everything that was asked before has been answered.
-    func endAfterReplies() {
-        isEnding = true
-        daemon.needsFlush(self)
-    }
-
-    private func closeWhenSent() {
-        guard let context, !isClosed else { return }
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer()))
-            .assumeIsolated().whenComplete { _ in context.close(promise: nil) }
-    }
-
-    func close() { context?.close(promise: nil) }
-
-    /// Closes without another word: for the others' sake.
-    func cutOff(_ reason: String) {
-        guard !isClosed, !isCutOff, let context else { return }
-        daemon.closing(self, reason: reason)
-        isEnding = true
-        isCutOff = true
-        forget()
-        context.close(promise: nil)
-    }
-
-    /// Gives back what it holds.
-    private func forget() {
-        output.discard()
-        releaseReservation()
-        decoder = CommandDecoder(limits: limits.wire)
+        if let id { loop.submit(.inputClosed(id)) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        isClosed = true
-        forget()
         self.context = nil
-        daemon.connectionClosed(self)
+        if let id { loop.submit(.disconnected(id)) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    // MARK: What the loop wants
+
+    func write(_ bytes: ByteBuffer) -> Bool {
+        guard let context else { return true }
+        let count = bytes.readableBytes
+        context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+        // The kernel has mostly taken everything by now. To hear of it later costs four pieces of memory.
+        if context.channel.isWritable { return true }
+        tellWhenSent(count, context)
+        return false
+    }
+
+    func write(_ parts: [ByteBuffer]) -> Bool {
+        guard let context else { return true }
+        for part in parts { context.write(wrapOutboundOut(part), promise: nil) }
+        tellWhenSent(parts.reduce(0) { $0 + $1.readableBytes }, context)
+        return false
+    }
+
+    /// Nothing comes after what was written before: it is sent when that is.
+    private func tellWhenSent(_ bytes: Int, _ context: ChannelHandlerContext) {
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.assumeIsolated().whenComplete { [self] _ in
+            if let id { loop.submit(.sent(id, bytes)) }
+        }
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
+    }
+
+    func setReading(_ isReading: Bool) {
+        // An error here means that the channel is closing, which `channelInactive` will tell.
+        try? context?.channel.syncOptions?.setOption(.autoRead, value: isReading)
+    }
+
+    func setReadingArgument(_ isLong: Bool) {
+        try? context?.channel.syncOptions?.setOption(
+            .recvAllocator, value: isLong ? Self.argumentBuffer : Self.requestBuffer)
+    }
+
+    func close() { context?.close(promise: nil) }
 }

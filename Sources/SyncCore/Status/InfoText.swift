@@ -2,8 +2,8 @@ import IPCWire
 import NIOCore
 
 /// STATUS in the text form of Redis' `INFO`: a header per section, `name:value` lines, one line per client.
-enum InfoText {
-    static func render(_ sections: [StatusField]) -> ByteBuffer {
+package enum InfoText {
+    package static func render(_ sections: [StatusField]) -> ByteBuffer {
         var text = ""
         for section in sections {
             let title = section.name.prefix(1).uppercased() + section.name.dropFirst()

@@ -52,6 +52,8 @@ package final class ClientOutput {
     /// Requests that are not answered yet.
     package var requestsInFlight: Int { replies.count }
     package var unsentBytes: Int { unreadBytes + backlog.buffer.readableBytes }
+    /// Whether the kernel has everything but pushes that wait.
+    var isTaken: Bool { unreadBytes == 0 }
     /// What STATUS says of the connection.
     package var transport: Transport {
         Transport(requests: replies.opened, requestsInFlight: requestsInFlight, unsentBytes: unsentBytes)

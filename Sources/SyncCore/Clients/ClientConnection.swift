@@ -1,0 +1,160 @@
+import IPCWire
+import NIOCore
+
+/// One client: its requests that are not decided yet, what it is still to be told, and whether it is read from.
+///
+/// The loop decides about it (`EngineLoop+Clients.swift`); its socket is a ``ClientChannel``.
+final class ClientConnection {
+    /// How far it has come; goes up only.
+    enum Phase: Int, Comparable {
+        case open
+        /// A frame was malformed, the client said QUIT or sends nothing more: it is still answered, nothing more is read.
+        case ending
+        /// It has all its replies, and its socket is being closed.
+        case closing
+        /// It was closed for the others' sake; its socket may not have said so yet.
+        case cutOff
+        case closed
+
+        static func < (one: Phase, other: Phase) -> Bool { one.rawValue < other.rawValue }
+    }
+
+    let id: ClientID
+    let peer: Peer
+    let channel: any ClientChannel
+    let output: ClientOutput
+    var decoder: CommandDecoder
+    private let limits: Limits
+    private let budget: BufferBudget
+    private(set) var phase = Phase.open
+    /// It is among those that are flushed at the end of the turn.
+    var isFlushDue = false
+    /// It has had its turn and goes on in a later slice (``TurnQueue``).
+    var isSuspended = false
+    /// The client sends nothing more.
+    var isInputClosed = false
+    /// When a whole request was taken last.
+    var lastRequest: UInt64 = 0
+    private(set) var isReadingPaused = false
+    private var isReadingArgument = false
+    /// Its request needs more memory than there is for it at the moment.
+    private(set) var isWaitingForRoom = false
+    /// Memory that the budget has for the request which has begun, in bytes, and since when.
+    private(set) var reservedBytes = 0
+    private(set) var requestBegan: UInt64 = 0
+
+    /// Requests that need no more than this are not counted.
+    private static let freeBytes = 16 << 10
+    /// Bytes that a socket is read in at once (``ClientChannel/setReadingArgument(_:)``); more is a long argument.
+    static let pieceBytes = 4096
+
+    init(id: ClientID, peer: Peer, channel: any ClientChannel, limits: Limits, budget: BufferBudget) {
+        self.id = id
+        self.peer = peer
+        self.channel = channel
+        self.limits = limits
+        self.budget = budget
+        decoder = CommandDecoder(limits: limits.wire)
+        output = ClientOutput(limits: limits, budget: budget)
+    }
+
+    var wireLimits: WireLimits { limits.wire }
+
+    var transport: Transport {
+        var transport = output.transport
+        transport.unreadRequestBytes = decoder.neededBytes
+        transport.lastRequestAt = lastRequest
+        return transport
+    }
+
+    /// Its process; where the kernel shows none (another container), its user.
+    var holder: Int64 { peer.pid > 0 ? Int64(peer.pid) : -1 - Int64(peer.uid) }
+    /// Memory that it answers for, in bytes.
+    var heldBytes: Int { output.heldBytes + reservedBytes }
+
+    // MARK: Reading
+
+    var mayTakeRequest: Bool { phase == .open && !isSuspended && output.hasRoomForRequest }
+
+    /// Whether every whole request that it sent is under way and none will follow: what is left is to answer.
+    var isAllAsked: Bool { isInputClosed && mayTakeRequest }
+
+    /// Whether it goes on after a pause.
+    var mayResume: Bool {
+        isReadingPaused && phase == .open && !isSuspended && !isWaitingForRoom && output.mayResume
+    }
+
+    func updateReading() {
+        let isPaused = isSuspended || isWaitingForRoom || !output.hasRoomForRequest
+        guard isPaused != isReadingPaused, phase != .closed else { return }
+        isReadingPaused = isPaused
+        channel.setReading(!isPaused)
+    }
+
+    func updatePieces() {
+        let isLong = Self.missingBytes(&decoder) > Self.pieceBytes
+        guard isLong != isReadingArgument, phase != .closed else { return }
+        isReadingArgument = isLong
+        channel.setReadingArgument(isLong)
+    }
+
+    // By reference: to look at a decoder that is a property of an object would cost a copy of it.
+    private static func missingBytes(_ decoder: inout CommandDecoder) -> Int { decoder.missingBytes }
+    private static func neededBytes(_ decoder: inout CommandDecoder) -> Int { decoder.neededBytes }
+
+    // MARK: Memory for requests
+
+    /// Asks the budget for the memory that the present request needs.
+    func reserve(_ now: UInt64) {
+        let needed = Self.neededBytes(&decoder)
+        guard needed > Self.freeBytes else { return releaseReservation() }
+        guard needed > reservedBytes else { return }
+        // In steps: of many arguments the sum is not known before.
+        let step = max(needed, 2 * reservedBytes) - reservedBytes
+        isWaitingForRoom = !budget.reserve(step, besides: reservedBytes)
+        if requestBegan == 0 { requestBegan = now }
+        if !isWaitingForRoom { reservedBytes += step }
+    }
+
+    private func releaseReservation() {
+        requestBegan = 0
+        isWaitingForRoom = false
+        guard reservedBytes > 0 else { return }
+        budget.release(reservedBytes)
+        reservedBytes = 0
+    }
+
+    // MARK: Ending
+
+    /// Nothing more is taken from it.
+    func end() {
+        if phase < .ending { phase = .ending }
+    }
+
+    /// It has everything that it is to get.
+    func close() {
+        phase = .closing
+        channel.close()
+    }
+
+    /// Gives back what a request that never comes whole was given.
+    func dropRequest() { releaseReservation() }
+
+    func cutOff() {
+        phase = .cutOff
+        forget()
+        channel.close()
+    }
+
+    func closed() {
+        phase = .closed
+        forget()
+    }
+
+    /// Gives back what it holds.
+    private func forget() {
+        output.discard()
+        releaseReservation()
+        decoder = CommandDecoder(limits: limits.wire)
+    }
+}

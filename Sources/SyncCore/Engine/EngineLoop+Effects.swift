@@ -1,0 +1,92 @@
+import IPCWire
+import NIOCore
+
+extension EngineLoop {
+    func perform(_ effect: Effect) {
+        host.willPerform(effect)
+        switch effect {
+        case .reply(let id, let request, let reply):
+            switch reply {
+            case .integer, .simple(.deferred): hasPromised = true
+            default: break
+            }
+            if let client = client(id) { self.reply(to: client, request, reply) }
+        case .push(let id, let push):
+            guard let client = client(id), client.phase < .closed else { return }
+            client.output.push(push)
+            needsFlush(client)
+        case .pushTracking(let ids, let push):
+            var writer = RESPWriter(version: .v3)
+            push.encode(into: &writer)
+            for id in ids {
+                guard let client = clients[id], client.phase < .closed else { continue }
+                client.output.push(encoded: writer.buffer)
+                needsFlush(client)
+            }
+        case .close(let id, _): if let client = client(id) { endAfterReplies(client) }
+        case .upstream(let command): sendUpstream(command)
+        case .scanJournal(let sampledAt): scanJournal(sampledAt)
+        case .removeJournalFile(let name, let version): removeJournalFile(name, version: version)
+        case .writeOwed(let tags): pending.append(tags)
+        case .writeMarker: writeMarker()
+        case .notice(let notice): host.log(.notice(notice))
+        case .answerStatus(let id, let request, let sections, let asText):
+            if let client = client(id) { reply(to: client, request, status(sections, asText: asText)) }
+        case .answerClients(let id, let request, let ids):
+            guard let client = client(id) else { return }
+            let lines = brain.clientLines(ids, now: host.now) { clients[$0]?.transport }
+            reply(to: client, request, .bulk(ByteBuffer(string: lines)))
+        case .shutdownAsked(let id, let request): if let client = client(id) { shutdownAsked(client, request) }
+        }
+    }
+
+    private func reply(to client: ClientConnection, _ request: RequestID, _ reply: Reply) {
+        guard client.phase < .closed else { return }
+        client.output.reply(request, reply)
+        needsFlush(client)
+    }
+
+    private func shutdownAsked(_ client: ClientConnection, _ request: RequestID) {
+        guard host.mayShutDown(client.peer) else {
+            let error = ReplyError(.denied, "SHUTDOWN is for root and for the user that syncd runs as")
+            return reply(to: client, request, .error(error))
+        }
+        reply(to: client, request, .ok)
+        host.shutdownAsked()
+    }
+
+    // MARK: Status
+
+    /// `asked`: the names of sections; none: all of them.
+    private func status(_ asked: [String], asText: Bool) -> Reply {
+        var names = ["server", "redis"].filter { host.statusFields($0) != nil }
+        names.insert(contentsOf: Brain.statusSections, at: names.first == "server" ? 1 : 0)
+        // The log is what everything else depends on: it comes before Redis.
+        if let index = names.firstIndex(of: "redis") { names.insert(names.remove(at: index), at: min(2, index)) }
+        let asked = asked.map { $0.lowercased() }
+        if !asked.isEmpty, asked.allSatisfy({ !["all", "everything", "default"].contains($0) }) {
+            let known = names.filter(asked.contains)
+            // Of INFO exporters ask for sections that only Redis has, and expect nothing.
+            if !asText, known.isEmpty {
+                let unknown = ByteBuffer(string: String(asked[0].prefix(64))).escaped
+                let text = "STATUS has no section '\(unknown)' here: it has \(names.joined(separator: ", "))"
+                return .error(ReplyError(.generic, text))
+            }
+            names = known
+        }
+        let sections = names.map { StatusField($0, section($0)) }
+        return asText ? .bulk(InfoText.render(sections)) : .fields(sections)
+    }
+
+    private func section(_ name: String) -> StatusValue {
+        host.statusFields(name).map { .fields($0) } ?? statusSection(name)
+    }
+
+    /// What a client's connection knows about it.
+    package func transport(_ id: ClientID) -> Transport? { clients[id]?.transport }
+
+    /// A section of STATUS that is the brain's.
+    package func statusSection(_ name: String) -> StatusValue {
+        brain.statusSection(name, now: host.now) { clients[$0]?.transport }
+    }
+}

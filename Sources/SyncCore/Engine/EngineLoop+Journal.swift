@@ -1,0 +1,143 @@
+import IPCWire
+import NIOCore
+
+/// A reading of the journal that is not at its end.
+struct JournalPart {
+    /// When the pass began that it is for.
+    var sampledAt: UInt64
+    var reading: any EngineJournalReading
+    /// Files that were read, and of which the brain does not know yet.
+    var items: [JournalItem]?
+}
+
+// The journal directory: there may be very many files, and clients have to be answered in between.
+extension EngineLoop {
+    /// Files that are looked at before the clock is.
+    private static let filesPerPart = 256
+    /// How long the journal is read before whoever waits has a turn.
+    private static let partNanoseconds: UInt64 = 4_000_000
+    /// Long enough for the event loop to look at its connections.
+    private static let betweenPartsNanoseconds: UInt64 = 200_000
+
+    /// The brain wants to know what is in the journal.
+    func scanJournal(_ sampledAt: UInt64) {
+        writePending()
+        do {
+            let reading = try host.journalDirectory.beginReading()
+            // After the names are known: a syncd that takes the table over begins with a new one, and what is written
+            // for it comes later than that.
+            guard keepsTable() else { return }
+            brain.journalDirectory(is: host.journalDirectory.identity)
+            self.reading = JournalPart(sampledAt: sampledAt, reading: reading)
+            beginPart()
+        } catch {
+            journalUnreadable(error)
+        }
+    }
+
+    /// Goes on reading, for a while.
+    func beginPart() {
+        guard reading != nil else { return }
+        partBegan = host.now
+        isPartDue = true
+    }
+
+    /// At the very end of a turn: what becomes due before the event loop has looked at its connections comes before
+    /// them.
+    func scheduleJournalPart() {
+        guard !isPartScheduled else { return }
+        isPartScheduled = true
+        host.schedule(.journalPart, at: host.now + Self.betweenPartsNanoseconds)
+    }
+
+    /// Reads some files, or hands them to the brain.
+    func journalStep() {
+        guard var part = reading else {
+            isPartDue = false
+            return
+        }
+        reading = nil
+        let now = host.now
+        if let items = part.items {
+            part.items = nil
+            host.willTake(items)
+            brain.journalScanned(
+                items, sampledAt: part.sampledAt, isLast: part.reading.isAtEnd, now: now, effects: &effects)
+            if part.reading.isAtEnd { return readingEnded() }
+            isPartDue = now < partBegan + Self.partNanoseconds
+        } else {
+            guard brain.isReadingJournal(part.sampledAt) else {
+                isPartDue = false
+                return
+            }
+            do {
+                part.items = try part.reading.next(Self.filesPerPart) { name, isLiving, version in
+                    brain.wantsJournalFile(name, isLiving: isLiving, version: version, now: now)
+                }
+            } catch {
+                return journalUnreadable(error)
+            }
+        }
+        reading = part
+    }
+
+    private func readingEnded() {
+        isPartDue = false
+        host.log(.journal(.reading, nil, isSame: false))
+        if brain.undeletableFiles == 0 { host.log(.journal(.deleting, nil, isSame: false)) }
+    }
+
+    private func journalUnreadable(_ error: any Error) {
+        reading = nil
+        isPartDue = false
+        host.log(.journal(.reading, "\(error)", isSame: false))
+        brain.journalUnreadable("the journal \(brain.configuration.journalPath) cannot be read: \(error)")
+    }
+
+    func removeJournalFile(_ name: String, version: UInt64) {
+        do {
+            try host.journalDirectory.remove(name)
+        } catch {
+            brain.journalFileNotRemoved(name, version: version, now: host.now)
+            host.log(.journal(.deleting, "\(name): \(error)", isSame: true))
+        }
+    }
+
+    /// What this turn has deferred goes into one file, before anybody is told so.
+    func writePending() {
+        guard !pending.isEmpty else { return }
+        let invalidations = pending
+        pending = []
+        do {
+            if try host.journalDirectory.writePending(invalidations, limit: limits.pendingBytes) {
+                return host.log(.journal(.writing, nil, isSame: false))
+            }
+            let problem = "more is pending than pending-bytes allows: the log will be replaced"
+            host.log(.journal(.writing, problem, isSame: false))
+        } catch {
+            host.log(.journal(.writing, "\(error)", isSame: false))
+        }
+        brain.owedNotWritten()
+        writeMarker()
+    }
+
+    /// It outlives this process; what the brain knows does not.
+    func writeMarker() {
+        do {
+            try host.journalDirectory.writeMarker()
+        } catch {
+            host.log(.journal(.writing, "the marker: \(error)", isSame: false))
+            host.log(.pendingInMemory)
+            brain.owedNotWritten()
+        }
+    }
+
+    func cleanJournal() {
+        do {
+            try host.journalDirectory.removeLeftovers()
+            host.log(.journal(.cleaning, nil, isSame: false))
+        } catch {
+            host.log(.journal(.cleaning, "\(error)", isSame: false))
+        }
+    }
+}
