@@ -23,6 +23,7 @@ let package = Package(
     name: "syncd",
     products: [
         .library(name: "IPC", targets: ["IPC", "IPCWire"]),
+        .library(name: "IPCTesting", targets: ["IPCTesting"]),
         .executable(name: "syncd", targets: ["syncd"]),
         .executable(name: "apiworker", targets: ["apiworker"]),
     ],
@@ -51,6 +52,11 @@ let package = Package(
             path: "Sources/IPC/Worker",
             swiftSettings: strict
         ),
+        .target(
+            name: "IPCTesting", dependencies: ["IPC", "IPCWire", nioCore, nioPosix, logging], swiftSettings: strict),
+        .target(
+            name: "ClientCheck", dependencies: ["IPC", "IPCTesting", "IPCWire", nioCore, nioPosix],
+            swiftSettings: strict),
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
@@ -62,7 +68,7 @@ let package = Package(
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
+                "SyncCore", "IPC", "ClientCheck", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
                 deque,
                 arguments,
             ],
@@ -99,7 +105,8 @@ let package = Package(
         ),
         .testTarget(name: "IPCWireTests", dependencies: ["IPCWire", "CHiredis", nioCore], swiftSettings: strict),
         .testTarget(
-            name: "IPCTests", dependencies: ["IPC", "Sieve", "TestSupport", nioCore, nioPosix], swiftSettings: strict),
+            name: "IPCTests", dependencies: ["IPC", "IPCTesting", "Sieve", "TestSupport", nioCore, nioPosix],
+            swiftSettings: strict),
         .testTarget(
             name: "SyncCoreTests", dependencies: ["SyncCore", "TestSupport", nioCore], swiftSettings: strict),
         .testTarget(
@@ -133,7 +140,7 @@ let package = Package(
         ),
         .testTarget(
             name: "ClientTests",
-            dependencies: ["IPC", "TestSupport", "syncd", nioCore, nioPosix, logging, deque],
+            dependencies: ["IPC", "ClientCheck", "TestSupport", "syncd", nioCore, nioPosix, logging, deque],
             swiftSettings: strict
         ),
         .testTarget(

@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -93,10 +94,10 @@ import Testing
             await eventually("it loads") { harness.loads.begun == 1 }
             for _ in 0..<10 { #expect(try await harness.read().value == CachedValue("a", .l1)) }
             await harness.loads.answer(1, .failure(LoadFailed()))
-            await eventually("the lease is given back") { harness.syncd.abandons == 1 }
+            await eventually("the lease is given back") { harness.syncd.abandons.count == 1 }
             await eventually("it pauses") { harness.syncd.clock.sleeperCount == 1 }
             for _ in 0..<10 { #expect(try await harness.read().value == CachedValue("a", .l1)) }
-            #expect(harness.loads.begun == 1 && harness.syncd.fetches == 2)
+            #expect(harness.loads.begun == 1 && harness.syncd.fetchCount == 2)
             await harness.pass(milliseconds: 1000)
             await eventually("the pause ends") { harness.syncd.clock.sleeperCount == 0 }
             #expect(try await harness.read().value == CachedValue("a", .l1))
@@ -126,7 +127,7 @@ import Testing
             harness.syncd.script { if case .fetch = $0 { [.reply(.fetched(theirs))] } else { nil } }
             #expect(try await harness.read().value == CachedValue("a", .l1))
             try await eventually("it is there") { try await harness.read().value == CachedValue("theirs", .l1) }
-            #expect(harness.loads.begun == 0 && harness.syncd.fills == 1)
+            #expect(harness.loads.begun == 0 && harness.syncd.fills.count == 1)
         }
     }
 
@@ -138,12 +139,12 @@ import Testing
             _ = try await first.value
             await harness.pass(milliseconds: 54_000)
             #expect(try await harness.read(long).value == CachedValue("long", .l1))
-            #expect(harness.syncd.fetches == 2)
-            try await harness.syncd.stop()
+            #expect(harness.syncd.fetchCount == 2)
+            await harness.syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
             harness.syncd.beat()
             #expect(try await harness.read().value == CachedValue("a", .l1))
-            #expect(harness.syncd.fetches == 2 && harness.loads.begun == 1)
+            #expect(harness.syncd.fetchCount == 2 && harness.loads.begun == 1)
         }
     }
 
@@ -154,7 +155,7 @@ import Testing
             let leader = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             let joiner = harness.read()
-            await eventually("another one joins") { harness.cache.flights.waitingCount == 2 }
+            await eventually("another one joins") { harness.cache.singleFlight.waitingCount == 2 }
             let hit = Hit(
                 value: ByteBuffer(string: "a"), asOf: 0, ttlMilliseconds: 5000, tags: [harness.tag],
                 epoch: harness.syncd.table.epoch)
@@ -187,9 +188,9 @@ import Testing
             l1.insert(hit, for: key, lifetimeMilliseconds: 600_000)
         }
         #expect(refreshes() == EarlyRefresh.limit)
-        clock.advance(milliseconds: 14_999)
+        clock.advance(by: .milliseconds(14_999))
         #expect(refreshes() == 0)
-        clock.advance(milliseconds: 1)
+        clock.advance(by: .milliseconds(1))
         #expect(refreshes() == EarlyRefresh.limit)
     }
 }

@@ -9,7 +9,7 @@
 ///
 /// Everything is inlinable: a generic type of another module is otherwise called through witness tables, which makes
 /// a lookup more than twice as slow.
-public struct SieveCache<Key: Hashable, Value> {
+package struct SieveCache<Key: Hashable, Value> {
     @usableFromInline typealias Index = Int32
     @inlinable static var none: Index { -1 }
 
@@ -47,31 +47,31 @@ public struct SieveCache<Key: Hashable, Value> {
     @usableFromInline var budget: Int
 
     /// What all entries may cost together, in the unit of ``insert(_:_:bytes:)``.
-    @inlinable public var byteBudget: Int { budget }
+    @inlinable package var byteBudget: Int { budget }
     /// What all entries cost together.
-    @inlinable public var bytes: Int { totalBytes }
+    @inlinable package var bytes: Int { totalBytes }
     /// How many entries had to make room so far.
-    @inlinable public var evictions: UInt64 { evictionCount }
+    @inlinable package var evictions: UInt64 { evictionCount }
 
     /// An empty cache. A budget of 0 keeps nothing.
     @inlinable
-    public init(byteBudget: Int) {
+    package init(byteBudget: Int) {
         budget = max(0, byteBudget)
     }
 
     /// Changes the budget, and evicts until what is kept fits.
     @inlinable
-    public mutating func setByteBudget(_ bytes: Int) {
+    package mutating func setByteBudget(_ bytes: Int) {
         budget = max(0, bytes)
         while totalBytes > budget, evictOne() {}
     }
 
     /// Number of entries.
-    @inlinable public var count: Int { places.count }
+    @inlinable package var count: Int { places.count }
 
     /// The value of `key`, which counts as a visit.
     @inlinable
-    public mutating func value(for key: Key) -> Value? {
+    package mutating func value(for key: Key) -> Value? {
         guard let place = places[key] else { return nil }
         // A hit of many writes nothing.
         if !nodes[Int(place)].isVisited { nodes[Int(place)].isVisited = true }
@@ -80,7 +80,7 @@ public struct SieveCache<Key: Hashable, Value> {
 
     /// The value of `key`, unnoticed by the eviction.
     @inlinable
-    public func peek(_ key: Key) -> Value? {
+    package func peek(_ key: Key) -> Value? {
         guard let place = places[key] else { return nil }
         return nodes[Int(place)].value
     }
@@ -91,7 +91,7 @@ public struct SieveCache<Key: Hashable, Value> {
     /// - Returns: how many entries were evicted for it.
     @discardableResult
     @inlinable
-    public mutating func insert(_ key: Key, _ value: Value, bytes cost: Int) -> Int {
+    package mutating func insert(_ key: Key, _ value: Value, bytes cost: Int) -> Int {
         let cost = max(0, cost)
         remove(key)
         guard cost <= byteBudget else { return 0 }
@@ -109,14 +109,14 @@ public struct SieveCache<Key: Hashable, Value> {
     /// Takes a value out; `nil` if there is none.
     @discardableResult
     @inlinable
-    public mutating func remove(_ key: Key) -> Value? {
+    package mutating func remove(_ key: Key) -> Value? {
         guard let place = places.removeValue(forKey: key) else { return nil }
         return unlink(place)
     }
 
     /// Forgets everything and gives the memory back. The number of evictions stays.
     @inlinable
-    public mutating func removeAll() {
+    package mutating func removeAll() {
         nodes = []
         places = [:]
         newest = Self.none
@@ -131,7 +131,7 @@ public struct SieveCache<Key: Hashable, Value> {
     /// - Returns: how many were taken out.
     @discardableResult
     @inlinable
-    public mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
+    package mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
         let before = count
         var place = 0
         while let next = sweep(from: place, limit: .max, where: isUnwanted) { place = next }
@@ -143,7 +143,7 @@ public struct SieveCache<Key: Hashable, Value> {
     ///
     /// - Returns: where to go on, `nil` at the end.
     @inlinable
-    public mutating func sweep(from start: Int, limit: Int, where isUnwanted: (Key, Value) -> Bool) -> Int? {
+    package mutating func sweep(from start: Int, limit: Int, where isUnwanted: (Key, Value) -> Bool) -> Int? {
         guard start >= 0, start < nodes.count else { return nil }
         let end = start + min(limit, nodes.count - start)
         for place in start..<end {

@@ -3,7 +3,7 @@ import NIOCore
 // From the arguments of a command to a checked request. Every refusal names the argument and what is expected.
 extension Request {
     /// Checks a command. `arguments` has at least the command's name.
-    public static func parse(_ arguments: [ByteBuffer], limits: WireLimits) throws(ReplyError) -> Request {
+    package static func parse(_ arguments: [ByteBuffer], limits: WireLimits) throws(ReplyError) -> Request {
         var reader = ArgumentReader(arguments, limits: limits)
         let name = try reader.next("command")
         // The commands of the hot path first.

@@ -79,7 +79,8 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         openJournals = open
         journal = JournalDirectory(
             files, path: "/run/syncd/journal",
-            owner: JournalName.owner(random: world.random.next(), processID: 2), open: { open.add(host.openJournal()) })
+            owner: JournalFileName.owner(random: world.random.next(), processID: 2),
+            open: { open.add(host.openJournal()) })
         brain = Brain(
             configuration: BrainConfiguration(
                 mode: cluster == nil ? .embedded : .redis, limits: limits, version: "simulated",
