@@ -229,6 +229,11 @@ public final class ScriptedSyncd: Sendable {
 
     package func count(where isWanted: (Request) -> Bool) -> Int { requests.count(where: isWanted) }
 
+    /// How often it was asked for permission to load a key anew.
+    package func renewCount(of key: ByteBuffer) -> Int {
+        count { if case .renew(key, _) = $0 { true } else { false } }
+    }
+
     /// How often it was asked for a value.
     public var fetchCount: Int { count { $0.fetchedKey != nil } }
 
@@ -321,7 +326,7 @@ extension ScriptedSyncd: ScriptedServer {
             table: shownTable, journal: journal.path)
         if let reply = answerToHandshake(request, greeting: greeting) { return connection.send(reply) }
         switch request {
-        case .fetch: connection.send(.fetched(.lease(newLease())))
+        case .fetch, .renew: connection.send(.fetched(.lease(newLease())))
         case .fill, .abandon: connection.send(.ok)
         case .invalidate(let tags, _): connection.send(.integer(invalidate(tags)))
         case .track(let isOn): track(isOn, connection)

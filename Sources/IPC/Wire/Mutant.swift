@@ -11,7 +11,7 @@ package enum Mutant: String, CaseIterable, Sendable {
     case acknowledgedWhileBelieved
     // How syncd answers.
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
-    case leaseIDsRepeat, twoLeases, newTableNotHeldBack, deferredIsForgotten
+    case leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack, deferredIsForgotten
     // The journal.
     case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
     case hungOwnerIgnored, outdatedPassBeats, directoryNotCompared

@@ -6,6 +6,7 @@ extension Request {
         switch self {
         case .fetch(let key, nil): writer.command("FETCH", [key])
         case .fetch(let key, let wait?): writer.command("FETCH", [key, .word("WAIT"), .number(wait)])
+        case .renew(let key, let ttl): writer.command("FETCH", [key, .word("RENEW"), .number(ttl)])
         case .fill(let fill):
             let head = [fill.key, .number(fill.lease), .number(fill.ttlMilliseconds), .number(UInt64(fill.tags.count))]
             writer.command("FILL", head + fill.tags + (fill.value.map { [$0] } ?? []))

@@ -125,8 +125,15 @@ extension Request {
     private static func fetch(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
         let key = try reader.key()
         guard let option = reader.optional() else { return .fetch(key: key, waitMilliseconds: nil) }
+        if option.isWord("RENEW") {
+            let ttl = try reader.number("ttl-ms")
+            guard ttl <= reader.limits.maximumTTLMilliseconds else {
+                throw ReplyError(.generic, "RENEW is at most \(reader.limits.maximumTTLMilliseconds) ms")
+            }
+            return try reader.finish(.renew(key: key, ttlMilliseconds: ttl))
+        }
         guard option.isWord("WAIT") else {
-            throw ReplyError(.generic, "syntax error in FETCH at '\(option.shown)': WAIT is expected")
+            throw ReplyError(.generic, "syntax error in FETCH at '\(option.shown)': WAIT or RENEW is expected")
         }
         let wait = try reader.number("ms")
         guard wait <= reader.limits.maximumWaitMilliseconds else {

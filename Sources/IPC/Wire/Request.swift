@@ -29,6 +29,8 @@ package enum Request: Sendable, Hashable {
     case command(CommandSubcommand)
     case configGet
     case fetch(key: ByteBuffer, waitMilliseconds: UInt64?)
+    /// `FETCH … RENEW`: the value that the asker has may live for this long still, and is to be loaded anew.
+    case renew(key: ByteBuffer, ttlMilliseconds: UInt64)
     case fill(Fill)
     case abandon(key: ByteBuffer, lease: LeaseID)
     case invalidate(tags: [ByteBuffer], event: Event?)

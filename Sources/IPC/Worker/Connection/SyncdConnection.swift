@@ -45,6 +45,16 @@ struct SyncdConnection: Sendable {
         }
     }
 
+    /// Asks for permission to load anew a value that may live for `ttlMilliseconds` still. An older syncd does not know the
+    /// question: a miss.
+    func renew(_ key: ByteBuffer, ttlMilliseconds: UInt64) async -> Result<FetchOutcome, RequestFailure> {
+        await withCheckedContinuation { continuation in
+            submit(
+                .renew(key: key, ttlMilliseconds: ttlMilliseconds), as: .fetch(waitNanoseconds: 0),
+                cost: RequestCost(bytes: key.readableBytes), waiter: .fetch(continuation))
+        }
+    }
+
     /// Asks anything that has one reply.
     func request(
         _ request: Request, as kind: ReplyKind = .reply, cost: RequestCost = RequestCost()

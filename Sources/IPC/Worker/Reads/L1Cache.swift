@@ -18,12 +18,10 @@ final class L1Entry: Sendable {
     let loadedAt: UInt64
     /// CLOCK_BOOTTIME in ns; a hit from then on asks for an early refresh.
     let refreshAt: UInt64
-    /// Under which of its two keys syncd has it.
-    let home: EarlyRefresh.Home
 
     init(
         value: ByteBuffer?, slots: [UInt32], asOf: UInt64, epoch: UInt64, deadline: UInt64, loadedAt: UInt64,
-        refreshAt: UInt64, home: EarlyRefresh.Home
+        refreshAt: UInt64
     ) {
         self.value = value
         self.slots = slots
@@ -32,7 +30,6 @@ final class L1Entry: Sendable {
         self.deadline = deadline
         self.loadedAt = loadedAt
         self.refreshAt = refreshAt
-        self.home = home
     }
 }
 
@@ -42,8 +39,8 @@ package struct L1Hit: Sendable {
     package var value: ByteBuffer?
     /// For the auditor; nearly always `nil`.
     var sample: ServedValue?
-    /// Where to get a successor, for one hit near the end of an entry; nearly always `nil`.
-    var refresh: EarlyRefresh.Home?
+    /// Whether to get a successor, for one hit near the end of an entry; nearly always `false`.
+    var isRefreshDue: Bool
 }
 
 /// The cache in this process's memory (docs/consistency.md, "Reading", step 1).
@@ -104,7 +101,7 @@ package final class L1Cache: Sendable {
 
     /// A value that is fresh at this moment.
     ///
-    /// A hit with `refresh` holds a place among the early refreshes until ``refreshEnded(of:)``: whoever gets it has to
+    /// A hit with `isRefreshDue` holds a place among the early refreshes until ``refreshEnded(of:)``: whoever gets it has to
     /// start one.
     package func value(for key: ByteBuffer) -> L1Hit? { value(for: key, mayRefresh: true) }
 
@@ -122,24 +119,22 @@ package final class L1Cache: Sendable {
             }
             state.hits &+= 1
             let sample = state.hits == state.sampledHit ? takeSample(entry, table, &state) : nil
-            let refresh = mayRefresh && time >= entry.refreshAt ? takeRefresh(entry, key, time, &state) : nil
-            return L1Hit(value: entry.value, sample: sample, refresh: refresh)
+            let isRefreshDue = mayRefresh && time >= entry.refreshAt && takeRefresh(key, time, &state)
+            return L1Hit(value: entry.value, sample: sample, isRefreshDue: isRefreshDue)
         }
     }
 
     @inline(never)
-    private func takeRefresh(
-        _ entry: L1Entry, _ key: ByteBuffer, _ now: UInt64, _ state: inout State
-    ) -> EarlyRefresh.Home? {
+    private func takeRefresh(_ key: ByteBuffer, _ now: UInt64, _ state: inout State) -> Bool {
         // A load that never ends must not keep its place.
         if state.refreshing[key] != nil || state.refreshing.count >= EarlyRefresh.limit {
             state.refreshing = state.refreshing.filter {
                 now < $0.value.saturatingAdd(EarlyRefresh.longestNanoseconds)
             }
         }
-        guard state.refreshing[key] == nil, state.refreshing.count < EarlyRefresh.limit else { return nil }
+        guard state.refreshing[key] == nil, state.refreshing.count < EarlyRefresh.limit else { return false }
         state.refreshing[Self.compacted(key)] = now
-        return entry.home.other
+        return true
     }
 
     /// Another hit may ask for a refresh of this key.
@@ -171,12 +166,8 @@ package final class L1Cache: Sendable {
 
     /// Keeps a value, if there is a table to number its slots by.
     ///
-    /// - Parameters:
-    ///   - lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
-    ///   - home: under which key syncd has it.
-    func insert(
-        _ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64? = nil, home: EarlyRefresh.Home = .key
-    ) {
+    /// - Parameter lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
+    func insert(_ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64?) {
         let key = Self.compacted(key)
         let value = hit.value.map(Self.compacted)
         let deadline = now().saturatingAdd(hit.ttlMilliseconds.saturatingMultiply(1_000_000))
@@ -186,8 +177,7 @@ package final class L1Cache: Sendable {
             guard let table = state.table else { return }
             let entry = L1Entry(
                 value: value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
-                deadline: deadline, loadedAt: deadline - min(deadline, lifetime),
-                refreshAt: refreshAt, home: home)
+                deadline: deadline, loadedAt: deadline - min(deadline, lifetime), refreshAt: refreshAt)
             let cost =
                 Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
             state.entries.insert(key, entry, bytes: cost)

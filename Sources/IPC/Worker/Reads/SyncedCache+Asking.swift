@@ -45,7 +45,7 @@ extension SyncedCache {
         guard await fill(question.key, with: hit, under: lease, over: connection) else {
             return .unproven(loaded.value)
         }
-        l1.insert(hit, for: question.owner ?? question.key, home: question.home)
+        l1.insert(hit, for: question.key)
         return .filled(hit)
     }
 

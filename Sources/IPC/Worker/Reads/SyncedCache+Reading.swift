@@ -21,7 +21,7 @@ extension SyncedCache {
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
             if let sample = hit.sample { auditor?.audit(sample, of: key, load: load) }
-            if let home = hit.refresh { refresh(key, tags, ttl, into: home) { Loaded(value: try await load()) } }
+            if hit.isRefreshDue { refresh(key, tags, ttl) { Loaded(value: try await load()) } }
             return CachedValue(value: hit.value, source: .l1)
         }
         return try await missed(key, tags, ttl) { Loaded(value: try await load()) }
@@ -38,7 +38,7 @@ extension SyncedCache {
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
             if let sample = hit.sample { auditor?.audit(sample, of: key) { try await load().value } }
-            if let home = hit.refresh { refresh(key, tags, ttl, into: home, load) }
+            if hit.isRefreshDue { refresh(key, tags, ttl, load) }
             return CachedValue(value: hit.value, source: .l1)
         }
         return try await missed(key, tags, ttl, load)
@@ -90,9 +90,6 @@ extension SyncedCache {
         var tags: [ByteBuffer]
         var ttl: Duration
         var load: @Sendable () async throws -> Loaded
-        /// Of an early refresh: the key for which this worker keeps the value.
-        var owner: ByteBuffer?
-        var home = EarlyRefresh.Home.key
     }
 
     private enum Step {
