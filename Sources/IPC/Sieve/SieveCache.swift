@@ -8,8 +8,9 @@
 /// The queue is a doubly linked list of indices into one array, with a free list: no allocation per entry.
 ///
 /// Everything is inlinable: a generic type of another module is otherwise called through witness tables, which makes
-/// a lookup more than twice as slow.
-package struct SieveCache<Key: Hashable, Value> {
+/// a lookup more than twice as slow. Everything is public for the same reason: the compiler does not specialize what is
+/// `package`, inlinable or not.
+public struct SieveCache<Key: Hashable, Value> {
     @usableFromInline typealias Index = Int32
     @inlinable static var none: Index { -1 }
 
@@ -47,31 +48,31 @@ package struct SieveCache<Key: Hashable, Value> {
     @usableFromInline var budget: Int
 
     /// What all entries may cost together, in the unit of ``insert(_:_:bytes:)``.
-    @inlinable package var byteBudget: Int { budget }
+    @inlinable public var byteBudget: Int { budget }
     /// What all entries cost together.
-    @inlinable package var bytes: Int { totalBytes }
+    @inlinable public var bytes: Int { totalBytes }
     /// How many entries had to make room so far.
-    @inlinable package var evictions: UInt64 { evictionCount }
+    @inlinable public var evictions: UInt64 { evictionCount }
 
     /// An empty cache. A budget of 0 keeps nothing.
     @inlinable
-    package init(byteBudget: Int) {
+    public init(byteBudget: Int) {
         budget = max(0, byteBudget)
     }
 
     /// Changes the budget, and evicts until what is kept fits.
     @inlinable
-    package mutating func setByteBudget(_ bytes: Int) {
+    public mutating func setByteBudget(_ bytes: Int) {
         budget = max(0, bytes)
         while totalBytes > budget, evictOne() {}
     }
 
     /// Number of entries.
-    @inlinable package var count: Int { places.count }
+    @inlinable public var count: Int { places.count }
 
     /// The value of `key`, which counts as a visit.
     @inlinable
-    package mutating func value(for key: Key) -> Value? {
+    public mutating func value(for key: Key) -> Value? {
         guard let place = places[key] else { return nil }
         // A hit of many writes nothing.
         if !nodes[Int(place)].isVisited { nodes[Int(place)].isVisited = true }
@@ -80,7 +81,7 @@ package struct SieveCache<Key: Hashable, Value> {
 
     /// The value of `key`, unnoticed by the eviction.
     @inlinable
-    package func peek(_ key: Key) -> Value? {
+    public func peek(_ key: Key) -> Value? {
         guard let place = places[key] else { return nil }
         return nodes[Int(place)].value
     }
@@ -91,7 +92,7 @@ package struct SieveCache<Key: Hashable, Value> {
     /// - Returns: how many entries were evicted for it.
     @discardableResult
     @inlinable
-    package mutating func insert(_ key: Key, _ value: Value, bytes cost: Int) -> Int {
+    public mutating func insert(_ key: Key, _ value: Value, bytes cost: Int) -> Int {
         let cost = max(0, cost)
         remove(key)
         guard cost <= byteBudget else { return 0 }
@@ -109,14 +110,14 @@ package struct SieveCache<Key: Hashable, Value> {
     /// Takes a value out; `nil` if there is none.
     @discardableResult
     @inlinable
-    package mutating func remove(_ key: Key) -> Value? {
+    public mutating func remove(_ key: Key) -> Value? {
         guard let place = places.removeValue(forKey: key) else { return nil }
         return unlink(place)
     }
 
     /// Forgets everything and gives the memory back. The number of evictions stays.
     @inlinable
-    package mutating func removeAll() {
+    public mutating func removeAll() {
         nodes = []
         places = [:]
         newest = Self.none
@@ -131,7 +132,7 @@ package struct SieveCache<Key: Hashable, Value> {
     /// - Returns: how many were taken out.
     @discardableResult
     @inlinable
-    package mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
+    public mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
         let before = count
         var place = 0
         while let next = sweep(from: place, limit: .max, where: isUnwanted) { place = next }
@@ -143,7 +144,7 @@ package struct SieveCache<Key: Hashable, Value> {
     ///
     /// - Returns: where to go on, `nil` at the end.
     @inlinable
-    package mutating func sweep(from start: Int, limit: Int, where isUnwanted: (Key, Value) -> Bool) -> Int? {
+    public mutating func sweep(from start: Int, limit: Int, where isUnwanted: (Key, Value) -> Bool) -> Int? {
         guard start >= 0, start < nodes.count else { return nil }
         let end = start + min(limit, nodes.count - start)
         for place in start..<end {
