@@ -44,7 +44,8 @@ let package = Package(
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CMongoC", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
 
-        .target(name: "IPCWire", dependencies: [nioCore], path: "Sources/IPC/Wire", swiftSettings: strict),
+        .target(name: "Notation", swiftSettings: strict),
+        .target(name: "IPCWire", dependencies: ["Notation", nioCore], path: "Sources/IPC/Wire", swiftSettings: strict),
         .target(name: "Sieve", path: "Sources/IPC/Sieve", swiftSettings: strict),
         .target(
             name: "IPC",
@@ -61,14 +62,14 @@ let package = Package(
         .target(
             name: "ProcessSupport",
             dependencies: [
-                logging, nioCore, .product(name: "Configuration", package: "swift-configuration"),
+                "Notation", logging, nioCore, .product(name: "Configuration", package: "swift-configuration"),
             ],
             swiftSettings: strict
         ),
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "IPC", "ClientCheck", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
+                "SyncCore", "IPC", "ClientCheck", "CHiredis", "CMalloc", "Notation", "ProcessSupport", nioCore, nioPosix, nioTLS, nioSSL, logging,
                 deque,
                 arguments,
             ],
@@ -77,7 +78,7 @@ let package = Package(
         .executableTarget(
             name: "apiworker",
             dependencies: [
-                "IPC", "Sieve", "CMongoC", "CZlib", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
+                "IPC", "Sieve", "CMongoC", "CZlib", "Notation", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -89,7 +90,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "IPC", "IPCWire", nioCore, logging, heap, arguments,
+                "SyncCore", "IPC", "IPCTesting", "IPCWire", nioCore, logging, heap, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
@@ -103,7 +104,8 @@ let package = Package(
             exclude: isBenchmarking ? ["Eventually.swift", "ProcessSlots.swift"] : [],
             swiftSettings: strict
         ),
-        .testTarget(name: "IPCWireTests", dependencies: ["IPCWire", "CHiredis", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "IPCWireTests", dependencies: ["IPCTesting", "IPCWire", "CHiredis", nioCore], swiftSettings: strict),
         .testTarget(
             name: "IPCTests", dependencies: ["IPC", "IPCTesting", "Sieve", "TestSupport", nioCore, nioPosix],
             swiftSettings: strict),
@@ -116,17 +118,17 @@ let package = Package(
         .testTarget(
             name: "SyncdTests",
             dependencies: [
-                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"),
+                "syncd", "Notation", "SyncCore", "TestSupport", nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .testTarget(
             name: "SimulateTests",
-            dependencies: ["simulate", "syncd", "SyncCore", "IPC", "TestSupport", nioCore, nioPosix, logging],
+            dependencies: ["simulate", "syncd", "SyncCore", "IPC", "IPCTesting", "TestSupport", nioCore, nioPosix, logging],
             swiftSettings: strict),
         .testTarget(
             name: "APIWorkerTests",
             dependencies: [
-                "apiworker", "CMongoC", "CZlib", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
+                "apiworker", "CMongoC", "CZlib", "IPC", "Notation", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
                 lifecycle,
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
@@ -134,7 +136,7 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "IPC", "ProcessSupport", "TestSupport", "syncd", "apiworker", nioCore, nioPosix, logging,
+                "IPC", "IPCTesting", "ProcessSupport", "TestSupport", "syncd", "apiworker", nioCore, nioPosix, logging,
             ],
             swiftSettings: strict
         ),
@@ -186,7 +188,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
     package.targets += [
         .target(
             name: "syncd",
-            dependencies: ["SyncCore", "IPC", nioCore],
+            dependencies: ["SyncCore", "IPC", "Notation", nioCore],
             sources: [
                 "BridgeRules+Text.swift", "Journal+Items.swift", "Redis/LogEntryBody+Coding.swift",
                 "Redis/RedisEndpoint.swift", "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
@@ -195,7 +197,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
         ),
         .target(
             name: "apiworker",
-            dependencies: [nioCore],
+            dependencies: ["Notation", nioCore],
             sources: [
                 "Compression/AcceptEncoding.swift", "HTTP/EntityTag.swift", "HTTP/QueryParameters.swift",
                 "HTTP/XXH64.swift", "Storage/SearchPattern.swift", "Users",

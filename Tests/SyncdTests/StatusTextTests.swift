@@ -1,6 +1,7 @@
 import Foundation
 import IPC
 import NIOCore
+import Notation
 import Testing
 
 @testable import syncd
@@ -112,7 +113,7 @@ import Testing
     @Test func `a JSON string holds anything`() throws {
         let text = "quote \" backslash \\ line \n tab \t bell \u{7} é 😀 \u{2028}"
         let parsed = try JSONSerialization.jsonObject(
-            with: Data(StatusJSON.string(text).utf8), options: .fragmentsAllowed)
+            with: Data(JSONString.quoted(text).utf8), options: .fragmentsAllowed)
         #expect(parsed as? String == text)
     }
 

@@ -1,4 +1,5 @@
 import NIOCore
+import Notation
 
 extension ByteBuffer {
     /// A copy of the readable bytes alone. A slice keeps the whole chunk alive that it was read from; what is kept
@@ -16,7 +17,7 @@ extension ByteBuffer {
             switch byte {
             case UInt8(ascii: "\\"): text += "\\\\"
             case 0x20...0x7e where !special.contains(byte): text.unicodeScalars.append(UnicodeScalar(byte))
-            default: text += "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+            default: text += "\\x" + byte.padded(2, radix: 16)
             }
         }
         return text

@@ -1,3 +1,5 @@
+import Notation
+
 /// The name of a file in the journal directory (docs/protocol.md, "The journal"):
 /// `<16 hex digits>-<pid>-<number>.<kind>`. The part before the number is the owner. Its lock is `<owner>.lock`.
 package struct JournalFileName: Hashable {
@@ -46,8 +48,7 @@ package struct JournalFileName: Hashable {
 
     /// The name that these random bits make.
     package static func owner(random: UInt64, processID: Int32) -> String {
-        let digits = String(random, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits + "-\(processID)"
+        random.padded(16, radix: 16) + "-\(processID)"
     }
 
     /// Whose lock goes by this name; `nil`: it is no lock.

@@ -1,4 +1,5 @@
 import NIOCore
+import Notation
 
 /// Writes frames of one protocol version. Data goes out in bulk strings only, whose length says where they end.
 package struct RESPWriter: Sendable {
@@ -162,7 +163,7 @@ package struct RESPWriter: Sendable {
             if (0x20...0x7e).contains(byte) {
                 buffer.writeInteger(byte)
             } else {
-                buffer.writeString("\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16))
+                buffer.writeString("\\x" + byte.padded(2, radix: 16))
             }
         }
         lineEnd()

@@ -1,4 +1,5 @@
 import IPC
+import IPCTesting
 import IPCWire
 import NIOCore
 import SyncCore
