@@ -24,6 +24,7 @@ let package = Package(
     name: "syncd",
     products: [
         .library(name: "IPC", targets: ["IPC", "IPCWire"]),
+        .library(name: "IPCTesting", targets: ["IPCTesting"]),
         .executable(name: "syncd", targets: ["syncd"]),
         .executable(name: "apiworker", targets: ["apiworker"]),
     ],
@@ -43,7 +44,8 @@ let package = Package(
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CMongoC", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
 
-        .target(name: "IPCWire", dependencies: [nioCore], path: "Sources/IPC/Wire", swiftSettings: strict),
+        .target(name: "Notation", swiftSettings: strict),
+        .target(name: "IPCWire", dependencies: ["Notation", nioCore], path: "Sources/IPC/Wire", swiftSettings: strict),
         .target(name: "Sieve", path: "Sources/IPC/Sieve", swiftSettings: strict),
         .target(
             name: "IPC",
@@ -51,18 +53,23 @@ let package = Package(
             path: "Sources/IPC/Worker",
             swiftSettings: strict
         ),
+        .target(
+            name: "IPCTesting", dependencies: ["IPC", "IPCWire", nioCore, nioPosix, logging], swiftSettings: strict),
+        .target(
+            name: "ClientCheck", dependencies: ["IPC", "IPCTesting", "IPCWire", nioCore, nioPosix],
+            swiftSettings: strict),
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
         .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
-            dependencies: [logging, nioCore, unixSignals],
+            dependencies: ["Notation", logging, nioCore, unixSignals],
             swiftSettings: strict
         ),
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "EngineHosting", "IPC", "CHiredis", "CMalloc", "ProcessSupport", nioCore, nioPosix, nioTLS,
-                nioSSL, logging,
+                "SyncCore", "EngineHosting", "IPC", "ClientCheck", "CHiredis", "CMalloc", "Notation", "ProcessSupport",
+                nioCore, nioPosix, nioTLS, nioSSL, logging,
                 deque,
                 arguments,
             ],
@@ -71,7 +78,7 @@ let package = Package(
         .executableTarget(
             name: "apiworker",
             dependencies: [
-                "IPC", "Sieve", "CMongoC", "CZlib", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
+                "IPC", "Sieve", "CMongoC", "CZlib", "Notation", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -83,7 +90,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore, logging, heap, arguments,
+                "SyncCore", "EngineHosting", "IPC", "IPCTesting", "IPCWire", nioCore, logging, heap, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
@@ -97,9 +104,11 @@ let package = Package(
             exclude: isBenchmarking ? ["Eventually.swift", "ProcessSlots.swift"] : [],
             swiftSettings: strict
         ),
-        .testTarget(name: "IPCWireTests", dependencies: ["IPCWire", "CHiredis", nioCore], swiftSettings: strict),
         .testTarget(
-            name: "IPCTests", dependencies: ["IPC", "Sieve", "TestSupport", nioCore, nioPosix], swiftSettings: strict),
+            name: "IPCWireTests", dependencies: ["IPCTesting", "IPCWire", "CHiredis", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "IPCTests", dependencies: ["IPC", "IPCTesting", "Sieve", "TestSupport", nioCore, nioPosix],
+            swiftSettings: strict),
         .testTarget(
             name: "SyncCoreTests", dependencies: ["SyncCore", "TestSupport", nioCore], swiftSettings: strict),
         .testTarget(
@@ -109,18 +118,18 @@ let package = Package(
         .testTarget(
             name: "SyncdTests",
             dependencies: [
-                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix,
+                "syncd", "Notation", "SyncCore", "TestSupport", nioCore, nioPosix,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict),
         .testTarget(
             name: "SimulateTests",
-            dependencies: ["simulate", "syncd", "SyncCore", "IPC", "TestSupport", nioCore, nioPosix, logging],
+            dependencies: ["simulate", "syncd", "SyncCore", "IPC", "IPCTesting", "TestSupport", nioCore, nioPosix, logging],
             swiftSettings: strict),
         .testTarget(
             name: "APIWorkerTests",
             dependencies: [
-                "apiworker", "CMongoC", "CZlib", "IPC", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
+                "apiworker", "CMongoC", "CZlib", "IPC", "Notation", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
                 lifecycle,
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
@@ -128,13 +137,13 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "IPC", "ProcessSupport", "TestSupport", "syncd", "apiworker", nioCore, nioPosix, logging,
+                "IPC", "IPCTesting", "ProcessSupport", "TestSupport", "syncd", "apiworker", nioCore, nioPosix, logging,
             ],
             swiftSettings: strict
         ),
         .testTarget(
             name: "ClientTests",
-            dependencies: ["IPC", "TestSupport", "syncd", nioCore, nioPosix, logging, deque],
+            dependencies: ["IPC", "ClientCheck", "TestSupport", "syncd", nioCore, nioPosix, logging, deque],
             swiftSettings: strict
         ),
         .testTarget(
@@ -180,7 +189,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
     package.targets += [
         .target(
             name: "syncd",
-            dependencies: ["SyncCore", "IPC", nioCore],
+            dependencies: ["SyncCore", "IPC", "Notation", nioCore],
             sources: [
                 "BridgeRules+Text.swift", "Redis/LogEntryBody+Coding.swift",
                 "Redis/RedisEndpoint.swift", "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
@@ -189,7 +198,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
         ),
         .target(
             name: "apiworker",
-            dependencies: [nioCore],
+            dependencies: ["Notation", nioCore],
             sources: [
                 "Compression/AcceptEncoding.swift", "HTTP/EntityTag.swift", "HTTP/QueryParameters.swift",
                 "HTTP/XXH64.swift", "Storage/SearchPattern.swift", "Users",

@@ -26,20 +26,19 @@ enum JournalTarget {
     }
 
     private static func checkName(_ text: String) throws {
-        guard let name = JournalName(text) else { return }
+        guard let name = JournalFileName(text) else { return }
         try require(name.text == text, "\(text) is written as \(name.text)")
-        try require(JournalName.isOwner(name.owner), "\(text) has the owner \(name.owner)")
+        try require(JournalFileName.isOwner(name.owner), "\(text) has the owner \(name.owner)")
         try require(text.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x2f }, "\(text) is no name")
-        try require(![.marker, .foreign].contains(name.kind), "\(text) is of the kind \(name.kind)")
     }
 
     private static func checkContent(_ content: ByteBuffer) throws {
-        guard let tags = JournalContent.decode(content) else { return }
+        guard let tags = JournalFileFormat.decode(content) else { return }
         try require(!tags.isEmpty, "no tags")
-        let encoded = JournalContent.encode([tags])
-        try require(JournalContent.decode(encoded) == tags, "\(tags) are not read as they were written")
+        let encoded = JournalFileFormat.encode([tags])
+        try require(JournalFileFormat.decode(encoded) == tags, "\(tags) are not read as they were written")
         let cut = encoded.getSlice(at: encoded.readerIndex, length: encoded.readableBytes - 1) ?? ByteBuffer()
-        try require(JournalContent.decode(cut) == nil, "half of \(tags) is read")
+        try require(JournalFileFormat.decode(cut) == nil, "half of \(tags) is read")
     }
 
     private static func checkDirectory(_ files: FuzzedFiles) throws {
@@ -47,12 +46,12 @@ enum JournalTarget {
         let names = try files.names()
         for file in try directory.scan() {
             try require(names.contains(file.name), "\(file.name) is not there")
-            try require(!file.name.hasPrefix(JournalName.temporaryPrefix), "\(file.name) is not complete")
-            let name = JournalName(file.name)
-            let isForeign = name == nil && file.name != JournalName.marker
+            try require(!file.name.hasPrefix(JournalFileName.temporaryPrefix), "\(file.name) is not complete")
+            let name = JournalFileName(file.name)
+            let isForeign = name == nil && file.name != JournalFileName.marker
             try require((file.kind == .foreign) == isForeign, "\(file.name) is of the kind \(file.kind)")
             try require(file.owner == name?.owner ?? "", "\(file.name) has the owner \(file.owner)")
-            let isLocked = files.isLocked(file.owner + JournalName.lockSuffix)
+            let isLocked = files.isLocked(file.owner + JournalFileName.lockSuffix)
             try require(file.isOwnerAlive == (file.kind == .intent && isLocked), "\(file.name): does its owner live?")
             try require(file.tags == nil || !file.isOwnerAlive, "\(file.name) was read")
             try require((file.demand == nil) == isForeign, "\(file.name): is it to be done?")
@@ -63,17 +62,17 @@ enum JournalTarget {
 
         try directory.removeLeftovers()
         let removed = names.filter { !files.has($0) }
-        let owners = Set(names.compactMap { JournalName($0)?.owner })
+        let owners = Set(names.compactMap { JournalFileName($0)?.owner })
         for name in removed {
-            if name.hasPrefix(JournalName.temporaryPrefix) {
-                let owner = JournalName(String(name.dropFirst(JournalName.temporaryPrefix.count)))?.owner
-                let isNeeded = owner.map { files.isLocked($0 + JournalName.lockSuffix) } ?? true
+            if name.hasPrefix(JournalFileName.temporaryPrefix) {
+                let owner = JournalFileName(String(name.dropFirst(JournalFileName.temporaryPrefix.count)))?.owner
+                let isNeeded = owner.map { files.isLocked($0 + JournalFileName.lockSuffix) } ?? true
                 try require(!isNeeded, "\(name) was removed")
                 continue
             }
-            let owner = String(name.dropLast(JournalName.lockSuffix.count))
+            let owner = String(name.dropLast(JournalFileName.lockSuffix.count))
             try require(
-                name.hasSuffix(JournalName.lockSuffix) && JournalName.isOwner(owner) && !files.isLocked(name)
+                name.hasSuffix(JournalFileName.lockSuffix) && JournalFileName.isOwner(owner) && !files.isLocked(name)
                     && !owners.contains(owner), "\(name) was removed")
         }
         let tags = [ByteBuffer(string: "a")]
@@ -84,7 +83,7 @@ enum JournalTarget {
 }
 
 /// A directory in memory, with names and contents as nobody of ours would write them.
-private final class FuzzedFiles: JournalFiles {
+private final class FuzzedFiles: JournalStorage {
     struct State {
         var contents: [String: ByteBuffer] = [:]
         var locked: Set<String> = []
@@ -107,7 +106,7 @@ private final class FuzzedFiles: JournalFiles {
         guard isNew else { throw .exists }
     }
 
-    func read(_ name: String) throws(SystemError) -> JournalFileContent {
+    func read(_ name: String) throws(SystemError) -> JournalReadResult {
         state.withLock { $0.contents[name] }.map { .bytes($0) } ?? .gone
     }
 

@@ -1,4 +1,5 @@
 import Logging
+import Notation
 
 /// How one event of the log becomes one line.
 struct LineStyle: Sendable, Hashable {
@@ -28,21 +29,5 @@ struct LineStyle: Sendable, Hashable {
     }
 
     /// A JSON string on one line.
-    private static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            case _ where LogText.isUnsafe(scalar):
-                let digits = String(scalar.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
-    }
+    private static func quoted(_ text: String) -> String { JSONString.quoted(text, escaping: LogText.isUnsafe) }
 }

@@ -19,6 +19,8 @@ extension Brain {
 
     enum Purpose: Sendable {
         case fetch(waitMilliseconds: UInt64?)
+        /// Who asks has a value that may live for this long still.
+        case renew(ttlMilliseconds: UInt64)
         case explain
     }
 
@@ -42,8 +44,8 @@ extension Brain {
                 admit(client, id, key: key, wait: wait, now: now, effects: &effects)
             }
         case .redis:
-            // While somebody loads it, Redis has not got it.
-            if loads.isLoading(key) || !isUpstreamConnected {
+            // While somebody loads it, Redis has not got it, unless it is renewed.
+            if loads.isLoading(key) && !loads.isRenewing(key) || !isUpstreamConnected {
                 admit(client, id, key: key, wait: wait, now: now, effects: &effects)
             } else {
                 let asker = Asker(client: client, request: id, purpose: .fetch(waitMilliseconds: wait))
@@ -51,6 +53,48 @@ extension Brain {
             }
         }
     }
+
+    // MARK: FETCH … RENEW
+
+    /// A lease although a fresh value may be there, for the first who asks. Nobody waits: who asks has a value.
+    mutating func renew(
+        _ client: ClientID, _ id: RequestID, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64,
+        effects: inout [Effect]
+    ) {
+        guard mayAnswer(now), !isBeingLoaded(key) else {
+            effects.append(.reply(client, id, .fetched(.miss)))
+            return
+        }
+        switch configuration.mode {
+        case .embedded:
+            let hit = cached(key, now: now)
+            answerRenewal(client, id, key, hit, ttlMilliseconds: ttlMilliseconds, now: now, effects: &effects)
+        case .redis:
+            guard isUpstreamConnected else {
+                effects.append(.reply(client, id, .fetched(.miss)))
+                return
+            }
+            let asker = Asker(client: client, request: id, purpose: .renew(ttlMilliseconds: ttlMilliseconds))
+            lookUp(key, asker, now: now, effects: &effects)
+        }
+    }
+
+    /// Somebody else may have renewed the value already: then it lives longer than that of the asker.
+    private mutating func answerRenewal(
+        _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ found: Hit?, ttlMilliseconds: UInt64, now: UInt64,
+        effects: inout [Effect]
+    ) {
+        if let found, found.ttlMilliseconds > ttlMilliseconds {
+            figures.hits += 1
+            effects.append(.reply(client, id, .fetched(.hit(found))))
+        } else if isBeingLoaded(key) {
+            effects.append(.reply(client, id, .fetched(.miss)))
+        } else {
+            admit(client, id, key: key, wait: nil, isRenewal: found != nil, now: now, effects: &effects)
+        }
+    }
+
+    private func isBeingLoaded(_ key: ByteBuffer) -> Bool { loads.isLoading(key) && !breaks(.renewedByEverybody) }
 
     /// A fresh value of the cache in this process.
     private mutating func cached(_ key: ByteBuffer, now: UInt64) -> Hit? {
@@ -108,7 +152,8 @@ extension Brain {
 
     /// The key is not in the cache: a lease for the first who asks, a ticket for the others.
     private mutating func admit(
-        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, isRenewal: Bool = false, now: UInt64,
+        effects: inout [Effect]
     ) {
         let isWithinShare = (
             lease: self.isWithinShare(client, total: loads.leaseCount, limit: limits.leases) {
@@ -119,12 +164,12 @@ extension Brain {
             }
         )
         let admission = loads.admit(
-            key, client: client, wait: wait, asOf: log.applied, epoch: log.epoch, now: now,
+            key, client: client, wait: wait, isRenewal: isRenewal, asOf: log.applied, epoch: log.epoch, now: now,
             isWithinShare: { isLease in isLease ? isWithinShare.lease : isWithinShare.wait })
         let reply: Reply
         switch admission {
         case .lease(let lease):
-            figures.misses += 1
+            if !isRenewal { figures.misses += 1 }
             reply = .fetched(.lease(lease))
         case .wait(let ticket): reply = .wait(ticket: ticket)
         case .loading:
@@ -177,17 +222,32 @@ extension Brain {
                     effects.append(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }
-                if let entry, let found,
-                    verdict(on: entry, key: lookup.key, ttlMilliseconds: found.ttlMilliseconds, now: now).isFresh
-                {
+                if let hit = freshHit(entry, lookup.key, found?.ttlMilliseconds, now: now) {
                     figures.hits += 1
-                    let hit = hit(entry, ttlMilliseconds: found.ttlMilliseconds)
                     effects.append(.reply(asker.client, asker.request, .fetched(.hit(hit))))
                 } else {
                     admit(asker.client, asker.request, key: lookup.key, wait: wait, now: now, effects: &effects)
                 }
+            case .renew(let ttl):
+                guard mayAnswer(now) else {
+                    effects.append(.reply(asker.client, asker.request, .fetched(.miss)))
+                    continue
+                }
+                let hit = freshHit(entry, lookup.key, found?.ttlMilliseconds, now: now)
+                answerRenewal(
+                    asker.client, asker.request, lookup.key, hit, ttlMilliseconds: ttl, now: now, effects: &effects)
             }
         }
+    }
+
+    /// What Redis keeps, if it is fresh at this moment.
+    private func freshHit(
+        _ entry: StoredEntry?, _ key: ByteBuffer, _ ttlMilliseconds: UInt64?, now: UInt64
+    ) -> Hit? {
+        guard let entry, let ttlMilliseconds,
+            verdict(on: entry, key: key, ttlMilliseconds: ttlMilliseconds, now: now).isFresh
+        else { return nil }
+        return hit(entry, ttlMilliseconds: ttlMilliseconds)
     }
 
     /// Redis will not answer any more, or nobody would believe it.

@@ -13,6 +13,8 @@ extension Brain {
         func reply(_ reply: Reply) { effects.append(.reply(client, id, reply)) }
         switch request {
         case .fetch(let key, let wait): fetch(client, id, key: key, wait: wait, now: now, effects: &effects)
+        case .renew(let key, let ttl):
+            renew(client, id, key: key, ttlMilliseconds: ttl, now: now, effects: &effects)
         case .fill(let fill): self.fill(client, id, fill, now: now, effects: &effects)
         case .abandon(let key, let lease):
             if loads.isValid(lease, key: key, client: client, epoch: log.epoch, now: now) != nil {

@@ -20,6 +20,8 @@ struct LoadTable: Sendable {
         var lease: Lease
         var deadline: UInt64
         var waiters: Deque<Waiter> = []
+        /// A fresh value was there when the load began: who asks for it need not wait.
+        var isRenewal = false
     }
 
     enum Event: Sendable, Hashable {
@@ -94,15 +96,18 @@ struct LoadTable: Sendable {
     }
 
     func isLoading(_ key: ByteBuffer) -> Bool { loads[key] != nil }
+    func isRenewing(_ key: ByteBuffer) -> Bool { loads[key]?.isRenewal ?? false }
     func load(_ key: ByteBuffer) -> Load? { loads[key] }
 
     /// Gives the asker the lease, or a place among those who wait.
     ///
-    /// - Parameter isWithinShare: whether the asker may have one more lease or wait once more, as far as the shares of
-    ///   processes and users go.
+    /// - Parameters:
+    ///   - isRenewal: whether a fresh value is there all the same.
+    ///   - isWithinShare: whether the asker may have one more lease or wait once more, as far as the shares of processes and users
+    ///     go.
     mutating func admit(
-        _ key: ByteBuffer, client: ClientID, wait: UInt64?, asOf: UInt64, epoch: UInt64, now: UInt64,
-        isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
+        _ key: ByteBuffer, client: ClientID, wait: UInt64?, isRenewal: Bool = false, asOf: UInt64, epoch: UInt64,
+        now: UInt64, isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
     ) -> Admission {
         #if MUTANTS
             if Mutant.active == .twoLeases, let load = loads[key], !load.waiters.isEmpty {
@@ -110,10 +115,14 @@ struct LoadTable: Sendable {
                     grant(key.compacted, to: client, waiters: load.waiters, asOf: asOf, epoch: epoch, now: now))
             }
         #endif
-        guard let load = loads[key] else {
+        guard let load = loads[key], !(isRenewal && breaks(.renewedByEverybody)) else {
             guard loads.count < limits.leases, isWithinShare(true) else { return .full }
-            return .lease(grant(key.compacted, to: client, waiters: [], asOf: asOf, epoch: epoch, now: now))
+            let lease = grant(key.compacted, to: client, waiters: [], asOf: asOf, epoch: epoch, now: now)
+            if isRenewal { loads[key]?.isRenewal = true }
+            return .lease(lease)
         }
+        // Whoever gets here has not found the value that was to be renewed.
+        if load.isRenewal { loads[key]?.isRenewal = false }
         guard let wait, wait > 0 else { return .loading }
         guard load.waiters.count < limits.waitersPerKey, waiting.count < limits.waiters, isWithinShare(false)
         else { return .full }

@@ -36,7 +36,7 @@ struct Worker {
                 // The threads of the database are the bound. Whoever waited here would not be answered in time.
                 maximumConcurrentLoads: limits.connections,
                 subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) },
-                graceMilliseconds: UInt64(configuration.graceSeconds) * 1000, auditOneIn: configuration.auditOneIn,
+                grace: .seconds(configuration.graceSeconds), auditOneIn: configuration.auditOneIn,
                 staleValueFound: { key in
                     let key = String(decoding: key.readableBytesView, as: UTF8.self)
                     logger.warning("A cached value was not what the database holds", metadata: ["key": "\(key)"])

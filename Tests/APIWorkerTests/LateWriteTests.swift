@@ -53,7 +53,7 @@ import Testing
         stage.proxy.stall()
         let failure = try #require(
             await StorePlace.failure { () throws(StorageFailure) in try await write.run(stage.far) })
-        #expect(failure.kind == .unavailable && failure.isDoubtful)
+        #expect(failure.kind == .unavailable && failure.isOutcomeUnknown)
         let settlement = try #require(failure.settlement)
         // Well after the deadline; the second half of the writes is delivered when the driver has given up its socket.
         try await Task.sleep(for: write == .update ? .seconds(5) : .seconds(2))
@@ -109,7 +109,7 @@ import Testing
         let before = try await stage.users()
         stage.proxy.stall()
         let failure = await StorePlace.failure { () throws(StorageFailure) in try await Write.update.run(stage.far) }
-        #expect(failure?.isDoubtful == true)
+        #expect(failure?.isOutcomeUnknown == true)
         try await Task.sleep(for: .seconds(1))
         try await stage.proxy.resume()
         await failure?.settlement?.wait()
@@ -124,7 +124,7 @@ import Testing
         let failure = await StorePlace.failure { () throws(StorageFailure) in
             _ = try await stage.far.change(.link, between: "a", and: "b")
         }
-        #expect(failure?.kind == .unavailable && failure?.isDoubtful == true)
+        #expect(failure?.kind == .unavailable && failure?.isOutcomeUnknown == true)
         #expect(stage.proxy.isStalled)
         let settlement = try #require(failure?.settlement)
         // Longer than the driver waits for one answer: the first commit's connection is closed, the commit on its way.
@@ -144,7 +144,7 @@ import Testing
         let failure = await StorePlace.failure { () throws(StorageFailure) in
             _ = try await stage.far.change(.link, between: "a", and: "b")
         }
-        #expect(failure?.kind == .unavailable && failure?.isDoubtful == true)
+        #expect(failure?.kind == .unavailable && failure?.isOutcomeUnknown == true)
         let settlement = try #require(failure?.settlement)
         try await Task.sleep(for: .seconds(2))
         #expect(!settlement.isFinished)
@@ -191,7 +191,7 @@ import Testing
     ) async -> StorageFailure? {
         for _ in 0..<10 {
             let failure = await StorePlace.failure(of: body)
-            if failure?.isDoubtful != true { return failure }
+            if failure?.isOutcomeUnknown != true { return failure }
         }
         return await StorePlace.failure(of: body)
     }

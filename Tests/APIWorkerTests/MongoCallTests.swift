@@ -27,7 +27,7 @@ import Testing
         let call = MongoCall(now: now)
         try call.begin()
         let failure = try #require(Self.failure(call.check(now: now + .seconds(2))))
-        #expect(failure.kind == .unavailable && failure.evidence == .silent && !failure.isDoubtful)
+        #expect(failure.kind == .unavailable && failure.evidence == .silent && !failure.isOutcomeUnknown)
         #expect(call.check(now: late) == .done)
         #expect(!call.finish() && !call.isTimeLeft)
         #expect(throws: StorageFailure.tooLate, "who waited was told that nothing happened") { try call.beginWriting() }
@@ -37,7 +37,7 @@ import Testing
         let call = MongoCall(now: now)
         try call.begin()
         try call.beginWriting()
-        #expect(Self.failure(call.check(now: late))?.isDoubtful == true)
+        #expect(Self.failure(call.check(now: late))?.isOutcomeUnknown == true)
     }
 
     @Test func `without a thread the database was never asked`() throws {

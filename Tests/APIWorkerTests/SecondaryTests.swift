@@ -45,7 +45,7 @@ import Testing
                     #expect(
                         await StorePlace.failure { () throws(StorageFailure) in
                             try await one.store.insert(.named("b"))
-                        }?.isDoubtful == false)
+                        }?.isOutcomeUnknown == false)
                 }
             }
             let direct = members[member].url(database: database)

@@ -178,7 +178,7 @@ import Testing
         try await Self.with { place in
             try await place.insert(.named("a"))
             let same = await #expect(throws: StorageFailure.self) { try await place.store.insert(.named("a")) }
-            #expect(same?.kind == .duplicate && same?.isDoubtful == false)
+            #expect(same?.kind == .duplicate && same?.isOutcomeUnknown == false)
             try await place.command([
                 "createIndexes": "users", "indexes": [["key": ["username": 1], "name": "u", "unique": true]],
             ])
@@ -186,7 +186,7 @@ import Testing
             let change = await #expect(throws: StorageFailure.self) {
                 _ = try await place.store.update("b", UserChange(username: "a"))
             }
-            #expect(change?.kind == .duplicate && change?.isDoubtful == false)
+            #expect(change?.kind == .duplicate && change?.isOutcomeUnknown == false)
             #expect(try await place.store.user("b")?.username == "b")
         }
     }
@@ -322,7 +322,7 @@ import Testing
                     _ = try await place.store.change(.link, between: one, and: other)
                 }
                 #expect(failure?.kind == .rejected && failure?.evidence == .answered)
-                #expect(failure?.isDoubtful == (kind == .standalone), "a transaction surely did not happen")
+                #expect(failure?.isOutcomeUnknown == (kind == .standalone), "a transaction surely did not happen")
                 #expect(try await place.friends("a") == [])
                 #expect(try await place.friends("b") == [])
             }

@@ -6,7 +6,7 @@ enum Imports {
     private static let toolchain: Set<String> = ["Swift", "Synchronization"]
     private static let system: Set<String> = ["Glibc", "Musl", "Dispatch"]
     /// They know no socket, no clock and no file: nothing of the system.
-    private static let pure: Set<String> = ["IPCWire", "Sieve", "SyncCore"]
+    private static let pure: Set<String> = ["IPCWire", "Notation", "Sieve", "SyncCore"]
 
     /// Words of the table in docs/architecture.md that stand for several modules.
     private static let words: [String: Set<String>] = [

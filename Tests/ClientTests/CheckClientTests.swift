@@ -1,7 +1,7 @@
 import TestSupport
 import Testing
 
-@testable import syncd
+@testable import ClientCheck
 
 /// `syncd check-client` with clients that are right.
 @Suite(.processes) struct CheckClientTests {
@@ -17,8 +17,8 @@ import Testing
         Set(verdicts.filter { if case .skipped = $0.value { true } else { false } }.keys)
     }
 
-    private let waiting = Set(ClientCheck.waiting.map(\.name))
-    private let keeping = Set(ClientCheck.keeping.map(\.name))
+    private let waiting = Set(ClientRule.waiting.map(\.name))
+    private let keeping = Set(ClientRule.keeping.map(\.name))
 
     @Test(arguments: ExampleClient.allCases)
     func `an example keeps every rule that concerns it`(_ client: ExampleClient) async throws {
@@ -31,7 +31,7 @@ import Testing
             case .nodePlain: waiting.union(keeping)
             }
         #expect(skipped(verdicts) == expected)
-        #expect(verdicts.count == ClientCheck.all.count)
+        #expect(verdicts.count == ClientRule.all.count)
     }
 
     @Test func `the worker in Swift keeps every rule`() async throws {
@@ -52,7 +52,7 @@ import Testing
         #expect(good.output.contains("ok       hit\nok       miss\n2 kept, 0 broken, 0 skipped\n"))
 
         let list = try await ChildProcess.run(program, ["check-client", "--list"])
-        #expect(list.output.split(separator: "\n").count == ClientCheck.all.count)
+        #expect(list.output.split(separator: "\n").count == ClientRule.all.count)
 
         let none = try await ChildProcess.run(
             program, ["check-client", "--", "/bin/false"], environment: client.environment, within: .seconds(60))
@@ -63,7 +63,7 @@ import Testing
     }
 
     @Test func `checks have names of their own and say their rule`() {
-        #expect(Set(ClientCheck.all.map(\.name)).count == ClientCheck.all.count)
-        for check in ClientCheck.all { #expect(check.rule.hasSuffix(".") && !check.name.isEmpty) }
+        #expect(Set(ClientRule.all.map(\.name)).count == ClientRule.all.count)
+        for check in ClientRule.all { #expect(check.rule.hasSuffix(".") && !check.name.isEmpty) }
     }
 }

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@testable import syncd
+@testable import ClientCheck
 
 /// One thing that an author may get wrong, and the check that must notice.
 struct Mistake: Sendable, CustomTestStringConvertible {

@@ -4,7 +4,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@testable import syncd
+@testable import ClientCheck
 
 /// Workers in four languages on one host, on the same keys, with a real syncd and a real database.
 @Suite(.processes) struct CrossLanguageTests {

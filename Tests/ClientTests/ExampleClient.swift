@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@testable import syncd
+@testable import ClientCheck
 
 /// The workers in other languages that stand in `examples/`, as users start them.
 enum ExampleClient: String, CaseIterable, Sendable, CustomTestStringConvertible {

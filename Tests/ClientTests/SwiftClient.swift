@@ -4,7 +4,7 @@ import NIOCore
 import NIOPosix
 import TestSupport
 
-@testable import syncd
+@testable import ClientCheck
 
 /// A worker in Swift, with a cache of its own, in the process of the test.
 final class SwiftClient: CheckedClient {

@@ -1,4 +1,5 @@
 import Foundation
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -11,21 +12,21 @@ import Testing
     /// What a write finds.
     private struct Scene {
         let harness: CacheHarness
-        var syncd: FakeSyncd { harness.syncd }
+        var syncd: ScriptedSyncd { harness.syncd }
 
         /// Expects that a write that begins now is answered after this long, and not earlier.
         func expectAnswer(afterMilliseconds wait: UInt64, _ why: Comment? = nil) async throws {
-            let done = Shared<Void>()
+            let done = SharedTask<Void>()
             let task = Task {
                 defer { done.finish(()) }
                 return try await harness.write().value
             }
             if wait > 0 {
                 await eventually("it waits") { syncd.clock.sleeperCount == 2 }
-                syncd.clock.advance(milliseconds: wait - 1)
+                syncd.clock.advance(by: .milliseconds(wait - 1))
                 for _ in 0..<100 { await Task.yield() }
                 #expect(done.interestedCount == 1, why)
-                syncd.clock.advance(milliseconds: 1)
+                syncd.clock.advance(by: .milliseconds(1))
             }
             #expect(try await task.value == "done", why)
         }
@@ -34,7 +35,7 @@ import Testing
     /// Runs a test with a worker that was connected to a syncd which is gone now.
     private func withoutSyncd(_ body: (Scene) async throws -> Void) async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            try await harness.syncd.stop()
+            await harness.syncd.stop()
             await eventually("it notices, and waits to connect again") {
                 harness.cache.status.sync == .detached && harness.syncd.clock.sleeperCount == 1
             }
@@ -52,7 +53,7 @@ import Testing
     @Test func `of a beat that is 400 ms old, 600 ms are left`() async throws {
         try await withoutSyncd { scene in
             scene.syncd.beat()
-            scene.syncd.clock.advance(milliseconds: 400)
+            scene.syncd.clock.advance(by: .milliseconds(400))
             try await scene.expectAnswer(afterMilliseconds: 601)
         }
     }
@@ -60,17 +61,17 @@ import Testing
     @Test func `a trust window after the last beat nobody waits`() async throws {
         try await withoutSyncd { scene in
             scene.syncd.beat()
-            scene.syncd.clock.advance(milliseconds: 1002)
+            scene.syncd.clock.advance(by: .milliseconds(1002))
             try await scene.expectAnswer(afterMilliseconds: 0)
             #expect(scene.harness.journal == ["owed"])
-            #expect(scene.harness.cache.session.unrecorded.count == 0)
+            #expect(scene.harness.cache.session.unjournaled.count == 0)
         }
     }
 
     @Test func `a reading of the journal that has begun may still bring a beat of its beginning`() async throws {
         try await withoutSyncd { scene in
             scene.syncd.beat()
-            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.clock.advance(by: .milliseconds(5000))
             // A syncd that starts at this very moment: it reads the directory before the file is there, and beats later.
             scene.syncd.table.setScanStarted(scene.syncd.clock.now)
             try await scene.expectAnswer(afterMilliseconds: 1001)
@@ -80,16 +81,16 @@ import Testing
     @Test func `a syncd that stands still between its reading and its beat`() async throws {
         try await withoutSyncd { scene in
             scene.syncd.beat()
-            scene.syncd.clock.advance(milliseconds: 300)
+            scene.syncd.clock.advance(by: .milliseconds(300))
             scene.syncd.table.setScanStarted(scene.syncd.clock.now)
-            scene.syncd.clock.advance(milliseconds: 800)
+            scene.syncd.clock.advance(by: .milliseconds(800))
             try await scene.expectAnswer(afterMilliseconds: 201)
         }
     }
 
     @Test func `an older syncd does not say when it reads: the whole window`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.clock.advance(by: .milliseconds(5000))
             scene.syncd.table.setScanStarted(0)
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }
@@ -99,25 +100,25 @@ import Testing
         async throws
     {
         try await withoutSyncd { scene in
-            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.clock.advance(by: .milliseconds(5000))
             scene.syncd.table.setBeat(scene.syncd.clock.now)
-            scene.syncd.clock.advance(milliseconds: 700)
+            scene.syncd.clock.advance(by: .milliseconds(700))
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }
     }
 
     @Test func `what could not be written into the journal is found by no reading: the whole window`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.clock.advance(milliseconds: 5000)
-            try FileManager.default.removeItem(atPath: scene.syncd.journalPath)
+            scene.syncd.clock.advance(by: .milliseconds(5000))
+            try FileManager.default.removeItem(atPath: scene.syncd.journal.path)
             try await scene.expectAnswer(afterMilliseconds: 1001)
-            #expect(scene.harness.cache.session.unrecorded.count == 1)
+            #expect(scene.harness.cache.session.unjournaled.count == 1)
         }
     }
 
     @Test func `a table that nobody beat in: the whole window`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.clock.advance(by: .milliseconds(5000))
             scene.syncd.table.setBeat(0)
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }
@@ -125,7 +126,7 @@ import Testing
 
     @Test func `a table that was deleted, which others may still map: the whole window`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.clock.advance(by: .milliseconds(5000))
             try FileManager.default.removeItem(atPath: scene.syncd.tablePath)
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }
@@ -133,16 +134,16 @@ import Testing
 
     @Test func `a table that was replaced is judged by what the new one says`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.clock.advance(milliseconds: 5000)
+            scene.syncd.clock.advance(by: .milliseconds(5000))
             try FileManager.default.removeItem(atPath: scene.syncd.tablePath)
             let (table, isNew) = try TagTableFile.openOrCreate(path: scene.syncd.tablePath, slotBits: 16)
             #expect(isNew)
             try await scene.expectAnswer(afterMilliseconds: 1001, "its syncd has not beaten yet")
             table.setScanStarted(scene.syncd.clock.now)
             table.setBeat(scene.syncd.clock.now)
-            scene.syncd.clock.advance(milliseconds: 250)
+            scene.syncd.clock.advance(by: .milliseconds(250))
             try await scene.expectAnswer(afterMilliseconds: 751)
-            scene.syncd.clock.advance(milliseconds: 1000)
+            scene.syncd.clock.advance(by: .milliseconds(1000))
             try await scene.expectAnswer(afterMilliseconds: 0)
         }
     }
@@ -152,7 +153,7 @@ import Testing
             await eventually("it tries to connect") { harness.syncd.clock.sleeperCount == 1 }
             let scene = Scene(harness: harness)
             try await scene.expectAnswer(afterMilliseconds: 1001, "it was beaten in just now")
-            harness.syncd.clock.advance(milliseconds: 1000)
+            harness.syncd.clock.advance(by: .milliseconds(1000))
             try await scene.expectAnswer(afterMilliseconds: 0)
         }
     }
@@ -161,7 +162,7 @@ import Testing
         try await CacheHarness.run { (harness: CacheHarness) async throws in
             try FileManager.default.removeItem(atPath: harness.syncd.tablePath)
             await eventually("it tries to connect") { harness.syncd.clock.sleeperCount == 1 }
-            harness.syncd.clock.advance(milliseconds: 5000)
+            harness.syncd.clock.advance(by: .milliseconds(5000))
             try await Scene(harness: harness).expectAnswer(afterMilliseconds: 1001)
         }
     }

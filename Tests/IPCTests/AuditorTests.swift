@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import Synchronization
 import TestSupport
@@ -116,7 +117,7 @@ import Testing
         try await Self.withHit(changedTo: "b") { harness, database, findings in
             await eventually("it waits") { harness.syncd.clock.sleeperCount == 1 }
             harness.syncd.table.raise(tags: [ByteBuffer(string: tag)], to: 1)
-            await Self.wait(harness, for: AuditStatistics(sampled: 1, excused: 1))
+            await Self.wait(harness, for: AuditStatistics(sampled: 1, superseded: 1))
             #expect(database.loads == 2 && findings.all == [])
         }
     }
@@ -133,12 +134,12 @@ import Testing
         try await Self.withHit(changedTo: "b") { harness, _, _ in
             await eventually("it waits") { harness.syncd.clock.sleeperCount == 1 }
             harness.syncd.table.setEpoch(harness.syncd.table.epoch + 1)
-            await Self.wait(harness, for: AuditStatistics(sampled: 1, excused: 1))
+            await Self.wait(harness, for: AuditStatistics(sampled: 1, superseded: 1))
         }
         try await Self.withHit(changedTo: "b") { harness, _, _ in
             await eventually("it waits") { harness.syncd.clock.sleeperCount == 1 }
             harness.syncd.table.setState(.isolated)
-            await Self.wait(harness, for: AuditStatistics(sampled: 1, excused: 1))
+            await Self.wait(harness, for: AuditStatistics(sampled: 1, superseded: 1))
         }
     }
 
@@ -146,7 +147,7 @@ import Testing
         try await Self.withHit(changedTo: "b") { harness, database, findings in
             await eventually("it waits") { harness.syncd.clock.sleeperCount == 1 }
             database.set("a")
-            await Self.wait(harness, for: AuditStatistics(sampled: 1, excused: 1))
+            await Self.wait(harness, for: AuditStatistics(sampled: 1, superseded: 1))
             #expect(database.loads == 3 && findings.all == [])
         }
     }
@@ -240,7 +241,7 @@ import Testing
                 return harness.syncd.count { request in
                     guard case .report(let fields) = request else { return false }
                     let texts = fields.map { "\(String(buffer: $0.name))=\(String(buffer: $0.value))" }
-                    return Set(["audit-sampled=1", "audit-stale=1", "audit-excused=0"]).isSubset(of: texts)
+                    return Set(["audit-sampled=1", "audit-stale=1", "audit-superseded=0"]).isSubset(of: texts)
                 } > 0
             }
         }

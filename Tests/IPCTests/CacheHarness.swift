@@ -1,3 +1,4 @@
+import IPCTesting
 import Logging
 import NIOCore
 import NIOPosix
@@ -6,9 +7,9 @@ import Testing
 
 @testable import IPC
 
-/// A worker's cache, connected to a fake syncd, on a clock that is moved by hand.
+/// A worker's cache, connected to a scripted syncd, on a clock that is moved by hand.
 final class CacheHarness: Sendable {
-    let syncd: FakeSyncd
+    let syncd: ScriptedSyncd
     let cache: SyncedCache
     let loads = Loads()
     let key = ByteBuffer(string: "users:all")
@@ -16,7 +17,7 @@ final class CacheHarness: Sendable {
     private let eventLoop: any EventLoop
     private let runner: Task<Void, any Error>
 
-    private init(syncd: FakeSyncd, hasSocket: Bool, configure: (inout SyncedCacheConfiguration) -> Void) {
+    private init(syncd: ScriptedSyncd, hasSocket: Bool, configure: (inout SyncedCacheConfiguration) -> Void) {
         self.syncd = syncd
         var configuration = SyncedCacheConfiguration(
             socketPath: hasSocket ? syncd.socketPath : nil, clientName: "test",
@@ -26,7 +27,7 @@ final class CacheHarness: Sendable {
         logger.logLevel = .critical
         eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let cache = SyncedCache(
-            configuration: configuration, eventLoop: eventLoop, logger: logger, clock: syncd.clock.workerClock)
+            configuration: configuration, eventLoop: eventLoop, logger: logger, clock: syncd.clock)
         self.cache = cache
         runner = Task { try await cache.run() }
     }
@@ -51,7 +52,7 @@ final class CacheHarness: Sendable {
         hasTable: Bool = true, hasSocket: Bool = true,
         configure: (inout SyncedCacheConfiguration) -> Void = { _ in }, _ body: (CacheHarness) async throws -> Void
     ) async throws {
-        let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock(), hasTable: hasTable)
+        let syncd = try ScriptedSyncd(clock: ManualClock(), hasTable: hasTable)
         let harness = CacheHarness(syncd: syncd, hasSocket: hasSocket, configure: configure)
         do {
             try await body(harness)
@@ -65,14 +66,15 @@ final class CacheHarness: Sendable {
     private func end() async {
         runner.cancel()
         _ = await runner.result
-        try? await syncd.stop()
+        await syncd.stop()
+        #expect(syncd.unreadable == [])
     }
 
     /// Lets the time pass that the worker waits between attempts, and no more, until it is connected.
     func connectAgain(after generation: UInt64? = nil, otherSleepers: Int = 0) async {
         let before = generation ?? cache.session.current.generation
         await eventually("it connects") {
-            if syncd.clock.sleeperCount > otherSleepers { syncd.advance(milliseconds: 50) }
+            if syncd.clock.sleeperCount > otherSleepers { syncd.advance(by: .milliseconds(50)) }
             let current = cache.session.current
             return current.connection != nil && current.generation > before
         }
@@ -84,7 +86,7 @@ final class CacheHarness: Sendable {
         var rest = milliseconds
         while rest > 0 {
             let step = min(rest, 100)
-            syncd.advance(milliseconds: step)
+            syncd.advance(by: .milliseconds(step))
             try? await eventLoop.submit {}.get()
             _ = await cache.session.current.connection?.request(.ping(nil))
             rest -= step
@@ -110,8 +112,16 @@ final class CacheHarness: Sendable {
 
     /// Kinds of the files in the journal.
     var journal: [String] {
-        syncd.directory.names(in: "journal").compactMap { $0.split(separator: ".").last.map(String.init) }
+        ScratchFolder.names(in: syncd.journal.path).compactMap { $0.split(separator: ".").last.map(String.init) }
             .filter { $0 != "lock" }.sorted()
+    }
+}
+
+extension ScriptedSyncd {
+    /// The clock of these tests.
+    var clock: ManualClock {
+        guard let manualClock else { preconditionFailure("a clock that is moved by hand") }
+        return manualClock
     }
 }
 

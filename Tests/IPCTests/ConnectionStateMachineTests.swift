@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import Testing
 
@@ -275,7 +276,7 @@ private struct Trace: ~Copyable {
 
 /// Frames as they come from syncd's own encoder.
 extension RESPValue {
-    fileprivate static var greeting: RESPValue { encoded { Reply.greeting(.test()).encode(into: &$0) } }
+    fileprivate static var greeting: RESPValue { encoded { Reply.greeting(.scripted()).encode(into: &$0) } }
     fileprivate static var beat: RESPValue {
         encoded {
             Push.beat(
@@ -309,13 +310,5 @@ extension RESPValue {
             return .null
         }
         return value
-    }
-}
-
-extension Greeting {
-    static func test(table: String = "", journal: String = "", logMode: LogMode = .embedded) -> Greeting {
-        Greeting(
-            version: "1.0", proto: .v3, clientID: 1, epoch: 1, incarnation: Incarnation.none.description, applied: 0,
-            state: .attached, logMode: logMode, table: table, journal: journal, trustWindowMilliseconds: 1000)
     }
 }

@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -28,7 +29,7 @@ import Testing
             #expect(try await harness.read(loading: "a") == CachedValue("a", .bypass))
             #expect(harness.cache.status.sync == .isolated)
             #expect(harness.cache.status.redis == .unavailable)
-            #expect(harness.syncd.fills == 0)
+            #expect(harness.syncd.fills.count == 0)
         }
     }
 
@@ -37,10 +38,10 @@ import Testing
             let (syncd, late) = (harness.syncd, harness.syncd.hit("late"))
             syncd.script { if case .fetch = $0 { [] } else { nil } }
             let read = harness.read()
-            await eventually("it asks") { syncd.fetches == 1 }
-            syncd.advance(milliseconds: 499)
+            await eventually("it asks") { syncd.fetchCount == 1 }
+            syncd.advance(by: .milliseconds(499))
             #expect(harness.loads.begun == 0)
-            syncd.advance(milliseconds: 1)
+            syncd.advance(by: .milliseconds(1))
             await harness.loads.answer(1, "v")
             #expect(try await read.value == CachedValue("v", .bypass))
             syncd.send(.fetched(late))
@@ -55,8 +56,8 @@ import Testing
             let syncd = harness.syncd
             syncd.script { if case .fetch = $0 { [.reply(.wait(ticket: 1))] } else { nil } }
             let read = harness.read()
-            await eventually("it asks") { syncd.fetches == 1 }
-            syncd.clock.advance(milliseconds: 500)
+            await eventually("it asks") { syncd.fetchCount == 1 }
+            syncd.clock.advance(by: .milliseconds(500))
             await harness.loads.answer(1, "v")
             #expect(try await read.value == CachedValue("v", .bypass))
         }
@@ -69,7 +70,7 @@ import Testing
             #expect(try await harness.read(loading: "v") == CachedValue("v", .bypass))
             syncd.script(nil)
             await harness.connectAgain()
-            #expect(syncd.accepted == 2)
+            #expect(syncd.acceptedCount == 2)
             #expect(try await harness.read(loading: "w") == CachedValue("w", .miss))
         }
     }
@@ -78,12 +79,12 @@ import Testing
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let read = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
-            try await harness.syncd.stop()
+            await harness.syncd.stop()
             try await harness.syncd.start()
             await harness.connectAgain()
             await harness.loads.answer(1, "v")
             #expect(try await read.value == CachedValue("v", .miss))
-            #expect(harness.syncd.fills == 0)
+            #expect(harness.syncd.fills.count == 0)
             #expect(harness.cache.l1.statistics.entries == 0)
         }
     }
@@ -92,13 +93,13 @@ import Testing
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
             _ = try await harness.read(loading: "a")
-            try await syncd.stop()
+            await syncd.stop()
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1), "believed for one trust window")
             try await syncd.start()
             await harness.connectAgain()
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
 
-            try await syncd.stop()
+            await syncd.stop()
             let (other, created) = try TagTableFile.openOrCreate(path: syncd.tablePath, slotBits: 17)
             #expect(created)
             other.setState(.attached)

@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -6,9 +7,6 @@ import Testing
 
 /// Values that get a successor before their time is over.
 @Suite(.timeLimit(.minutes(1))) struct EarlyRefreshTests {
-    private static let beside = ByteBuffer(bytes: Array("users:all".utf8) + [0] + Array("early".utf8))
-    private static let owner = ByteBuffer(string: "=users:all")
-
     /// A value "a" with 60 s to live; from 54 s on it is to be loaded anew.
     private static func withValue(
         percent: Int = 10, _ body: (CacheHarness) async throws -> Void
@@ -21,12 +19,9 @@ import Testing
         }
     }
 
-    private static func fetched(_ harness: CacheHarness) -> [ByteBuffer] {
-        harness.syncd.requests.compactMap { if case .fetch(let key, _) = $0 { key } else { nil } }
-    }
-
-    private static func fills(_ harness: CacheHarness) -> [Fill] {
-        harness.syncd.requests.compactMap { if case .fill(let fill) = $0 { fill } else { nil } }
+    /// How long the value at hand had to live at each request for a lease, and a second more.
+    private static func renewals(_ harness: CacheHarness) -> [UInt64] {
+        harness.syncd.requests.compactMap { if case .renew(harness.key, let ttl) = $0 { ttl } else { nil } }
     }
 
     /// The successor is there, and the next attempt may come.
@@ -44,34 +39,48 @@ import Testing
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
             await harness.pass(milliseconds: 1)
             #expect(try await harness.read(loading: "b") == CachedValue("b", .miss))
-            #expect(Self.fetched(harness) == [harness.key, harness.key])
+            #expect(Self.renewals(harness) == [])
         }
     }
 
-    @Test func `a hit near the end has it loaded, under the key beside it, by who gets the lease`() async throws {
+    @Test func `a hit near the end asks for a lease, and the new value takes the place of the old one`() async throws {
         try await Self.withValue { (harness: CacheHarness) async throws in
             await harness.pass(milliseconds: 53_999)
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
-            #expect(Self.fetched(harness) == [harness.key])
+            #expect(Self.renewals(harness) == [])
             await harness.pass(milliseconds: 1)
             try await Self.refresh(harness, from: "a", to: "b")
-            #expect(Self.fetched(harness) == [harness.key, Self.beside])
-            let fill = try #require(Self.fills(harness).last)
-            #expect(fill.key == Self.beside && fill.tags == [harness.tag, Self.owner])
+            #expect(Self.renewals(harness) == [7000], "6 s are left, and a value is to live for a second longer")
+            let fill = try #require(harness.syncd.fills.last)
+            #expect(fill.key == harness.key && fill.tags == [harness.tag])
             #expect(fill.value == ByteBuffer(string: "b") && fill.ttlMilliseconds == 60_000)
             await harness.pass(milliseconds: 50_000)
             #expect(try await harness.read(loading: "x") == CachedValue("b", .l1), "past the end of the first")
+            await harness.pass(milliseconds: 4000)
+            try await Self.refresh(harness, from: "b", to: "c")
+            #expect(harness.syncd.fetchCount == 1, "the first load was the only one that anybody waited for")
         }
     }
 
-    @Test func `the next successor has the first key again`() async throws {
+    @Test(arguments: [
+        FetchReply.outcome(.miss), .error(ReplyError(.generic, "syntax error in FETCH at 'RENEW': WAIT is expected")),
+    ])
+    func `if it is not this worker's turn, or syncd is too old to know the question, the value just ends`(
+        answer: FetchReply
+    ) async throws {
         try await Self.withValue { (harness: CacheHarness) async throws in
+            let reply: Reply = if case .error(let error) = answer { .error(error) } else { .fetched(.miss) }
+            harness.syncd.script { if case .renew = $0 { .reply(reply) } else { nil } }
             await harness.pass(milliseconds: 54_000)
-            try await Self.refresh(harness, from: "a", to: "b")
-            await harness.pass(milliseconds: 54_000)
-            try await Self.refresh(harness, from: "b", to: "c")
-            #expect(Self.fetched(harness) == [harness.key, Self.beside, harness.key])
-            #expect(Self.fills(harness).last?.tags == [harness.tag])
+            #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
+            await eventually("it pauses") { harness.syncd.clock.sleeperCount == 1 }
+            await harness.pass(milliseconds: 1000)
+            await eventually("the pause ends") { harness.syncd.clock.sleeperCount == 0 }
+            #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
+            await eventually("it asks again") { Self.renewals(harness) == [7000, 6000] }
+            await harness.pass(milliseconds: 5000)
+            #expect(try await harness.read(loading: "b") == CachedValue("b", .miss))
+            #expect(harness.syncd.acceptedCount == 1, "the connection goes on")
         }
     }
 
@@ -93,10 +102,10 @@ import Testing
             await eventually("it loads") { harness.loads.begun == 1 }
             for _ in 0..<10 { #expect(try await harness.read().value == CachedValue("a", .l1)) }
             await harness.loads.answer(1, .failure(LoadFailed()))
-            await eventually("the lease is given back") { harness.syncd.abandons == 1 }
+            await eventually("the lease is given back") { harness.syncd.abandons.count == 1 }
             await eventually("it pauses") { harness.syncd.clock.sleeperCount == 1 }
             for _ in 0..<10 { #expect(try await harness.read().value == CachedValue("a", .l1)) }
-            #expect(harness.loads.begun == 1 && harness.syncd.fetches == 2)
+            #expect(harness.loads.begun == 1 && Self.renewals(harness).count == 1)
             await harness.pass(milliseconds: 1000)
             await eventually("the pause ends") { harness.syncd.clock.sleeperCount == 0 }
             #expect(try await harness.read().value == CachedValue("a", .l1))
@@ -105,48 +114,25 @@ import Testing
         }
     }
 
-    @Test func `what another worker has loaded is taken, unless it ends sooner`() async throws {
+    @Test func `a value that another worker has loaded is taken`() async throws {
         try await Self.withValue { (harness: CacheHarness) async throws in
             await harness.pass(milliseconds: 54_000)
-            let epoch = harness.syncd.table.epoch
-            func answers(_ text: String, ttl: UInt64) -> FetchOutcome {
-                .hit(
-                    Hit(
-                        value: ByteBuffer(string: text), asOf: 0, ttlMilliseconds: ttl, tags: [harness.tag],
-                        epoch: epoch))
-            }
-            let sooner = answers("sooner", ttl: 5999)
-            harness.syncd.script { if case .fetch = $0 { [.reply(.fetched(sooner))] } else { nil } }
-            #expect(try await harness.read().value == CachedValue("a", .l1))
-            await eventually("it pauses") { harness.syncd.clock.sleeperCount == 1 }
-            #expect(try await harness.read().value == CachedValue("a", .l1))
-            await harness.pass(milliseconds: 1000)
-            await eventually("the pause ends") { harness.syncd.clock.sleeperCount == 0 }
-            let theirs = answers("theirs", ttl: 30_000)
-            harness.syncd.script { if case .fetch = $0 { [.reply(.fetched(theirs))] } else { nil } }
+            let theirs = harness.syncd.hit("theirs", tags: [harness.tag], ttlMilliseconds: 30_000)
+            harness.syncd.script { if case .renew = $0 { .reply(.fetched(theirs)) } else { nil } }
             #expect(try await harness.read().value == CachedValue("a", .l1))
             try await eventually("it is there") { try await harness.read().value == CachedValue("theirs", .l1) }
-            #expect(harness.loads.begun == 0 && harness.syncd.fills == 1)
+            #expect(harness.loads.begun == 0 && harness.syncd.fills.count == 1)
         }
     }
 
-    @Test func `without syncd, or with a key too long for a tag, the value just ends`() async throws {
+    @Test func `without syncd the value just ends`() async throws {
         try await Self.withValue { (harness: CacheHarness) async throws in
-            let long = ByteBuffer(string: String(repeating: "k", count: 256))
-            let first = harness.read(long)
-            await harness.loads.answer(1, "long")
-            _ = try await first.value
             await harness.pass(milliseconds: 54_000)
-            #expect(try await harness.read(long).value == CachedValue("long", .l1))
-            #expect(harness.syncd.fetches == 2)
-            try await harness.syncd.stop()
+            await harness.syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
             harness.syncd.beat()
             #expect(try await harness.read().value == CachedValue("a", .l1))
-            #expect(harness.syncd.fetches == 2 && harness.loads.begun == 1)
-            for key in [harness.key, long] {
-                #expect(harness.cache.l1.value(for: key)?.refresh != nil, "it keeps no place among those under way")
-            }
+            #expect(Self.renewals(harness) == [] && harness.loads.begun == 0)
         }
     }
 
@@ -157,7 +143,7 @@ import Testing
             let leader = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             let joiner = harness.read()
-            await eventually("another one joins") { harness.cache.flights.waitingCount == 2 }
+            await eventually("another one joins") { harness.cache.singleFlight.waitingCount == 2 }
             let hit = Hit(
                 value: ByteBuffer(string: "a"), asOf: 0, ttlMilliseconds: 5000, tags: [harness.tag],
                 epoch: harness.syncd.table.epoch)
@@ -182,7 +168,7 @@ import Testing
             table.setState(.attached)
             table.setBeat(clock.now)
             table.setFreshAsOf(clock.now)
-            return keys.count { l1.value(for: $0)?.refresh != nil }
+            return keys.count { l1.value(for: $0)?.isRefreshDue == true }
         }
         for key in keys {
             let hit = Hit(
@@ -190,9 +176,9 @@ import Testing
             l1.insert(hit, for: key, lifetimeMilliseconds: 600_000)
         }
         #expect(refreshes() == EarlyRefresh.limit)
-        clock.advance(milliseconds: 14_999)
+        clock.advance(by: .milliseconds(14_999))
         #expect(refreshes() == 0)
-        clock.advance(milliseconds: 1)
+        clock.advance(by: .milliseconds(1))
         #expect(refreshes() == EarlyRefresh.limit)
     }
 }

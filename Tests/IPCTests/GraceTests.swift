@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -8,11 +9,11 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct GraceTests {
     /// A value "a" whose time to live of 60 s is over.
     private static func withExpired(
-        after: UInt64? = nil, grace: UInt64 = 30_000, _ body: (CacheHarness) async throws -> Void
+        after: Duration? = nil, grace: Duration = .seconds(30), _ body: (CacheHarness) async throws -> Void
     ) async throws {
         try await CacheHarness.connected {
-            $0.graceMilliseconds = grace
-            $0.graceAfterMilliseconds = after
+            $0.grace = grace
+            $0.graceAfter = after
         } _: { (harness: CacheHarness) async throws in
             #expect(try await harness.read(loading: "a") == CachedValue("a", .miss))
             await harness.pass(milliseconds: 60_000)
@@ -29,7 +30,7 @@ import Testing
     }
 
     @Test func `by default a failed load is an error`() async throws {
-        try await Self.withExpired(grace: 0) { (harness: CacheHarness) async throws in
+        try await Self.withExpired(grace: .zero) { (harness: CacheHarness) async throws in
             await #expect(throws: LoadFailed.self) { try await Self.failing(harness) }
         }
     }
@@ -74,7 +75,7 @@ import Testing
             await #expect(throws: LoadFailed.self) { try await Self.failing(harness) }
             harness.syncd.table.setState(.attached)
             #expect(try await Self.failing(harness).source == .stale)
-            harness.syncd.clock.advance(milliseconds: 1001)
+            harness.syncd.clock.advance(by: .milliseconds(1001))
             await #expect(throws: LoadFailed.self) { try await Self.failing(harness) }
             harness.syncd.beat()
             #expect(try await Self.failing(harness).source == .stale)
@@ -84,7 +85,7 @@ import Testing
     }
 
     @Test func `a slow load goes on, and nobody else waits for it`() async throws {
-        try await Self.withExpired(after: 500) { (harness: CacheHarness) async throws in
+        try await Self.withExpired(after: .milliseconds(500)) { (harness: CacheHarness) async throws in
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 && harness.syncd.clock.sleeperCount == 1 }
             await harness.pass(milliseconds: 400)
@@ -95,14 +96,14 @@ import Testing
             #expect(harness.loads.begun == 1)
             await harness.loads.answer(1, "b")
             await eventually("it is kept") {
-                harness.syncd.fills == 2 && !harness.cache.slowLoads.contains(harness.key)
+                harness.syncd.fills.count == 2 && !harness.cache.slowLoads.contains(harness.key)
             }
             #expect(try await harness.read().value == CachedValue("b", .l1))
         }
     }
 
     @Test func `what is invalidated before the limit is waited for`() async throws {
-        try await Self.withExpired(after: 500) { (harness: CacheHarness) async throws in
+        try await Self.withExpired(after: .milliseconds(500)) { (harness: CacheHarness) async throws in
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 && harness.syncd.clock.sleeperCount == 1 }
             harness.syncd.table.raise(tags: [harness.tag], to: 1)
@@ -114,7 +115,7 @@ import Testing
     }
 
     @Test func `a fast load ends the watch over it`() async throws {
-        try await Self.withExpired(after: 500) { (harness: CacheHarness) async throws in
+        try await Self.withExpired(after: .milliseconds(500)) { (harness: CacheHarness) async throws in
             let read = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 && harness.syncd.clock.sleeperCount == 1 }
             await harness.loads.answer(1, "b")
@@ -124,7 +125,7 @@ import Testing
     }
 
     @Test func `a caller that gives up ends its load`() async throws {
-        try await Self.withExpired(after: 500) { (harness: CacheHarness) async throws in
+        try await Self.withExpired(after: .milliseconds(500)) { (harness: CacheHarness) async throws in
             let read = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             read.cancel()
@@ -135,7 +136,7 @@ import Testing
 
     @Test func `its age counts from the load, also if syncd had the value`() async throws {
         try await CacheHarness.connected {
-            $0.graceMilliseconds = 30_000
+            $0.grace = .seconds(30)
         } _: { (harness: CacheHarness) async throws in
             let theirs = FetchOutcome.hit(
                 Hit(
@@ -152,13 +153,13 @@ import Testing
     @Test func `a sweep leaves what is in grace`() {
         let table = TagTable.inMemory()
         let clock = ManualClock()
-        let l1 = L1Cache(byteBudget: 1 << 20, graceMilliseconds: 10, now: clock.workerClock.now)
+        let l1 = L1Cache(byteBudget: 1 << 20, graceNanoseconds: 10_000_000, now: clock.workerClock.now)
         l1.use(table)
         l1.insert(
             Hit(value: nil, asOf: 0, ttlMilliseconds: 5, tags: [], epoch: table.epoch), for: ByteBuffer(string: "k"))
-        clock.advance(milliseconds: 14)
+        clock.advance(by: .milliseconds(14))
         #expect(l1.sweep(from: 0) == nil && l1.statistics.entries == 1)
-        clock.advance(milliseconds: 1)
+        clock.advance(by: .milliseconds(1))
         #expect(l1.sweep(from: 0) == nil && l1.statistics.entries == 0)
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import IPCTesting
 import NIOCore
 import Synchronization
 import TestSupport
@@ -18,7 +19,7 @@ import Testing
     }
 
     @Test func `a living owner's intent is left alone`() throws {
-        let journal = try Journal(path: path)
+        let journal = try WorkerJournal(path: path)
         let intent = try journal.begin(tags)
         let files = try reader.scan()
         #expect(files.map(\.kind) == [.intent])
@@ -30,7 +31,7 @@ import Testing
     }
 
     @Test func `a dead owner's intent can be read`() throws {
-        var journal: Journal? = try Journal(path: path)
+        var journal: WorkerJournal? = try WorkerJournal(path: path)
         let owner = try #require(journal?.owner)
         var intent: Intent? = try journal?.begin(tags)
         #expect(intent != nil)
@@ -78,7 +79,7 @@ import Testing
     }
 
     @Test func `what dead owners have left is removed, and nothing of the living`() throws {
-        let journal = try Journal(path: path)
+        let journal = try WorkerJournal(path: path)
         let intent = try journal.begin(tags)
         let living = try #require(directory.names(in: "journal").first { $0.hasSuffix(".lock") }?.dropLast(5))
         let dead = "0123456789abcdef-77"
@@ -92,7 +93,7 @@ import Testing
     }
 
     @Test func `renamed files are syncd's, whether the owner lives or not`() throws {
-        let journal = try Journal(path: path)
+        let journal = try WorkerJournal(path: path)
         #expect(try journal.begin(tags).becomeOwed())
         #expect(try journal.begin(tags).becomeOrphan())
         let files = try reader.scan()
@@ -102,7 +103,7 @@ import Testing
     }
 
     @Test func `an intent that syncd took away can't be renamed`() throws {
-        let journal = try Journal(path: path)
+        let journal = try WorkerJournal(path: path)
         let intent = try journal.begin(tags)
         for file in try reader.scan() { try reader.remove(file.name) }
         #expect(!intent.becomeOwed())
@@ -168,7 +169,7 @@ import Testing
     }
 
     @Test func `a directory that was renamed is read for as long as somebody may write there`() throws {
-        var journal: Journal? = try Journal(path: path)
+        var journal: WorkerJournal? = try WorkerJournal(path: path)
         let intent = try #require(try journal?.begin(tags))
         #expect(rename(path, path + ".old") == 0)
         #expect(try reader.scan().map(\.isOwnerAlive) == [true], "and the path names a directory again")
@@ -201,13 +202,13 @@ import Testing
     }
 
     @Test func `a file that went with its directory is written again in the next`() throws {
-        let journal = try Journal(path: path)
-        let fresh = Mutex<Journal?>(nil)
+        let journal = try WorkerJournal(path: path)
+        let fresh = Mutex<WorkerJournal?>(nil)
         let intent = try journal.begin(tags) { fresh.withLock { $0 } }
         try FileManager.default.removeItem(atPath: path)
         #expect(!intent.becomeOwed(), "there is no other")
         _ = try reader.scan()
-        let other = try Journal(path: path)
+        let other = try WorkerJournal(path: path)
         fresh.withLock { $0 = other }
         #expect(intent.becomeOwed())
         #expect(intent.directory == reader.identity)
@@ -215,12 +216,12 @@ import Testing
     }
 
     @Test func `no directory, no journal`() throws {
-        #expect(throws: JournalError(step: .open, path: "\(path)/none", cause: .missing)) {
-            try Journal(path: "\(path)/none")
+        #expect(throws: WorkerJournalError(step: .open, path: "\(path)/none", cause: .missing)) {
+            try WorkerJournal(path: "\(path)/none")
         }
-        let journal = try Journal(path: path)
+        let journal = try WorkerJournal(path: path)
         try FileManager.default.removeItem(atPath: path)
-        #expect(throws: JournalError(step: .write, path: path, cause: .missing)) { try journal.begin(tags) }
+        #expect(throws: WorkerJournalError(step: .write, path: path, cause: .missing)) { try journal.begin(tags) }
         #expect(!journal.isDirectory(at: path))
         _ = try JournalDirectory(path: path)
         #expect(!journal.isDirectory(at: path), "another directory of that name")

@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import Synchronization
 import Testing
@@ -53,16 +54,16 @@ import Testing
 
     @Test func `the table is believed for one second after a beat and two after a probe`() {
         cache.insert(hit(ttl: 10_000), for: key)
-        clock.advance(milliseconds: 1000)
+        clock.advance(by: .milliseconds(1000))
         #expect(cache.value(for: key) != nil)
-        clock.advance(milliseconds: 1)
+        clock.advance(by: .milliseconds(1))
         #expect(cache.value(for: key) == nil)
         table.setBeat(clock.now)
         #expect(cache.value(for: key) != nil)
-        clock.advance(milliseconds: 999)
+        clock.advance(by: .milliseconds(999))
         table.setBeat(clock.now)
         #expect(cache.value(for: key) != nil, "2000 ms after the probe")
-        clock.advance(milliseconds: 1)
+        clock.advance(by: .milliseconds(1))
         #expect(cache.value(for: key) == nil)
         table.setFreshAsOf(clock.now)
         #expect(cache.value(for: key) != nil)
@@ -72,9 +73,9 @@ import Testing
 
     @Test func `the time to live ends it`() {
         cache.insert(hit(ttl: 5), for: key)
-        clock.advance(milliseconds: 4)
+        clock.advance(by: .milliseconds(4))
         #expect(cache.value(for: key) != nil)
-        clock.advance(milliseconds: 1)
+        clock.advance(by: .milliseconds(1))
         #expect(cache.value(for: key) == nil)
         cache.insert(hit(ttl: .max), for: key)
         #expect(cache.value(for: key) != nil)
@@ -83,7 +84,7 @@ import Testing
     @Test func `the clock is taken after the slots`() {
         // A syncd that beats between the look at the slots and the look at the clock must not make them pass.
         cache.insert(hit(), for: key)
-        clock.advance(milliseconds: 1500)
+        clock.advance(by: .milliseconds(1500))
         let time = Mutex(clock.now)
         let late = L1Cache(byteBudget: 1 << 20) { [table] in
             table.setBeat(time.withLock { $0 })
@@ -115,7 +116,7 @@ import Testing
         }
         let kept = cache.statistics.entries
         table.raise(tags: [ByteBuffer(string: "a")], to: 2)
-        clock.advance(milliseconds: 5)
+        clock.advance(by: .milliseconds(5))
         var place: Int? = 0
         while let start = place { place = cache.sweep(from: start) }
         let entries = cache.statistics.entries

@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -9,7 +10,7 @@ import Testing
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             #expect(try await harness.read(loading: "a") == CachedValue("a", .miss))
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
-            #expect(harness.syncd.fills == 1)
+            #expect(harness.syncd.fills.count == 1)
             harness.syncd.table.raise(tags: [harness.tag], to: 1)
             #expect(try await harness.read(loading: "b") == CachedValue("b", .miss))
         }
@@ -30,7 +31,7 @@ import Testing
             let (syncd, outcome) = (harness.syncd, harness.syncd.hit("theirs"))
             syncd.script { if case .fetch = $0 { [.reply(.wait(ticket: 9))] } else { nil } }
             let read = harness.read()
-            await eventually("it asks") { syncd.fetches == 1 }
+            await eventually("it asks") { syncd.fetchCount == 1 }
             syncd.send(.fetched(ticket: 9, outcome))
             #expect(try await read.value == CachedValue("theirs", .l2))
         }
@@ -41,12 +42,12 @@ import Testing
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             let others = (0..<5).map { _ in harness.read() }
-            await eventually("all wait") { harness.cache.flights.waitingCount == 6 }
+            await eventually("all wait") { harness.cache.singleFlight.waitingCount == 6 }
             await harness.loads.answer(1, "v")
             #expect(try await first.value == CachedValue("v", .miss))
             for other in others { #expect(try await other.value == CachedValue("v", .l2)) }
             #expect(harness.loads.begun == 1)
-            #expect(harness.syncd.fetches == 1)
+            #expect(harness.syncd.fetchCount == 1)
         }
     }
 
@@ -59,13 +60,13 @@ import Testing
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             let second = harness.read()
-            await eventually("both wait") { harness.cache.flights.waitingCount == 2 }
+            await eventually("both wait") { harness.cache.singleFlight.waitingCount == 2 }
             await harness.loads.answer(1, "old")
             #expect(try await first.value == CachedValue("old", .miss))
             await harness.loads.answer(2, "new")
             #expect(try await second.value == CachedValue("new", .miss))
             #expect(try await harness.read(loading: "x") == CachedValue("new", .l1))
-            #expect(harness.syncd.abandons == 0, "a stale lease is over")
+            #expect(harness.syncd.abandons.count == 0, "a stale lease is over")
         }
     }
 
@@ -77,7 +78,7 @@ import Testing
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             let joiner = harness.read()
-            await eventually("both wait") { harness.cache.flights.waitingCount == 2 }
+            await eventually("both wait") { harness.cache.singleFlight.waitingCount == 2 }
             await harness.loads.answer(1, "1")
             _ = try await first.value
             await harness.loads.answer(2, "2")
@@ -91,12 +92,12 @@ import Testing
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             let second = harness.read()
-            await eventually("both wait") { harness.cache.flights.waitingCount == 2 }
+            await eventually("both wait") { harness.cache.singleFlight.waitingCount == 2 }
             await harness.loads.answer(1, .failure(LoadFailed()))
             await #expect(throws: LoadFailed.self) { try await first.value }
             await harness.loads.answer(2, "v")
             #expect(try await second.value == CachedValue("v", .miss))
-            #expect(harness.syncd.abandons == 1)
+            #expect(harness.syncd.abandons.count == 1)
         }
     }
 
@@ -105,12 +106,12 @@ import Testing
             let (syncd, stale) = (harness.syncd, harness.syncd.hit("old", tags: [harness.tag]))
             syncd.script { if case .fetch = $0 { [] } else { nil } }
             let first = harness.read()
-            await eventually("it asks") { syncd.fetches == 1 }
+            await eventually("it asks") { syncd.fetchCount == 1 }
             // A write is acknowledged somewhere on this host; whoever begins now must not see what was before.
             syncd.table.raise(tags: [harness.tag], to: 1)
             syncd.table.setApplied(1)
             let second = harness.read()
-            await eventually("both wait") { harness.cache.flights.waitingCount == 2 }
+            await eventually("both wait") { harness.cache.singleFlight.waitingCount == 2 }
             syncd.script(nil)
             syncd.send(.fetched(stale))
             #expect(try await first.value == CachedValue("old", .l2), "it began before the write was acknowledged")
@@ -130,7 +131,7 @@ import Testing
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
             let second = harness.read()
-            await eventually("both wait") { harness.cache.flights.waitingCount == 2 }
+            await eventually("both wait") { harness.cache.singleFlight.waitingCount == 2 }
             await harness.loads.answer(1, "w")
             #expect(try await first.value == CachedValue("w", .miss))
             #expect(try await second.value == CachedValue("w", .l2), "the fill was judged after it had joined")
@@ -142,8 +143,8 @@ import Testing
             let value = ByteBuffer(repeating: 1, count: WireLimits().valueBytes + 1)
             let read = try await harness.cache.value(for: harness.key, tags: [], ttl: .seconds(1)) { value }
             #expect(read == CachedValue(value: value, source: .miss))
-            await eventually("the lease is given back") { harness.syncd.abandons == 1 }
-            #expect(harness.syncd.fills == 0)
+            await eventually("the lease is given back") { harness.syncd.abandons.count == 1 }
+            #expect(harness.syncd.fills.count == 0)
         }
     }
 
@@ -157,7 +158,7 @@ import Testing
                 ) { ByteBuffer(string: "v") }
                 #expect(value == CachedValue("v", .bypass))
             }
-            #expect(harness.syncd.fetches == 0)
+            #expect(harness.syncd.fetchCount == 0)
         }
     }
 }

@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -6,7 +7,7 @@ import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct SyncdClientTests {
     @Test func `it greets, asks and hears`() async throws {
-        let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock())
+        let syncd = try ScriptedSyncd(clock: ManualClock())
         try await syncd.start()
         let client = try await SyncdClient.connect(path: syncd.socketPath)
         #expect(client.greeting.table == syncd.tablePath)
@@ -15,14 +16,14 @@ import Testing
         syncd.send(.invalidate(position: 1, tags: []))
         var pushes = client.pushes.makeAsyncIterator()
         #expect(await pushes.next() == .invalidate(position: 1, tags: []))
-        try await syncd.stop()
+        await syncd.stop()
         #expect(await pushes.next() == nil)
         await #expect(throws: SyncdClientError.unanswered) { try await client.request(.ping(nil)) }
     }
 
     /// Their answers are pushes, a refusal is a reply.
     @Test func `a refusal of a subscription is its answer`() async throws {
-        let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock())
+        let syncd = try ScriptedSyncd(clock: ManualClock())
         try await syncd.start()
         syncd.script {
             if case .patternSubscribe = $0 { [.reply(.error(ReplyError(.busy, "no room")))] } else { nil }
@@ -31,11 +32,11 @@ import Testing
         let answer = try await client.request(.patternSubscribe([ByteBuffer(string: "a")]))
         #expect(answer == .error(ByteBuffer(string: "BUSY no room")))
         #expect(try await client.request(.invalidate(tags: [ByteBuffer(string: "a")], event: nil)) == .integer(1))
-        try await syncd.stop()
+        await syncd.stop()
     }
 
     @Test func `who isn't there and who isn't syncd`() async throws {
-        let syncd = try FakeSyncd(directory: try TemporaryDirectory(), clock: ManualClock())
+        let syncd = try ScriptedSyncd(clock: ManualClock())
         await #expect {
             _ = try await SyncdClient.connect(path: syncd.socketPath)
         } throws: { error in
@@ -46,6 +47,6 @@ import Testing
         await #expect(throws: SyncdClientError.notGreeted(path: syncd.socketPath)) {
             try await SyncdClient.connect(path: syncd.socketPath)
         }
-        try await syncd.stop()
+        await syncd.stop()
     }
 }

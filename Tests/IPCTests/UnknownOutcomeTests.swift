@@ -1,4 +1,5 @@
 import Foundation
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -10,23 +11,23 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct UnknownOutcomeTests {
     @Test func `the error in it is thrown, and its end invalidates once more and takes the orphan away`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            let landed = Shared<Void>()
+            let landed = SharedTask<Void>()
             await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
             #expect(harness.journal == ["orphan"])
-            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
-            #expect(harness.cache.session.unrecorded.repeatedCount == 0, "syncd repeats it until then")
+            #expect(harness.syncd.invalidations == [[harness.tag]])
+            #expect(harness.cache.session.unjournaled.repeatedCount == 0, "syncd repeats it until then")
             landed.finish(())
             await eventually("it is invalidated once more") { harness.journal.isEmpty }
-            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag], [harness.tag]])
+            #expect(harness.syncd.invalidations == [[harness.tag], [harness.tag]])
             await eventually("nothing is left") { harness.cache.session.unsettled.count == 0 }
         }
     }
 
     @Test func `the orphan stays until syncd has taken what came after the end`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            let landed = Shared<Void>()
+            let landed = SharedTask<Void>()
             await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
-            try await harness.syncd.stop()
+            await harness.syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
             landed.finish(())
             for _ in 0..<100 { await Task.yield() }
@@ -39,7 +40,7 @@ import Testing
 
     @Test func `without a journal the tags are told again every 5 s, until nothing can land any more`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
+            try FileManager.default.removeItem(atPath: harness.syncd.journal.path)
             await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: nil) }
             #expect(harness.syncd.invalidations.count == 1)
             await harness.pass(milliseconds: 4000)
@@ -49,7 +50,7 @@ import Testing
             await harness.pass(milliseconds: 120_000)
             let told = harness.syncd.invalidations.count
             #expect((21...26).contains(told))
-            #expect(harness.cache.session.unrecorded.repeatedCount == 0)
+            #expect(harness.cache.session.unjournaled.repeatedCount == 0)
             await harness.pass(milliseconds: 10_000)
             #expect(harness.syncd.invalidations.count == told)
         }
@@ -57,8 +58,8 @@ import Testing
 
     @Test func `without a journal, one whose end is known is told at its end`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
-            let landed = Shared<Void>()
+            try FileManager.default.removeItem(atPath: harness.syncd.journal.path)
+            let landed = SharedTask<Void>()
             await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
             landed.finish(())
             await eventually("it is told") { harness.syncd.invalidations.count == 2 }
@@ -67,13 +68,13 @@ import Testing
 
     @Test func `without a journal the tags are told every 5 s until the end is known, and not after it`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
-            let landed = Shared<Void>()
+            try FileManager.default.removeItem(atPath: harness.syncd.journal.path)
+            let landed = SharedTask<Void>()
             await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
             await harness.pass(milliseconds: 6100)
             #expect(harness.syncd.invalidations.count == 2, "it may have landed, and nobody else repeats it")
             landed.finish(())
-            await eventually("it is told") { harness.cache.session.unrecorded.repeatedCount == 0 }
+            await eventually("it is told") { harness.cache.session.unjournaled.repeatedCount == 0 }
             #expect(harness.syncd.invalidations.count == 3)
             await harness.pass(milliseconds: 10_000)
             #expect(harness.syncd.invalidations.count == 3)
@@ -82,22 +83,22 @@ import Testing
 
     @Test func `those that are followed are bounded, and all are repeated`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            try FileManager.default.removeItem(atPath: harness.syncd.journalPath)
-            let landed = Shared<Void>()
+            try FileManager.default.removeItem(atPath: harness.syncd.journal.path)
+            let landed = SharedTask<Void>()
             for _ in 0...UnsettledWrites.maximum {
                 await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
             }
             let session = harness.cache.session
             #expect(session.unsettled.count == UnsettledWrites.maximum)
-            #expect(session.unrecorded.repeatedCount == UnsettledWrites.maximum + 1)
+            #expect(session.unjournaled.repeatedCount == UnsettledWrites.maximum + 1)
             landed.finish(())
-            await eventually("only the end of the last is unknown") { session.unrecorded.repeatedCount == 1 }
+            await eventually("only the end of the last is unknown") { session.unjournaled.repeatedCount == 1 }
         }
     }
 
     @Test func `an end that syncd refuses to take is told again over the same connection`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            let landed = Shared<Void>()
+            let landed = SharedTask<Void>()
             await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
             harness.syncd.script {
                 if case .invalidate = $0 { [.reply(.error(ReplyError(.busy, "no room")))] } else { nil }
@@ -110,13 +111,13 @@ import Testing
                 await harness.pass(milliseconds: 100)
                 return harness.journal.isEmpty
             }
-            #expect(harness.syncd.accepted == 1)
+            #expect(harness.syncd.acceptedCount == 1)
         }
     }
 
     @Test func `nobody waits for an end any more when the cache stops, and the orphan is left to syncd`() async throws {
-        let (unsettled, never) = (UnsettledWrites(), Shared<Void>())
-        let isTold = Shared<Void>()
+        let (unsettled, never) = (UnsettledWrites(), SharedTask<Void>())
+        let isTold = SharedTask<Void>()
         // It ignores cancellation: a task of its own waits.
         unsettled.follow(until: { await Task { _ = try? await never.value() }.value }) { isTold.finish(()) }
         #expect(unsettled.count == 1)
@@ -127,15 +128,15 @@ import Testing
     }
 
     @Test func `too many tags become everything`() {
-        let unrecorded = UnrecordedWrites()
-        _ = unrecorded.repeat((0...UnrecordedWrites.maximumTags).map { ByteBuffer(integer: $0) }, from: 1)
-        #expect(unrecorded.repeatedCount == 1)
+        let unjournaled = UnjournaledWrites()
+        _ = unjournaled.repeat((0...UnjournaledWrites.maximumTags).map { ByteBuffer(integer: $0) }, from: 1)
+        #expect(unjournaled.repeatedCount == 1)
     }
 }
 
 extension CacheHarness {
     /// A write of unknown outcome. `landed`: finished when it can't land any more; `nil`: nobody will know.
-    fileprivate func failingWrite(until landed: Shared<Void>?) async throws {
+    fileprivate func failingWrite(until landed: SharedTask<Void>?) async throws {
         _ = try await cache.invalidating([tag]) { () async throws -> WriteResult<Int> in
             guard let landed else { throw LoadFailed() }
             throw UnknownOutcome(LoadFailed()) { _ = try? await landed.value() }

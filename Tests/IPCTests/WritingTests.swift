@@ -1,4 +1,5 @@
 import Foundation
+import IPCTesting
 import NIOCore
 import TestSupport
 import Testing
@@ -17,8 +18,8 @@ import Testing
             }
             #expect(value == "v")
             #expect(harness.journal.isEmpty)
-            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
-            #expect(harness.syncd.invalidations.map(\.1) == [event])
+            #expect(harness.syncd.invalidations == [[harness.tag]])
+            #expect(harness.syncd.events == [event])
         }
     }
 
@@ -30,8 +31,8 @@ import Testing
             }
             #expect(value == 3)
             #expect(harness.journal.isEmpty)
-            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
-            #expect(harness.syncd.invalidations.map(\.1) == [nil])
+            #expect(harness.syncd.invalidations == [[harness.tag]])
+            #expect(harness.syncd.events.isEmpty)
         }
     }
 
@@ -55,7 +56,7 @@ import Testing
                 }
             }
             #expect(harness.journal == ["orphan"])
-            #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
+            #expect(harness.syncd.invalidations == [[harness.tag]])
         }
     }
 
@@ -74,7 +75,7 @@ import Testing
             let write = harness.write(event: event)
             await eventually("it is sent") { syncd.invalidations.count == 1 }
             #expect(harness.journal == ["intent"])
-            syncd.advance(milliseconds: 500)
+            syncd.advance(by: .milliseconds(500))
             await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
             syncd.script(nil)
             let time = syncd.clock.now
@@ -82,27 +83,27 @@ import Testing
             #expect(try await write.value == "done")
             #expect(syncd.clock.now - time < TrustTiming.trustWindowNanoseconds)
             #expect(syncd.invalidations.count == 2)
-            #expect(syncd.invalidations.last?.1 == nil, "syncd may have published the event already")
+            #expect(syncd.events.count == 1, "syncd may have published the event already")
             #expect(harness.journal == ["owed"], "only syncd deletes it")
-            #expect(harness.cache.session.unrecorded.count == 0)
+            #expect(harness.cache.session.unjournaled.count == 0)
         }
     }
 
     @Test func `nobody takes it: one trust window after the rename, and not before`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
-            try await syncd.stop()
+            await syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
-            let done = Shared<Void>()
+            let done = SharedTask<Void>()
             let write = Task {
                 defer { done.finish(()) }
                 return try await harness.write(event: event).value
             }
             await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
-            syncd.clock.advance(milliseconds: 1000)
+            syncd.clock.advance(by: .milliseconds(1000))
             for _ in 0..<100 { await Task.yield() }
             #expect(done.interestedCount == 1, "a beat that missed it may be a trust window old")
-            syncd.clock.advance(milliseconds: 2)
+            syncd.clock.advance(by: .milliseconds(2))
             #expect(try await write.value == "done")
         }
     }
@@ -110,20 +111,20 @@ import Testing
     @Test func `a client that hangs up is not a reason to acknowledge early`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
-            try await syncd.stop()
+            await syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
             let write = harness.write()
-            let done = Shared<Void>()
+            let done = SharedTask<Void>()
             Task {
                 _ = await write.result
                 done.finish(())
             }
             await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
             write.cancel()
-            syncd.clock.advance(milliseconds: 1000)
+            syncd.clock.advance(by: .milliseconds(1000))
             for _ in 0..<100 { await Task.yield() }
             #expect(done.interestedCount == 1)
-            syncd.clock.advance(milliseconds: 2)
+            syncd.clock.advance(by: .milliseconds(2))
             #expect(try await write.value == "done")
         }
     }
@@ -131,14 +132,14 @@ import Testing
     @Test func `an event that was never sent goes with the retry`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
-            try await syncd.stop()
+            await syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
             let write = harness.write(event: event)
             await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
             try await syncd.start()
             await harness.connectAgain(otherSleepers: 1)
             #expect(try await write.value == "done")
-            #expect(syncd.invalidations.map(\.1) == [event])
+            #expect(syncd.events == [event])
         }
     }
 
@@ -148,23 +149,23 @@ import Testing
             await eventually("it tries to connect") { syncd.clock.sleeperCount == 1 }
             let write = harness.write()
             await eventually("it waits") { syncd.clock.sleeperCount == 2 }
-            syncd.clock.advance(milliseconds: 1002)
+            syncd.clock.advance(by: .milliseconds(1002))
             #expect(try await write.value == "done")
             #expect(harness.journal == ["owed"], "written where syncd is expected to look")
-            #expect(harness.cache.session.unrecorded.count == 1)
+            #expect(harness.cache.session.unjournaled.count == 1)
             try await syncd.start()
             await harness.connectAgain()
-            await eventually("syncd is told") { syncd.invalidations.map(\.0) == [[harness.tag]] }
+            await eventually("syncd is told") { syncd.invalidations == [[harness.tag]] }
         }
     }
 
     @Test func `a journal that was wiped away is taken up again`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
-            try FileManager.default.removeItem(atPath: syncd.journalPath)
+            try FileManager.default.removeItem(atPath: syncd.journal.path)
             #expect(try await harness.write().value == "done", "the write goes on")
             #expect(!harness.cache.session.isJournalUsable)
-            _ = try JournalDirectory(path: syncd.journalPath)
+            _ = try JournalDirectory(path: syncd.journal.path)
             await eventually("it is taken up") {
                 await harness.pass(milliseconds: 100)
                 return harness.cache.session.isJournalUsable
@@ -180,13 +181,13 @@ import Testing
         try await CacheHarness.run { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
             await eventually("it tries to connect") { syncd.clock.sleeperCount == 1 }
-            try FileManager.default.removeItem(atPath: syncd.journalPath)
+            try FileManager.default.removeItem(atPath: syncd.journal.path)
             let first = harness.write()
             await eventually("it waits") { syncd.clock.sleeperCount == 2 }
-            syncd.clock.advance(milliseconds: 1002)
+            syncd.clock.advance(by: .milliseconds(1002))
             #expect(try await first.value == "done")
             #expect(!harness.cache.session.isJournalUsable)
-            _ = try JournalDirectory(path: syncd.journalPath)
+            _ = try JournalDirectory(path: syncd.journal.path)
             let second = harness.write()
             #expect(try await second.value == "done", "nobody believes the last beat any more")
             #expect(harness.journal == ["owed"])
@@ -196,21 +197,21 @@ import Testing
     @Test func `without a journal an unanswered write waits and is made up for`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
-            try FileManager.default.removeItem(atPath: syncd.journalPath)
+            try FileManager.default.removeItem(atPath: syncd.journal.path)
             syncd.script { if case .invalidate = $0 { [] } else { nil } }
             let write = harness.write()
             await eventually("it is sent") { syncd.invalidations.count == 1 }
-            syncd.clock.advance(milliseconds: 500)
+            syncd.clock.advance(by: .milliseconds(500))
             await eventually("it waits") { syncd.clock.sleeperCount == 2 }
-            syncd.clock.advance(milliseconds: 1002)
+            syncd.clock.advance(by: .milliseconds(1002))
             #expect(try await write.value == "done")
             syncd.script(nil)
             syncd.beat()
             // It may have connected again by now, and told a syncd that was still silent.
             let before = syncd.invalidations.count
             await eventually("syncd is told, and answers") {
-                syncd.advance(milliseconds: 50)
-                return syncd.invalidations.count > before && harness.cache.session.unrecorded.count == 0
+                syncd.advance(by: .milliseconds(50))
+                return syncd.invalidations.count > before && harness.cache.session.unjournaled.count == 0
             }
         }
     }
@@ -223,7 +224,7 @@ import Testing
             }
             let write = harness.write()
             await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 1 }
-            syncd.advance(milliseconds: 1002)
+            syncd.advance(by: .milliseconds(1002))
             #expect(try await write.value == "done")
             #expect(harness.cache.status.sync == .attached, "the connection is good")
         }
@@ -235,7 +236,7 @@ import Testing
             for tags in [many, [ByteBuffer(repeating: 1, count: 257)], [ByteBuffer()]] {
                 _ = try await harness.cache.invalidating(tags) { .changed(1, event: nil) }
             }
-            #expect(harness.syncd.invalidations.map(\.0) == Array(repeating: [ByteBuffer(string: "*")], count: 3))
+            #expect(harness.syncd.invalidations == Array(repeating: [ByteBuffer(string: "*")], count: 3))
             _ = try await harness.cache.invalidating([]) { .changed(1, event: nil) }
             #expect(harness.syncd.invalidations.count == 3)
         }

@@ -1,4 +1,5 @@
 import CHiredis
+import IPCTesting
 import NIOCore
 import Testing
 
@@ -161,20 +162,5 @@ private enum Hiredis {
             return .array((0..<Int(reply.pointee.elements)).map { reply.pointee.element[$0].map(value) ?? .null })
         default: return .null
         }
-    }
-}
-
-/// The same numbers for the same seed (SplitMix64).
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

@@ -32,6 +32,7 @@ import Testing
     @Test func `words are recognized in any case`() {
         #expect(parse("fetch", "k") == .request(.fetch(key: bytes("k"), waitMilliseconds: nil)))
         #expect(parse("FeTcH", "k", "wAiT", "5") == .request(.fetch(key: bytes("k"), waitMilliseconds: 5)))
+        #expect(parse("FETCH", "k", "Renew", "5") == .request(.renew(key: bytes("k"), ttlMilliseconds: 5)))
         #expect(parse("track", "on") == .request(.track(true)))
         #expect(parse("TRACK", "Off") == .request(.track(false)))
         #expect(parse("invalidate", "tags", "TAGS") == .request(.invalidate(tags: [bytes("TAGS")], event: nil)))
@@ -108,6 +109,9 @@ import Testing
         #expect(parse("FETCH", "k", "WAIT", "60000") == .request(.fetch(key: bytes("k"), waitMilliseconds: 60_000)))
         #expect(parse("FETCH", "k", "WAIT", "60001").message == "WAIT is at most 60000 ms")
         #expect(parse("FETCH", "k", "WAIT", "0") == .request(.fetch(key: bytes("k"), waitMilliseconds: 0)))
+        #expect(parse("FETCH", "k", "RENEW", "0") == .request(.renew(key: bytes("k"), ttlMilliseconds: 0)))
+        #expect(parse("FETCH", "k", "RENEW", "86400001").message == "RENEW is at most 86400000 ms")
+        #expect(parse("FETCH", "k", "RENEW", "1", "WAIT", "1").code == .generic)
         #expect(parse("FILL", "k", "1", "0", "0").message == "ttl-ms is 1 to 86400000")
         #expect(parse("FILL", "k", "1", "86400001", "0").message == "ttl-ms is 1 to 86400000")
         #expect(parse("FILL", "k", "1", "86400000", "0").code == nil)

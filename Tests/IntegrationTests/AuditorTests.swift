@@ -7,7 +7,7 @@ import Testing
     private struct Figures: Decodable, Equatable {
         var sampled = 0
         var stale = 0
-        var excused = 0
+        var superseded = 0
     }
 
     private struct Status: Decodable { var audit: Figures? }

@@ -1,26 +1,14 @@
+import IPCTesting
 import Synchronization
 
 /// Chance that a seed decides, for several tasks: the same choices, as far as their turns are the same.
 final class Chance: Sendable {
-    /// SplitMix64.
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var z = state
-            z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-            return z ^ (z >> 31)
-        }
-    }
-
     let seed: UInt64
-    private let generator: Mutex<Generator>
+    private let generator: Mutex<SeededRandom>
 
     init(seed: UInt64) {
         self.seed = seed
-        generator = Mutex(Generator(state: seed))
+        generator = Mutex(SeededRandom(seed: seed))
     }
 
     func number(_ range: ClosedRange<Int>) -> Int { generator.withLock { Int.random(in: range, using: &$0) } }

@@ -10,7 +10,7 @@ import Testing
     @Test(arguments: Home.allCases) func `stopped for longer than the trust window`(home: Home) async throws {
         let redis = home == .redis ? try await RedisServer() : nil
         let host = try await Host(redis)
-        let journal = try Journal(path: host.syncd.directory.file("journal"))
+        let journal = try WorkerJournal(path: host.syncd.directory.file("journal"))
         for round in 1...3 {
             let key = "key\(round)"
             try await host.client.store(key, "old", tags: ["users"])

@@ -8,8 +8,8 @@ import Testing
 
 /// What workers leave behind in the journal directory is in the table before the next beat.
 @Suite(.processes) struct JournalProcessTests {
-    private static func journal(of host: Host) throws -> Journal {
-        try Journal(path: host.syncd.directory.file("journal"))
+    private static func journal(of host: Host) throws -> WorkerJournal {
+        try WorkerJournal(path: host.syncd.directory.file("journal"))
     }
 
     private static func tags(_ tags: String...) -> [ByteBuffer] { tags.map { ByteBuffer(string: $0) } }
@@ -54,7 +54,7 @@ import Testing
         let living = try Self.journal(of: host)
         let begun = BootClock.now
         let intent = try living.begin(Self.tags("living"))
-        var dying: Journal? = try Self.journal(of: host)
+        var dying: WorkerJournal? = try Self.journal(of: host)
         var left: Intent? = try dying?.begin(Self.tags("dead"))
         #expect(left != nil)
         await eventually("beats pass") { host.table.beat > BootClock.now &- 50_000_000 }
@@ -175,7 +175,7 @@ import Testing
     {
         let (_, host) = try await start(.embedded)
         try await host.client.store("key", "old", tags: ["users"])
-        let owner = JournalName.newOwner(processID: 1)
+        let owner = JournalFileName.newOwner(processID: 1)
         try host.syncd.directory.write("precious", to: "journal/notes.txt")
         try host.syncd.directory.write("*1\r\n$5\r\nuse", to: "journal/\(owner)-1.intent")
         await eventually("an intent that was never complete is deleted") { host.journal("intent").isEmpty }

@@ -14,7 +14,7 @@ import Testing
     func `the journal directory goes: a writer that dies afterwards leaves nobody stale`(how: String) async throws {
         let host = try await Host(nil)
         let path = host.syncd.directory.file("journal")
-        var before: Journal? = try Journal(path: path)
+        var before: WorkerJournal? = try WorkerJournal(path: path)
         var left: Intent? = try before?.begin([ByteBuffer(string: "before")])
         if how == "removed" {
             try FileManager.default.removeItem(atPath: path)
@@ -25,9 +25,9 @@ import Testing
         await eventually("syncd says which directory it reads", details: { host.syncd.transcript }) {
             (try? FileStatus(path: path).identity) == host.table.journalDirectory
         }
-        let journal = try Journal(path: path)
+        let journal = try WorkerJournal(path: path)
         #expect(journal.directory == host.table.journalDirectory)
-        var dying: Journal? = try Journal(path: path)
+        var dying: WorkerJournal? = try WorkerJournal(path: path)
         var intent: Intent? = try dying?.begin(Self.tags)
         #expect(intent != nil && left != nil)
         (dying, intent, before, left) = (nil, nil, nil, nil)

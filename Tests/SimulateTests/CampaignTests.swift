@@ -39,7 +39,7 @@ import Testing
         let (status, output) = try await simulate(
             "--seeds", "1..150", "--cache-features", "--allow-missing-goals", within: .seconds(300))
         #expect(status == 0, "\(output)")
-        for figure in ["source STALE", "fills of an early refresh", "loads in the background"] {
+        for figure in ["source STALE", "renewals asked for", "loads in the background"] {
             #expect(output.contains(figure), "\(output)")
         }
     }

@@ -41,6 +41,10 @@ import Testing
         host.request(.invalidate(tags: tags.map { .text($0) }, event: nil), from: 4)
     }
 
+    private func renew(_ key: String, ttl: UInt64, from client: ClientID = 1) -> Reply? {
+        host.request(.renew(key: .text(key), ttlMilliseconds: ttl), from: client)
+    }
+
     private func isStale(_ reply: Reply?, _ code: ErrorCode = .stale) -> Bool {
         if case .error(let error) = reply { error.code == code } else { false }
     }
@@ -169,6 +173,51 @@ import Testing
         #expect(isStale(fill("l", lease)))
         host.beat()
         #expect(hit(fetch("k")) != nil)
+    }
+
+    @Test func `RENEW gives one asker a lease although a fresh value is there, and FILL replaces that`() throws {
+        fill("k", try lease("k"), ttl: 10_000)
+        host.advance(milliseconds: 4000)
+        guard case .fetched(.lease(let renewal)) = renew("k", ttl: 6000) else { throw TestFailure("no lease") }
+        #expect(renew("k", ttl: 6000, from: 2) == .fetched(.miss), "somebody loads it already")
+        #expect(hit(fetch("k", wait: 1000, from: 2))?.value == .text("v"), "nobody waits for a value that is there")
+        #expect(fill("k", renewal, value: "w") == .ok)
+        #expect(hit(fetch("k"))?.value == .text("w"))
+        #expect(hit(renew("k", ttl: 6000, from: 2))?.value == .text("w"), "it lives longer than that of the asker")
+        #expect(hit(renew("k", ttl: 60_000, from: 2)) == nil, "and not longer than this")
+    }
+
+    @Test func `a renewal is a load like any other once the value is gone`() throws {
+        fill("k", try lease("k"))
+        guard case .fetched(.lease(let renewal)) = renew("k", ttl: 60_000) else { throw TestFailure("no lease") }
+        _ = invalidate("t")
+        guard case .wait(let ticket) = fetch("k", wait: 5000, from: 2) else { throw TestFailure("no ticket") }
+        _ = host.take()
+        #expect(isStale(fill("k", renewal)))
+        guard case .fetched(ticket, .lease(let second)) = host.takePushes().first else {
+            throw TestFailure("the next in line gets a lease")
+        }
+        #expect(second.asOf == 1)
+    }
+
+    @Test func `a renewal whose holder leaves ends, and the value stays`() throws {
+        fill("k", try lease("k"))
+        guard case .fetched(.lease(let renewal)) = renew("k", ttl: 60_000, from: 2) else {
+            throw TestFailure("no lease")
+        }
+        host.close(2)
+        #expect(isStale(fill("k", renewal), .noLease))
+        #expect(hit(fetch("k"))?.value == .text("v"))
+        guard case .fetched(.lease) = renew("k", ttl: 60_000) else { throw TestFailure("no lease") }
+    }
+
+    @Test func `RENEW of a key that is not there, or is being loaded`() throws {
+        guard case .fetched(.lease) = renew("k", ttl: 0) else { throw TestFailure("no lease") }
+        #expect(renew("k", ttl: 0, from: 2) == .fetched(.miss))
+        _ = try lease("l")
+        #expect(renew("l", ttl: 0, from: 2) == .fetched(.miss))
+        host.now += TrustTiming.fenceNanoseconds + 1
+        #expect(renew("m", ttl: 0) == .fetched(.miss), "nothing is answered from cache")
     }
 
     @Test func `no place is busy`() throws {

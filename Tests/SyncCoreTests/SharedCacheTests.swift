@@ -52,6 +52,62 @@ import Testing
         #expect(!isHit(two))
     }
 
+    @Test func `a value in Redis is renewed, and meanwhile read`() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.client(2)
+        try load(host)
+        server.values = server.values.mapValues { ($0.entry, ttl: 10_000) }
+        guard case .fetched(.lease(let lease)) = host.request(.renew(key: .text("k"), ttlMilliseconds: 10_000)) else {
+            throw TestFailure("no lease")
+        }
+        #expect(host.request(.renew(key: .text("k"), ttlMilliseconds: 10_000), from: 2) == .fetched(.miss))
+        #expect(isHit(host), "the old value is there until the new one is")
+        let fill = Fill(
+            key: .text("k"), lease: lease.id, ttlMilliseconds: 60_000, tags: [.text("t")], value: .text("w"))
+        #expect(host.request(.fill(fill)) == .ok)
+        guard case .fetched(.hit(let hit)) = host.request(.renew(key: .text("k"), ttlMilliseconds: 10_000), from: 2)
+        else {
+            throw TestFailure("it lives longer than that of the asker")
+        }
+        #expect(hit.value == .text("w"))
+    }
+
+    @Test func `who does not find a value that is being renewed waits for it`() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.client(2)
+        try load(host)
+        guard case .fetched(.lease(let lease)) = host.request(.renew(key: .text("k"), ttlMilliseconds: 60_000)) else {
+            throw TestFailure("no lease")
+        }
+        server.values = [:]
+        guard case .wait(let ticket) = host.request(.fetch(key: .text("k"), waitMilliseconds: 5000), from: 2) else {
+            throw TestFailure("no ticket")
+        }
+        _ = host.take()
+        let fill = Fill(
+            key: .text("k"), lease: lease.id, ttlMilliseconds: 60_000, tags: [.text("t")], value: .text("w"))
+        #expect(host.request(.fill(fill)) == .ok)
+        guard case .fetched(ticket, .hit) = host.takePushes().first else { throw TestFailure("no hit") }
+    }
+
+    @Test func `two who ask to renew at once share the question and not the lease`() throws {
+        let host = BrainHarness.attached(server)
+        host.client(1)
+        host.client(2)
+        try load(host)
+        host.isLinked = false
+        let requests = [ClientID(1), 2].map { client in
+            _ = host.request(.renew(key: .text("k"), ttlMilliseconds: 60_000), from: client)
+            return host.lastRequest
+        }
+        host.advance(milliseconds: 200)
+        let answers = requests.map { host.answer(to: $0) }
+        guard case .fetched(.lease) = answers[0] else { throw TestFailure("no lease") }
+        #expect(answers[1] == .fetched(.miss))
+    }
+
     @Test func `a value from before the horizon is a miss`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)

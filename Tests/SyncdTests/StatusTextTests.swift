@@ -1,6 +1,7 @@
 import Foundation
 import IPC
 import NIOCore
+import Notation
 import SyncCore
 import Testing
 
@@ -68,27 +69,27 @@ import Testing
         #expect(!StatusTable.render(none, time: 0).contains("audit"))
 
         let clean = Self.audits([
-            ["audit-sampled": "1000", "audit-stale": "0", "audit-excused": "3"], ["l1-hits": "3"],
-            ["audit-sampled": "503", "audit-stale": "0", "audit-excused": "0"],
+            ["audit-sampled": "1000", "audit-stale": "0", "audit-superseded": "3"], ["l1-hits": "3"],
+            ["audit-sampled": "503", "audit-stale": "0", "audit-superseded": "0"],
         ])
         let table = StatusTable.render(clean, time: 0)
-        #expect(table.contains("\naudit    stale 0 of 1500 sampled (< 3/1500)  excused 3\n"), "\(table)")
+        #expect(table.contains("\naudit    stale 0 of 1500 sampled (< 3/1500)  superseded 3\n"), "\(table)")
         let metrics = SyncdMetrics.render(clean)
         #expect(metrics.contains("\nsyncd_workers_audit_sampled 1503\n"))
-        #expect(metrics.contains("\nsyncd_workers_audit_excused 3\n"))
+        #expect(metrics.contains("\nsyncd_workers_audit_superseded 3\n"))
         let json = StatusJSON.render([try #require(AuditFigures(clean)).section])
         let parsed = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: [String: Int]]
-        #expect(parsed == ["audit": ["sampled": 1503, "stale": 0, "excused": 3]])
+        #expect(parsed == ["audit": ["sampled": 1503, "stale": 0, "superseded": 3]])
     }
 
     @Test func `what is stale has no bound, and nonsense counts nothing`() {
-        let stale = Self.audits([["audit-sampled": "10", "audit-stale": "2", "audit-excused": "1"]])
-        #expect(AuditFigures(stale)?.text == "stale 2 of 9 sampled  excused 1")
+        let stale = Self.audits([["audit-sampled": "10", "audit-stale": "2", "audit-superseded": "1"]])
+        #expect(AuditFigures(stale)?.text == "stale 2 of 9 sampled  superseded 1")
         #expect(SyncdMetrics.render(stale).contains("\nsyncd_workers_audit_stale 2\n"))
         let nonsense = Self.audits([
-            ["audit-sampled": "-5", "audit-stale": "x", "audit-excused": "18446744073709551615"]
+            ["audit-sampled": "-5", "audit-stale": "x", "audit-superseded": "18446744073709551615"]
         ])
-        #expect(AuditFigures(nonsense)?.text == "stale 0 of 0 sampled  excused 18446744073709551615")
+        #expect(AuditFigures(nonsense)?.text == "stale 0 of 0 sampled  superseded 18446744073709551615")
         #expect(AuditFigures(Self.audits([[:]])) == nil)
     }
 
@@ -113,7 +114,7 @@ import Testing
     @Test func `a JSON string holds anything`() throws {
         let text = "quote \" backslash \\ line \n tab \t bell \u{7} é 😀 \u{2028}"
         let parsed = try JSONSerialization.jsonObject(
-            with: Data(StatusJSON.string(text).utf8), options: .fragmentsAllowed)
+            with: Data(JSONString.quoted(text).utf8), options: .fragmentsAllowed)
         #expect(parsed as? String == text)
     }
 

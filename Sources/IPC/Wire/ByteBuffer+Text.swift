@@ -1,22 +1,23 @@
 import NIOCore
+import Notation
 
 extension ByteBuffer {
     /// A copy of the readable bytes alone. A slice keeps the whole chunk alive that it was read from; what is kept
     /// for long must not.
-    public var compacted: ByteBuffer { ByteBuffer(bytes: readableBytesView) }
+    package var compacted: ByteBuffer { ByteBuffer(bytes: readableBytesView) }
 
     /// The readable bytes for people and logs: printable ASCII as it is, a backslash doubled, all else `\xNN`.
-    public var escaped: String { escaped(besides: "") }
+    package var escaped: String { escaped(besides: "") }
 
     /// The same, and these printable characters as `\xNN`, too: where they mean something to whoever reads the text.
-    public func escaped(besides special: StaticString) -> String {
+    package func escaped(besides special: StaticString) -> String {
         let special = UnsafeBufferPointer(start: special.utf8Start, count: special.utf8CodeUnitCount)
         var text = ""
         for byte in readableBytesView {
             switch byte {
             case UInt8(ascii: "\\"): text += "\\\\"
             case 0x20...0x7e where !special.contains(byte): text.unicodeScalars.append(UnicodeScalar(byte))
-            default: text += "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+            default: text += "\\x" + byte.padded(2, radix: 16)
             }
         }
         return text

@@ -6,7 +6,7 @@ import NIOCore
 ///
 /// Bounded, resumable, and linear in the bytes it is fed, however they are split. After an error it is poisoned and
 /// gives the same error for ever.
-public struct CommandDecoder: Sendable {
+package struct CommandDecoder: Sendable {
     private enum State: Sendable {
         case betweenFrames
         /// The header of the next argument; so many are missing.
@@ -25,7 +25,7 @@ public struct CommandDecoder: Sendable {
     private let limits: WireLimits
 
     /// A decoder at the beginning of a connection.
-    public init(limits: WireLimits) { self.limits = limits }
+    package init(limits: WireLimits) { self.limits = limits }
 
     /// Bytes taken so far. Never more than were fed; the beginning of a frame that is not complete is looked at twice.
     var bytesExamined: Int { feed.bytesExamined }
@@ -50,12 +50,12 @@ public struct CommandDecoder: Sendable {
     }
 
     /// Takes more bytes of the connection. After an error they are dropped.
-    public mutating func feed(_ chunk: ByteBuffer) {
+    package mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }
     }
 
     /// The next command with its arguments, at least one; `nil`: it is not complete yet.
-    public mutating func next() throws(RESPError) -> [ByteBuffer]? {
+    package mutating func next() throws(RESPError) -> [ByteBuffer]? {
         if let failure { throw failure }
         if case .betweenFrames = state, !isInsideHeader {
             if feed.input.readableBytes == 0 { return nil }

@@ -1,23 +1,23 @@
 import NIOCore
 
 /// A cached value with everything its freshness is judged by.
-public struct Hit: Sendable, Hashable {
+package struct Hit: Sendable, Hashable {
     /// What is the same for all hits of one entry.
     package let entry: Entry
     /// How long the value may still be used.
-    public let ttlMilliseconds: UInt64
+    package let ttlMilliseconds: UInt64
     /// Epoch of the table at the verdict.
-    public let epoch: UInt64
+    package let epoch: UInt64
 
     /// `nil`: a negative result.
-    public var value: ByteBuffer? { entry.value }
+    package var value: ByteBuffer? { entry.value }
     /// Log position that was applied before the value was read from the database.
-    public var asOf: UInt64 { entry.asOf }
+    package var asOf: UInt64 { entry.asOf }
     /// The declared tags.
-    public var tags: [ByteBuffer] { entry.tags }
+    package var tags: [ByteBuffer] { entry.tags }
 
     /// A value and what it is judged by.
-    public init(value: ByteBuffer?, asOf: UInt64, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: UInt64) {
+    package init(value: ByteBuffer?, asOf: UInt64, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: UInt64) {
         self.init(Entry(value: value, asOf: asOf, tags: tags), ttlMilliseconds: ttlMilliseconds, epoch: epoch)
     }
 

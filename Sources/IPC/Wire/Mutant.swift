@@ -5,13 +5,13 @@ package enum Mutant: String, CaseIterable, Sendable {
     // How a worker judges what it holds.
     case slotsBeforeBeat, clockFirst, epochIgnored, stateIgnored, freshAsOfIgnored, slotOffByOne
     // How a worker shares loads.
-    case joinerGetsOlderLoad, directLoadJoinedLate
+    case joinerGetsOlderLoad, bypassLoadJoinedLate
     // How a worker writes.
-    case silenceIsSuccess, noTrustWindowWait, doubtfulIsForgotten, unchangedNotInvalidated, acknowledgedWhileBelieved
-    case firstTagOnly
+    case silenceIsSuccess, noTrustWindowWait, unknownOutcomeIsForgotten, unchangedNotInvalidated
+    case acknowledgedWhileBelieved, firstTagOnly
     // How syncd answers.
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
-    case leaseIDsRepeat, twoLeases, newTableNotHeldBack, deferredIsForgotten
+    case leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack, deferredIsForgotten
     // The journal.
     case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
     case hungOwnerIgnored, outdatedPassBeats, directoryNotCompared, undeletableForgotten, undeletableObeyed

@@ -2,7 +2,7 @@ import NIOCore
 
 extension Push {
     /// Writes the push; in RESP2 as the array that subscribers know.
-    public func encode(into writer: inout RESPWriter) {
+    package func encode(into writer: inout RESPWriter) {
         switch self {
         case .invalidate(let position, let tags):
             writer.pushHeader(3)
@@ -49,14 +49,14 @@ extension Push {
 
     /// Whether a push says of itself that it is of a kind that this version does not know. A client passes over it: a
     /// later syncd may have more to say.
-    public static func isOfUnknownKind(_ value: RESPValue) -> Bool {
+    package static func isOfUnknownKind(_ value: RESPValue) -> Bool {
         guard case .push(let parts) = value, let kind = parts.first?.bytes else { return false }
         return !kinds.contains { kind.isWord($0) }
     }
 
     /// What a client has received as a push. `nil`: the confirmation of a subscription, which RESP3 sends as a push
     /// as well.
-    public static func decode(_ value: RESPValue) throws(MalformedReply) -> Push? {
+    package static func decode(_ value: RESPValue) throws(MalformedReply) -> Push? {
         guard case .push(let parts) = value, let kind = parts.first?.bytes else { throw MalformedReply("a push") }
         var reader = PartReader(parts.dropFirst())
         if kind.isWord("fetched") {

@@ -4,7 +4,7 @@ import NIOCore
 ///
 /// Bounded, resumable, and linear in the bytes it is fed, however they are split: what is begun stands on a stack
 /// that keeps its place. After an error it is poisoned and gives the same error for ever.
-public struct RESPDecoder: Sendable {
+package struct RESPDecoder: Sendable {
     private enum Kind: Sendable {
         case array, map, set, push, attribute
     }
@@ -31,7 +31,7 @@ public struct RESPDecoder: Sendable {
     private let limits: WireLimits
 
     /// A decoder at the beginning of a connection.
-    public init(limits: WireLimits) { self.limits = limits }
+    package init(limits: WireLimits) { self.limits = limits }
 
     /// Bytes taken so far. Never more than were fed; the beginning of a frame that is not complete is looked at twice.
     var bytesExamined: Int { feed.bytesExamined }
@@ -43,12 +43,12 @@ public struct RESPDecoder: Sendable {
     package var missingBytes: Int { feed.missingBlobBytes }
 
     /// Takes more bytes of the connection. After an error they are dropped.
-    public mutating func feed(_ chunk: ByteBuffer) {
+    package mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }
     }
 
     /// The next frame; `nil`: it is not complete yet. Attributes are skipped.
-    public mutating func next() throws(RESPError) -> RESPValue? {
+    package mutating func next() throws(RESPError) -> RESPValue? {
         if let failure { throw failure }
         do throws(RESPError) {
             while true {
@@ -65,7 +65,7 @@ public struct RESPDecoder: Sendable {
 
     /// Passes over pushes `invalidate` that come next and are complete, for who doesn't want to know more than how many
     /// there were: at a small part of their cost. Those that it leaves, if any, are read like everything else.
-    public mutating func skipInvalidations() -> Int {
+    package mutating func skipInvalidations() -> Int {
         guard failure == nil, frame == nil, blob == nil, !isInsideLine else { return 0 }
         return feed.skipInvalidations(limits: limits)
     }

@@ -63,29 +63,14 @@ struct RESPFeed {
     @inline(__always)
     mutating func readHeader() -> (type: UInt8, number: UInt64)? {
         guard line.isEmpty, input.readableBytes >= 4 else { return nil }
-        var number: UInt64 = 0
-        var type: UInt8 = 0
-        let taken = input.withUnsafeReadableBytes { bytes in
-            type = bytes[0]
-            let end = min(bytes.count - 1, PlainNumber.maximumDigits + 2)
-            var place = 1
-            while place < end {
-                let digit = bytes[place] &- UInt8(ascii: "0")
-                guard digit <= 9 else { break }
-                number = number &* 10 &+ UInt64(digit)
-                place += 1
-            }
-            let hasLeadingZero = bytes[1] == UInt8(ascii: "0") && place > 2
-            guard place > 1, place <= PlainNumber.maximumDigits + 1, !hasLeadingZero, place + 1 < bytes.count,
-                bytes[place] == 13, bytes[place + 1] == 10, number <= WireLimits.maximumNumber, type != 13, type != 10
-            else { return 0 }
-            return place + 2
+        let header = input.withUnsafeReadableBytes { Self.scanHeader($0, at: 0, digits: PlainNumber.maximumDigits) }
+        guard let header, header.number <= WireLimits.maximumNumber, header.type != 13, header.type != 10 else {
+            return nil
         }
-        guard taken > 0 else { return nil }
-        input.moveReaderIndex(forwardBy: taken)
-        bytesExamined += taken
-        frameBytes += taken
-        return (type, number)
+        input.moveReaderIndex(forwardBy: header.end)
+        bytesExamined += header.end
+        frameBytes += header.end
+        return (header.type, header.number)
     }
 
     /// The arguments of a command that lies wholly in the present chunk, has few of them and is as it should be. Takes
@@ -181,22 +166,31 @@ struct RESPFeed {
     private static func scanHeader(
         _ type: UInt8, _ bytes: UnsafeRawBufferPointer, _ place: inout Int, digits: Int = 8
     ) -> Int? {
-        var end = place + 1
-        guard end < bytes.count, bytes[place] == type else { return nil }
-        let last = min(bytes.count, end + digits)
-        var number = 0
-        while end < last {
-            let digit = bytes[end] &- UInt8(ascii: "0")
-            guard digit <= 9 else { break }
-            number = number &* 10 &+ Int(digit)
-            end += 1
-        }
-        let count = end - place - 1
-        guard count > 0, count == 1 || bytes[place + 1] != UInt8(ascii: "0"), end + 1 < bytes.count,
-            bytes[end] == 13, bytes[end + 1] == 10
+        guard place < bytes.count, bytes[place] == type, let header = scanHeader(bytes, at: place, digits: digits)
         else { return nil }
-        place = end + 2
-        return number
+        place = header.end
+        return Int(truncatingIfNeeded: header.number)
+    }
+
+    /// A type, plain digits of which there are at most so many, and CR LF; `nil` if that does not stand there.
+    @inline(__always)
+    private static func scanHeader(
+        _ bytes: UnsafeRawBufferPointer, at start: Int, digits: Int
+    ) -> (type: UInt8, number: UInt64, end: Int)? {
+        var place = start + 1
+        let last = min(bytes.count, place + digits)
+        var number: UInt64 = 0
+        while place < last {
+            let digit = bytes[place] &- UInt8(ascii: "0")
+            guard digit <= 9 else { break }
+            number = number &* 10 &+ UInt64(digit)
+            place += 1
+        }
+        let count = place - start - 1
+        guard count > 0, count == 1 || bytes[start + 1] != UInt8(ascii: "0"), place + 1 < bytes.count,
+            bytes[place] == 13, bytes[place + 1] == 10
+        else { return nil }
+        return (bytes[start], number, place + 2)
     }
 
     /// The bytes of a line without its CR LF; `nil`: it is not complete yet.

@@ -1,13 +1,13 @@
 import NIOCore
 
 /// The protocol version that a connection speaks.
-public enum RESPVersion: Int, Sendable, Hashable {
+package enum RESPVersion: Int, Sendable, Hashable {
     case v2 = 2
     case v3 = 3
 }
 
 /// One decoded frame, or a part of one (https://redis.io/docs/latest/develop/reference/protocol-spec/).
-public enum RESPValue: Sendable, Hashable {
+package enum RESPValue: Sendable, Hashable {
     case simpleString(ByteBuffer)
     /// A simple or bulk error: code and message.
     case error(ByteBuffer)
@@ -28,7 +28,7 @@ public enum RESPValue: Sendable, Hashable {
 }
 
 /// Why bytes are not a frame. The text is fixed, so that nothing from the peer is repeated to it.
-public enum RESPError: Error, Sendable, Hashable, CustomStringConvertible {
+package enum RESPError: Error, Sendable, Hashable, CustomStringConvertible {
     case expectedArray
     case expectedBulkString
     case unknownType
@@ -43,7 +43,7 @@ public enum RESPError: Error, Sendable, Hashable, CustomStringConvertible {
     case streamedType
 
     /// What is wrong, as it follows `-ERR Protocol error: `.
-    public var description: String {
+    package var description: String {
         switch self {
         case .expectedArray: "expected '*': requests are arrays of bulk strings, inline commands are refused"
         case .expectedBulkString: "expected '$': requests are arrays of bulk strings"

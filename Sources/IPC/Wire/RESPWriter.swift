@@ -1,11 +1,12 @@
 import NIOCore
+import Notation
 
 /// Writes frames of one protocol version. Data goes out in bulk strings only, whose length says where they end.
-public struct RESPWriter: Sendable {
+package struct RESPWriter: Sendable {
     /// Output that was written and not taken yet; it follows ``parts``.
-    public var buffer: ByteBuffer
+    package var buffer: ByteBuffer
     /// Which null, maps, booleans and pushes are written.
-    public package(set) var version: RESPVersion
+    package var version: RESPVersion
     /// Long data is not copied: what was written before it, and the data itself, are here, in their order. Only if
     /// ``sharesData`` says so.
     package private(set) var parts: [ByteBuffer] = []
@@ -18,26 +19,26 @@ public struct RESPWriter: Sendable {
     package static let sharedBytes = 16 << 10
 
     /// A writer that appends to `buffer`.
-    public init(version: RESPVersion, buffer: ByteBuffer = ByteBuffer()) {
+    package init(version: RESPVersion, buffer: ByteBuffer = ByteBuffer()) {
         self.version = version
         self.buffer = buffer
     }
 
     /// Begins an array of `count` frames.
-    public mutating func arrayHeader(_ count: Int) { header(UInt8(ascii: "*"), count) }
+    package mutating func arrayHeader(_ count: Int) { header(UInt8(ascii: "*"), count) }
 
     /// Begins a map of `pairs` keys and values; in RESP2 a flat array.
-    public mutating func mapHeader(_ pairs: Int) {
+    package mutating func mapHeader(_ pairs: Int) {
         if version == .v3 { header(UInt8(ascii: "%"), pairs) } else { header(UInt8(ascii: "*"), pairs * 2) }
     }
 
     /// Begins a push of `count` frames; in RESP2 an array.
-    public mutating func pushHeader(_ count: Int) {
+    package mutating func pushHeader(_ count: Int) {
         header(version == .v3 ? UInt8(ascii: ">") : UInt8(ascii: "*"), count)
     }
 
     /// Data: its length, then its bytes as they are.
-    public mutating func bulkString(_ bytes: ByteBuffer) {
+    package mutating func bulkString(_ bytes: ByteBuffer) {
         let count = bytes.readableBytes
         if sharesData, count >= Self.sharedBytes {
             header(UInt8(ascii: "$"), count)
@@ -110,7 +111,7 @@ public struct RESPWriter: Sendable {
     mutating func frames(_ text: StaticString) { buffer.writeStaticString(text) }
 
     /// Data: its length in UTF-8, then its bytes as they are.
-    public mutating func bulkString(_ text: String) {
+    package mutating func bulkString(_ text: String) {
         header(UInt8(ascii: "$"), text.utf8.count)
         buffer.writeString(text)
         lineEnd()
@@ -124,25 +125,25 @@ public struct RESPWriter: Sendable {
     }
 
     /// A fixed text without CR or LF; never data.
-    public mutating func simpleString(_ text: StaticString) {
+    package mutating func simpleString(_ text: StaticString) {
         buffer.writeInteger(UInt8(ascii: "+"))
         buffer.writeStaticString(text)
         lineEnd()
     }
 
     /// A number.
-    public mutating func integer(_ number: UInt64) {
+    package mutating func integer(_ number: UInt64) {
         header(UInt8(ascii: ":"), number)
     }
 
     /// A number that may be negative.
-    public mutating func integer(_ number: Int64) {
+    package mutating func integer(_ number: Int64) {
         guard number < 0 else { return integer(UInt64(number)) }
         buffer.writeString(":-\(number.magnitude)\r\n")
     }
 
     /// Yes or no; in RESP2 1 or 0.
-    public mutating func boolean(_ flag: Bool) {
+    package mutating func boolean(_ flag: Bool) {
         if version == .v3 {
             buffer.writeStaticString(flag ? "#t\r\n" : "#f\r\n")
         } else {
@@ -151,18 +152,18 @@ public struct RESPWriter: Sendable {
     }
 
     /// Nothing; in RESP2 the null bulk string.
-    public mutating func null() {
+    package mutating func null() {
         if version == .v3 { buffer.writeStaticString("_\r\n") } else { buffer.writeStaticString("$-1\r\n") }
     }
 
     /// An error. Whatever is not printable ASCII in the message is escaped: it could end the line.
-    public mutating func error(code: String, message: String) {
+    package mutating func error(code: String, message: String) {
         buffer.writeInteger(UInt8(ascii: "-"))
         for byte in "\(code) \(message)".utf8 {
             if (0x20...0x7e).contains(byte) {
                 buffer.writeInteger(byte)
             } else {
-                buffer.writeString("\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16))
+                buffer.writeString("\\x" + byte.padded(2, radix: 16))
             }
         }
         lineEnd()

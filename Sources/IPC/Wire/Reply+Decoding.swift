@@ -1,26 +1,26 @@
 import NIOCore
 
 /// A reply that is well-formed RESP but not what the protocol says. The connection cannot be trusted any more.
-public struct MalformedReply: Error, Sendable, Hashable, CustomStringConvertible {
+package struct MalformedReply: Error, Sendable, Hashable, CustomStringConvertible {
     /// What there should have been.
-    public var expected: String
+    package var expected: String
 
     /// Says what there should have been.
-    public init(_ expected: String) { self.expected = expected }
+    package init(_ expected: String) { self.expected = expected }
 
     /// For a log.
-    public var description: String { "malformed reply: expected \(expected)" }
+    package var description: String { "malformed reply: expected \(expected)" }
 }
 
 /// What a client hears of its FETCH.
-public enum FetchReply: Sendable, Hashable {
+package enum FetchReply: Sendable, Hashable {
     case outcome(FetchOutcome)
     /// The outcome comes as a push with this ticket.
     case wait(ticket: UInt64)
     case error(ReplyError)
 
     /// From the reply to FETCH.
-    public init(_ value: RESPValue) throws(MalformedReply) {
+    package init(_ value: RESPValue) throws(MalformedReply) {
         if case .error(let text) = value {
             self = .error(ReplyError(text))
             return
@@ -60,7 +60,7 @@ extension FetchOutcome {
 
 extension ReplyError {
     /// From the text of an error reply: the first word is the code. An unknown code is a general error.
-    public init(_ text: ByteBuffer) {
+    package init(_ text: ByteBuffer) {
         let words = String(buffer: text).split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
         guard let first = words.first, let code = ErrorCode(rawValue: String(first)) else {
             self.init(.generic, String(buffer: text))
@@ -72,7 +72,7 @@ extension ReplyError {
 
 extension Greeting {
     /// From the reply to HELLO, in either protocol version. Unknown fields are ignored.
-    public init(_ value: RESPValue) throws(MalformedReply) {
+    package init(_ value: RESPValue) throws(MalformedReply) {
         let fields = try StatusField.decode(value)
         func find(_ name: String) throws(MalformedReply) -> StatusValue {
             guard let field = fields.first(where: { $0.name == name }) else { throw MalformedReply("\(name) in HELLO") }
@@ -106,7 +106,7 @@ extension Greeting {
 
 extension StatusField {
     /// The fields of a map, in either protocol version. Nested maps are recognized in RESP3 only.
-    public static func decode(_ value: RESPValue) throws(MalformedReply) -> [StatusField] {
+    package static func decode(_ value: RESPValue) throws(MalformedReply) -> [StatusField] {
         let parts: [RESPValue]
         switch value {
         case .map(let items), .array(let items): parts = items

@@ -2,7 +2,7 @@ import NIOCore
 
 extension Reply {
     /// Writes the reply in the writer's protocol version.
-    public func encode(into writer: inout RESPWriter) {
+    package func encode(into writer: inout RESPWriter) {
         switch self {
         case .ok: writer.simpleString("OK")
         case .simple(.pong): writer.simpleString("PONG")

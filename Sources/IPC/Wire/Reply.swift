@@ -1,17 +1,17 @@
 import NIOCore
 
 /// Whether syncd vouches for the caches of its host (docs/consistency.md).
-public enum SyncState: UInt64, Sendable, Hashable {
+package enum SyncState: UInt64, Sendable, Hashable {
     /// Nobody may trust a cache: invalidations may be missing.
     case isolated = 1
     case attached = 2
 
     /// As it is written in replies and pushes.
-    public var label: String { self == .attached ? "attached" : "isolated" }
+    package var label: String { self == .attached ? "attached" : "isolated" }
 }
 
 /// The first word of an error reply.
-public enum ErrorCode: String, Sendable, Hashable, CaseIterable {
+package enum ErrorCode: String, Sendable, Hashable, CaseIterable {
     case generic = "ERR"
     case stale = "STALE"
     case noLease = "NOLEASE"
@@ -23,30 +23,30 @@ public enum ErrorCode: String, Sendable, Hashable, CaseIterable {
 }
 
 /// An error that a peer is told: a code and a message that names the thing and the remedy.
-public struct ReplyError: Error, Sendable, Hashable {
+package struct ReplyError: Error, Sendable, Hashable {
     /// What kind of error it is.
-    public var code: ErrorCode
+    package var code: ErrorCode
     /// What is wrong and what helps, for people. May hold data: it is escaped when it is written.
-    public var message: String
+    package var message: String
 
     /// An error of a kind.
-    public init(_ code: ErrorCode, _ message: String) {
+    package init(_ code: ErrorCode, _ message: String) {
         self.code = code
         self.message = message
     }
 }
 
 /// Permission to load a key and to fill it.
-public struct Lease: Sendable, Hashable {
+package struct Lease: Sendable, Hashable {
     /// Its number, which FILL and ABANDON name.
-    public var id: LeaseID
+    package var id: LeaseID
     /// Log position that is applied now, before the load begins: the `asOf` of what will be loaded.
-    public var asOf: UInt64
+    package var asOf: UInt64
     /// Epoch of the table when it was given: a later one ends it.
-    public var epoch: UInt64
+    package var epoch: UInt64
 
     /// A lease.
-    public init(id: LeaseID, asOf: UInt64, epoch: UInt64) {
+    package init(id: LeaseID, asOf: UInt64, epoch: UInt64) {
         self.id = id
         self.asOf = asOf
         self.epoch = epoch
@@ -54,7 +54,7 @@ public struct Lease: Sendable, Hashable {
 }
 
 /// How a fetch ends.
-public enum FetchOutcome: Sendable, Hashable {
+package enum FetchOutcome: Sendable, Hashable {
     case hit(Hit)
     case lease(Lease)
     /// Read the database yourself and store nothing.
@@ -62,7 +62,7 @@ public enum FetchOutcome: Sendable, Hashable {
 }
 
 /// Where the log is kept.
-public enum LogMode: String, Sendable, Hashable {
+package enum LogMode: String, Sendable, Hashable {
     /// In Redis, shared by all hosts.
     case redis
     /// In syncd itself: one host, no Redis.
@@ -70,32 +70,32 @@ public enum LogMode: String, Sendable, Hashable {
 }
 
 /// What `HELLO` tells a client.
-public struct Greeting: Sendable, Hashable {
+package struct Greeting: Sendable, Hashable {
     /// Version of syncd.
-    public var version: String
+    package var version: String
     /// The protocol version that is spoken from here on.
-    public var proto: RESPVersion
+    package var proto: RESPVersion
     /// Number of this connection, as in CLIENT ID.
-    public var clientID: UInt64
+    package var clientID: UInt64
     /// Epoch of the tag table.
-    public var epoch: UInt64
+    package var epoch: UInt64
     /// Incarnation of the log: 32 hexadecimal digits.
-    public var incarnation: String
+    package var incarnation: String
     /// Log position that is applied.
-    public var applied: UInt64
+    package var applied: UInt64
     /// Whether the caches may be trusted now.
-    public var state: SyncState
+    package var state: SyncState
     /// Whether the log is shared through Redis or is syncd's own.
-    public var logMode: LogMode
+    package var logMode: LogMode
     /// Path of the tag table.
-    public var table: String
+    package var table: String
     /// Path of the journal directory.
-    public var journal: String
+    package var journal: String
     /// How long a beat is believed.
-    public var trustWindowMilliseconds: UInt64
+    package var trustWindowMilliseconds: UInt64
 
     /// Everything that HELLO tells.
-    public init(
+    package init(
         version: String, proto: RESPVersion, clientID: UInt64, epoch: UInt64, incarnation: String, applied: UInt64,
         state: SyncState, logMode: LogMode, table: String, journal: String, trustWindowMilliseconds: UInt64
     ) {
@@ -114,7 +114,7 @@ public struct Greeting: Sendable, Hashable {
 }
 
 /// The kinds of confirmation that SUBSCRIBE and its relatives give, one per channel.
-public enum SubscriptionKind: String, Sendable, Hashable {
+package enum SubscriptionKind: String, Sendable, Hashable {
     case subscribe
     case unsubscribe
     case patternSubscribe = "psubscribe"
@@ -122,7 +122,7 @@ public enum SubscriptionKind: String, Sendable, Hashable {
 }
 
 /// One answer to one request.
-public enum Reply: Sendable, Hashable {
+package enum Reply: Sendable, Hashable {
     case ok
     /// A fixed text: `PONG`, `RESET`, `DEFERRED`.
     case simple(FixedText)
@@ -141,7 +141,7 @@ public enum Reply: Sendable, Hashable {
     case subscriptions(SubscriptionKind, [SubscriptionChange])
 
     /// The texts that are sent as simple strings; data never is.
-    public enum FixedText: String, Sendable, Hashable {
+    package enum FixedText: String, Sendable, Hashable {
         case pong = "PONG"
         case reset = "RESET"
         case deferred = "DEFERRED"
@@ -149,35 +149,35 @@ public enum Reply: Sendable, Hashable {
 }
 
 /// One confirmation of SUBSCRIBE or UNSUBSCRIBE.
-public struct SubscriptionChange: Sendable, Hashable {
+package struct SubscriptionChange: Sendable, Hashable {
     /// `nil`: unsubscribing from everything when there was nothing.
-    public var channel: ByteBuffer?
+    package var channel: ByteBuffer?
     /// Subscriptions of the client afterwards.
-    public var count: Int
+    package var count: Int
 
     /// A channel and the number of subscriptions after it.
-    public init(channel: ByteBuffer?, count: Int) {
+    package init(channel: ByteBuffer?, count: Int) {
         self.channel = channel
         self.count = count
     }
 }
 
 /// A named value of STATUS or EXPLAIN.
-public struct StatusField: Sendable, Hashable {
+package struct StatusField: Sendable, Hashable {
     /// Lower case with dashes.
-    public var name: String
+    package var name: String
     /// What it is at this moment.
-    public var value: StatusValue
+    package var value: StatusValue
 
     /// A named value.
-    public init(_ name: String, _ value: StatusValue) {
+    package init(_ name: String, _ value: StatusValue) {
         self.name = name
         self.value = value
     }
 }
 
 /// A value of STATUS or EXPLAIN.
-public indirect enum StatusValue: Sendable, Hashable {
+package indirect enum StatusValue: Sendable, Hashable {
     case text(String)
     case bytes(ByteBuffer)
     case number(UInt64)
@@ -188,7 +188,7 @@ public indirect enum StatusValue: Sendable, Hashable {
 }
 
 /// A frame that nobody asked for.
-public enum Push: Sendable, Hashable {
+package enum Push: Sendable, Hashable {
     case invalidate(position: UInt64, tags: [ByteBuffer])
     case epoch(UInt64, reason: EpochReason)
     case beat(Beat)
@@ -198,20 +198,20 @@ public enum Push: Sendable, Hashable {
 }
 
 /// syncd's sign of life.
-public struct Beat: Sendable, Hashable {
+package struct Beat: Sendable, Hashable {
     /// Epoch of the tag table.
-    public var epoch: UInt64
+    package var epoch: UInt64
     /// Log position that is applied.
-    public var applied: UInt64
+    package var applied: UInt64
     /// Whether the caches may be trusted.
-    public var state: SyncState
+    package var state: SyncState
     /// CLOCK_BOOTTIME.
-    public var beatNanoseconds: UInt64
+    package var beatNanoseconds: UInt64
     /// CLOCK_BOOTTIME at which the last covered probe was sent.
-    public var freshAsOfNanoseconds: UInt64
+    package var freshAsOfNanoseconds: UInt64
 
     /// All that a beat says.
-    public init(
+    package init(
         epoch: UInt64, applied: UInt64, state: SyncState, beatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
     ) {
         self.epoch = epoch
@@ -223,7 +223,7 @@ public struct Beat: Sendable, Hashable {
 }
 
 /// Why the epoch went up: why everything kept so far is worthless.
-public enum EpochReason: String, Sendable, Hashable, CaseIterable {
+package enum EpochReason: String, Sendable, Hashable, CaseIterable {
     /// syncd started.
     case started
     /// `TRACK ON` was answered: only what is fetched afterwards may be kept.

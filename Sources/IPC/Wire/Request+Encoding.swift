@@ -2,10 +2,11 @@ import NIOCore
 
 extension Request {
     /// Writes the request as a client sends it.
-    public func encode(into writer: inout RESPWriter) {
+    package func encode(into writer: inout RESPWriter) {
         switch self {
         case .fetch(let key, nil): writer.command("FETCH", [key])
         case .fetch(let key, let wait?): writer.command("FETCH", [key, .word("WAIT"), .number(wait)])
+        case .renew(let key, let ttl): writer.command("FETCH", [key, .word("RENEW"), .number(ttl)])
         case .fill(let fill):
             let head = [fill.key, .number(fill.lease), .number(fill.ttlMilliseconds), .number(UInt64(fill.tags.count))]
             writer.command("FILL", head + fill.tags + (fill.value.map { [$0] } ?? []))
@@ -65,7 +66,7 @@ extension Request {
 
 extension RESPWriter {
     /// An array of bulk strings: a command and its arguments.
-    public mutating func command(_ name: StaticString, _ arguments: [ByteBuffer]) {
+    package mutating func command(_ name: StaticString, _ arguments: [ByteBuffer]) {
         arrayHeader(arguments.count + 1)
         bulkString(.word(name))
         for argument in arguments { bulkString(argument) }
@@ -74,7 +75,7 @@ extension RESPWriter {
 
 extension ByteBuffer {
     /// A fixed word of the protocol.
-    public static func word(_ word: StaticString) -> ByteBuffer { ByteBuffer(staticString: word) }
+    package static func word(_ word: StaticString) -> ByteBuffer { ByteBuffer(staticString: word) }
     /// A number as plain decimal digits.
-    public static func number(_ number: UInt64) -> ByteBuffer { ByteBuffer(string: String(number)) }
+    package static func number(_ number: UInt64) -> ByteBuffer { ByteBuffer(string: String(number)) }
 }

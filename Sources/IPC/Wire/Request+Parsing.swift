@@ -3,7 +3,7 @@ import NIOCore
 // From the arguments of a command to a checked request. Every refusal names the argument and what is expected.
 extension Request {
     /// Checks a command. `arguments` has at least the command's name.
-    public static func parse(_ arguments: [ByteBuffer], limits: WireLimits) throws(ReplyError) -> Request {
+    package static func parse(_ arguments: [ByteBuffer], limits: WireLimits) throws(ReplyError) -> Request {
         var reader = ArgumentReader(arguments, limits: limits)
         let name = try reader.next("command")
         // The commands of the hot path first.
@@ -125,8 +125,15 @@ extension Request {
     private static func fetch(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
         let key = try reader.key()
         guard let option = reader.optional() else { return .fetch(key: key, waitMilliseconds: nil) }
+        if option.isWord("RENEW") {
+            let ttl = try reader.number("ttl-ms")
+            guard ttl <= reader.limits.maximumTTLMilliseconds else {
+                throw ReplyError(.generic, "RENEW is at most \(reader.limits.maximumTTLMilliseconds) ms")
+            }
+            return try reader.finish(.renew(key: key, ttlMilliseconds: ttl))
+        }
         guard option.isWord("WAIT") else {
-            throw ReplyError(.generic, "syntax error in FETCH at '\(option.shown)': WAIT is expected")
+            throw ReplyError(.generic, "syntax error in FETCH at '\(option.shown)': WAIT or RENEW is expected")
         }
         let wait = try reader.number("ms")
         guard wait <= reader.limits.maximumWaitMilliseconds else {

@@ -15,10 +15,10 @@ public struct Event: Sendable, Hashable {
 }
 
 /// The number of a lease: permission to fill one key. Never repeated, not even over restarts of syncd.
-public typealias LeaseID = UInt64
+package typealias LeaseID = UInt64
 
 /// A request on the socket, checked: every length, count and number in it is within ``WireLimits``.
-public enum Request: Sendable, Hashable {
+package enum Request: Sendable, Hashable {
     case hello(version: RESPVersion?, name: ByteBuffer?)
     case ping(ByteBuffer?)
     case echo(ByteBuffer)
@@ -29,6 +29,8 @@ public enum Request: Sendable, Hashable {
     case command(CommandSubcommand)
     case configGet
     case fetch(key: ByteBuffer, waitMilliseconds: UInt64?)
+    /// `FETCH … RENEW`: the value that the asker has may live for this long still, and is to be loaded anew.
+    case renew(key: ByteBuffer, ttlMilliseconds: UInt64)
     case fill(Fill)
     case abandon(key: ByteBuffer, lease: LeaseID)
     case invalidate(tags: [ByteBuffer], event: Event?)
@@ -46,7 +48,7 @@ public enum Request: Sendable, Hashable {
 }
 
 /// What `CLIENT` is asked for.
-public enum ClientSubcommand: Sendable, Hashable {
+package enum ClientSubcommand: Sendable, Hashable {
     case id
     case getName
     case setName(ByteBuffer)
@@ -57,7 +59,7 @@ public enum ClientSubcommand: Sendable, Hashable {
 }
 
 /// What `COMMAND` is asked for.
-public enum CommandSubcommand: Sendable, Hashable {
+package enum CommandSubcommand: Sendable, Hashable {
     case all
     case count
     case docs
@@ -79,20 +81,20 @@ public struct ReportField: Sendable, Hashable {
 }
 
 /// A value on its way into the cache.
-public struct Fill: Sendable, Hashable {
+package struct Fill: Sendable, Hashable {
     /// The key whose lease it is.
-    public var key: ByteBuffer
+    package var key: ByteBuffer
     /// The lease under which the value was loaded.
-    public var lease: LeaseID
+    package var lease: LeaseID
     /// 1 ms … 24 h.
-    public var ttlMilliseconds: UInt64
+    package var ttlMilliseconds: UInt64
     /// The declared tags, at most 64.
-    public var tags: [ByteBuffer]
+    package var tags: [ByteBuffer]
     /// `nil` is a negative result: it is known that there is no such value.
-    public var value: ByteBuffer?
+    package var value: ByteBuffer?
 
     /// A value, or the absence of one, with its tags.
-    public init(
+    package init(
         key: ByteBuffer, lease: LeaseID, ttlMilliseconds: UInt64, tags: [ByteBuffer], value: ByteBuffer?
     ) {
         self.key = key

@@ -3,27 +3,27 @@ import NIOCore
 /// The hash that places a tag in the tag table: FNV-1a 64 over its bytes, then the 64-bit finalizer of
 /// MurmurHash3. The low bits are the slot. Part of the wire contract (docs/protocol.md): programs in other
 /// languages compute the same.
-public struct TagHash: Sendable {
+package struct TagHash: Sendable {
     @usableFromInline var state: UInt64 = 0xcbf2_9ce4_8422_2325
 
     /// The hash of nothing yet.
-    public init() {}
+    package init() {}
 
     /// Mixes one more byte in.
     @inline(__always)
-    public mutating func combine(_ byte: UInt8) {
+    package mutating func combine(_ byte: UInt8) {
         state = (state ^ UInt64(byte)) &* 0x100_0000_01b3
     }
 
     /// Mixes the readable bytes of `buffer` in.
-    public mutating func combine(_ buffer: ByteBuffer) {
+    package mutating func combine(_ buffer: ByteBuffer) {
         buffer.withUnsafeReadableBytes { bytes in
             for byte in bytes { combine(byte) }
         }
     }
 
     /// The finished hash.
-    public func finalize() -> UInt64 {
+    package func finalize() -> UInt64 {
         var h = state
         h ^= h >> 33
         h = h &* 0xff51_afd7_ed55_8ccd
@@ -34,14 +34,14 @@ public struct TagHash: Sendable {
     }
 
     /// The hash of a declared tag.
-    public static func tag(_ tag: ByteBuffer) -> UInt64 {
+    package static func tag(_ tag: ByteBuffer) -> UInt64 {
         var hash = TagHash()
         hash.combine(tag)
         return hash.finalize()
     }
 
     /// The hash of the tag that every entry has for its own key: `=` and the key.
-    public static func key(_ key: ByteBuffer) -> UInt64 {
+    package static func key(_ key: ByteBuffer) -> UInt64 {
         var hash = TagHash()
         hash.combine(UInt8(ascii: "="))
         hash.combine(key)
@@ -49,7 +49,7 @@ public struct TagHash: Sendable {
     }
 
     /// The hash of `*`, the tag that every entry has: everything.
-    public static let everything: UInt64 = {
+    package static let everything: UInt64 = {
         var hash = TagHash()
         hash.combine(UInt8(ascii: "*"))
         return hash.finalize()

@@ -3,17 +3,17 @@ import Synchronization
 
 /// Where everything stands in the tag table's memory (docs/protocol.md, "The tag table byte by byte").
 /// All numbers are 64-bit, little endian and naturally aligned.
-public enum TagTableLayout {
+package enum TagTableLayout {
     /// The bytes `SYNCDTAG`, read as a little-endian number.
-    public static let magic: UInt64 = 0x4741_5444_434E_5953
+    package static let magic: UInt64 = 0x4741_5444_434E_5953
     /// Goes up with every incompatible change of this layout.
-    public static let version: UInt64 = 1
+    package static let version: UInt64 = 1
     /// The slots begin here: one page after the header.
-    public static let headerBytes = 4096
+    package static let headerBytes = 4096
     /// Binary logarithms of the numbers of slots that a table may have.
-    public static let slotBitsRange = 16...24
+    package static let slotBitsRange = 16...24
     /// 2^20 slots: 8 MiB.
-    public static let defaultSlotBits = 20
+    package static let defaultSlotBits = 20
 
     static let magicOffset = 0
     static let versionOffset = 8
@@ -36,16 +36,16 @@ public enum TagTableLayout {
     package static let greatestNumber = WireLimits.maximumNumber - 1 << 40
 
     /// Size of a table with 2^`slotBits` slots, in bytes.
-    public static func byteCount(slotBits: Int) -> Int { headerBytes + 8 << slotBits }
+    package static func byteCount(slotBits: Int) -> Int { headerBytes + 8 << slotBits }
 }
 
 /// The tag table in shared memory: the greatest position at which a tag of each slot was invalidated, and
 /// syncd's sign of life. One process writes it, any number read it; slots are only ever raised.
 ///
 /// All access is by atomic load and store, so the type is safe to share between threads and processes.
-public final class TagTable: Sendable {
+package final class TagTable: Sendable {
     /// Number of slots, a power of two.
-    public let slotCount: Int
+    package let slotCount: Int
     // Unchecked: the memory is only reached through atomics, and it lives until `deinit`.
     private nonisolated(unsafe) let memory: UnsafeMutableRawPointer
     private let mask: UInt64
@@ -55,7 +55,7 @@ public final class TagTable: Sendable {
     /// Takes over `memory` of ``TagTableLayout/byteCount(slotBits:)`` bytes, 8-byte aligned, whose header is
     /// complete; `release` is called with it when nobody uses the table any more, and `forget` when all of it was
     /// looked at and most of it will not be needed soon.
-    public init(
+    package init(
         memory: UnsafeMutableRawPointer, slotBits: Int,
         forget: @escaping @Sendable (UnsafeMutableRawPointer) -> Void = { _ in },
         release: @escaping @Sendable (UnsafeMutableRawPointer) -> Void
@@ -71,7 +71,7 @@ public final class TagTable: Sendable {
     deinit { release(memory) }
 
     /// A table in this process's own memory: for embedding, tests and simulation.
-    public static func inMemory(
+    package static func inMemory(
         slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: UInt64 = 1, madeAt: UInt64 = 0
     ) -> TagTable {
         let bytes = TagTableLayout.byteCount(slotBits: slotBits)
@@ -82,7 +82,7 @@ public final class TagTable: Sendable {
     }
 
     /// Writes the header of a fresh table into zeroed memory: isolated, nothing applied.
-    public static func initializeHeader(
+    package static func initializeHeader(
         _ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: UInt64, madeAt: UInt64
     ) {
         memory.storeBytes(
@@ -98,7 +98,7 @@ public final class TagTable: Sendable {
     }
 
     /// Checks the header of a mapped file of `fileBytes` bytes and returns the table's slot bits.
-    public static func validateHeader(
+    package static func validateHeader(
         _ memory: UnsafeRawPointer, fileBytes: Int
     ) throws(TagTableError) -> Int {
         guard fileBytes >= TagTableLayout.headerBytes else { throw .tooShort(bytes: fileBytes) }
@@ -123,7 +123,7 @@ public final class TagTable: Sendable {
     }
 
     /// Checks what ``validateHeader(_:fileBytes:)`` leaves out: every slot. For the start only.
-    public func validateSlots() throws(TagTableError) {
+    package func validateSlots() throws(TagTableError) {
         let greatest = greatestSlot
         if greatest > TagTableLayout.greatestNumber { throw .damaged(what: "slot", number: greatest) }
     }
@@ -131,13 +131,13 @@ public final class TagTable: Sendable {
     // MARK: Reading
 
     /// The slot of a hash made by ``TagHash``.
-    public func slotIndex(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash & mask) }
+    package func slotIndex(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash & mask) }
 
     /// Greatest position at which a tag of this slot was invalidated; 0: never.
-    public func slot(_ index: UInt32) -> UInt64 { load(TagTableLayout.headerBytes + Int(index) * 8) }
+    package func slot(_ index: UInt32) -> UInt64 { load(TagTableLayout.headerBytes + Int(index) * 8) }
 
     /// Greatest position of any slot. Looks at all of them: for the start only.
-    public var greatestSlot: UInt64 {
+    package var greatestSlot: UInt64 {
         var greatest: UInt64 = 0
         var index: UInt32 = 0
         while index < UInt32(slotCount) {
@@ -149,40 +149,40 @@ public final class TagTable: Sendable {
     }
 
     /// Whether syncd vouches for caches. A number that is not known means that it doesn't.
-    public var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
+    package var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
     /// CLOCK_BOOTTIME in ns at which the table was made; 0: not known. For one trust window from then on, a worker may
     /// believe an older table whose file is gone.
-    public var madeAt: UInt64 { load(TagTableLayout.madeAtOffset) }
+    package var madeAt: UInt64 { load(TagTableLayout.madeAtOffset) }
     /// Goes up whenever everything that was kept is worthless.
-    public var epoch: UInt64 { load(TagTableLayout.epochOffset) }
+    package var epoch: UInt64 { load(TagTableLayout.epochOffset) }
     /// CLOCK_BOOTTIME in ns of the last beat; 0: never.
-    public var beat: UInt64 { load(TagTableLayout.beatOffset) }
+    package var beat: UInt64 { load(TagTableLayout.beatOffset) }
     /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun; 0: not known. A beat never has a later
     /// time than this, and a reading that begins later finds every file that had its name before this was loaded.
-    public var scanStarted: UInt64 {
+    package var scanStarted: UInt64 {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         return load(TagTableLayout.scanStartedOffset)
     }
     /// CLOCK_BOOTTIME in ns at which the last covered probe of Redis was sent; embedded: the beat.
-    public var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
+    package var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
     /// Greatest position up to which every entry of the log is in the slots.
-    public var applied: UInt64 { load(TagTableLayout.appliedOffset) }
+    package var applied: UInt64 { load(TagTableLayout.appliedOffset) }
     /// Greatest position that this syncd did not apply itself.
-    public var horizon: UInt64 { load(TagTableLayout.horizonOffset) }
+    package var horizon: UInt64 { load(TagTableLayout.horizonOffset) }
     /// The log that the positions belong to.
-    public var incarnation: Incarnation {
+    package var incarnation: Incarnation {
         Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
     }
 
     /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time
     /// namespace, a damaged file) is not believed.
     @inline(__always)
-    public static func isWithin(_ now: UInt64, of instant: UInt64, _ window: UInt64) -> Bool {
+    package static func isWithin(_ now: UInt64, of instant: UInt64, _ window: UInt64) -> Bool {
         now >= instant && now - instant <= window
     }
 
     /// The journal directory that syncd reads; ``FileIdentity/unknown`` if it does not say.
-    public var journalDirectory: FileIdentity {
+    package var journalDirectory: FileIdentity {
         FileIdentity(
             device: load(TagTableLayout.journalDeviceOffset), inode: load(TagTableLayout.journalInodeOffset))
     }
@@ -190,42 +190,42 @@ public final class TagTable: Sendable {
     // MARK: Writing (syncd only)
 
     /// Raises the slot of a hash to `position`; a greater value stays.
-    public func raise(_ hash: UInt64, to position: UInt64) {
+    package func raise(_ hash: UInt64, to position: UInt64) {
         let offset = TagTableLayout.headerBytes + Int(slotIndex(hash)) * 8
         if load(offset) < position { store(position, offset) }
     }
 
     /// Raises the slots of everything that an invalidation of `tags` reaches. A tag is a declared tag, `=` and a
     /// key, or `*`.
-    public func raise(tags: [ByteBuffer], to position: UInt64) {
+    package func raise(tags: [ByteBuffer], to position: UInt64) {
         for tag in tags { raise(TagHash.tag(tag), to: position) }
     }
 
     /// Stores the state.
-    public func setState(_ state: SyncState) { store(state.rawValue, TagTableLayout.stateOffset) }
+    package func setState(_ state: SyncState) { store(state.rawValue, TagTableLayout.stateOffset) }
     /// Stores the epoch.
-    public func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
+    package func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
     /// Stores the time of a beat, sampled before what it vouches for was looked at.
-    public func setBeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.beatOffset) }
+    package func setBeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.beatOffset) }
     /// Stores the time of a reading of the journal, before the directory is looked at: whoever has named a file and then
     /// finds an older time here knows that the reading will find the file.
-    public func setScanStarted(_ nanoseconds: UInt64) {
+    package func setScanStarted(_ nanoseconds: UInt64) {
         store(nanoseconds, TagTableLayout.scanStartedOffset)
         atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
     /// Stores which journal directory is read, before it is read.
-    public func setJournalDirectory(_ directory: FileIdentity) {
+    package func setJournalDirectory(_ directory: FileIdentity) {
         store(directory.device, TagTableLayout.journalDeviceOffset)
         store(directory.inode, TagTableLayout.journalInodeOffset)
     }
     /// Stores the time at which a covered probe was sent.
-    public func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
+    package func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
     /// Stores the applied position, after the slots that it speaks of.
-    public func setApplied(_ position: UInt64) { store(position, TagTableLayout.appliedOffset) }
+    package func setApplied(_ position: UInt64) { store(position, TagTableLayout.appliedOffset) }
     /// Stores the horizon.
-    public func setHorizon(_ position: UInt64) { store(position, TagTableLayout.horizonOffset) }
+    package func setHorizon(_ position: UInt64) { store(position, TagTableLayout.horizonOffset) }
     /// Stores the incarnation, as two numbers.
-    public func setIncarnation(_ incarnation: Incarnation) {
+    package func setIncarnation(_ incarnation: Incarnation) {
         store(incarnation.high, TagTableLayout.incarnationHighOffset)
         store(incarnation.low, TagTableLayout.incarnationLowOffset)
     }
@@ -249,7 +249,7 @@ public final class TagTable: Sendable {
 }
 
 /// Why a file is not a usable tag table.
-public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
+package enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
     case notATable
     case otherLayout(version: UInt64)
     case tooShort(bytes: Int)
@@ -257,7 +257,7 @@ public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
     case damaged(what: String, number: UInt64)
 
     /// What is wrong and what helps.
-    public var description: String {
+    package var description: String {
         switch self {
         case .notATable: "the file is not a syncd tag table"
         case .otherLayout(let version):
@@ -270,43 +270,43 @@ public enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
 }
 
 /// What tells a file or directory from every other on this host, whatever its path.
-public struct FileIdentity: Sendable, Hashable {
+package struct FileIdentity: Sendable, Hashable {
     /// The device that holds it.
-    public var device: UInt64
+    package var device: UInt64
     /// Its number there.
-    public var inode: UInt64
+    package var inode: UInt64
 
     /// From what stat(2) says.
-    public init(device: UInt64, inode: UInt64) {
+    package init(device: UInt64, inode: UInt64) {
         self.device = device
         self.inode = inode
     }
 
     /// It is not known which.
-    public static let unknown = FileIdentity(device: 0, inode: 0)
+    package static let unknown = FileIdentity(device: 0, inode: 0)
 }
 
 /// The random id of a log. Another incarnation is another log, and positions of the two don't compare.
-public struct Incarnation: Sendable, Hashable {
+package struct Incarnation: Sendable, Hashable {
     /// The first 16 hexadecimal digits.
-    public var high: UInt64
+    package var high: UInt64
     /// The last 16 hexadecimal digits.
-    public var low: UInt64
+    package var low: UInt64
 
     /// From two halves.
-    public init(high: UInt64, low: UInt64) {
+    package init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
 
     /// No log yet.
-    public static let none = Incarnation(high: 0, low: 0)
+    package static let none = Incarnation(high: 0, low: 0)
 
     /// From 32 hexadecimal digits.
-    public init?(_ text: String) { self.init(digits: text.utf8) }
+    package init?(_ text: String) { self.init(digits: text.utf8) }
 
     /// From 32 hexadecimal digits.
-    public init?(_ text: ByteBuffer) {
+    package init?(_ text: ByteBuffer) {
         guard let incarnation = text.withUnsafeReadableBytes({ Incarnation(digits: $0) }) else { return nil }
         self = incarnation
     }
@@ -330,10 +330,10 @@ public struct Incarnation: Sendable, Hashable {
     }
 
     /// 32 lower-case hexadecimal digits.
-    public var description: String { String(buffer: text) }
+    package var description: String { String(buffer: text) }
 
     /// 32 lower-case hexadecimal digits.
-    public var text: ByteBuffer {
+    package var text: ByteBuffer {
         var buffer = ByteBuffer()
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 32) { target in
             for (half, start) in [(high, 0), (low, 16)] {

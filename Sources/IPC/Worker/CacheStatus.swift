@@ -48,13 +48,13 @@ public struct AuditStatistics: Sendable, Hashable {
     /// Of these, values that differed although the rule calls them fresh.
     public var stale: Int
     /// Of these, values that differed because of a write that was invalidated in time.
-    public var excused: Int
+    public var superseded: Int
 
     /// Three figures.
-    public init(sampled: Int = 0, stale: Int = 0, excused: Int = 0) {
+    public init(sampled: Int = 0, stale: Int = 0, superseded: Int = 0) {
         self.sampled = sampled
         self.stale = stale
-        self.excused = excused
+        self.superseded = superseded
     }
 }
 

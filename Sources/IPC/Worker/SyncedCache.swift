@@ -16,8 +16,8 @@ public final class SyncedCache: Sendable {
     let l1: L1Cache
     /// `nil`: nothing is audited.
     let auditor: Auditor?
-    let flights = Flights()
-    let directLoads: DirectLoads
+    let singleFlight = SingleFlight()
+    let bypassLoads: BypassLoads
     let slowLoads = SlowLoads()
     let platform: WorkerPlatform
     var clock: WorkerClock { platform.clock }
@@ -41,12 +41,6 @@ public final class SyncedCache: Sendable {
         self.init(configuration: configuration, eventLoop: eventLoop, logger: logger, platform: .system())
     }
 
-    convenience init(
-        configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger, clock: WorkerClock
-    ) {
-        self.init(configuration: configuration, eventLoop: eventLoop, logger: logger, platform: .system(clock: clock))
-    }
-
     package init(
         configuration: SyncedCacheConfiguration, eventLoop: any EventLoop, logger: Logger, platform: WorkerPlatform
     ) {
@@ -59,13 +53,13 @@ public final class SyncedCache: Sendable {
         let sampling = Sampling(oneIn: configuration.auditOneIn, random: platform.random)
         let l1 = L1Cache(
             byteBudget: configuration.l1Bytes, sampling: sampling,
-            graceMilliseconds: configuration.graceMilliseconds, refreshPercent: configuration.earlyRefreshPercent,
+            graceNanoseconds: configuration.grace.wholeNanoseconds, refreshPercent: configuration.earlyRefreshPercent,
             now: platform.clock.now)
         self.l1 = l1
         auditor = sampling.map {
             Auditor(sampling: $0, l1: l1, clock: platform.clock, found: configuration.staleValueFound)
         }
-        directLoads = DirectLoads(limit: configuration.maximumConcurrentLoads)
+        bypassLoads = BypassLoads(limit: configuration.maximumConcurrentLoads)
         session = SyncdSession(
             l1: l1, auditor: auditor, eventLoop: eventLoop, platform: platform, logger: logger, notify: notify)
         if let path = configuration.socketPath {
@@ -114,7 +108,7 @@ public final class SyncedCache: Sendable {
     public var status: CacheStatus { session.status }
 
     /// Callers that wait for somebody else's load, or for their turn.
-    package var waitingCount: Int { flights.waitingCount + directLoads.waitingCount }
+    package var waitingCount: Int { singleFlight.waitingCount + bypassLoads.waitingCount }
 
     /// Figures of the application that syncd shows in STATUS for this client, in place of those given before. They
     /// are sent once a second, together with those of L1.

@@ -10,8 +10,8 @@ public struct SyncedCacheConfiguration: Sendable {
     public var clientName: String
     /// Loads at once that go to the database without a lease. Further ones wait their turn.
     public var maximumConcurrentLoads: Int
-    /// How long a read waits for somebody else's load of the same key, in milliseconds.
-    public var waitMilliseconds: UInt64
+    /// How long a read waits for somebody else's load of the same key: 0 to 60 s, in whole milliseconds.
+    public var loadWait: Duration
     /// Channels whose events are wanted; subscribed anew at every connection.
     public var subscribedChannels: [ByteBuffer]
     /// Times to live are shortened by up to so many percent at random, 0 … 90 (docs/cache.md).
@@ -19,11 +19,11 @@ public struct SyncedCacheConfiguration: Sendable {
     /// A hit in the last so many percent of a value's time to live has it loaded anew in the background, by one worker
     /// of the host, 0 … 90; 0: never (docs/cache.md).
     public var earlyRefreshPercent: Int
-    /// For how long past its time to live a value may be served while the database fails, in milliseconds; 0: not at
-    /// all (docs/cache.md).
-    public var graceMilliseconds: UInt64
-    /// When a load takes longer, such a value is served, in milliseconds; `nil`: only when it fails.
-    public var graceAfterMilliseconds: UInt64?
+    /// For how long past its time to live a value may be served while the database fails; zero: not at all
+    /// (docs/cache.md).
+    public var grace: Duration
+    /// When a load takes longer, such a value is served; `nil`: only when it fails.
+    public var graceAfter: Duration?
     /// One in so many hits is compared with the database in the background (docs/cache.md); 0: none.
     public var auditOneIn: Int
     /// Told the key of each value that was found to be stale. Called on any thread.
@@ -35,12 +35,12 @@ public struct SyncedCacheConfiguration: Sendable {
         l1Bytes: Int = 64 << 20,
         clientName: String = "worker",
         maximumConcurrentLoads: Int = 64,
-        waitMilliseconds: UInt64 = 1000,
+        loadWait: Duration = .seconds(1),
         subscribedChannels: [ByteBuffer] = [],
         ttlSpreadPercent: Int = 0,
         earlyRefreshPercent: Int = 0,
-        graceMilliseconds: UInt64 = 0,
-        graceAfterMilliseconds: UInt64? = 500,
+        grace: Duration = .zero,
+        graceAfter: Duration? = .milliseconds(500),
         auditOneIn: Int = 0,
         staleValueFound: (@Sendable (_ key: ByteBuffer) -> Void)? = nil
     ) {
@@ -48,12 +48,12 @@ public struct SyncedCacheConfiguration: Sendable {
         self.l1Bytes = l1Bytes
         self.clientName = clientName
         self.maximumConcurrentLoads = maximumConcurrentLoads
-        self.waitMilliseconds = waitMilliseconds
+        self.loadWait = loadWait
         self.subscribedChannels = subscribedChannels
         self.ttlSpreadPercent = ttlSpreadPercent
         self.earlyRefreshPercent = earlyRefreshPercent
-        self.graceMilliseconds = graceMilliseconds
-        self.graceAfterMilliseconds = graceAfterMilliseconds
+        self.grace = grace
+        self.graceAfter = graceAfter
         self.auditOneIn = auditOneIn
         self.staleValueFound = staleValueFound
     }

@@ -1,4 +1,5 @@
 import NIOCore
+import Notation
 
 /// The `ETag` of a body (RFC 9110, section 8.8.3): its bytes, hashed. All workers of all hosts give equal bodies equal
 /// tags, whoever made them. Strong: what differs in a byte differs in the tag.
@@ -7,8 +8,7 @@ struct EntityTag: Sendable, Hashable, CustomStringConvertible {
     let description: String
 
     init(of body: ByteBuffer) {
-        let digits = String(body.withUnsafeReadableBytes(XXH64.hash), radix: 16)
-        description = "\"\(String(repeating: "0", count: 16 - digits.count))\(digits)\""
+        description = "\"\(body.withUnsafeReadableBytes(XXH64.hash).padded(16, radix: 16))\""
     }
 
     /// That of the same body in gzip: other bytes, another tag.

@@ -1,4 +1,5 @@
 import Glibc
+import Notation
 import Synchronization
 
 /// The value of `Date`: the time of day as RFC 9110 (5.6.7) has it. Made once a second.
@@ -21,11 +22,8 @@ final class HTTPDate: Sendable {
 
     /// For example `Sun, 06 Nov 1994 08:49:37 GMT`.
     static func text(_ second: time_t) -> String {
-        var (second, parts) = (second, tm())
-        gmtime_r(&second, &parts)
-        func padded(_ number: Int32) -> String { (number < 10 ? "0" : "") + String(number) }
-        let date = "\(padded(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(parts.tm_year + 1900)"
-        let clock = "\(padded(parts.tm_hour)):\(padded(parts.tm_min)):\(padded(parts.tm_sec))"
-        return "\(days[Int(parts.tm_wday)]), \(date) \(clock) GMT"
+        let date = UTCDate(secondsSince1970: second)
+        let day = "\(date.day.padded(2)) \(months[date.month - 1]) \(date.year.padded(4))"
+        return "\(days[date.weekday]), \(day) \(date.timeText) GMT"
     }
 }

@@ -94,7 +94,8 @@ struct Responder: Sendable {
         logger.log(
             level: isExpected ? .debug : .error, "The database failed",
             metadata: [
-                "kind": "\(failure.kind.rawValue)", "doubtful": "\(failure.isDoubtful)", "detail": "\(failure.detail)",
+                "kind": "\(failure.kind.rawValue)", "outcome-unknown": "\(failure.isOutcomeUnknown)",
+                "detail": "\(failure.detail)",
             ])
     }
 }

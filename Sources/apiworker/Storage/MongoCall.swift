@@ -137,7 +137,7 @@ final class MongoCall: Sendable {
             let isSilent = state.isBegun && !state.isHeard
             return .giveUp(
                 StorageFailure(
-                    kind: .unavailable, isDoubtful: state.isWriting, evidence: isSilent ? .silent : .none,
+                    kind: .unavailable, isOutcomeUnknown: state.isWriting, evidence: isSilent ? .silent : .none,
                     settlement: state.isWriting ? settlement : nil, detail: "no answer in time"))
         }
     }

@@ -68,7 +68,7 @@ final class MongoOperations: Sendable {
             return .success(value)
         } catch {
             health.note(error)
-            guard error.isDoubtful else {
+            guard error.isOutcomeUnknown else {
                 call.settlement.finish()
                 return .failure(error)
             }

@@ -26,7 +26,7 @@ struct StorageFailure: Error, Sendable, Equatable {
 
     var kind: Kind
     /// A write may have happened, or happen yet. Otherwise nothing was changed, for sure.
-    var isDoubtful = false
+    var isOutcomeUnknown = false
     var evidence = Evidence.none
     /// The server says that the transaction it belongs to may be tried again.
     var isTransactionLost = false
@@ -51,7 +51,7 @@ struct StorageFailure: Error, Sendable, Equatable {
     /// The same failure of a write that may have reached the database.
     var doubtful: StorageFailure {
         var failure = self
-        failure.isDoubtful = true
+        failure.isOutcomeUnknown = true
         return failure
     }
 }

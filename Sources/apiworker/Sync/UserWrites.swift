@@ -64,7 +64,7 @@ struct UserWrites: Sendable {
                 case .unchanged(let value): return .unchanged(.success(value))
                 case .rejected(let error): return .rejected(error)
                 }
-            } catch let failure as StorageFailure where failure.isDoubtful {
+            } catch let failure as StorageFailure where failure.isOutcomeUnknown {
                 guard let settlement = failure.settlement else { throw failure }
                 throw UnknownOutcome(failure) { await settlement.wait() }
             } catch let failure as StorageFailure {

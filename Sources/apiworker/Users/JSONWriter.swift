@@ -1,4 +1,5 @@
 import NIOCore
+import Notation
 
 /// Writes JSON straight into a buffer, without building values first.
 struct JSONWriter {
@@ -110,24 +111,13 @@ struct JSONWriter {
         var text = text
         text.withUTF8 { bytes in
             var start = 0
-            for index in bytes.indices where bytes[index] < 0x20 || bytes[index] == 0x22 || bytes[index] == 0x5c {
+            for index in bytes.indices where JSONString.needsEscape(bytes[index]) {
                 buffer.writeBytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start..<index]))
-                writeEscaped(bytes[index])
+                buffer.writeString(JSONString.escape(UInt16(bytes[index])))
                 start = index + 1
             }
             buffer.writeBytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start...]))
         }
         buffer.writeInteger(UInt8(ascii: "\""))
-    }
-
-    private mutating func writeEscaped(_ byte: UInt8) {
-        switch byte {
-        case 0x22: buffer.writeStaticString("\\\"")
-        case 0x5c: buffer.writeStaticString("\\\\")
-        case 0x0a: buffer.writeStaticString("\\n")
-        case 0x0d: buffer.writeStaticString("\\r")
-        case 0x09: buffer.writeStaticString("\\t")
-        default: buffer.writeString("\\u00" + (byte < 16 ? "0" : "") + String(byte, radix: 16))
-        }
     }
 }

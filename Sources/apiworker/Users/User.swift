@@ -1,3 +1,5 @@
+import Notation
+
 /// Where a user stands on the page that draws the graph.
 struct Position: Sendable, Equatable {
     var x: Double
@@ -32,7 +34,7 @@ extension User {
             writer.field("age", age)
             writer.field("hobbies", hobbies)
             writer.field("friends", friends)
-            writer.field("createdAt", ISODate.text(milliseconds: createdAtMilliseconds))
+            writer.field("createdAt", UTCDate(millisecondsSince1970: createdAtMilliseconds).iso8601)
             writer.name("position")
             position.write(to: &writer)
         }
@@ -77,38 +79,5 @@ enum UserID {
                     || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
             }
         }
-    }
-}
-
-/// Dates as ISO 8601 in UTC with milliseconds.
-enum ISODate {
-    /// For example `2026-11-23T08:00:00.123Z`. Days are counted as in Howard Hinnant's civil_from_days.
-    static func text(milliseconds: Int64) -> String {
-        // BSON dates may be of any year; what a calendar cannot show is brought into its range.
-        let clamped = min(max(milliseconds, -62_135_596_800_000), 253_402_300_799_999)
-        let days = clamped.floorDivided(by: 86_400_000)
-        let time = clamped - days * 86_400_000
-        let shifted = days + 719_468
-        let era = shifted.floorDivided(by: 146_097)
-        let dayOfEra = shifted - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let shiftedMonth = (5 * dayOfYear + 2) / 153
-        let day = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
-        let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-        func digits(_ number: Int64, _ count: Int) -> String {
-            let text = String(number)
-            return String(repeating: "0", count: max(0, count - text.count)) + text
-        }
-        let clock = "\(digits(time / 3_600_000, 2)):\(digits(time / 60_000 % 60, 2)):\(digits(time / 1000 % 60, 2))"
-        return "\(digits(year, 4))-\(digits(month, 2))-\(digits(day, 2))T\(clock).\(digits(time % 1000, 3))Z"
-    }
-}
-
-extension Int64 {
-    fileprivate func floorDivided(by divisor: Int64) -> Int64 {
-        let quotient = self / divisor
-        return self % divisor < 0 ? quotient - 1 : quotient
     }
 }

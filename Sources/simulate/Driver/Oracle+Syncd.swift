@@ -10,6 +10,9 @@ extension Oracle {
         let host = syncd.host.index
         switch request {
         case .fetch(let key, _): hosts[host].fetches[client, default: [:]][id] = key
+        case .renew(let key, _):
+            hosts[host].fetches[client, default: [:]][id] = key
+            figures.add("renewals asked for")
         case .fill(let fill): hosts[host].fills[client, default: [:]][id] = fill
         case .invalidate(let tags, _): hosts[host].invalidations[client, default: [:]][id] = versions(of: tags)
         case .abandon(let key, let lease):
@@ -94,8 +97,7 @@ extension Oracle {
         if case .error(let error) = reply, error.code == .stale { figures.add("goal: stale fill refused") }
         guard case .ok = reply else { return }
         figures.add("fills")
-        if EarlyRefresh.owner(of: fill.key) != fill.key { figures.add("fills of an early refresh") }
-        guard let (key, tags) = names.entry(EarlyRefresh.owner(of: fill.key)),
+        guard let (key, tags) = names.entry(fill.key),
             let asOf = hosts[syncd.host.index].leaseAsOf[fill.lease]
         else { return fail("a fill was accepted under a lease that nobody got") }
         let table = syncd.host.table

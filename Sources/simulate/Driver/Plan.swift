@@ -1,3 +1,4 @@
+import IPCTesting
 import SyncCore
 
 /// What one seed is like: sizes, weights, limits. Drawn per seed, so that some seeds are calm, some switch whole

@@ -3,7 +3,7 @@ import NIOCore
 
 /// A journal directory in memory. Locks belong to processes and end with them, as the kernel's do.
 // Unchecked: everything in a simulation runs on its one thread.
-final class MemoryJournal: JournalFiles, @unchecked Sendable {
+final class MemoryJournal: JournalStorage, @unchecked Sendable {
     private let world: World
     private var contents: [String: ByteBuffer] = [:]
     private var versions: [String: UInt64] = [:]
@@ -84,7 +84,7 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
         versions[name] = changes
     }
 
-    func read(_ name: String) throws(SystemError) -> JournalFileContent {
+    func read(_ name: String) throws(SystemError) -> JournalReadResult {
         if isClosed { return .foreign }
         return contents[name].map { .bytes($0) } ?? .gone
     }

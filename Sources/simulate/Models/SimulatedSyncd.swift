@@ -1,5 +1,6 @@
 import EngineHosting
 import IPC
+import IPCTesting
 import IPCWire
 import NIOCore
 import SyncCore
@@ -50,7 +51,8 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         openJournals = open
         journal = JournalDirectory(
             files, path: "/run/syncd/journal",
-            owner: JournalName.owner(random: world.random.next(), processID: 2), open: { open.add(host.openJournal()) })
+            owner: JournalFileName.owner(random: world.random.next(), processID: 2),
+            open: { open.add(host.openJournal()) })
         configuration = BrainConfiguration(
             mode: cluster == nil ? .embedded : .redis, limits: host.plan.limits, version: "simulated",
             tablePath: "/run/syncd/tags.table", journalPath: "/run/syncd/journal")

@@ -34,12 +34,12 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     func start() {
         var configuration = SyncedCacheConfiguration(
             socketPath: "/run/syncd/syncd.sock", clientName: name, maximumConcurrentLoads: plan.concurrentLoads,
-            waitMilliseconds: plan.waitMilliseconds, subscribedChannels: [ByteBuffer(string: "events")])
+            loadWait: .milliseconds(plan.waitMilliseconds), subscribedChannels: [ByteBuffer(string: "events")])
         if plan.hasCacheFeatures {
             configuration.ttlSpreadPercent = 20
             configuration.earlyRefreshPercent = 90
-            configuration.graceMilliseconds = 20_000
-            configuration.graceAfterMilliseconds = 1
+            configuration.grace = .seconds(20)
+            configuration.graceAfter = .milliseconds(1)
             configuration.auditOneIn = 4
         }
         let cache = SyncedCache(
@@ -109,8 +109,8 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
             openJournal: { [unowned self] path in
                 journal = nil
                 let files = host.journal
-                let opened = try Journal(
-                    files, path: path, owner: JournalName.owner(random: world.random.next(), processID: 1))
+                let opened = try WorkerJournal(
+                    files, path: path, owner: JournalFileName.owner(random: world.random.next(), processID: 1))
                 journal = files
                 return opened
             },

@@ -1,3 +1,5 @@
+import IPCTesting
+
 /// One simulated world: its clock, its chance, everything that is to happen, and the record of what did.
 // Unchecked: everything in a simulation runs on its one thread.
 final class World: @unchecked Sendable {

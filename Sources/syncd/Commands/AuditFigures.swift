@@ -4,7 +4,7 @@ import IPC
 struct AuditFigures: Equatable {
     var sampled: UInt64 = 0
     var stale: UInt64 = 0
-    var excused: UInt64 = 0
+    var superseded: UInt64 = 0
 
     /// `nil`: no worker reports any.
     init?(_ sections: [StatusField]) {
@@ -17,7 +17,7 @@ struct AuditFigures: Equatable {
             isReported = true
             sampled &+= number("audit-sampled")
             stale &+= number("audit-stale")
-            excused &+= number("audit-excused")
+            superseded &+= number("audit-superseded")
         }
         guard isReported else { return nil }
     }
@@ -28,14 +28,14 @@ struct AuditFigures: Equatable {
             "audit",
             .fields([
                 StatusField("sampled", .number(sampled)), StatusField("stale", .number(stale)),
-                StatusField("excused", .number(excused)),
+                StatusField("superseded", .number(superseded)),
             ]))
     }
 
     /// One line. None of *n* found means, with 95 % confidence, that less than 3 of *n* are so (the rule of three).
     var text: String {
-        let judged = sampled - min(sampled, excused)
+        let judged = sampled - min(sampled, superseded)
         let bound = stale == 0 && judged > 0 ? " (< 3/\(judged))" : ""
-        return "stale \(stale) of \(judged) sampled\(bound)  excused \(excused)"
+        return "stale \(stale) of \(judged) sampled\(bound)  superseded \(superseded)"
     }
 }

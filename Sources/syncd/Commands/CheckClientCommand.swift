@@ -1,4 +1,5 @@
 import ArgumentParser
+import ClientCheck
 import ProcessSupport
 
 /// `syncd check-client`: tells the author of a client what it does wrong.
@@ -26,7 +27,7 @@ struct CheckClientCommand: AsyncParsableCommand {
             if ["-h", "--help"].contains(first) { throw CleanExit.helpRequest(self) }
             throw ValidationError("unknown option \(first): give the client's command line after --")
         }
-        let known = Set(ClientCheck.all.map(\.name))
+        let known = Set(ClientRule.all.map(\.name))
         if let name = only.first(where: { !known.contains($0) }) { throw ValidationError("there is no check \(name)") }
         if !list, words.isEmpty { throw ValidationError("give the client's command line after --") }
     }
@@ -35,7 +36,7 @@ struct CheckClientCommand: AsyncParsableCommand {
 
     func run() async throws {
         if list {
-            for check in ClientCheck.all { print("\(check.name): \(check.rule)") }
+            for check in ClientRule.all { print("\(check.name): \(check.rule)") }
             return
         }
         ignoreBrokenPipes()

@@ -130,12 +130,12 @@ enum SyncdMetrics {
                 reported("audit-sampled")
             ),
             (
-                "workers_audit_stale", "Of these, values that differed and nothing excused it.",
+                "workers_audit_stale", "Of these, values that differed and nothing superseded them.",
                 reported("audit-stale")
             ),
             (
-                "workers_audit_excused", "Of these, values that differed and were invalidated in time.",
-                reported("audit-excused")
+                "workers_audit_superseded", "Of these, values that differed and were invalidated in time.",
+                reported("audit-superseded")
             ),
         ]
         for (name, help, value) in values { text.add(name, .gauge, help: help, value) }

@@ -2,6 +2,7 @@ import Glibc
 import IPCWire
 import NIOCore
 import NIOSSL
+import Notation
 
 extension ConnectionLoss {
     /// What an error of TLS means: which check failed, and the remedy. `nil`: it is no error of TLS.
@@ -55,11 +56,11 @@ extension ConnectionLoss {
     private static func verdict(on certificate: NIOSSLCertificate?, faults: String?, now: time_t) -> String {
         guard let certificate else { return "the server's certificate cannot be verified" }
         if certificate.notValidAfter < now {
-            return "the server's certificate has expired (on \(certificate.notValidAfter.dateText)): renew it"
+            return "the server's certificate has expired (on \(certificate.notValidAfter.dayText)): renew it"
         }
         if certificate.notValidBefore > now {
             return
-                "the server's certificate is not valid yet (from \(certificate.notValidBefore.dateText)): check the clocks"
+                "the server's certificate is not valid yet (from \(certificate.notValidBefore.dayText)): check the clocks"
         }
         let names = CertificateEntry.list(CertificateEntry.all(of: certificate))
         let problem = "no trusted authority vouches for the server's certificate (for \(names))"
@@ -94,11 +95,5 @@ extension NIOSSLCertificate {
 
 extension time_t {
     /// The day, in UTC: `2026-01-31`.
-    var dateText: String {
-        var seconds = self
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-    }
+    var dayText: String { UTCDate(secondsSince1970: self).dayText }
 }

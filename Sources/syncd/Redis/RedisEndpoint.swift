@@ -1,3 +1,5 @@
+import Notation
+
 /// Why a REDIS_URL cannot be used. The message names the part, and never the password.
 struct RedisURLError: Error, Equatable, CustomStringConvertible {
     var description: String
@@ -144,18 +146,8 @@ struct RedisEndpoint: Sendable, Equatable {
 
     /// Percent-decodes; the result must be UTF-8 without NUL.
     static func decoded(_ text: Substring, _ part: String) throws(RedisURLError) -> String {
-        var bytes: [UInt8] = []
-        var input = Array(text.utf8)[...]
-        while let byte = input.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            guard input.count >= 2, let value = UInt8(String(decoding: input.prefix(2), as: UTF8.self), radix: 16),
-                input.prefix(2).allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "-") })
-            else { throw RedisURLError("in the \(part): after % two hexadecimal digits are expected") }
-            input = input.dropFirst(2)
-            bytes.append(value)
+        guard let bytes = PercentEncoding.decoded(text.utf8) else {
+            throw RedisURLError("in the \(part): after % two hexadecimal digits are expected")
         }
         guard !bytes.contains(0), let result = String(validating: bytes, as: UTF8.self) else {
             throw RedisURLError("the \(part) is not UTF-8 text")

@@ -25,10 +25,10 @@ struct TrustedAuthorities {
             let name =
                 authority.commonNameText.map { "the authority CN=\($0)" } ?? "an authority without a common name"
             if authority.notValidAfter < now {
-                return "\(name) expired on \(authority.notValidAfter.dateText): replace it by its renewed certificate"
+                return "\(name) expired on \(authority.notValidAfter.dayText): replace it by its renewed certificate"
             }
             if authority.notValidBefore > now {
-                return "\(name) is not valid before \(authority.notValidBefore.dateText): check the clocks"
+                return "\(name) is not valid before \(authority.notValidBefore.dayText): check the clocks"
             }
             return nil
         }

@@ -1,0 +1,119 @@
+import IPCWire
+import NIOCore
+import NIOPosix
+
+/// Why syncd could not be asked.
+package enum SyncdClientError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Nobody listens on the socket, or not for us.
+    case unreachable(path: String, reason: String)
+    /// Something listens there, but it is no syncd, or it closed the connection at once.
+    case notGreeted(path: String)
+    /// The connection ended, or no answer came in time.
+    case unanswered
+
+    /// A short name for metrics.
+    package var label: String {
+        switch self {
+        case .unreachable: "unreachable"
+        case .notGreeted: "not-greeted"
+        case .unanswered: "unanswered"
+        }
+    }
+
+    /// What is wrong, and what to look at.
+    package var description: String {
+        switch self {
+        case .unreachable(let path, let reason):
+            "syncd can't be reached on \(path): \(reason); check that it runs and that you may use its socket"
+        case .notGreeted(let path):
+            "what listens on \(path) did not greet as syncd does, or has no room for more clients"
+        case .unanswered: "syncd closed the connection or didn't answer in time"
+        }
+    }
+}
+
+/// A plain client of syncd, for commands typed by people: one connection, no cache, no reconnecting.
+package final class SyncdClient: Sendable {
+    /// Pushes that nobody has taken yet; beyond, the oldest are dropped.
+    static let maximumPushes = 65_536
+
+    /// What syncd said about itself.
+    package let greeting: Greeting
+    /// What arrives without having been asked for, once `TRACK` or `SUBSCRIBE` was. Ends with the connection.
+    package let pushes: AsyncStream<Push>
+    private let connection: SyncdConnection
+
+    private init(greeting: Greeting, pushes: AsyncStream<Push>, connection: SyncdConnection) {
+        self.greeting = greeting
+        self.pushes = pushes
+        self.connection = connection
+    }
+
+    deinit { connection.close() }
+
+    /// Connects and greets.
+    ///
+    /// - Parameters:
+    ///   - path: of syncd's socket, at most 103 bytes.
+    ///   - name: as which this client is shown in STATUS.
+    ///   - timeout: how long the greeting and each answer may take.
+    ///   - eventLoop: the one that carries the connection.
+    package static func connect(
+        path: String, name: String = "syncd-cli", timeout: Duration = .seconds(5),
+        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
+    ) async throws(SyncdClientError) -> SyncdClient {
+        var settings = ConnectionSettings(clientName: name, isTracking: false)
+        settings.replyNanoseconds = max(.seconds(1), timeout).wholeNanoseconds
+        let (pushes, notify) = AsyncStream.makeStream(
+            of: Push.self, bufferingPolicy: .bufferingNewest(maximumPushes))
+        let observer = ClientObserver(notify: notify)
+        do {
+            _ = try await SyncdConnection.connect(path: path, eventLoop: eventLoop) { [settings] in
+                ConnectionHandler(settings: settings, clock: .boot, observer: observer)
+            }
+        } catch {
+            throw .unreachable(path: path, reason: SystemError.text(of: error))
+        }
+        guard let (connection, greeting) = try? await observer.greeted.value() else {
+            throw .notGreeted(path: path)
+        }
+        return SyncdClient(greeting: greeting, pushes: pushes, connection: connection)
+    }
+
+    /// Asks one thing. An error reply is returned as a value; for subscriptions, `OK` when all are confirmed.
+    package func request(_ request: Request) async throws(SyncdClientError) -> RESPValue {
+        let kind: ReplyKind =
+            switch request {
+            case .subscribe(let channels), .patternSubscribe(let channels): .confirmations(channels.count)
+            default: .reply
+            }
+        switch await connection.request(request, as: kind, cost: RequestCost(isUrgent: true)) {
+        case .success(let value): return value
+        case .failure: throw .unanswered
+        }
+    }
+
+    /// Ends the connection.
+    package func close() { connection.close() }
+}
+
+/// Waits for the greeting and passes pushes on.
+private final class ClientObserver: ConnectionObserver {
+    let greeted = SharedTask<(SyncdConnection, Greeting)?>()
+    private let notify: AsyncStream<Push>.Continuation
+
+    init(notify: AsyncStream<Push>.Continuation) { self.notify = notify }
+
+    var tableBeat: UInt64? { nil }
+    var wantsInvalidations: Bool { true }
+    func passedOverInvalidations() {}
+
+    func becameReady(_ connection: SyncdConnection, greeting: Greeting) { greeted.finish((connection, greeting)) }
+
+    func received(_ push: Push) { notify.yield(push) }
+
+    func closed(_ connection: SyncdConnection, reason: CloseReason) {
+        greeted.finish(nil)
+        notify.finish()
+    }
+}

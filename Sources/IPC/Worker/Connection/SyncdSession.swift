@@ -1,0 +1,349 @@
+import IPCWire
+import Logging
+import NIOCore
+import Synchronization
+
+/// What a worker knows of syncd at this moment: the connection, the mapped table and the journal. Connections come
+/// and go; table and journal stay until syncd shows others.
+final class SyncdSession: ConnectionObserver {
+    private struct State {
+        var connection: SyncdConnection?
+        /// How many connections have become ready so far.
+        var generation: UInt64 = 0
+        var logMode: LogMode?
+        /// The last beat that came as a push; `nil` on a fresh connection.
+        var beat: Beat?
+        var mapped: MappedTagTable?
+        /// A table that no connection has shown: it says how old the last beat is, and nothing else is believed of it.
+        var watched: MappedTagTable?
+        /// Where the table is, or is expected.
+        var tablePath: String?
+        var journal: WorkerJournal?
+        /// Where syncd has it.
+        var journalPath: String?
+        var isJournalConfirmed = false
+        /// Whether the last attempt to write into it succeeded.
+        var isJournalWritable = true
+        var isSweepWanted = false
+        var reported: [ReportField] = []
+        var arrivals: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var nextArrivalID: UInt64 = 0
+    }
+
+    /// How often figures are reported and stale entries freed.
+    static let housekeepingNanoseconds: UInt64 = 1_000_000_000
+
+    let l1: L1Cache
+    private let auditor: Auditor?
+    let unjournaled = UnjournaledWrites()
+    let unsettled = UnsettledWrites()
+    private let state = Mutex(State())
+    private let areInvalidationsWanted = Atomic(true)
+    private let notify: AsyncStream<CacheNotification>.Continuation
+    private let eventLoop: any EventLoop
+    private let platform: WorkerPlatform
+    private var clock: WorkerClock { platform.clock }
+    private let logger: Logger
+
+    init(
+        l1: L1Cache, auditor: Auditor? = nil, eventLoop: any EventLoop, platform: WorkerPlatform, logger: Logger,
+        notify: AsyncStream<CacheNotification>.Continuation
+    ) {
+        self.l1 = l1
+        self.auditor = auditor
+        self.eventLoop = eventLoop
+        self.platform = platform
+        self.logger = logger
+        self.notify = notify
+    }
+
+    // MARK: The connection
+
+    /// The connection, if one is ready, and its number.
+    var current: (connection: SyncdConnection?, generation: UInt64) {
+        state.withLock { ($0.connection, $0.generation) }
+    }
+
+    /// Waits for a connection that became ready after the one numbered `generation`. `nil` when the task is
+    /// cancelled first.
+    func connection(after generation: UInt64) async -> (connection: SyncdConnection, generation: UInt64)? {
+        while !Task.isCancelled {
+            let current = current
+            if let connection = current.connection, current.generation > generation {
+                return (connection, current.generation)
+            }
+            await arrival(after: generation)
+        }
+        return nil
+    }
+
+    private func arrival(after generation: UInt64) async {
+        let id = state.withLock { state in
+            state.nextArrivalID += 1
+            return state.nextArrivalID
+        }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isThere = state.withLock { state in
+                    if Task.isCancelled || (state.connection != nil && state.generation > generation) { return true }
+                    state.arrivals[id] = continuation
+                    return false
+                }
+                if isThere { continuation.resume() }
+            }
+        } onCancel: {
+            state.withLock { $0.arrivals.removeValue(forKey: id) }?.resume()
+        }
+    }
+
+    /// Has tags invalidated, as soon as syncd is there and takes them.
+    ///
+    /// - Returns: false when the task is cancelled first.
+    func invalidate(_ tags: [ByteBuffer]) async -> Bool {
+        while let (connection, _) = await connection(after: 0) {
+            if await connection.invalidate(tags, event: nil) == .taken { return true }
+            try? await clock.sleep(clock.now() + Self.housekeepingNanoseconds)
+        }
+        return false
+    }
+
+    func becameReady(_ connection: SyncdConnection, greeting: Greeting) {
+        useTable(at: greeting.table)
+        useJournal(at: greeting.journal, isConfirmed: true)
+        let arrivals = state.withLock { state in
+            state.connection = connection
+            state.generation += 1
+            state.logMode = greeting.logMode
+            state.beat = nil
+            defer { state.arrivals = [:] }
+            return state.arrivals
+        }
+        notify.yield(.connected)
+        for arrival in arrivals.values { arrival.resume() }
+        unjournaled.send(over: connection, now: clock.now())
+        scheduleHousekeeping(connection)
+        logger.debug("connected to syncd", metadata: ["version": "\(greeting.version)", "epoch": "\(greeting.epoch)"])
+    }
+
+    func closed(_ connection: SyncdConnection, reason: CloseReason) {
+        let wasReady = state.withLock { state in
+            guard connection.isSame(as: state.connection) else { return false }
+            state.connection = nil
+            state.beat = nil
+            return true
+        }
+        if wasReady { notify.yield(.disconnected) }
+        logger.debug("connection to syncd closed", metadata: ["reason": "\(reason.label)"])
+    }
+
+    func received(_ push: Push) {
+        switch push {
+        case .beat(let beat): state.withLock { $0.beat = beat }
+        case .epoch: state.withLock { $0.isSweepWanted = true }
+        case .invalidate(let position, let tags):
+            passedOverInvalidations()
+            guard wantsInvalidations else { break }
+            notify.yield(.invalidation(position: position, tags: tags))
+        case .message(let event), .patternMessage(_, let event): notify.yield(.event(event))
+        case .fetched: break
+        }
+    }
+
+    var wantsInvalidations: Bool {
+        get { areInvalidationsWanted.load(ordering: .relaxed) }
+        set { areInvalidationsWanted.store(newValue, ordering: .relaxed) }
+    }
+
+    func passedOverInvalidations() { state.withLock { $0.isSweepWanted = true } }
+
+    // MARK: The table
+
+    var tableBeat: UInt64? { state.withLock { $0.mapped?.table.beat } }
+
+    /// Where syncd has its table, as long as it has not said so itself.
+    func expectTable(at path: String) { state.withLock { $0.tablePath = path } }
+
+    private func useTable(at path: String) {
+        let mapped = state.withLock { state in
+            state.tablePath = path
+            state.watched = nil
+            return state.mapped
+        }
+        if let mapped, mapped.isFile(at: path) { return }
+        var replacement: MappedTagTable?
+        do {
+            replacement = try platform.openTable(path)
+        } catch {
+            logger.debug("no L1: the tag table can't be mapped", metadata: ["error": "\(error)"])
+        }
+        // First the judge, then what is judged: nothing is kept that the other table numbered.
+        l1.use(replacement?.table)
+        state.withLock { $0.mapped = replacement }
+    }
+
+    /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun by now: whoever named a file before this
+    /// call knows that every later reading finds it, and that no beat of a later time than this misses it. `nil` if
+    /// that is not known: the table is not mapped or not the present one, its syncd never beat, or is of an older version.
+    var newestReadingOfJournal: UInt64? {
+        guard let mapped = presentTable() else { return nil }
+        let (started, beat) = (mapped.table.scanStarted, mapped.table.beat)
+        // A beat later than every reading: an older version of syncd, which records none, took the table over.
+        return beat > 0 && started >= beat ? started : nil
+    }
+
+    /// The table that its path leads to, mapped for this question alone if no connection has shown it.
+    private func presentTable() -> MappedTagTable? {
+        let (mapped, watched, path) = state.withLock { ($0.mapped, $0.watched, $0.tablePath) }
+        guard let path else { return nil }
+        if let known = [mapped, watched].compactMap({ $0 }).first(where: { $0.isFile(at: path) }) { return known }
+        guard let opened = try? platform.openTable(path) else { return nil }
+        state.withLock { $0.watched = opened }
+        return opened
+    }
+
+    // MARK: The journal
+
+    /// Takes part in the journal at `path`. `isConfirmed`: syncd named it.
+    func useJournal(at path: String, isConfirmed: Bool) {
+        let journal = state.withLock { $0.journal }
+        if let journal, journal.isDirectory(at: path) {
+            if isConfirmed { state.withLock { $0.isJournalConfirmed = true } }
+            return
+        }
+        var replacement: WorkerJournal?
+        do {
+            replacement = try platform.openJournal(path)
+        } catch {
+            logger.debug("the journal can't be used", metadata: ["error": "\(error)"])
+        }
+        state.withLock { state in
+            state.journal = replacement
+            state.journalPath = path
+            state.isJournalWritable = true
+            state.isJournalConfirmed = isConfirmed && replacement != nil
+        }
+    }
+
+    /// Writes down what is about to be invalidated; `nil` if that can't be done: the write goes on all the same.
+    func begin(_ tags: [ByteBuffer]) -> Intent? {
+        // Full, missing or replaced: a write without syncd depends on it most.
+        var journal = presentJournal()
+        // Replaced at this very moment: once more, where the path leads to now.
+        for isLast in [false, true] {
+            do {
+                guard let intent = try journal?.begin(tags, other: { [weak self] in self?.presentJournal() }) else {
+                    return nil
+                }
+                state.withLock { $0.isJournalWritable = true }
+                return intent
+            } catch {
+                state.withLock { $0.isJournalWritable = false }
+                logger.debug("a write is not in the journal", metadata: ["error": "\(error)"])
+                if isLast { return nil }
+                journal = presentJournal()
+            }
+        }
+        return nil
+    }
+
+    /// The journal that the path leads to now, opened anew if it is another one or could not be used before.
+    private func presentJournal() -> WorkerJournal? {
+        let (path, isConnected) = state.withLock { ($0.journalPath, $0.connection != nil) }
+        if let path, !isJournalUsable || !isJournal(at: path) { useJournal(at: path, isConfirmed: isConnected) }
+        return state.withLock { $0.journal }
+    }
+
+    private func isJournal(at path: String) -> Bool {
+        state.withLock { $0.journal }?.isDirectory(at: path) ?? false
+    }
+
+    /// Whether the last write could be written down, or the next one might be. Shown in STATUS.
+    var isJournalUsable: Bool { state.withLock { $0.journal != nil && $0.isJournalWritable } }
+
+    /// Whether an intent is written down where syncd reads it: in the directory of which its table says so. Without
+    /// that, in the journal that it named last.
+    func isReadBySyncd(_ intent: Intent?) -> Bool {
+        guard let intent else { return false }
+        let state = state.withLock { $0 }
+        if let mapped = state.mapped, mapped.table.journalDirectory != .unknown {
+            guard let path = state.tablePath, mapped.isFile(at: path) else { return false }
+            return mapped.table.journalDirectory == intent.directory
+        }
+        return state.isJournalConfirmed && intent.isIn(state.journal)
+            && state.journalPath.map { state.journal?.isDirectory(at: $0) ?? false } ?? false
+    }
+
+    // MARK: Figures
+
+    /// Adds to what is reported to syncd every second.
+    func report(_ fields: [ReportField]) { state.withLock { $0.reported = fields } }
+
+    var status: CacheStatus {
+        let (isConnected, logMode, beat, table) = state.withLock {
+            ($0.connection != nil, $0.logMode, $0.beat, $0.mapped?.table)
+        }
+        let trust =
+            table.map { Trust($0) }
+            ?? beat.map {
+                Trust(state: $0.state, heartbeat: $0.beatNanoseconds, freshAsOf: $0.freshAsOfNanoseconds)
+            }
+        let isAttached = trust.map { $0.distrust(at: clock.now()) == nil } ?? false
+        let sync: SyncMode = !isConnected ? .detached : isAttached ? .attached : .isolated
+        let redis: UpstreamMode =
+            logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
+        return CacheStatus(
+            sync: sync, redis: redis, epoch: table?.epoch ?? beat?.epoch ?? 0,
+            applied: table?.applied ?? beat?.applied ?? 0, l1: l1.statistics, audit: auditor?.statistics)
+    }
+
+    // MARK: Housekeeping
+
+    private func scheduleHousekeeping(_ connection: SyncdConnection) {
+        clock.schedule(eventLoop, clock.now() + Self.housekeepingNanoseconds) { [weak self] in
+            guard let self, connection.isSame(as: self.current.connection) else { return }
+            self.keepHouse(connection)
+            self.scheduleHousekeeping(connection)
+        }
+    }
+
+    private func keepHouse(_ connection: SyncdConnection) {
+        let (fields, isSweepWanted, path) = state.withLock { state in
+            defer { state.isSweepWanted = false }
+            return (state.reported, state.isSweepWanted, state.journalPath)
+        }
+        // It was full, not ours or not there; whoever looks after it may have helped.
+        if let path, !isJournalUsable || !isJournal(at: path) { useJournal(at: path, isConfirmed: true) }
+        let warning = ReportField(
+            name: ByteBuffer(string: "journal"), value: ByteBuffer(string: isJournalUsable ? "ok" : "unusable"))
+        let audit = auditor?.statistics.fields ?? []
+        connection.tell(.report(l1.statistics.fields + audit + [warning] + fields))
+        unjournaled.send(over: connection, now: clock.now())
+        if isSweepWanted { sweep(from: 0) }
+    }
+
+    /// In steps, between which the event loop does other things.
+    private func sweep(from start: Int) {
+        guard let next = l1.sweep(from: start) else { return }
+        eventLoop.execute { [weak self] in self?.sweep(from: next) }
+    }
+}
+
+extension L1Statistics {
+    /// As they are reported to syncd.
+    var fields: [ReportField] {
+        [("l1-hits", hits), ("l1-misses", misses), ("l1-entries", entries), ("l1-bytes", bytes)].map(ReportField.init)
+    }
+}
+
+extension AuditStatistics {
+    /// As they are reported to syncd.
+    var fields: [ReportField] {
+        [("audit-sampled", sampled), ("audit-stale", stale), ("audit-superseded", superseded)].map(ReportField.init)
+    }
+}
+
+extension ReportField {
+    fileprivate init(_ name: String, _ number: Int) {
+        self.init(name: ByteBuffer(string: name), value: ByteBuffer(string: String(number)))
+    }
+}

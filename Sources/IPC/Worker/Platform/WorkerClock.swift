@@ -1,0 +1,38 @@
+import NIOCore
+
+/// Where the worker's side takes the time from: the boot clock, or in tests a clock that is moved by hand.
+package struct WorkerClock: Sendable {
+    /// CLOCK_BOOTTIME in nanoseconds.
+    let now: @Sendable () -> UInt64
+    /// Returns at the given time; throws `CancellationError`.
+    let sleep: @Sendable (_ deadline: UInt64) async throws -> Void
+    /// Does something on an event loop at the given time.
+    let schedule: @Sendable (any EventLoop, _ deadline: UInt64, @escaping @Sendable () -> Void) -> Void
+
+    package init(
+        now: @escaping @Sendable () -> UInt64, sleep: @escaping @Sendable (UInt64) async throws -> Void,
+        schedule: @escaping @Sendable (any EventLoop, UInt64, @escaping @Sendable () -> Void) -> Void
+    ) {
+        self.now = now
+        self.sleep = sleep
+        self.schedule = schedule
+    }
+
+    /// The real one.
+    package static let boot = WorkerClock(
+        now: { BootClock.now },
+        sleep: { deadline in
+            // A suspended host or a coarse timer may wake a sleeper early.
+            while true {
+                let now = BootClock.now
+                guard now < deadline else { return }
+                try await Task.sleep(nanoseconds: deadline - now)
+            }
+        },
+        schedule: { eventLoop, deadline, work in
+            let now = BootClock.now
+            let delay = now < deadline ? Int64(clamping: deadline - now) : 0
+            eventLoop.scheduleTask(in: .nanoseconds(delay), work)
+        }
+    )
+}

@@ -1,0 +1,41 @@
+import NIOCore
+
+/// What the worker's side has of the machine: clock, sockets, the mapped table, the journal, chance. The simulator
+/// puts its own in place.
+package struct WorkerPlatform: Sendable {
+    package var clock: WorkerClock
+    /// Connects to the socket at a path, with this handler on the channel.
+    package var connect:
+        @Sendable (_ path: String, any EventLoop, _ makeHandler: @escaping @Sendable () -> any ChannelHandler)
+            async throws -> any Channel
+    package var openTable: @Sendable (_ path: String) throws -> MappedTagTable
+    package var openJournal: @Sendable (_ path: String) throws -> WorkerJournal
+    /// A random number of a range.
+    package var random: @Sendable (ClosedRange<UInt64>) -> UInt64
+
+    package init(
+        clock: WorkerClock,
+        connect:
+            @escaping @Sendable (String, any EventLoop, @escaping @Sendable () -> any ChannelHandler)
+            async throws -> any Channel,
+        openTable: @escaping @Sendable (String) throws -> MappedTagTable,
+        openJournal: @escaping @Sendable (String) throws -> WorkerJournal,
+        random: @escaping @Sendable (ClosedRange<UInt64>) -> UInt64
+    ) {
+        self.clock = clock
+        self.connect = connect
+        self.openTable = openTable
+        self.openJournal = openJournal
+        self.random = random
+    }
+
+    /// The real one, perhaps with another clock.
+    package static func system(clock: WorkerClock = .boot) -> WorkerPlatform {
+        WorkerPlatform(
+            clock: clock,
+            connect: { try await SyncdConnection.connect(path: $0, eventLoop: $1, makeHandler: $2) },
+            openTable: { try MappedTagTable(path: $0) },
+            openJournal: { try WorkerJournal(path: $0) },
+            random: { UInt64.random(in: $0) })
+    }
+}

@@ -1,0 +1,165 @@
+import IPCWire
+import NIOCore
+import Synchronization
+
+/// A value that was answered from cache, with what its freshness was judged by.
+final class ServedValue: Sendable {
+    /// `nil`: a negative result.
+    let value: ByteBuffer?
+    let slots: [UInt32]
+    let asOf: UInt64
+    let epoch: UInt64
+    let table: TagTable
+
+    init(value: ByteBuffer?, slots: [UInt32], asOf: UInt64, epoch: UInt64, table: TagTable) {
+        self.value = value
+        self.slots = slots
+        self.asOf = asOf
+        self.epoch = epoch
+        self.table = table
+    }
+}
+
+/// Compares a share of what is answered from cache with the database (docs/cache.md, "The auditor").
+///
+/// A sampled value is loaded again in the background. If the database has another one, somebody has written, and the
+/// invalidation has to follow within the bounds of docs/consistency.md. So the auditor waits: as soon as the one rule
+/// gives the served value up (a slot or the epoch moved, or the table is not believed), the difference is superseded. If
+/// the rule still calls it fresh after all those bounds, it is loaded once more, because a write may have been taken
+/// back; if it differs still, it is stale. One audit runs at a time, and after it the auditor
+/// rests for nine times as long as the database took; samples that come meanwhile are dropped.
+final class Auditor: Sendable {
+    typealias Loader = @Sendable () async throws -> ByteBuffer?
+
+    /// Longer than all bounds of docs/consistency.md in a row: 2 s for a write, 1.5 s until it is acknowledged, 5 s if
+    /// its writer dies then, and as long as a beat takes.
+    static let patienceNanoseconds: UInt64 = 10_000_000_000
+    /// How often the rule is asked meanwhile.
+    static let stepNanoseconds: UInt64 = 1_000_000_000
+    /// A rest is so many times as long as the load before it: a tenth of one connection is what audits may take.
+    static let restFactor: UInt64 = 9
+
+    private enum Verdict { case same, superseded, stale }
+
+    private struct State {
+        var figures = AuditStatistics()
+        var work: Task<Void, Never>?
+        var isOver = false
+        /// Hits in L2 until the next sample.
+        var rest: Int
+    }
+
+    private let state: Mutex<State>
+    private let sampling: Sampling
+    private let l1: L1Cache
+    private let clock: WorkerClock
+    private let found: (@Sendable (_ key: ByteBuffer) -> Void)?
+
+    init(
+        sampling: Sampling, l1: L1Cache, clock: WorkerClock, found: (@Sendable (_ key: ByteBuffer) -> Void)?
+    ) {
+        self.sampling = sampling
+        self.l1 = l1
+        self.clock = clock
+        self.found = found
+        state = Mutex(State(rest: sampling.nextGap()))
+    }
+
+    var statistics: AuditStatistics { state.withLock { $0.figures } }
+
+    /// syncd had a value: every so often one of these is a sample.
+    func countHit(_ hit: Hit, of key: ByteBuffer, load: @escaping Loader) {
+        let isSample = state.withLock { state in
+            state.rest -= 1
+            guard state.rest <= 0 else { return false }
+            state.rest = sampling.nextGap()
+            return true
+        }
+        guard isSample, let served = l1.served(hit, for: key) else { return }
+        audit(served, of: key, load: load)
+    }
+
+    /// Loads it again in the background, unless an audit is under way.
+    func audit(_ served: ServedValue, of key: ByteBuffer, load: @escaping Loader) {
+        state.withLock { state in
+            guard state.work == nil, !state.isOver else { return }
+            state.work = Task(priority: .utility) { [self] in
+                await audit(served, key, load)
+                self.state.withLock { $0.work = nil }
+            }
+        }
+    }
+
+    private func audit(_ served: ServedValue, _ key: ByteBuffer, _ load: Loader) async {
+        var loadNanoseconds: UInt64 = 0
+        let verdict = await verdict(on: served) {
+            let begin = clock.now()
+            defer { loadNanoseconds = min(clock.now() - begin, Self.patienceNanoseconds) }
+            return try await load()
+        }
+        count(verdict, on: key)
+        guard loadNanoseconds > 0 else { return }
+        // It only ends early if the worker does.
+        try? await clock.sleep(clock.now() + Self.restFactor * loadNanoseconds)
+    }
+
+    /// No more audits; the one under way ends without a verdict.
+    func end() {
+        let work = state.withLock { state in
+            state.isOver = true
+            return state.work
+        }
+        work?.cancel()
+    }
+
+    private func count(_ verdict: Verdict?, on key: ByteBuffer) {
+        state.withLock { state in
+            switch verdict {
+            case .same: state.figures.sampled += 1
+            case .superseded:
+                state.figures.sampled += 1
+                state.figures.superseded += 1
+            case .stale:
+                state.figures.sampled += 1
+                state.figures.stale += 1
+            case nil: break
+            }
+        }
+        if verdict == .stale { found?(key) }
+    }
+
+    /// `nil`: the database did not answer, so nothing is known.
+    private func verdict(on served: ServedValue, load: () async throws -> ByteBuffer?) async -> Verdict? {
+        do {
+            if try await load() == served.value { return .same }
+            let deadline = clock.now() + Self.patienceNanoseconds
+            while l1.isFresh(served) {
+                let now = clock.now()
+                guard now < deadline else {
+                    let isStale = try await load() != served.value
+                    return isStale && l1.isFresh(served) ? .stale : .superseded
+                }
+                try await clock.sleep(min(deadline, now + Self.stepNanoseconds))
+            }
+            return .superseded
+        } catch {
+            return nil
+        }
+    }
+}
+
+/// One in so many, at intervals that differ: a client with a rhythm must not always or never be the one.
+struct Sampling: Sendable {
+    private let oneIn: UInt64
+    private let random: @Sendable (ClosedRange<UInt64>) -> UInt64
+
+    /// `nil` for 0: none at all.
+    init?(oneIn: Int, random: @escaping @Sendable (ClosedRange<UInt64>) -> UInt64) {
+        guard oneIn > 0 else { return nil }
+        self.oneIn = UInt64(min(oneIn, 1 << 40))
+        self.random = random
+    }
+
+    /// From a sample to the next: between a half and three halves of the average.
+    func nextGap() -> Int { Int(random((oneIn + 1) / 2...oneIn + oneIn / 2)) }
+}

@@ -1,0 +1,274 @@
+import IPCWire
+import NIOCore
+import Sieve
+import Synchronization
+
+/// A value in this process's memory, with what its freshness is judged by. An object, so that a hit copies one
+/// reference.
+final class L1Entry: Sendable {
+    /// `nil`: a negative result.
+    let value: ByteBuffer?
+    /// The slots of the declared tags, of `=` and the key, and of `*`.
+    let slots: [UInt32]
+    let asOf: UInt64
+    let epoch: UInt64
+    /// CLOCK_BOOTTIME in ns; from then on the entry is not used, except in grace.
+    let deadline: UInt64
+    /// CLOCK_BOOTTIME in ns; it was loaded no earlier.
+    let loadedAt: UInt64
+    /// CLOCK_BOOTTIME in ns; a hit from then on asks for an early refresh.
+    let refreshAt: UInt64
+
+    init(
+        value: ByteBuffer?, slots: [UInt32], asOf: UInt64, epoch: UInt64, deadline: UInt64, loadedAt: UInt64,
+        refreshAt: UInt64
+    ) {
+        self.value = value
+        self.slots = slots
+        self.asOf = asOf
+        self.epoch = epoch
+        self.deadline = deadline
+        self.loadedAt = loadedAt
+        self.refreshAt = refreshAt
+    }
+}
+
+/// A hit in L1.
+package struct L1Hit: Sendable {
+    /// `nil`: a negative result.
+    package var value: ByteBuffer?
+    /// For the auditor; nearly always `nil`.
+    var sample: ServedValue?
+    /// Whether to get a successor, for one hit near the end of an entry; nearly always `false`.
+    var isRefreshDue: Bool
+}
+
+/// The cache in this process's memory (docs/consistency.md, "Reading", step 1).
+///
+/// It holds values as long as there is room, and believes none of them by itself: every hit is judged by the tag
+/// table at the moment it is asked for. So nothing has to be told to it in time, and without a table it is off.
+package final class L1Cache: Sendable {
+    private struct State {
+        var table: TagTable?
+        var entries: SieveCache<ByteBuffer, L1Entry>
+        var hits = 0
+        var misses = 0
+        /// The number of the hit that is the next sample; 0: none.
+        var sampledHit = 0
+        /// Keys for which an early refresh is under way or has just ended, and when it began.
+        var refreshing: [ByteBuffer: UInt64] = [:]
+    }
+
+    /// What an entry costs beside its bytes: its places in the dictionary and in the queue at their usual load, and
+    /// the headers of three allocations.
+    static let overheadBytes = 424
+    /// Entries that are looked at in one go when freeing what is no longer fresh: about 100 µs.
+    static let sweepStep = 1024
+
+    private let state: Mutex<State>
+    private let now: @Sendable () -> UInt64
+    private let sampling: Sampling?
+    /// Past its deadline an entry is kept for so long.
+    private let graceNanoseconds: UInt64
+    private let refreshPercent: UInt64
+
+    init(
+        byteBudget: Int, sampling: Sampling? = nil, graceNanoseconds: UInt64 = 0,
+        refreshPercent: Int = 0, now: @escaping @Sendable () -> UInt64
+    ) {
+        self.graceNanoseconds = graceNanoseconds
+        self.refreshPercent = UInt64(max(0, min(refreshPercent, 90)))
+        var state = State(entries: SieveCache(byteBudget: byteBudget))
+        if let sampling { state.sampledHit = sampling.nextGap() }
+        self.state = Mutex(state)
+        self.sampling = sampling
+        self.now = now
+    }
+
+    /// A cache without anything that docs/cache.md offers besides.
+    package convenience init(byteBudget: Int, now: @escaping @Sendable () -> UInt64) {
+        self.init(byteBudget: byteBudget, sampling: nil, now: now)
+    }
+
+    /// The table by which entries are judged; `nil` when there is none to be had. What is kept was numbered by
+    /// another table's slots and goes.
+    package func use(_ table: TagTable?) {
+        state.withLock { state in
+            state.table = table
+            state.entries.removeAll()
+        }
+    }
+
+    /// A value that is fresh at this moment.
+    ///
+    /// A hit with `isRefreshDue` holds a place among the early refreshes until ``refreshEnded(of:)``: whoever gets it has to
+    /// start one.
+    package func value(for key: ByteBuffer) -> L1Hit? { value(for: key, mayRefresh: true) }
+
+    /// The same, for a caller that starts no early refresh.
+    func valueWithoutRefresh(for key: ByteBuffer) -> ByteBuffer?? { value(for: key, mayRefresh: false).map(\.value) }
+
+    @inline(__always)
+    private func value(for key: ByteBuffer, mayRefresh: Bool) -> L1Hit? {
+        state.withLock { state in
+            guard let table = state.table, let entry = state.entries.value(for: key),
+                let time = timeIfFresh(entry, until: entry.deadline, by: table)
+            else {
+                state.misses &+= 1
+                return nil
+            }
+            state.hits &+= 1
+            let sample = state.hits == state.sampledHit ? takeSample(entry, table, &state) : nil
+            let isRefreshDue = mayRefresh && time >= entry.refreshAt && takeRefresh(key, time, &state)
+            return L1Hit(value: entry.value, sample: sample, isRefreshDue: isRefreshDue)
+        }
+    }
+
+    @inline(never)
+    private func takeRefresh(_ key: ByteBuffer, _ now: UInt64, _ state: inout State) -> Bool {
+        // A load that never ends must not keep its place.
+        if state.refreshing[key] != nil || state.refreshing.count >= EarlyRefresh.limit {
+            state.refreshing = state.refreshing.filter {
+                now < $0.value.saturatingAdd(EarlyRefresh.longestNanoseconds)
+            }
+        }
+        guard state.refreshing[key] == nil, state.refreshing.count < EarlyRefresh.limit else { return false }
+        state.refreshing[Self.compacted(key)] = now
+        return true
+    }
+
+    /// Another hit may ask for a refresh of this key.
+    func refreshEnded(of key: ByteBuffer) { state.withLock { $0.refreshing[key] = nil } }
+
+    @inline(never)
+    private func takeSample(_ entry: L1Entry, _ table: TagTable, _ state: inout State) -> ServedValue? {
+        guard let sampling else { return nil }
+        state.sampledHit &+= sampling.nextGap()
+        return ServedValue(
+            value: entry.value, slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, table: table)
+    }
+
+    /// A value that may be served although its load failed: that of an entry in its time to live or in grace, if the
+    /// one rule calls it fresh at this moment.
+    func graceValue(for key: ByteBuffer) -> CachedValue? {
+        state.withLock { state in
+            guard let table = state.table, let entry = state.entries.value(for: key) else { return nil }
+            let deadline = entry.deadline.saturatingAdd(graceNanoseconds)
+            guard let time = timeIfFresh(entry, until: deadline, by: table) else { return nil }
+            guard time >= entry.deadline else { return CachedValue(value: entry.value, source: .l1) }
+            let age = Duration.nanoseconds(Int64(clamping: time - min(time, entry.loadedAt)))
+            return CachedValue(value: entry.value, source: .stale, age: age)
+        }
+    }
+
+    /// Keeps a value that was loaded just now.
+    package func insert(_ hit: Hit, for key: ByteBuffer) { insert(hit, for: key, lifetimeMilliseconds: nil) }
+
+    /// Keeps a value, if there is a table to number its slots by.
+    ///
+    /// - Parameter lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
+    func insert(_ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64?) {
+        let key = Self.compacted(key)
+        let value = hit.value.map(Self.compacted)
+        let deadline = now().saturatingAdd(hit.ttlMilliseconds.saturatingMultiply(1_000_000))
+        let lifetime = max(lifetimeMilliseconds ?? 0, hit.ttlMilliseconds).saturatingMultiply(1_000_000)
+        let refreshAt = refreshPercent > 0 ? deadline - min(deadline, lifetime / 100 * refreshPercent) : .max
+        state.withLock { state in
+            guard let table = state.table else { return }
+            let entry = L1Entry(
+                value: value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
+                deadline: deadline, loadedAt: deadline - min(deadline, lifetime), refreshAt: refreshAt)
+            let cost =
+                Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
+            state.entries.insert(key, entry, bytes: cost)
+        }
+    }
+
+    /// Whether something that was just learnt is fresh at this moment. Always false without a table.
+    func isFresh(_ hit: Hit, for key: ByteBuffer) -> Bool {
+        guard let table = state.withLock({ $0.table }) else { return false }
+        return table.verdict(
+            slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch, deadline: .max, clock: now
+        ).isFresh
+    }
+
+    /// What syncd had for a key, as a sample for the auditor; `nil` without a table to judge it by.
+    func served(_ hit: Hit, for key: ByteBuffer) -> ServedValue? {
+        guard let table = state.withLock({ $0.table }) else { return nil }
+        return ServedValue(
+            value: hit.value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
+            table: table)
+    }
+
+    /// Whether the one rule still calls something fresh that was served.
+    func isFresh(_ served: ServedValue) -> Bool {
+        guard state.withLock({ $0.table === served.table }) else { return false }
+        return served.table.verdict(
+            slots: served.slots, asOf: served.asOf, epoch: served.epoch, deadline: .max, clock: now
+        ).isFresh
+    }
+
+    /// How long an entry may still be used, in milliseconds, the one rule aside.
+    func remainingMilliseconds(of key: ByteBuffer) -> UInt64 {
+        let now = now()
+        return state.withLock { state in
+            guard let entry = state.entries.peek(key), entry.deadline > now else { return 0 }
+            return (entry.deadline - now) / 1_000_000
+        }
+    }
+
+    /// Whether there is a table to judge by.
+    var isUsable: Bool { state.withLock { $0.table != nil } }
+
+    /// Frees entries that nothing can make fresh again, looking at ``sweepStep`` places from `start` on.
+    ///
+    /// - Returns: where to go on, `nil` at the end.
+    func sweep(from start: Int) -> Int? {
+        state.withLock { state in
+            guard let table = state.table else { return nil }
+            let epoch = table.epoch
+            let now = now()
+            return state.entries.sweep(from: start, limit: Self.sweepStep) { _, entry in
+                entry.epoch != epoch || entry.deadline.saturatingAdd(graceNanoseconds) <= now
+                    || entry.slots.contains { table.slot($0) > entry.asOf }
+            }
+        }
+    }
+
+    var statistics: L1Statistics {
+        state.withLock { state in
+            L1Statistics(
+                hits: state.hits, misses: state.misses, entries: state.entries.count, bytes: state.entries.bytes)
+        }
+    }
+
+    /// The time of the verdict, if the entry is fresh.
+    @inline(__always)
+    private func timeIfFresh(_ entry: L1Entry, until deadline: UInt64, by table: TagTable) -> UInt64? {
+        var time: UInt64 = 0
+        let verdict = table.verdict(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, deadline: deadline) {
+            time = now()
+            return time
+        }
+        return verdict.isFresh ? time : nil
+    }
+
+    /// The same bytes in memory of their own, unless they nearly fill what they lie in: a small value must not keep
+    /// the whole chunk alive that was read from the socket.
+    private static func compacted(_ buffer: ByteBuffer) -> ByteBuffer {
+        guard buffer.storageCapacity > 2 * buffer.readableBytes + 64 else { return buffer }
+        return ByteBuffer(bytes: buffer.readableBytesView)
+    }
+}
+
+extension UInt64 {
+    fileprivate func saturatingMultiply(_ factor: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: factor)
+        return overflow ? .max : product
+    }
+
+    fileprivate func saturatingAdd(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
+}

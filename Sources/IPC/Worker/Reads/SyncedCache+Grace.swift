@@ -1,0 +1,53 @@
+import NIOCore
+import Synchronization
+
+/// Keys whose load has taken longer than the soft limit and goes on.
+final class SlowLoads: Sendable {
+    private let keys = Mutex<[ByteBuffer: Int]>([:])
+
+    func contains(_ key: ByteBuffer) -> Bool { keys.withLock { $0[key] != nil } }
+
+    func add(_ key: ByteBuffer) { keys.withLock { $0[key, default: 0] += 1 } }
+
+    func remove(_ key: ByteBuffer) {
+        keys.withLock { keys in
+            guard let count = keys[key] else { return }
+            keys[key] = count > 1 ? count - 1 : nil
+        }
+    }
+}
+
+extension SyncedCache {
+    /// Reads a value of which L1 still has one in grace, and falls back to that if the read fails or takes long. What
+    /// is served then is judged by the one rule at that moment, not before the read.
+    ///
+    /// A read that takes long goes on in the background, to fill the caches. Until it ends nobody else waits for it.
+    func withGrace(
+        _ value: CachedValue, for key: ByteBuffer, read: @escaping @Sendable () async throws -> CachedValue
+    ) async throws -> CachedValue {
+        if slowLoads.contains(key) { return value }
+        let race = SharedTask<Result<CachedValue, any Error>>()
+        let timer = configuration.graceAfter.map { limit in
+            Task { [self] in
+                try await clock.sleep(clock.now() + min(limit, Self.longestGraceWait).wholeNanoseconds)
+                guard let value = l1.graceValue(for: key) else { return }
+                slowLoads.add(key)
+                // The read may have ended meanwhile; then nobody else takes it out.
+                if !race.finishFirst(.success(value)) { slowLoads.remove(key) }
+            }
+        }
+        race.begin { [self] in
+            let result: Result<CachedValue, any Error>
+            do {
+                result = .success(try await read())
+            } catch {
+                result = l1.graceValue(for: key).map { .success($0) } ?? .failure(error)
+            }
+            timer?.cancel()
+            if !race.finishFirst(result) { slowLoads.remove(key) }
+        }
+        return try await race.value().get()
+    }
+
+    private static let longestGraceWait = Duration.seconds(86_400)
+}

@@ -1,0 +1,194 @@
+import IPCWire
+import NIOCore
+
+extension SyncedCache {
+    /// How often a request asks syncd for a value at most. A request asks again when a load that it shared turned out not
+    /// to be fresh. After the last attempt it reads the database by itself.
+    static let maximumAttempts = 3
+
+    /// The value of `key`: from this process's memory, from syncd, or loaded (docs/consistency.md, "Reading").
+    ///
+    /// - Parameters:
+    ///   - key: at most 1 KiB; what has a longer one is loaded each time.
+    ///   - tags: what the value depends on: at most 64 of at most 256 B, else it is loaded each time.
+    ///   - ttl: how long the value may be used at most: 1 ms to 24 hours; others are brought into that range.
+    ///   - load: reads the value from the database; `nil` is a negative result, which is kept, too. It may be
+    ///     shared with other callers, and is cancelled when all of them are. The auditor may call it once more.
+    /// - Throws: what `load` throws; `CancellationError`.
+    public nonisolated(nonsending) func value(
+        for key: ByteBuffer, tags: [ByteBuffer], ttl: Duration,
+        load: @escaping @Sendable () async throws -> ByteBuffer?
+    ) async throws -> CachedValue {
+        if let hit = l1.value(for: key) {
+            if let sample = hit.sample { auditor?.audit(sample, of: key, load: load) }
+            if hit.isRefreshDue { refresh(key, tags, ttl) { Loaded(value: try await load()) } }
+            return CachedValue(value: hit.value, source: .l1)
+        }
+        return try await missed(key, tags, ttl) { Loaded(value: try await load()) }
+    }
+
+    /// The same, for values whose tags or time to live only their load can tell.
+    ///
+    /// - Parameters:
+    ///   - tags: what the value is known to depend on; the load may add some.
+    ///   - ttl: if the load doesn't say.
+    public nonisolated(nonsending) func taggedValue(
+        for key: ByteBuffer, tags: [ByteBuffer] = [], ttl: Duration,
+        load: @escaping @Sendable () async throws -> Loaded
+    ) async throws -> CachedValue {
+        if let hit = l1.value(for: key) {
+            if let sample = hit.sample { auditor?.audit(sample, of: key) { try await load().value } }
+            if hit.isRefreshDue { refresh(key, tags, ttl, load) }
+            return CachedValue(value: hit.value, source: .l1)
+        }
+        return try await missed(key, tags, ttl, load)
+    }
+
+    /// What L1 does not have, or not any more.
+    private func missed(
+        _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
+    ) async throws -> CachedValue {
+        guard configuration.grace > .zero, let grace = l1.graceValue(for: key) else {
+            return try await obtain(key, tags, ttl, load)
+        }
+        return try await withGrace(grace, for: key) { [self] in try await obtain(key, tags, ttl, load) }
+    }
+
+    /// From syncd, or loaded.
+    private func obtain(
+        _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
+    ) async throws -> CachedValue {
+        guard configuration.socketPath != nil, isCacheable(key: key, tags: tags) else {
+            return try await direct(key, load)
+        }
+        let question = Question(key: key, tags: tags, ttl: ttl, load: load)
+        for attempt in 0..<Self.maximumAttempts {
+            if attempt > 0, let value = l1.valueWithoutRefresh(for: key) {
+                return CachedValue(value: value, source: .l1)
+            }
+            guard let connection = session.current.connection else { break }
+            switch try await self.attempt(question, over: connection) {
+            case .answer(let answer): return answer
+            case .again: continue
+            case .direct: return try await direct(key, load)
+            }
+        }
+        return try await direct(key, load)
+    }
+
+    /// Reads the database without storing anything.
+    private func direct(
+        _ key: ByteBuffer, _ load: @escaping @Sendable () async throws -> Loaded
+    ) async throws -> CachedValue {
+        let value = try await bypassLoads.value(for: key) { try await load().value }
+        return CachedValue(value: value, source: .bypass)
+    }
+
+    /// What a caller wants to know.
+    struct Question: Sendable {
+        var key: ByteBuffer
+        var tags: [ByteBuffer]
+        var ttl: Duration
+        var load: @Sendable () async throws -> Loaded
+    }
+
+    private enum Step {
+        case answer(CachedValue)
+        case again
+        case direct
+    }
+
+    private func attempt(_ question: Question, over connection: SyncdConnection) async throws -> Step {
+        switch singleFlight.take(question.key, hasTable: l1.isUsable) {
+        case .lead(let flight):
+            return try leaderStep(await fly(flight, question, over: connection))
+        case .alone:
+            return try leaderStep(await fly(Flight(), question, over: connection))
+        case .join(let flight, let isCovered):
+            return joinerStep(try await flight.shared.value(), isCovered: isCovered)
+        }
+    }
+
+    /// Asks in a task of its own, so that the first caller's cancellation doesn't take the others along.
+    private func fly(
+        _ flight: Flight, _ question: Question, over connection: SyncdConnection
+    ) async throws -> FlightEnd {
+        flight.shared.begin { [self] in
+            let end = await ask(question, over: connection, flight: flight)
+            // From here on nobody joins: what is fresh now is fresh for everybody who has.
+            singleFlight.remove(flight, of: question.key)
+            let isFresh =
+                switch end {
+                case .found(let hit), .filled(let hit): l1.isFresh(hit, for: question.key)
+                case .unproven, .failed, .miss: false
+                }
+            flight.shared.finish(FlightResult(end: end, isFreshAtEnd: isFresh))
+        }
+        return try await flight.shared.value().end
+    }
+
+    private func leaderStep(_ end: FlightEnd) throws -> Step {
+        switch end {
+        case .found(let hit): return .answer(CachedValue(value: hit.value, source: .l2))
+        case .filled(let hit): return .answer(CachedValue(value: hit.value, source: .miss))
+        case .unproven(let value): return .answer(CachedValue(value: value, source: .miss))
+        case .failed(let error): throw error
+        case .miss: return .direct
+        }
+    }
+
+    private func joinerStep(_ result: FlightResult, isCovered: Bool) -> Step {
+        #if MUTANTS
+            if Mutant.active == .joinerGetsOlderLoad {
+                switch result.end {
+                case .found(let hit), .filled(let hit): return .answer(CachedValue(value: hit.value, source: .l2))
+                case .unproven(let value): return .answer(CachedValue(value: value, source: .miss))
+                case .failed, .miss: break
+                }
+            }
+        #endif
+        switch result.end {
+        case .found(let hit):
+            return result.isFreshAtEnd ? .answer(CachedValue(value: hit.value, source: .l2)) : .again
+        case .filled(let hit):
+            let isFresh = isCovered || result.isFreshAtEnd
+            return isFresh ? .answer(CachedValue(value: hit.value, source: .l2)) : .again
+        // Somebody else's error is no answer to this request.
+        case .unproven, .failed: return .again
+        case .miss: return .direct
+        }
+    }
+
+    func isCacheable(key: ByteBuffer, tags: [ByteBuffer]) -> Bool {
+        key.readableBytes > 0 && key.readableBytes <= limits.keyBytes && areCacheable(tags)
+    }
+
+    private func areCacheable(_ tags: [ByteBuffer]) -> Bool {
+        tags.count <= limits.tagsPerEntry
+            && tags.allSatisfy { $0.readableBytes > 0 && $0.readableBytes <= limits.tagBytes }
+    }
+
+    /// How a loaded value is to be kept; `nil`: not at all.
+    func keeping(_ loaded: Loaded, _ question: Question) -> (tags: [ByteBuffer], ttlMilliseconds: UInt64)? {
+        let tags = question.tags + loaded.tags
+        guard loaded.value?.readableBytes ?? 0 <= limits.valueBytes, loaded.tags.isEmpty || areCacheable(tags),
+            loaded.ttl.map({ $0 > .zero }) ?? true
+        else { return nil }
+        return (tags, spread(milliseconds(loaded.ttl ?? question.ttl)))
+    }
+
+    /// Only ever shortened: what was said to be the longest time is.
+    private func spread(_ milliseconds: UInt64) -> UInt64 {
+        let percent = UInt64(max(0, min(configuration.ttlSpreadPercent, 90)))
+        guard percent > 0 else { return milliseconds }
+        return max(1, milliseconds - platform.random(0...milliseconds * percent / 100))
+    }
+
+    func milliseconds(_ ttl: Duration) -> UInt64 {
+        let (seconds, attoseconds) = ttl.components
+        guard seconds >= 0, attoseconds >= 0 else { return 1 }
+        let limit = limits.maximumTTLMilliseconds
+        guard seconds < limit / 1000 else { return limit }
+        return max(1, UInt64(seconds) * 1000 + UInt64(attoseconds / 1_000_000_000_000_000))
+    }
+}

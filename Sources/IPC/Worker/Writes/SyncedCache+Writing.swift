@@ -1,0 +1,171 @@
+import IPCWire
+import NIOCore
+
+extension SyncedCache {
+    /// Runs a write, and returns when nobody on this host can be answered from cache with anything older
+    /// (docs/consistency.md, "Writing").
+    ///
+    /// Whatever the database said, the tags are invalidated, also after a write that changed nothing. Only
+    /// ``WriteResult/rejected(_:)`` skips it. If the write throws it may have happened, or may happen yet: the tags are
+    /// invalidated at once, and again every 5 s until the outcome is known (``UnknownOutcome``) or 120 s have passed.
+    /// A write that can reach the database later than that leaves older values in caches.
+    ///
+    /// - Parameters:
+    ///   - tags: what the write changes. More than 1024, or one longer than 256 B, stand for everything.
+    ///   - write: changes the database, within 2 s.
+    /// - Throws: what `write` throws, of an ``UnknownOutcome`` the error in it, and nothing else. Cancellation reaches
+    ///   `write` but not what comes after it.
+    public func invalidating<Value: Sendable>(
+        _ tags: [ByteBuffer], write: @Sendable () async throws -> WriteResult<Value>
+    ) async throws -> Value {
+        let isShared = configuration.socketPath != nil && !tags.isEmpty
+        let tags = invalidatable(tags)
+        let intent = isShared ? session.begin(tags) : nil
+        let result: WriteResult<Value>
+        do {
+            result = try await write()
+        } catch {
+            let unknown = error as? UnknownOutcome
+            if isShared {
+                await commit(
+                    Commitment(
+                        tags: tags, event: nil, intent: intent, isOutcomeUnknown: true, settled: unknown?.settled))
+            }
+            throw unknown?.underlying ?? error
+        }
+        switch result {
+        case .rejected(let error):
+            intent?.delete()
+            throw error
+        case .unchanged(let value):
+            if breaks(.unchangedNotInvalidated) {
+                intent?.delete()
+            } else if isShared {
+                await commit(Commitment(tags: tags, event: nil, intent: intent, isOutcomeUnknown: false))
+            }
+            return value
+        case .changed(let value, let event):
+            if isShared {
+                await commit(
+                    Commitment(tags: tags, event: event.flatMap(publishable), intent: intent, isOutcomeUnknown: false))
+            }
+            return value
+        }
+    }
+
+    /// What is to be made known about a write.
+    private struct Commitment: Sendable {
+        var tags: [ByteBuffer]
+        var event: Event?
+        var intent: Intent?
+        /// The write may still reach the database.
+        var isOutcomeUnknown: Bool
+        /// Returns when it can't any more, if there is a way to know.
+        var settled: (@Sendable () async -> Void)?
+    }
+
+    /// Returns when the write may be acknowledged. A client that hangs up must not make that happen too early: nothing
+    /// in here heeds cancellation.
+    private func commit(_ commitment: Commitment) async {
+        if breaks(.unknownOutcomeIsForgotten), commitment.isOutcomeUnknown { return commitment.intent?.delete() ?? () }
+        // From the rename on syncd invalidates it before every beat, whether it hears from us or not.
+        let isOrphan = commitment.isOutcomeUnknown ? commitment.intent?.becomeOrphan() ?? false : false
+        var isRecorded = isOrphan
+        var recordedAt = clock.now()
+        defer {
+            if commitment.isOutcomeUnknown { follow(commitment, isRepeatedBySyncd: isOrphan) }
+        }
+        let (connection, generation) = session.current
+        let answer = await connection?.invalidate(commitment.tags, event: commitment.event) ?? .none(wasSent: false)
+        if breaks(.silenceIsSuccess), answer == .none(wasSent: true) { return commitment.intent?.delete() ?? () }
+        if answer == .taken {
+            if !commitment.isOutcomeUnknown { commitment.intent?.delete() }
+            return
+        }
+        if !isOrphan {
+            isRecorded = commitment.intent?.becomeOwed() ?? false
+            recordedAt = clock.now()
+        }
+        let isRead = isRecorded && session.isReadBySyncd(commitment.intent)
+        if !isRead { session.unjournaled.add(commitment.tags) }
+        // An event is published at most once: again only if syncd can't have seen it.
+        let event = answer == .none(wasSent: false) ? commitment.event : nil
+        if breaks(.noTrustWindowWait) { return }
+        let distrustedAt = distrustedAt(recordedAt: recordedAt, isRecorded: isRecorded)
+        guard clock.now() < distrustedAt else { return }
+        // In a task of its own, since waiting for a connection or for a time does heed it.
+        await Task {
+            await takenOrDistrusted(commitment.tags, event: event, after: generation, distrustedAt: distrustedAt)
+        }.value
+    }
+
+    /// When nobody believes a heartbeat any more that missed what was recorded.
+    ///
+    /// A reading of the journal that begins after the record finds it. One that began before carries a time that is at
+    /// most that of the newest reading, which the table shows. Without a record, or if the newest reading is not known,
+    /// the whole window passes.
+    private func distrustedAt(recordedAt: UInt64, isRecorded: Bool) -> UInt64 {
+        if breaks(.acknowledgedWhileBelieved) { return 0 }
+        let newest = isRecorded ? session.newestReadingOfJournal ?? recordedAt : recordedAt
+        // A heartbeat as old as its window exactly is believed. A time in the future is not: another boot wrote it.
+        return min(recordedAt, newest) + TrustTiming.trustWindowNanoseconds + 1_000_000
+    }
+
+    /// Sees to it that a write of unknown outcome is invalidated once more when it can't land any more.
+    private func follow(_ commitment: Commitment, isRepeatedBySyncd: Bool) {
+        let unjournaled = session.unjournaled
+        // syncd repeats what it reads in the journal. Of anything else only this process knows.
+        var repetition: UnjournaledWrites.Repetition?
+        if !isRepeatedBySyncd || !session.isReadBySyncd(commitment.intent) {
+            repetition = unjournaled.repeat(commitment.tags, from: clock.now())
+        }
+        guard let settled = commitment.settled else { return }
+        session.unsettled.follow(until: settled) { [session, repetition] in
+            guard await session.invalidate(commitment.tags) else { return }
+            if let repetition { unjournaled.stop(repetition) }
+            if isRepeatedBySyncd { commitment.intent?.delete() }
+        }
+    }
+
+    /// Returns when syncd has taken the invalidation over a new connection, or when the last beat that could have
+    /// missed it is too old for anybody to believe.
+    private func takenOrDistrusted(
+        _ tags: [ByteBuffer], event: Event?, after generation: UInt64, distrustedAt: UInt64
+    ) async {
+        let settled = SharedTask<Void>()
+        let retry = Task {
+            var (event, generation) = (event, generation)
+            while let (connection, current) = await session.connection(after: generation) {
+                generation = current
+                switch await connection.invalidate(tags, event: event) {
+                case .taken: return settled.finish(())
+                case .refused, .none(wasSent: true): event = nil
+                case .none(wasSent: false): break
+                }
+            }
+        }
+        let distrust = Task {
+            try await clock.sleep(distrustedAt)
+            settled.finish(())
+        }
+        // Not cancelled: this runs in a task that nobody can cancel.
+        _ = try? await settled.value()
+        retry.cancel()
+        distrust.cancel()
+    }
+
+    /// Tags as syncd accepts them. One that no entry can have, or too many, stand for everything.
+    private func invalidatable(_ tags: [ByteBuffer]) -> [ByteBuffer] {
+        let isInvalidatable =
+            tags.count <= limits.tagsPerInvalidation
+            && tags.allSatisfy { $0.readableBytes > 0 && $0.readableBytes <= limits.tagBytes }
+        if breaks(.firstTagOnly) { return Array(tags.prefix(1)) }
+        return isInvalidatable ? tags : [ByteBuffer(string: "*")]
+    }
+
+    /// An event that fits into a frame; others are not published.
+    private func publishable(_ event: Event) -> Event? {
+        event.channel.readableBytes <= limits.channelBytes && event.payload.readableBytes <= limits.valueBytes
+            ? event : nil
+    }
+}
