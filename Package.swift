@@ -52,7 +52,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
-        .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore], swiftSettings: strict),
+        .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore, deque], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
             dependencies: [
@@ -111,7 +111,7 @@ let package = Package(
         .testTarget(
             name: "SyncdTests",
             dependencies: [
-                "syncd", "SyncCore", "TestSupport", nioCore, nioPosix,
+                "syncd", "SyncCore", "EngineHosting", "TestSupport", nioCore, nioPosix,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict),
