@@ -121,7 +121,7 @@ private let second: UInt64 = 1_000_000_000
 
     // MARK: Time
 
-    /// How long the session waits after each of so many failures, in ms.
+    /// How long the session waits after each of `count` failures, in ms.
     private func waits(_ count: Int, isDenied: Bool = false) -> [UInt64] {
         var (machine, random, now) = (RedisSessionStateMachine(), Middle(), second)
         _ = machine.start()
