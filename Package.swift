@@ -59,7 +59,7 @@ let package = Package(
             name: "ClientCheck", dependencies: ["IPC", "IPCTesting", "IPCWire", nioCore, nioPosix],
             swiftSettings: strict),
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
-        .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore], swiftSettings: strict),
+        .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore, deque], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
             dependencies: ["Notation", logging, nioCore, unixSignals],
@@ -118,7 +118,7 @@ let package = Package(
         .testTarget(
             name: "SyncdTests",
             dependencies: [
-                "syncd", "Notation", "SyncCore", "TestSupport", nioCore, nioPosix,
+                "syncd", "Notation", "SyncCore", "EngineHosting", "TestSupport", nioCore, nioPosix,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict),

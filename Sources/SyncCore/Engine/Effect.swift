@@ -6,7 +6,7 @@ package typealias ClientID = UInt64
 /// Names a request of one client, in the order in which they came.
 package typealias RequestID = UInt64
 
-/// What the brain wants done, in this order, after it has returned.
+/// What the brain wants done, in this order, after it has returned. ``EngineLoop`` performs it.
 package enum Effect: Sendable, Hashable {
     /// Answer a request. Answers may come in another order than the requests; the connection sorts them.
     case reply(ClientID, RequestID, Reply)
@@ -26,15 +26,15 @@ package enum Effect: Sendable, Hashable {
     /// Replace all owed files of syncd by one marker: "replace the incarnation".
     case writeMarker
     case notice(Notice)
-    /// Answer STATUS, or INFO as text: the daemon adds its own sections to ``Brain/statusSection(_:now:transport:)``.
+    /// Answer STATUS, or INFO as text: the host has sections besides ``Brain/statusSections``.
     case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)
     /// Answer CLIENT INFO or CLIENT LIST with ``Brain/clientLines(_:now:transport:)``.
     case answerClients(ClientID, RequestID, [ClientID])
-    /// A client asked for the end; the daemon knows whether it may.
+    /// A client asked for the end; the host knows whether it may.
     case shutdownAsked(ClientID, RequestID)
 }
 
-/// What an administrator should know; the daemon logs it.
+/// What an administrator should know; the host logs it.
 package enum Notice: Sendable, Hashable {
     case attached(epoch: UInt64, applied: UInt64)
     case isolated(IsolationReason)

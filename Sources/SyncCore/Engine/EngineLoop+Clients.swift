@@ -163,7 +163,7 @@ extension EngineLoop {
 
     // MARK: Memory of all clients
 
-    /// Lets go on who waits for room: first those whose process holds least.
+    /// Lets clients that wait for room go on: first those whose process holds least.
     func giveRoom() {
         guard budget.takeFreed(), !waitingForRoom.isEmpty else { return }
         waitingForRoom.removeAll { !$0.isWaitingForRoom }
@@ -195,7 +195,7 @@ extension EngineLoop {
         clients.values.reduce(into: [:]) { $0[$1.holder, default: 0] += $1.heldBytes }
     }
 
-    /// Above the limit whoever holds most is cut off, client by client.
+    /// Above the limit the process that holds most is cut off, client by client.
     func keepWithinBudget() {
         while budget.isExceeded {
             let held = heldByProcess()

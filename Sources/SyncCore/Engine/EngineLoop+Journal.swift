@@ -14,7 +14,7 @@ struct JournalPart {
 extension EngineLoop {
     /// Files that are looked at before the clock is.
     private static let filesPerPart = 256
-    /// How long the journal is read before whoever waits has a turn.
+    /// How long the journal is read before clients that wait have a turn.
     private static let partNanoseconds: UInt64 = 4_000_000
     /// Long enough for the event loop to look at its connections.
     private static let betweenPartsNanoseconds: UInt64 = 200_000

@@ -8,7 +8,7 @@ package enum Input: Sendable {
     case received(ClientID, ByteBuffer)
     /// A client sends nothing more, and still reads.
     case inputClosed(ClientID)
-    /// The kernel has taken so many bytes of a client's output.
+    /// The kernel has taken a number of bytes of a client's output.
     case sent(ClientID, Int)
     /// A client's socket is closed.
     case disconnected(ClientID)

@@ -1,3 +1,4 @@
+import EngineHosting
 import IPCWire
 import NIOCore
 import SyncCore
@@ -14,9 +15,7 @@ final class ServerConnection {
     private var isClosedByServer = false
     private var lastRequest: UInt64 = 0
     private var lastAnswer: UInt64 = 0
-    private(set) var lastRead: UInt64
-    /// When the commands were sent that are not answered.
-    private var pending: [(sentAt: UInt64, id: UpstreamID?)] = []
+    private var traffic: TrafficWatch
     private var info: (ServerIdentity?, Bool) = (nil, true)
     var deliver: (UpstreamEvent) -> Void = { _ in }
     var closed: (String) -> Void = { _ in }
@@ -30,7 +29,7 @@ final class ServerConnection {
         self.oracle = oracle
         self.plan = plan
         world = server.world
-        lastRead = world.now
+        traffic = TrafficWatch(now: world.now)
         server.opened(self)
     }
 
@@ -43,7 +42,7 @@ final class ServerConnection {
             guard !isClosedByServer, isOpen || world.random.oneIn(2), let answer = ask() else { return }
             toClient(what) { [self] in
                 guard isOpen else { return }
-                lastRead = world.now
+                traffic.read(now: world.now)
                 receive(answer)
             }
         }
@@ -74,18 +73,37 @@ final class ServerConnection {
     }
 
     func subscribe(_ done: @escaping () -> Void) {
+        traffic.becomeSubscriber()
+        traffic.sentSubscription(channels: 1, now: world.now)
         exchange("subscribe") { [self] in
             server.subscribe(self)
-        } _: {
+        } _: { [self] in
+            traffic.confirmed()
             done()
         }
     }
 
-    func ping() { exchange("ping", { true }, { _ in }) }
+    private func ping() {
+        traffic.sentSubscription(channels: 1, now: world.now)
+        exchange("ping", { true }, { [self] _ in traffic.confirmed() })
+    }
+
+    /// Looks now and then whether the server still answers.
+    func watch() {
+        world.after(TrafficWatch.intervalNanoseconds, client, "watch Redis") { [self] in
+            guard isOpen else { return }
+            switch traffic.check(now: world.now) {
+            case .silent(let why): return close(why)
+            case .ping: ping()
+            case .fine: break
+            }
+            watch()
+        }
+    }
 
     func send(_ command: UpstreamCommand, from syncd: SimulatedSyncd) {
         let id = command.id
-        if id != nil { pending.append((world.now, id)) }
+        if id != nil { traffic.sent(now: world.now) }
         if case .inspect = command {
             // INFO is a command of its own: between it and the script others have their turn.
             toServer("info") { [self] in info = (server.identity, server.isPrimary) }
@@ -98,7 +116,7 @@ final class ServerConnection {
             return execution.reply
         } _: { [self] reply in
             guard let id else { return }
-            if !pending.isEmpty { pending.removeFirst() }
+            traffic.answered()
             deliver(.reply(id, reply))
         }
     }
@@ -106,16 +124,9 @@ final class ServerConnection {
     func published(_ event: UpstreamEvent) {
         toClient("publication") { [self] in
             guard isOpen else { return }
-            lastRead = world.now
+            traffic.read(now: world.now)
             deliver(event)
         }
-    }
-
-    /// Whether a command has waited for more than 3 s.
-    func isOverdue(_ now: UInt64) -> Bool { pending.first.map { now - $0.sentAt > 3_000_000_000 } ?? false }
-
-    func isWaiting(where isIncluded: (UpstreamID) -> Bool) -> Bool {
-        pending.contains { $0.id.map(isIncluded) ?? false }
     }
 
     /// This side closes it.
@@ -146,7 +157,8 @@ final class ServerConnection {
     }
 }
 
-/// What `RedisUpstream` and `RedisLink` are in the daemon: two connections, each kept up by itself.
+/// What `RedisUpstream` and `RedisLink` are in the daemon: two connections, each kept up by the session machine that
+/// ships.
 final class UpstreamModel {
     private let process: SimulatedSyncd
     private let world: World
@@ -174,18 +186,20 @@ final class UpstreamModel {
 
     /// One connection that is made anew whenever it ends.
     private final class Link {
+        let isSubscriber: Bool
+        var session = RedisSessionStateMachine()
         var connection: ServerConnection?
-        var isReady = false
-        var delay: UInt64 = 50_000_000
-        var attempt = 0
+        /// Of the timer that counts.
+        var timer = 0
+
+        init(isSubscriber: Bool) { self.isSubscriber = isSubscriber }
     }
 
     func start() {
-        let (commands, subscription) = (Link(), Link())
+        let (commands, subscription) = (Link(isSubscriber: false), Link(isSubscriber: true))
         self.commands = commands
         self.subscription = subscription
-        connect(commands, isSubscriber: false)
-        connect(subscription, isSubscriber: true)
+        for link in [commands, subscription] where link.session.start() { connect(link) }
     }
 
     /// Whether a page of entries is asked for and not here yet.
@@ -207,16 +221,15 @@ final class UpstreamModel {
     }
 
     /// The server at the other end of the command connection.
-    var server: RedisServer? { commands.flatMap { $0.isReady ? $0.connection?.server : nil } }
-    var isConnected: Bool { commands?.isReady ?? false && subscription?.isReady ?? false }
+    var server: RedisServer? { commands.flatMap { $0.session.isReady ? $0.connection?.server : nil } }
+    var isConnected: Bool { commands?.session.isReady ?? false && subscription?.session.isReady ?? false }
 
     func send(_ command: UpstreamCommand) {
         if case .reconnect(let reason) = command {
-            commands?.connection?.close(reason)
-            subscription?.connection?.close(reason)
+            for link in [commands, subscription] { if let link { close(link, reason) } }
             return
         }
-        guard let commands, commands.isReady, commands.connection != nil else { return }
+        guard let commands, commands.session.isReady, commands.connection != nil else { return }
         if let id = command.id { inFlight[id] = command }
         outgoing.append(command)
     }
@@ -229,59 +242,59 @@ final class UpstreamModel {
 
     // MARK: Links
 
-    private func connect(_ link: Link, isSubscriber: Bool) {
-        link.attempt += 1
-        let attempt = link.attempt
+    private func connect(_ link: Link) {
+        schedule(link)
         let server = cluster.primary
         guard server.isAlive, server.refusal != .connections else {
             world.after(world.random.number(100_000...1_000_000), process, "connect refused") { [self] in
-                lost(link, isSubscriber: isSubscriber, attempt: attempt, "cannot connect")
+                lost(link, "cannot connect")
             }
             return
         }
         let connection = ServerConnection(
             server: server, client: process, network: network, oracle: oracle, plan: process.host.plan)
         link.connection = connection
-        connection.closed = { [self] reason in lost(link, isSubscriber: isSubscriber, attempt: attempt, reason) }
+        connection.closed = { [self] reason in if link.connection === connection { lost(link, reason) } }
         connection.deliver = { [self] event in
             if case .reply(let id, _) = event { inFlight[id] = nil }
             deliver(event)
         }
-        world.after(1_000_000_000, process, "login deadline") {
-            if link.attempt == attempt, !link.isReady { connection.close("Redis did not greet within 1 s") }
-        }
+        guard link.session.connected(usesTLS: false, now: world.now) else { return }
+        schedule(link)
+        connection.watch()
         connection.logIn { [self] isLetIn in
             guard isLetIn else { return connection.close("refused") }
-            link.isReady = true
-            link.delay = 50_000_000
-            watch(link, connection, isSubscriber: isSubscriber)
-            if isSubscriber {
-                connection.subscribe { [self] in deliver(.subscriptionConnected(connection.identity)) }
-            } else {
-                deliver(.commandsConnected)
-            }
+            if link.session.loggedIn(now: world.now) { ready(link, connection) }
         }
     }
 
-    private func watch(_ link: Link, _ connection: ServerConnection, isSubscriber: Bool) {
-        world.after(500_000_000, process, "watch Redis") { [self] in
-            guard connection.isOpen else { return }
-            if connection.isOverdue(world.now) {
-                connection.close("Redis has not answered for 3 s")
-            } else if isSubscriber, world.now - connection.lastRead > 3_000_000_000 {
-                connection.close("nothing came on the subscription for 3 s")
-            } else {
-                if isSubscriber { connection.ping() }
-                watch(link, connection, isSubscriber: isSubscriber)
-            }
+    private func ready(_ link: Link, _ connection: ServerConnection) {
+        schedule(link)
+        // The other one need not wait: the server is there.
+        for other in [commands, subscription] {
+            if let other, other !== link, other.session.hurry() { connect(other) }
+        }
+        if link.isSubscriber {
+            connection.subscribe { [self] in deliver(.subscriptionConnected(connection.identity)) }
+        } else {
+            deliver(.commandsConnected)
         }
     }
 
-    private func lost(_ link: Link, isSubscriber: Bool, attempt: Int, _ reason: String) {
-        guard link.attempt == attempt else { return }
+    private func close(_ link: Link, _ reason: String) {
+        guard link.session.close() else { return }
+        schedule(link)
+        // Told later: the loop is in the middle of a turn.
+        let connection = link.connection
+        connection?.deliver = { _ in }
+        world.after(0, process, "closed") { connection?.close(reason) }
+    }
+
+    private func lost(_ link: Link, _ reason: String) {
+        guard case .wait = link.session.closed(isDenied: false, now: world.now, random: &world.random) else { return }
         link.connection = nil
-        link.isReady = false
-        if isSubscriber {
+        schedule(link)
+        if link.isSubscriber {
             deliver(.subscriptionDisconnected(reason: reason))
         } else {
             oracle.linkLost(process, inFlight: inFlight.values)
@@ -289,8 +302,20 @@ final class UpstreamModel {
             outgoing = []
             deliver(.commandsDisconnected(reason: reason))
         }
-        let wait = world.random.number(link.delay / 2...link.delay)
-        link.delay = min(2 * link.delay, 1_000_000_000)
-        world.after(wait, process, "connect to Redis") { [self] in connect(link, isSubscriber: isSubscriber) }
+    }
+
+    /// Sets the timer for what the session waits for.
+    private func schedule(_ link: Link) {
+        link.timer += 1
+        let number = link.timer
+        guard let time = link.session.nextDeadline else { return }
+        world.at(time, process, "timer") { [self] in
+            guard link.timer == number else { return }
+            switch link.session.wake(now: world.now) {
+            case .none: break
+            case .connect: connect(link)
+            case .close: link.connection?.close("Redis did not let syncd in within 2 s")
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
 import DequeModule
+import EngineHosting
 import IPCWire
 import NIOCore
 import NIOPosix
@@ -8,8 +9,7 @@ import NIOTLS
 /// One connection to Redis: writes commands in order, and gives each reply to whoever asked, in the same order. On
 /// a connection that has subscribed, everything that nobody asked for goes to `onMessage`.
 ///
-/// All on one event loop. It closes itself when the server sends nonsense, or leaves a command unanswered for 3 s:
-/// a cut network is silent, so that only a deadline tells.
+/// All on one event loop. It closes itself when the server sends nonsense, or is silent for too long (``TrafficWatch``).
 final class RedisConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -26,31 +26,21 @@ final class RedisConnection: ChannelInboundHandler {
         case open
     }
 
-    private struct Pending {
-        var sentAt: NIODeadline
-        var handler: ReplyHandler
-    }
-
-    /// A command of a subscriber: it is confirmed once per channel, or refused as a whole.
-    private struct Confirmation {
-        var sentAt = NIODeadline.now()
-        var remaining: Int
-        var onRefused: (ByteBuffer) -> Void
-    }
-
     private let eventLoop: any EventLoop
     /// `nil`: no TLS.
     private let tls: TLSContextSource?
     private let reader: HiredisReader?
     private var context: ChannelHandlerContext?
-    private var pending: Deque<Pending> = []
-    private var confirmations: Deque<Confirmation> = []
+    /// One for each command that is not answered.
+    private var handlers: Deque<ReplyHandler> = []
+    /// One for each command of a subscriber that is not confirmed: what is done with the error that may come instead.
+    private var refusals: Deque<(ByteBuffer) -> Void> = []
+    private var traffic = TrafficWatch(now: NIODeadline.now().uptimeNanoseconds)
     private var output = ByteBuffer()
     private(set) var unsentBytes = 0
     private var watch: RepeatedTask?
     private var isSubscriber = false
     private var hasRead = false
-    private var lastRead = NIODeadline.now()
     private(set) var stage = Stage.new
     private(set) var isClosed = false
     /// What came at once is being handed out.
@@ -59,6 +49,8 @@ final class RedisConnection: ChannelInboundHandler {
     /// The addresses of the host are known: connecting ends by itself from now on.
     var onConnecting: () -> Void = {}
     var onActive: () -> Void = {}
+    /// TLS has proved who the server is.
+    var onHandshake: () -> Void = {}
     /// A message of a subscription: `message`, `pmessage` and its parts, and confirmations.
     var onMessage: ([RESPValue]) -> Void = { _ in }
     /// Everything that came at once has been handed out.
@@ -68,14 +60,11 @@ final class RedisConnection: ChannelInboundHandler {
     /// Gives up what is under way to make it.
     var cancelConnecting: () -> Void = {}
 
-    private static let replyTimeout = TimeAmount.seconds(3)
     /// More commands without an answer, or more bytes that the server doesn't take, are refused.
     private static let maximumPending = 65_536
     private static let maximumUnsentBytes = 64 << 20
     /// More commands of a subscriber without a confirmation: every client's channels, several times over.
     private static let maximumConfirmations = 262_144
-    /// A confirmation comes after all messages that wait before it, which may be many.
-    private static let confirmationTimeout = TimeAmount.seconds(30)
     /// What the output of the next turn begins with, at most.
     private static let keptCapacity = 16_384
     /// The first byte of an alert of TLS.
@@ -87,6 +76,9 @@ final class RedisConnection: ChannelInboundHandler {
         self.tls = tls
         reader = HiredisReader()
     }
+
+    private var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
+    var usesTLS: Bool { tls != nil }
 
     // MARK: Connecting
 
@@ -101,7 +93,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     /// Whether a command can be sent now.
     var hasRoom: Bool {
-        !isClosed && context != nil && pending.count < Self.maximumPending && unsentBytes < Self.maximumUnsentBytes
+        !isClosed && context != nil && handlers.count < Self.maximumPending && unsentBytes < Self.maximumUnsentBytes
     }
 
     /// Whether something is queued and not sent.
@@ -113,7 +105,8 @@ final class RedisConnection: ChannelInboundHandler {
     func send(_ arguments: [ByteBuffer], handler: @escaping ReplyHandler) -> Bool {
         guard hasRoom else { return false }
         write(arguments)
-        pending.append(Pending(sentAt: .now(), handler: handler))
+        handlers.append(handler)
+        traffic.sent(now: now)
         return true
     }
 
@@ -121,16 +114,21 @@ final class RedisConnection: ChannelInboundHandler {
     /// instead.
     func sendSubscription(_ arguments: [ByteBuffer], onRefused: @escaping (ByteBuffer) -> Void = { _ in }) {
         guard !isClosed, arguments.count > 1 else { return }
-        guard confirmations.count < Self.maximumConfirmations, unsentBytes < Self.maximumUnsentBytes else {
+        guard refusals.count < Self.maximumConfirmations, unsentBytes < Self.maximumUnsentBytes else {
             return close(reason: "too many subscriptions wait for Redis")
         }
         write(arguments)
-        confirmations.append(Confirmation(remaining: arguments.count - 1, onRefused: onRefused))
+        expectConfirmations(arguments.count - 1, onRefused)
     }
 
     private func sendPing() {
         write([.word("PING")])
-        confirmations.append(Confirmation(remaining: 1, onRefused: { _ in }))
+        expectConfirmations(1) { _ in }
+    }
+
+    private func expectConfirmations(_ count: Int, _ onRefused: @escaping (ByteBuffer) -> Void) {
+        refusals.append(onRefused)
+        traffic.sentSubscription(channels: count, now: now)
     }
 
     private func write(_ arguments: [ByteBuffer]) {
@@ -145,7 +143,10 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     /// From here on replies are messages.
-    func becomeSubscriber() { isSubscriber = true }
+    func becomeSubscriber() {
+        isSubscriber = true
+        traffic.becomeSubscriber()
+    }
 
     /// Sends what is queued. Nothing leaves before the server has proved who it is: the first command has the password.
     func flush() {
@@ -181,8 +182,8 @@ final class RedisConnection: ChannelInboundHandler {
         cancelConnecting = {}
         context = nil
         watch?.cancel()
-        pending.removeAll()
-        confirmations.removeAll()
+        handlers.removeAll()
+        refusals.removeAll()
     }
 
     private func tell(_ loss: ConnectionLoss) {
@@ -191,6 +192,7 @@ final class RedisConnection: ChannelInboundHandler {
         self.onClosed = { _ in }
         onConnecting = {}
         onActive = {}
+        onHandshake = {}
         onMessage = { _ in }
         onChunkEnd = {}
         onClosed(loss)
@@ -212,8 +214,9 @@ final class RedisConnection: ChannelInboundHandler {
         guard !isClosed, watch == nil else { return }
         cancelConnecting = {}
         stage = tls == nil ? .open : .handshaking
-        lastRead = .now()
-        watch = context.eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) {
+        traffic.read(now: now)
+        let interval = TimeAmount.nanoseconds(Int64(TrafficWatch.intervalNanoseconds))
+        watch = context.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) {
             [bound = NIOLoopBound(self, eventLoop: context.eventLoop)] _ in bound.value.checkDeadlines()
         }
         onActive()
@@ -223,6 +226,7 @@ final class RedisConnection: ChannelInboundHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case .handshakeCompleted = event as? TLSUserEvent {
             stage = .open
+            onHandshake()
             flush()
         }
         context.fireUserInboundEventTriggered(event)
@@ -236,7 +240,7 @@ final class RedisConnection: ChannelInboundHandler {
             return close(ConnectionLoss("the server speaks TLS on this port: use rediss://", isDenied: true))
         }
         hasRead = true
-        lastRead = .now()
+        traffic.read(now: now)
         isReading = true
         let onChunkEnd = self.onChunkEnd
         defer {
@@ -269,16 +273,12 @@ final class RedisConnection: ChannelInboundHandler {
     private var isSilent: Bool { !hasRead && tls == nil }
 
     private func checkDeadlines() {
-        let now = NIODeadline.now()
-        if let oldest = pending.first, now - oldest.sentAt > Self.replyTimeout {
-            close(reason: "Redis has not answered for 3 s")
-        } else if isSubscriber, now - lastRead > Self.replyTimeout {
-            close(reason: "nothing came on the subscription for 3 s")
-        } else if let oldest = confirmations.first, now - oldest.sentAt > Self.confirmationTimeout {
-            close(reason: "Redis has not confirmed a subscription for 30 s")
-        } else if isSubscriber {
+        switch traffic.check(now: now) {
+        case .fine: break
+        case .ping:
             sendPing()
             flush()
+        case .silent(let why): close(reason: why)
         }
     }
 
@@ -286,7 +286,10 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func received(_ value: RESPValue) {
         if isSubscriber { return receivedBySubscriber(value) }
-        if let asker = pending.popFirst() { return asker.handler(value) }
+        if let handler = handlers.popFirst() {
+            traffic.answered()
+            return handler(value)
+        }
         if case .error(let text) = value {
             close(ConnectionLoss(redisError: text))
         } else {
@@ -303,14 +306,17 @@ final class RedisConnection: ChannelInboundHandler {
             switch String(buffer: kind) {
             case "message", "pmessage": break
             default:
-                guard !confirmations.isEmpty else { return close(reason: "a confirmation that nobody asked for") }
-                confirmations[0].remaining -= 1
-                if confirmations[0].remaining == 0 { confirmations.removeFirst() }
+                switch traffic.confirmed() {
+                case .unexpected: return close(reason: "a confirmation that nobody asked for")
+                case .partial: break
+                case .last: refusals.removeFirst()
+                }
             }
             onMessage(parts)
         case .error(let text):
-            guard let refused = confirmations.popFirst() else { return close(ConnectionLoss(redisError: text)) }
-            refused.onRefused(text)
+            guard let refused = refusals.popFirst() else { return close(ConnectionLoss(redisError: text)) }
+            traffic.refused()
+            refused(text)
         default: close(reason: "an unexpected reply to a subscriber")
         }
     }

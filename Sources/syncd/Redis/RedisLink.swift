@@ -1,30 +1,24 @@
+import EngineHosting
 import IPCWire
 import Logging
 import NIOCore
 
-/// Keeps one connection to Redis up: finds the server, connects, logs in, and after an end connects anew, 50 ms later
-/// at first and up to 1 s later, jittered, so that all hosts do not come back at the same instant. A server that
-/// refuses who we are is asked every few seconds.
+/// Performs what a ``RedisSessionStateMachine`` decides: finds the server, connects, logs in, closes, waits.
 final class RedisLink {
     private let endpoint: RedisEndpoint
     private let connector: RedisConnector
     private let clientName: ByteBuffer
     private let logger: Logger
+    private var session = RedisSessionStateMachine()
     private(set) var connection: RedisConnection?
-    /// Logged in and ready.
-    private(set) var isReady = false
     private(set) var info: ServerInfo?
     private(set) var connects = 0
     private(set) var lastLoss: ConnectionLoss?
     /// What the sentinels told of the server that the connection leads to.
     private(set) var primary: SentinelAnswer?
     private var search: SentinelSearch?
-    private var readyAt: NIODeadline?
-    private var delay = RedisLink.shortestDelay
-    private var mayHurry = true
-    private var isStopped = false
-    private var retry: Scheduled<Void>?
-    private var deadline: Scheduled<Void>?
+    /// For ``RedisSessionStateMachine/nextDeadline``.
+    private var timer: (at: UInt64, task: Scheduled<Void>)?
     /// What was logged last of a server that does not answer: each reason is told once.
     private var loggedReason: String?
 
@@ -36,15 +30,6 @@ final class RedisLink {
     /// Everything that came at once has been handed out.
     var onChunkEnd: () -> Void = {}
 
-    /// How long TLS and login may take together, once the server is connected.
-    private static let setupTimeout = TimeAmount.seconds(2)
-    private static let shortestDelay = TimeAmount.milliseconds(50)
-    private static let longestDelay = TimeAmount.seconds(1)
-    /// A wrong password stays wrong for a while, and servers note who tries too often.
-    private static let deniedDelay = TimeAmount.seconds(5)
-    /// A connection that lived so long was a good one: the next try comes soon.
-    private static let goodLife = TimeAmount.seconds(1)
-
     init(endpoint: RedisEndpoint, connector: RedisConnector, clientName: String, logger: Logger) {
         self.endpoint = endpoint
         self.connector = connector
@@ -55,6 +40,10 @@ final class RedisLink {
     }
 
     private var eventLoop: any EventLoop { connector.eventLoop }
+    private var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
+
+    /// Logged in and ready.
+    var isReady: Bool { session.isReady }
 
     /// What keeps connections of this and other links from being made.
     var warnings: [String] { connector.warnings }
@@ -65,8 +54,60 @@ final class RedisLink {
         return endpoint.redacted
     }
 
-    func start() {
-        guard !isStopped else { return }
+    func start() { if session.start() { connect() } }
+
+    /// Another connection has just found the server.
+    func tryNow() {
+        guard session.hurry() else { return }
+        schedule()
+        connect()
+    }
+
+    /// Closes the connection and connects anew.
+    func reconnect(reason: String) { close(ConnectionLoss(reason)) }
+
+    func stop() {
+        let isOpen = session.stop()
+        schedule()
+        search?.cancel()
+        if isOpen { connection?.close(reason: "syncd is stopping") }
+    }
+
+    private func close(_ loss: ConnectionLoss) {
+        guard let connection, session.close() else { return }
+        schedule()
+        connection.close(loss)
+    }
+
+    /// Sets the timer for what the session waits for.
+    private func schedule() {
+        let next = session.nextDeadline
+        guard next != timer?.at else { return }
+        timer?.task.cancel()
+        timer = next.map { time in
+            let task = eventLoop.scheduleTask(deadline: .uptimeNanoseconds(time)) {
+                [bound = NIOLoopBound(self, eventLoop: eventLoop)] in bound.value.wake()
+            }
+            return (time, task)
+        }
+    }
+
+    private func wake() {
+        timer = nil
+        let action = session.wake(now: now)
+        schedule()
+        switch action {
+        case .none: break
+        case .connect: connect()
+        case .close(.handshake):
+            connection?.close(reason: "TLS: no handshake within 2 s: is this the TLS port of Redis?")
+        case .close(.login): connection?.close(reason: "Redis did not let syncd in within 2 s")
+        }
+    }
+
+    // MARK: Connecting
+
+    private func connect() {
         switch endpoint.address {
         case .tcp(let host, let port): connector.connect(host: host, port: port, prepare: use)
         case .unix(let path): connector.connect(unixPath: path, prepare: use)
@@ -79,9 +120,9 @@ final class RedisLink {
 
     private func found(_ result: Result<SentinelAnswer, ConnectionLoss>) {
         search = nil
-        guard !isStopped else { return }
         switch result {
         case .success(let answer):
+            guard case .connecting = session.state else { return }
             primary = answer
             connector.connect(host: answer.host, port: answer.port, prepare: use)
         case .failure(let loss): ended(loss)
@@ -91,47 +132,18 @@ final class RedisLink {
     private func use(_ connection: RedisConnection) {
         self.connection = connection
         connection.onActive = { [weak self, weak connection] in
-            guard let self, let connection else { return }
-            self.startDeadline(connection)
+            guard let self, let connection, self.session.connected(usesTLS: connection.usesTLS, now: self.now) else {
+                return
+            }
+            self.schedule()
             self.logIn(connection)
         }
+        connection.onHandshake = { [weak self] in self?.session.handshakeCompleted() }
         connection.onClosed = { [weak self, weak connection] loss in
             if let connection, self?.connection === connection { self?.ended(loss) }
         }
         connection.onMessage = { [weak self] parts in self?.onMessage(parts) }
         connection.onChunkEnd = { [weak self] in self?.onChunkEnd() }
-    }
-
-    private func startDeadline(_ connection: RedisConnection) {
-        deadline = eventLoop.scheduleTask(in: Self.setupTimeout) {
-            [bound = NIOLoopBound(connection, eventLoop: eventLoop)] in
-            switch bound.value.stage {
-            case .handshaking: bound.value.close(reason: "TLS: no handshake within 2 s: is this the TLS port of Redis?")
-            default: bound.value.close(reason: "Redis did not let syncd in within 2 s")
-            }
-        }
-    }
-
-    /// Ends the pause between two tries, if there is one: another connection has just found the server. Once, until a
-    /// connection has lived for a while: a server that drops all of them would else be asked without any pause. Who was
-    /// refused waits on.
-    func tryNow() {
-        guard let retry, mayHurry, lastLoss?.isDenied != true else { return }
-        mayHurry = false
-        retry.cancel()
-        self.retry = nil
-        start()
-    }
-
-    /// Closes the connection and connects anew.
-    func reconnect(reason: String) { connection?.close(reason: reason) }
-
-    func stop() {
-        isStopped = true
-        retry?.cancel()
-        deadline?.cancel()
-        search?.cancel()
-        connection?.close(reason: "syncd is stopping")
     }
 
     // MARK: Logging in
@@ -169,10 +181,9 @@ final class RedisLink {
     }
 
     private func ready(_ connection: RedisConnection, _ reply: RESPValue) {
-        deadline?.cancel()
+        guard session.loggedIn(now: now) else { return }
+        schedule()
         info = if case .bulkString(let text) = reply { ServerInfo(text) } else { nil }
-        isReady = true
-        readyAt = .now()
         connects += 1
         logger.info(
             "connected to Redis", metadata: ["server": "\(target)", "version": "\(info?.version ?? "unknown")"])
@@ -183,36 +194,25 @@ final class RedisLink {
     // MARK: Losing it
 
     private func ended(_ loss: ConnectionLoss) {
-        deadline?.cancel()
         connection = nil
         primary = nil
-        isReady = false
-        guard !isStopped else { return }
+        var random = SystemRandomNumberGenerator()
+        let action = session.closed(isDenied: loss.isDenied, now: now, random: &random)
+        schedule()
+        guard case .wait(let hadGoodLife, let wasReady) = action else { return }
         lastLoss = loss
-        if let readyAt, .now() - readyAt > Self.goodLife {
-            delay = Self.shortestDelay
-            mayHurry = true
-            loggedReason = nil
-        }
-        log(loss)
-        readyAt = nil
+        if hadGoodLife { loggedReason = nil }
+        log(loss, wasReady: wasReady)
         onLost(loss)
-        let wait = loss.isDenied ? Self.deniedDelay : delay
-        delay = min(delay * 2, Self.longestDelay)
-        let jittered = TimeAmount.nanoseconds(Int64.random(in: wait.nanoseconds / 2...wait.nanoseconds))
-        retry = eventLoop.scheduleTask(in: jittered) { [bound = NIOLoopBound(self, eventLoop: eventLoop)] in
-            bound.value.retry = nil
-            bound.value.start()
-        }
     }
 
-    private func log(_ loss: ConnectionLoss) {
+    private func log(_ loss: ConnectionLoss, wasReady: Bool) {
         guard loss.reason != loggedReason else { return }
         loggedReason = loss.reason
         let metadata: Logger.Metadata = ["server": "\(endpoint.redacted)", "reason": "\(loss.reason)"]
         if loss.isDenied {
             logger.error("Redis cannot be used as it is configured", metadata: metadata)
-        } else if readyAt != nil {
+        } else if wasReady {
             logger.notice("Redis connection lost", metadata: metadata)
         } else {
             logger.warning("Redis cannot be reached", metadata: metadata)

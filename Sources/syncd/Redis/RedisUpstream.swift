@@ -4,9 +4,10 @@ import NIOCore
 import SyncCore
 
 /// The server that holds the shared log, on a real Redis or Valkey: two connections, one for commands and one for
-/// subscriptions, each kept up by itself. Takes the brain's commands, delivers its events, decides nothing.
+/// subscriptions, each kept up by itself (``RedisLink``). Takes the brain's commands, delivers its events, decides nothing:
+/// ``CommandEncoding`` has the words of commands, ``ReplyDecoding`` what replies mean.
 final class RedisUpstream {
-    private let keys: RedisKeys
+    private var encoding: CommandEncoding
     private let bridgedChannels: [ByteBuffer]
     private let endpoint: RedisEndpoint
     private let eventLoop: any EventLoop
@@ -18,14 +19,7 @@ final class RedisUpstream {
     /// Everything that came at once has been delivered: the turn may end.
     var onChunkEnd: () -> Void = {}
     /// What the connected server told of itself last.
-    private var info: ServerInfo? {
-        didSet {
-            let identity = info?.identity
-            identityArguments = [identity?.runID ?? "-", identity?.replicationID ?? "-"].map { ByteBuffer(string: $0) }
-        }
-    }
-    /// Which process it is, as the scripts take it.
-    private var identityArguments: [ByteBuffer] = [.word("-"), .word("-")]
+    private var info: ServerInfo? { didSet { encoding.use(info?.identity) } }
     private var scripts = ScriptNames()
     private var roundTrips = LatencyRing()
     private var probes = 0
@@ -36,11 +30,6 @@ final class RedisUpstream {
     /// Channels that the server does not let syncd use, and what follows from that.
     private var refusedChannels: [String: String] = [:]
 
-    /// Entries kept in the stream, about.
-    private static let retainedEntries = ByteBuffer(string: "100000")
-    /// How long an event of another program is remembered: a host that lags behind the first one by more appends
-    /// for it once more, which is harmless.
-    private static let bridgedMilliseconds = "10000"
     /// Values are kept while no more bytes than this wait for the server.
     private static let maximumUnsentBeforeSet = 2 << 20
     /// One of so many probes asks for the role, too.
@@ -54,7 +43,7 @@ final class RedisUpstream {
         eventLoop: any EventLoop, logger: Logger, deliver: @escaping (UpstreamEvent) -> Void
     ) {
         self.endpoint = endpoint
-        self.keys = keys
+        encoding = CommandEncoding(keys: keys)
         self.bridgedChannels = bridgedChannels
         self.eventLoop = eventLoop
         self.logger = logger
@@ -69,7 +58,11 @@ final class RedisUpstream {
         commands.onLost = { [weak self] loss in self?.commandsLost(loss) }
         subscription.onReady = { [weak self] connection, _ in self?.subscribeToLog(connection) }
         subscription.onLost = { [weak self] loss in self?.deliver(.subscriptionDisconnected(reason: loss.reason)) }
-        subscription.onMessage = { [weak self] parts in self?.message(parts) }
+        subscription.onMessage = { [weak self] parts in
+            guard let self else { return }
+            let identity = self.subscription.info?.identity
+            if let event = ReplyDecoding.message(parts, keys: keys, identity: identity) { self.deliver(event) }
+        }
         for link in [commands, subscription] { link.onChunkEnd = { [weak self] in self?.onChunkEnd() } }
         if case .sentinel(let group) = endpoint.address {
             watch = SentinelWatch(
@@ -164,18 +157,13 @@ final class RedisUpstream {
         case .append(let id, let append): self.append(id, append)
         case .probe(let id): probe(id)
         case .read(let id, let after, let count): read(id, after: after, count: count)
-        case .replace(let id, let replace): self.replace(id, replace)
-        case .publish(let id, let event):
-            ask(id, [.word("PUBLISH"), event.channel, event.payload]) { reply in
-                guard case .integer(let count) = reply else { return nil }
-                return .published(receivers: UInt64(clamping: count))
-            }
-        case .get(let id, let key): get(id, key)
+        case .replace(let id, let replace): run(id, .replace, encoding.replace(replace), ReplyDecoding.replace)
+        case .publish(let id, let event): ask(id, encoding.publish(event), ReplyDecoding.publish)
+        case .get(let id, let key): run(id, .get, encoding.get(key), ReplyDecoding.get)
         case .set(let key, let entry, let ttl):
             // What is appended next must not wait for it: that a value is not kept is no error.
             guard let connection, connection.unsentBytes < Self.maximumUnsentBeforeSet else { return }
-            connection.send(
-                [.word("SET"), keys.value(key), entry, .word("PX"), .number(ttl)], handler: { _ in })
+            connection.send(encoding.set(key, entry, ttlMilliseconds: ttl), handler: { _ in })
         case .subscribe(let channels): changeSubscription("SUBSCRIBE", channels)
         case .unsubscribe(let channels): changeSubscription("UNSUBSCRIBE", channels)
         case .patternSubscribe(let patterns): changeSubscription("PSUBSCRIBE", patterns)
@@ -218,13 +206,13 @@ final class RedisUpstream {
 
     /// Runs a script by its name where the server knows it.
     private func run(
-        _ id: UpstreamID, _ script: RedisScript, on keys: [ByteBuffer], _ arguments: [ByteBuffer] = [],
+        _ id: UpstreamID, _ script: RedisScript, _ arguments: CommandEncoding.Arguments,
         _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
-        var tail = [Self.keyCounts[keys.count]]
-        tail.reserveCapacity(1 + keys.count + arguments.count)
-        tail += keys
-        tail += arguments
+        var tail = [Self.keyCounts[arguments.keys.count]]
+        tail.reserveCapacity(1 + arguments.keys.count + arguments.rest.count)
+        tail += arguments.keys
+        tail += arguments.rest
         guard let connection else { return }
         guard let name = scripts.name(of: script) else {
             learnName(of: script, connection)
@@ -257,30 +245,12 @@ final class RedisUpstream {
     }
 
     private func append(_ id: UpstreamID, _ append: AppendCommand) {
-        var arguments = [append.incarnation.text, append.fresh.text]
-        arguments.reserveCapacity(9)
-        arguments += identityArguments
-        arguments += [append.body.encoded(), keys.logChannel, Self.retainedEntries]
-        if let channel = append.body.eventChannel, let payload = append.eventPayload {
-            arguments += [channel, payload]
-        } else if append.bridged != nil {
-            arguments += [append.body.encodedTags(), ByteBuffer(string: Self.bridgedMilliseconds)]
-        }
-        run(id, .append, on: keys.log + [append.bridged].compactMap { $0.map(keys.bridged) }, arguments) {
-            [weak self] reply in
-            guard case .array(let parts) = reply, parts.count >= 2, case .integer(let isAppended) = parts[0],
-                case .bulkString(let text) = parts[1]
-            else { return nil }
-            let incarnation = Incarnation(text)
-            if isAppended == 2, let incarnation { return .alreadyBridged(incarnation) }
-            guard isAppended == 1 else { return .otherIncarnation(incarnation) }
-            guard let incarnation, (3...4).contains(parts.count), case .bulkString(let digits) = parts[2],
-                let position = RedisNumber.position(digits)
-            else { return nil }
-            if parts.count == 4, let channel = append.body.eventChannel, let error = Self.bulk(parts[3]) {
-                self?.channelRefused(channel, error, "its events reach nobody")
+        run(id, .append, encoding.append(append)) { [weak self] reply in
+            guard let (answer, refusal) = ReplyDecoding.append(reply) else { return nil }
+            if let refusal, let channel = append.body.eventChannel {
+                self?.channelRefused(channel, refusal, "its events reach nobody")
             }
-            return .appended(incarnation, position: position)
+            return answer
         }
     }
 
@@ -293,19 +263,16 @@ final class RedisUpstream {
         if probes % Self.probesPerRole == 0, !isRoleForbidden {
             connection?.send([.word("ROLE")]) { [weak self] reply in
                 switch reply {
-                case .array(let parts): isReplica = parts.first.flatMap(Self.bulk).map(String.init(buffer:)) == "slave"
                 case .error(let text): if ForbiddenCommand.isRefusal(text) { self?.isRoleForbidden = true }
-                default: break
+                default: isReplica = ReplyDecoding.isReplica(reply)
                 }
             }
         }
-        ask(id, [.word("MGET"), keys.incarnation, keys.position]) { [weak self] reply in
+        ask(id, encoding.probe) { [weak self] reply in
             if isReplica { return .failed(.wrongRole("Redis has become a replica")) }
-            guard case .array(let parts) = reply, parts.count == 2 else { return nil }
-            self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
-            // Without a position that can be read there is no log: 0 could be what a host has applied.
-            guard let position = Self.position(parts[1]) else { return .probed(nil, position: 0) }
-            return .probed(LogRecord(parts[0])?.incarnation, position: position)
+            let answer = ReplyDecoding.probe(reply)
+            if answer != nil { self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds)) }
+            return answer
         }
     }
 
@@ -317,42 +284,9 @@ final class RedisUpstream {
         var before: Incarnation?
         var entries: RESPValue?
         let count = min(count, longestPage)
-        // MGET finds nothing in a key of another type, where GET would fail.
-        let readRecord = [ByteBuffer.word("MGET"), keys.incarnation]
-        connection.send(readRecord) { before = Self.incarnation($0) }
-        connection.send([
-            .word("XRANGE"), keys.stream, ByteBuffer(string: "\(after + 1)-0"), .word("+"), .word("COUNT"),
-            .number(UInt64(count)),
-        ]) { entries = $0 }
-        ask(id, readRecord) { reply in
-            if case .error(let text) = entries { return .failed(UpstreamFailure(redisError: text)) }
-            guard case .array(let items) = entries, items.count <= count else { return nil }
-            guard let entries = Self.entries(items) else {
-                return .failed(.damaged("an entry of the stream is unreadable"))
-            }
-            let incarnation = Self.incarnation(reply)
-            return incarnation == before ? .entries(incarnation, entries) : .entries(nil, [])
-        }
-    }
-
-    /// That of an answer to MGET of the record.
-    private static func incarnation(_ reply: RESPValue) -> Incarnation? {
-        guard case .array(let parts) = reply, parts.count == 1 else { return nil }
-        return LogRecord(parts[0])?.incarnation
-    }
-
-    private static func entries(_ items: [RESPValue]) -> [LogEntry]? {
-        var entries: [LogEntry] = []
-        entries.reserveCapacity(items.count)
-        for item in items {
-            guard case .array(let parts) = item, parts.count == 2, case .bulkString(let idText) = parts[0],
-                let position = RedisNumber.streamID(idText), case .array(let fields) = parts[1],
-                fields.count >= 2, case .bulkString(let bytes) = fields[1],
-                let body = LogEntryBody(encoded: bytes)
-            else { return nil }
-            entries.append(LogEntry(position: position, body: body))
-        }
-        return entries
+        connection.send(encoding.readRecord) { before = ReplyDecoding.incarnation($0) }
+        connection.send(encoding.readEntries(after: after, count: count)) { entries = $0 }
+        ask(id, encoding.readRecord) { ReplyDecoding.page(entries, count: count, before: before, after: $0) }
     }
 
     private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
@@ -361,60 +295,8 @@ final class RedisUpstream {
         connection.send([.word("INFO")]) { [weak self] reply in
             if case .bulkString(let text) = reply { self?.info = ServerInfo(text) }
         }
-        run(id, .inspect, on: keys.log, [.number(lastApplied)]) { [weak self] reply in
-            let info = self?.info
-            guard case .array(let parts) = reply, parts.count == 6, case .integer(let damaged) = parts[5] else {
-                return nil
-            }
-            let record = LogRecord(parts[0])
-            let raw: ByteBuffer? = if case .bulkString(let bytes) = parts[0] { bytes } else { nil }
-            var entry: LogEntry?
-            if case .bulkString(let bytes) = parts[4], let body = LogEntryBody(encoded: bytes) {
-                entry = LogEntry(position: lastApplied, body: body)
-            }
-            // A stream with ids of another form holds no log, nor is there one without a position.
-            let first = Self.bulk(parts[2]), last = Self.bulk(parts[3])
-            let position = Self.position(parts[1])
-            let isReadable =
-                damaged == 0 && position != nil
-                && [first, last].allSatisfy { $0 == nil || $0.flatMap(RedisNumber.streamID) != nil }
-            return .inspected(
-                Inspection(
-                    identity: info?.identity, serverVersion: info?.version ?? "", isPrimary: info?.isPrimary ?? true,
-                    rawRecord: raw, incarnation: isReadable ? record?.incarnation : nil,
-                    recordedIdentity: record?.identity, position: position ?? 0,
-                    firstEntry: first.flatMap(RedisNumber.streamID), lastEntry: last.flatMap(RedisNumber.streamID),
-                    entryAtLastApplied: entry, warnings: info?.warnings ?? []))
-        }
-    }
-
-    private static func bulk(_ value: RESPValue) -> ByteBuffer? {
-        if case .bulkString(let bytes) = value { bytes } else { nil }
-    }
-
-    private static func position(_ value: RESPValue) -> UInt64? { bulk(value).flatMap(RedisNumber.position) }
-
-    private func replace(_ id: UpstreamID, _ replace: ReplaceCommand) {
-        var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
-        arguments.append(replace.fresh.text)
-        arguments += identityArguments
-        arguments += [.number(replace.floor), keys.logChannel]
-        run(id, .replace, on: keys.log, arguments) { reply in
-            guard case .array(let parts) = reply, parts.count == 2, case .bulkString(let text) = parts[0] else {
-                return nil
-            }
-            return .replaced(
-                Incarnation(text) ?? .none, position: Self.position(parts[1]) ?? 0)
-        }
-    }
-
-    private func get(_ id: UpstreamID, _ key: ByteBuffer) {
-        run(id, .get, on: [keys.value(key)]) { reply in
-            guard case .array(let parts) = reply, parts.count == 2, case .integer(let ttl) = parts[0] else {
-                return nil
-            }
-            return .got(
-                entry: ttl > 0 ? Self.bulk(parts[1]) : nil, ttlMilliseconds: UInt64(clamping: ttl))
+        run(id, .inspect, encoding.inspect(lastApplied: lastApplied)) { [weak self] reply in
+            ReplyDecoding.inspect(reply, lastApplied: lastApplied, info: self?.info)
         }
     }
 
@@ -426,7 +308,7 @@ final class RedisUpstream {
         connection.becomeSubscriber()
         refusedChannels.removeAll()
         changeSubscription("SUBSCRIBE", bridgedChannels)
-        connection.sendSubscription([.word("SUBSCRIBE"), keys.logChannel]) { [weak connection] text in
+        connection.sendSubscription([.word("SUBSCRIBE"), encoding.keys.logChannel]) { [weak connection] text in
             connection?.close(ConnectionLoss(redisError: text))
         }
     }
@@ -451,35 +333,5 @@ final class RedisUpstream {
             metadata: [
                 "channel": "\(channel)", "consequence": "\(consequence)", "error": "\(text.escaped)",
             ])
-    }
-
-    private func message(_ parts: [RESPValue]) {
-        let words = parts.map(Self.bulk)
-        guard let kind = words.first ?? nil else { return }
-        switch String(buffer: kind) {
-        case "message":
-            guard words.count == 3, let channel = words[1], let payload = words[2] else { return }
-            guard channel == keys.logChannel else {
-                if LogChannel.isOne(channel) { return }
-                return deliver(.message(Event(channel: channel, payload: payload)))
-            }
-            if let (incarnation, entry) = LogEntry.decode(published: payload) {
-                deliver(.published(incarnation, entry))
-            } else {
-                deliver(.publishedUnreadable)
-            }
-        case "pmessage":
-            guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3] else {
-                return
-            }
-            // A pattern that matches everything matches the channels of logs, which are nobody else's business.
-            if LogChannel.isOne(channel) { return }
-            deliver(.patternMessage(pattern: pattern, Event(channel: channel, payload: payload)))
-        case "subscribe":
-            if words.count == 3, words[1] == keys.logChannel {
-                deliver(.subscriptionConnected(subscription.info?.identity))
-            }
-        default: break  // Confirmations, and the answers to PING.
-        }
     }
 }

@@ -1,0 +1,72 @@
+import IPCWire
+import NIOCore
+import SyncCore
+
+/// The words of Redis commands, and the keys and arguments of scripts.
+struct CommandEncoding {
+    let keys: RedisKeys
+    /// Which process the server is, as the scripts take it.
+    private var identity: [ByteBuffer] = [.word("-"), .word("-")]
+
+    /// Entries kept in the stream, about.
+    private static let retainedEntries = ByteBuffer(string: "100000")
+    /// How long an event of another program is remembered: a host that lags behind the first one by more appends
+    /// for it once more, which is harmless.
+    private static let bridgedMilliseconds = ByteBuffer(string: "10000")
+
+    init(keys: RedisKeys) { self.keys = keys }
+
+    mutating func use(_ identity: ServerIdentity?) {
+        self.identity = [identity?.runID ?? "-", identity?.replicationID ?? "-"].map { ByteBuffer(string: $0) }
+    }
+
+    // MARK: Commands
+
+    var probe: [ByteBuffer] { [.word("MGET"), keys.incarnation, keys.position] }
+
+    /// MGET finds nothing in a key of another type, where GET would fail.
+    var readRecord: [ByteBuffer] { [.word("MGET"), keys.incarnation] }
+
+    func readEntries(after position: UInt64, count: Int) -> [ByteBuffer] {
+        [
+            .word("XRANGE"), keys.stream, ByteBuffer(string: "\(position + 1)-0"), .word("+"), .word("COUNT"),
+            .number(UInt64(count)),
+        ]
+    }
+
+    func publish(_ event: Event) -> [ByteBuffer] { [.word("PUBLISH"), event.channel, event.payload] }
+
+    func set(_ key: ByteBuffer, _ entry: ByteBuffer, ttlMilliseconds: UInt64) -> [ByteBuffer] {
+        [.word("SET"), keys.value(key), entry, .word("PX"), .number(ttlMilliseconds)]
+    }
+
+    // MARK: Scripts
+
+    /// The keys and the other arguments of a script.
+    typealias Arguments = (keys: [ByteBuffer], rest: [ByteBuffer])
+
+    func append(_ append: AppendCommand) -> Arguments {
+        var arguments = [append.incarnation.text, append.fresh.text]
+        arguments.reserveCapacity(9)
+        arguments += identity
+        arguments += [append.body.encoded(), keys.logChannel, Self.retainedEntries]
+        if let channel = append.body.eventChannel, let payload = append.eventPayload {
+            arguments += [channel, payload]
+        } else if append.bridged != nil {
+            arguments += [append.body.encodedTags(), Self.bridgedMilliseconds]
+        }
+        return (keys.log + [append.bridged].compactMap { $0.map(keys.bridged) }, arguments)
+    }
+
+    func replace(_ replace: ReplaceCommand) -> Arguments {
+        var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
+        arguments.append(replace.fresh.text)
+        arguments += identity
+        arguments += [.number(replace.floor), keys.logChannel]
+        return (keys.log, arguments)
+    }
+
+    func inspect(lastApplied: UInt64) -> Arguments { (keys.log, [.number(lastApplied)]) }
+
+    func get(_ key: ByteBuffer) -> Arguments { ([keys.value(key)], []) }
+}
