@@ -21,7 +21,7 @@ final class UserWriter {
 
     /// A write waits in mongod for a thread that looks around at every full millisecond of the clock. One that follows
     /// at once upon another's answer always comes at the same time, so that its median is one millisecond or two, as it
-    /// happens. So each comes at a time of its own (docs/performance.md, "What a write waits for in MongoDB").
+    /// happens. So each comes at a time of its own (docs/performance.md, "Wait times of writes in MongoDB").
     private func waitForAnyMoment() { usleep(.random(in: 0..<2000)) }
 
     /// PUT over HTTP.

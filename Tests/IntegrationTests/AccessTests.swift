@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Users who are not let in: docs/protocol.md, "Who may connect".
+/// Users who are not let in: docs/protocol.md, "Access control".
 @Suite(.processes) struct AccessTests {
     private static let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--pdeathsig=KILL"]
 
