@@ -7,31 +7,31 @@ import Synchronization
     import Musl
 #endif
 
-/// How a process ends when it is asked to.
+/// The way in which a process ends on request.
 public enum ShutdownMode: String, Sendable, Hashable {
-    /// Nothing new is taken; what is under way is finished, within a limit.
+    /// No new requests are accepted; running ones are finished, within a limit.
     case drain
-    /// Whatever is under way is cut.
+    /// Running requests are cut.
     case immediate
 }
 
-/// What an administrator wants of a running process.
+/// A request of an administrator to a running process.
 public enum ProcessRequest: Sendable, Hashable {
-    /// The end. `reason` is the name of the signal or command.
+    /// End the process. `reason` is the name of the signal or command.
     case shutdown(ShutdownMode, reason: String)
     /// Read the configuration again (SIGHUP).
     case reload
 }
 
 /// Turns signals into requests: SIGTERM and SIGINT drain the first time and end at once the second time, SIGHUP
-/// reloads. The signals are ignored when nobody listens any more. One in a process: Dispatch takes hold of a signal but
-/// once.
+/// reloads. After ``cancel()``, the signals are ignored. Only one instance per process, since Dispatch accepts one
+/// handler per signal.
 public final class ProcessSignals: Sendable {
     private let sources: Mutex<[any DispatchSourceSignal]>
 
-    /// Returns when it listens: what comes earlier does to the process what it does to any.
+    /// Returns when the handlers are installed: earlier signals have their default effect.
     ///
-    /// - Parameter handler: called on a queue of its own, one request at a time.
+    /// - Parameter handler: called on a separate queue, one request at a time.
     public init(_ handler: @escaping @Sendable (ProcessRequest) -> Void) {
         let queue = DispatchQueue(label: "signals")
         let escalation = Escalation()
@@ -65,11 +65,11 @@ public final class ProcessSignals: Sendable {
     }
 }
 
-/// Asked once, a process drains; asked again, it ends.
+/// The first request drains the process, the second one ends it.
 final class Escalation: Sendable {
     private let isRepeated = Atomic(false)
 
-    /// How the process ends when it is asked now.
+    /// The way in which the process ends at the next request.
     func next() -> ShutdownMode {
         isRepeated.exchange(true, ordering: .relaxed) ? .immediate : .drain
     }

@@ -4,7 +4,7 @@
     import Musl
 #endif
 
-/// A time as the log shows it: UTC, in milliseconds.
+/// A time in the format of the log: UTC, in milliseconds.
 struct Timestamp: CustomStringConvertible {
     var seconds: Int
     var milliseconds: Int

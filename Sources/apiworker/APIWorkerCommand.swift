@@ -38,7 +38,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
     @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
-    /// What was given here, by the keys' names.
+    /// Options of the command line, by key.
     private var given: [String: String] {
         let options: [(ConfigurationKey, String?)] = [
             (WorkerConfiguration.portKey, port), (WorkerConfiguration.hostKey, host),
@@ -67,12 +67,12 @@ struct APIWorkerCommand: AsyncParsableCommand {
                 logger: Logger(label: "apiworker"))
             let (given, config) = (given, config)
             try await worker.run { () throws(ConfigurationError) in
-                // What counts only from the next start on has to be usable, too.
+                // Settings that take effect at the next start only have to be valid, too.
                 let settings = try Settings(commandLine: given, configFile: config)
                 _ = try MongoURI.checked(try WorkerConfiguration.read(settings, sockets: sockets).databaseURL)
                 return try settings.logLevel()
             }
-            // Everything is answered. Freeing what is left could mean to wait for the database.
+            // All responses are sent. Freeing the rest could mean to wait for the database.
             withExtendedLifetime(worker) { Glibc.exit(EXIT_SUCCESS) }
         } catch let error as ConfigurationError {
             StandardError.write("apiworker: \(error)\n")

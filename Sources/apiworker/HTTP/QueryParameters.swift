@@ -1,9 +1,9 @@
-/// The parameters of a query, as browsers and `URLSearchParams` write them: `+` is a space, the rest is in percent
-/// encoding. Of several with one name the first counts.
+/// The parameters of a query, as browsers and `URLSearchParams` write them: `+` is a space, the rest is
+/// percent-encoded. If a name occurs several times, the first counts.
 struct QueryParameters: Sendable, Hashable {
     private var values: [String: String] = [:]
 
-    /// Reads what follows the `?`.
+    /// Reads the text after the `?`.
     init(_ query: String?) {
         guard let query, !query.isEmpty else { return }
         for part in query.utf8.split(separator: UInt8(ascii: "&")) {
@@ -15,7 +15,7 @@ struct QueryParameters: Sendable, Hashable {
 
     subscript(name: String) -> String? { values[name] }
 
-    /// A `%` that two hexadecimal digits don't follow is taken as it is, bytes that are not UTF-8 are replaced.
+    /// A `%` without two hexadecimal digits stays unchanged, bytes that are not UTF-8 are replaced.
     private static func decoded(_ text: Substring.UTF8View) -> String {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.count)

@@ -1,16 +1,17 @@
 import Logging
 import Synchronization
 
-/// Whether the database can be used at this moment, as the last operations have shown. Says so in the log once per
-/// change, with what the driver knows about the reason, and not once per request.
+/// Whether the database can be used at this moment, by the results of the last operations. Logs each change once, with
+/// the driver's reason, and not once per request.
 final class DatabaseHealth: Sendable {
     private struct State {
         var isReachable = true
-        /// Reasons that were logged since it was last reachable.
+        /// Reasons that were logged since the database was last reachable.
         var reasons: Set<String> = []
     }
 
-    /// Reasons that are logged for one outage. There are more only if the servers give other answers all the time.
+    /// Maximum number of reasons that are logged for one outage. There are more only if the servers' answers change all
+    /// the time.
     private static let maximumReasons = 16
 
     private let state = Mutex(State())

@@ -1,9 +1,9 @@
-/// Where a user stands on the page that draws the graph.
+/// The position of a user on the page that draws the graph.
 struct Position: Sendable, Equatable {
     var x: Double
     var y: Double
 
-    /// Somewhere in 0…400 by 0…400.
+    /// A random point in 0…400 by 0…400.
     static func random() -> Position {
         Position(x: Double.random(in: 0...400).rounded(), y: Double.random(in: 0...400).rounded())
     }
@@ -18,7 +18,7 @@ struct User: Sendable, Equatable {
     var hobbies: [String]
     /// Ids of the users that this one is linked to; each of them has this one's id, too.
     var friends: [String]
-    /// Since 1970, in ms.
+    /// Milliseconds since 1970.
     var createdAtMilliseconds: Int64
     var position: Position
 }
@@ -48,9 +48,9 @@ extension Position {
     }
 }
 
-/// UUIDs as they are used for ids: lower case, with dashes.
+/// UUIDs in the form of ids: lower case, with dashes.
 enum UserID {
-    /// A new one: version 4, random.
+    /// A new id: version 4, random.
     static func random() -> String {
         var bytes = (0..<16).map { _ in UInt8.random(in: 0...255) }
         bytes[6] = bytes[6] & 0x0f | 0x40
@@ -65,7 +65,7 @@ enum UserID {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// Whether a text has the form of an id; anything else cannot be anybody's.
+    /// Whether a text has the form of an id; any other text is the id of no user.
     static func isValid(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         guard bytes.count == 36 else { return false }
@@ -82,9 +82,10 @@ enum UserID {
 
 /// Dates as ISO 8601 in UTC with milliseconds.
 enum ISODate {
-    /// For example `2026-11-23T08:00:00.123Z`. Days are counted as in Howard Hinnant's civil_from_days.
+    /// The text of a date, for example `2026-11-23T08:00:00.123Z`. Days are counted as in Howard Hinnant's
+    /// civil_from_days.
     static func text(milliseconds: Int64) -> String {
-        // BSON dates may be of any year; what a calendar cannot show is brought into its range.
+        // BSON dates may be of any year; dates outside the calendar's range are clamped.
         let clamped = min(max(milliseconds, -62_135_596_800_000), 253_402_300_799_999)
         let days = clamped.floorDivided(by: 86_400_000)
         let time = clamped - days * 86_400_000
