@@ -1,12 +1,12 @@
 import NIOCore
 
-/// Whether syncd vouches for the caches of its host (docs/consistency.md).
+/// Whether the caches of syncd's host may be trusted (docs/consistency.md).
 public enum SyncState: UInt64, Sendable, Hashable {
-    /// Nobody may trust a cache: invalidations may be missing.
+    /// No cache may be trusted: invalidations may be missing.
     case isolated = 1
     case attached = 2
 
-    /// As it is written in replies and pushes.
+    /// The state in replies and pushes.
     public var label: String { self == .attached ? "attached" : "isolated" }
 }
 
@@ -22,14 +22,14 @@ public enum ErrorCode: String, Sendable, Hashable, CaseIterable {
     case noProtocol = "NOPROTO"
 }
 
-/// An error that a peer is told: a code and a message that names the thing and the remedy.
+/// An error reply: a code and a message that names the thing and the remedy.
 public struct ReplyError: Error, Sendable, Hashable {
-    /// What kind of error it is.
+    /// The kind of error.
     public var code: ErrorCode
-    /// What is wrong and what helps, for people. May hold data: it is escaped when it is written.
+    /// The fault and its remedy, for people. May hold data, which is escaped when it is written.
     public var message: String
 
-    /// An error of a kind.
+    /// An error of this kind.
     public init(_ code: ErrorCode, _ message: String) {
         self.code = code
         self.message = message
@@ -38,14 +38,14 @@ public struct ReplyError: Error, Sendable, Hashable {
 
 /// Permission to load a key and to fill it.
 public struct Lease: Sendable, Hashable {
-    /// Its number, which FILL and ABANDON name.
+    /// The number that FILL and ABANDON name.
     public var id: LeaseID
-    /// Log position that is applied now, before the load begins: the `asOf` of what will be loaded.
+    /// Log position that was applied before the load began: the `asOf` of the loaded value.
     public var asOf: UInt64
-    /// Epoch of the table when it was given: a later one ends it.
+    /// Epoch of the table when the lease was given: a later epoch ends the lease.
     public var epoch: UInt64
 
-    /// A lease.
+    /// A lease with all its properties.
     public init(id: LeaseID, asOf: UInt64, epoch: UInt64) {
         self.id = id
         self.asOf = asOf
@@ -53,27 +53,27 @@ public struct Lease: Sendable, Hashable {
     }
 }
 
-/// How a fetch ends.
+/// The outcome of a fetch.
 public enum FetchOutcome: Sendable, Hashable {
     case hit(Hit)
     case lease(Lease)
-    /// Read the database yourself and store nothing.
+    /// Read the database directly and store nothing.
     case miss
 }
 
-/// Where the log is kept.
+/// The place of the log.
 public enum LogMode: String, Sendable, Hashable {
     /// In Redis, shared by all hosts.
     case redis
-    /// In syncd itself: one host, no Redis.
+    /// In syncd itself: a single host, no Redis.
     case embedded
 }
 
-/// What `HELLO` tells a client.
+/// The reply to `HELLO`.
 public struct Greeting: Sendable, Hashable {
     /// Version of syncd.
     public var version: String
-    /// The protocol version that is spoken from here on.
+    /// The protocol version from here on.
     public var proto: RESPVersion
     /// Number of this connection, as in CLIENT ID.
     public var clientID: UInt64
@@ -81,20 +81,20 @@ public struct Greeting: Sendable, Hashable {
     public var epoch: UInt64
     /// Incarnation of the log: 32 hexadecimal digits.
     public var incarnation: String
-    /// Log position that is applied.
+    /// Applied log position.
     public var applied: UInt64
     /// Whether the caches may be trusted now.
     public var state: SyncState
-    /// Whether the log is shared through Redis or is syncd's own.
+    /// Whether the log is shared through Redis or embedded in syncd.
     public var logMode: LogMode
     /// Path of the tag table.
     public var table: String
     /// Path of the journal directory.
     public var journal: String
-    /// How long a beat is believed.
+    /// Maximum age of a trusted heartbeat.
     public var trustWindowMilliseconds: UInt64
 
-    /// Everything that HELLO tells.
+    /// A greeting with all its fields.
     public init(
         version: String, proto: RESPVersion, clientID: UInt64, epoch: UInt64, incarnation: String, applied: UInt64,
         state: SyncState, logMode: LogMode, table: String, journal: String, trustWindowMilliseconds: UInt64
@@ -113,7 +113,7 @@ public struct Greeting: Sendable, Hashable {
     }
 }
 
-/// The kinds of confirmation that SUBSCRIBE and its relatives give, one per channel.
+/// The kinds of confirmation of SUBSCRIBE and related commands, one per channel.
 public enum SubscriptionKind: String, Sendable, Hashable {
     case subscribe
     case unsubscribe
@@ -121,7 +121,7 @@ public enum SubscriptionKind: String, Sendable, Hashable {
     case patternUnsubscribe = "punsubscribe"
 }
 
-/// One answer to one request.
+/// The reply to one request.
 public enum Reply: Sendable, Hashable {
     case ok
     /// A fixed text: `PONG`, `RESET`, `DEFERRED`.
@@ -140,7 +140,7 @@ public enum Reply: Sendable, Hashable {
     /// The confirmations of one SUBSCRIBE or UNSUBSCRIBE: channel and number of subscriptions after it.
     case subscriptions(SubscriptionKind, [SubscriptionChange])
 
-    /// The texts that are sent as simple strings; data never is.
+    /// The texts that are sent as simple strings. Data is never sent in this way.
     public enum FixedText: String, Sendable, Hashable {
         case pong = "PONG"
         case reset = "RESET"
@@ -150,9 +150,9 @@ public enum Reply: Sendable, Hashable {
 
 /// One confirmation of SUBSCRIBE or UNSUBSCRIBE.
 public struct SubscriptionChange: Sendable, Hashable {
-    /// `nil`: unsubscribing from everything when there was nothing.
+    /// `nil`: unsubscribing from everything without any subscription.
     public var channel: ByteBuffer?
-    /// Subscriptions of the client afterwards.
+    /// Number of the client's subscriptions afterwards.
     public var count: Int
 
     /// A channel and the number of subscriptions after it.
@@ -164,9 +164,9 @@ public struct SubscriptionChange: Sendable, Hashable {
 
 /// A named value of STATUS or EXPLAIN.
 public struct StatusField: Sendable, Hashable {
-    /// Lower case with dashes.
+    /// The name, lower case with dashes.
     public var name: String
-    /// What it is at this moment.
+    /// The value at this moment.
     public var value: StatusValue
 
     /// A named value.
@@ -187,7 +187,7 @@ public indirect enum StatusValue: Sendable, Hashable {
     case list([StatusValue])
 }
 
-/// A frame that nobody asked for.
+/// A frame that is not a reply.
 public enum Push: Sendable, Hashable {
     case invalidate(position: UInt64, tags: [ByteBuffer])
     case epoch(UInt64, reason: EpochReason)
@@ -197,20 +197,20 @@ public enum Push: Sendable, Hashable {
     case patternMessage(pattern: ByteBuffer, Event)
 }
 
-/// syncd's sign of life.
+/// A heartbeat of syncd.
 public struct Beat: Sendable, Hashable {
     /// Epoch of the tag table.
     public var epoch: UInt64
-    /// Log position that is applied.
+    /// Applied log position.
     public var applied: UInt64
     /// Whether the caches may be trusted.
     public var state: SyncState
-    /// CLOCK_BOOTTIME.
+    /// CLOCK_BOOTTIME in ns of the heartbeat.
     public var beatNanoseconds: UInt64
-    /// CLOCK_BOOTTIME at which the last covered probe was sent.
+    /// CLOCK_BOOTTIME in ns at which the last confirmed probe was sent.
     public var freshAsOfNanoseconds: UInt64
 
-    /// All that a beat says.
+    /// A heartbeat with all its fields.
     public init(
         epoch: UInt64, applied: UInt64, state: SyncState, beatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
     ) {
@@ -222,11 +222,11 @@ public struct Beat: Sendable, Hashable {
     }
 }
 
-/// Why the epoch went up: why everything kept so far is worthless.
+/// The reason why the epoch was raised and earlier values are stale.
 public enum EpochReason: String, Sendable, Hashable, CaseIterable {
     /// syncd started.
     case started
-    /// `TRACK ON` was answered: only what is fetched afterwards may be kept.
+    /// `TRACK ON` was answered: only values that are fetched afterwards may be stored.
     case tracking
     /// This client was too slow for its pushes.
     case slow

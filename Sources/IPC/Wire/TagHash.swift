@@ -6,16 +6,16 @@ import NIOCore
 public struct TagHash: Sendable {
     @usableFromInline var state: UInt64 = 0xcbf2_9ce4_8422_2325
 
-    /// The hash of nothing yet.
+    /// The hash of no bytes.
     public init() {}
 
-    /// Mixes one more byte in.
+    /// Adds one byte.
     @inline(__always)
     public mutating func combine(_ byte: UInt8) {
         state = (state ^ UInt64(byte)) &* 0x100_0000_01b3
     }
 
-    /// Mixes the readable bytes of `buffer` in.
+    /// Adds the readable bytes of `buffer`.
     public mutating func combine(_ buffer: ByteBuffer) {
         buffer.withUnsafeReadableBytes { bytes in
             for byte in bytes { combine(byte) }

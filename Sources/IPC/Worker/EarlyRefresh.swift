@@ -1,14 +1,14 @@
 import IPCWire
 import NIOCore
 
-/// How a value gets a successor before its time is over (docs/cache.md, "Early refresh").
+/// Loads a new value before the old one expires (docs/cache.md, "Early refresh").
 ///
-/// syncd hands out a lease only for a key that it has not got. So a value that is asked for often lives under two keys
-/// in turn, its own and one beside it: near the end of one, the workers ask syncd for the other. The first gets its
-/// lease, loads and fills; the others find it there. Both have the same tags, and the one beside it is tagged with
-/// its owner's key, too, so that whatever invalidates one invalidates both.
+/// syncd gives a lease only for a key that it has no value for. So a popular value is stored under two keys by turns,
+/// its own and a second one: when one is about to expire, the workers ask syncd for the other. The first worker gets
+/// its lease, loads and fills; the others find the value. Both have the same tags, and the second entry is tagged with
+/// its owner's key, too, so that every invalidation of one invalidates both.
 package enum EarlyRefresh {
-    /// Under which key syncd has a value.
+    /// The key under which syncd has a value.
     enum Home: Sendable {
         case key
         case beside
@@ -16,13 +16,13 @@ package enum EarlyRefresh {
         var other: Home { self == .key ? .beside : .key }
     }
 
-    /// Keys at once, per worker.
+    /// Maximum number of concurrent refreshes per worker.
     static let limit = 64
-    /// From the end of an attempt to the next for the same key.
+    /// Time from the end of an attempt to the next one for the same key.
     static let pauseNanoseconds: UInt64 = 1_000_000_000
-    /// How long an attempt that does not end holds its place: longer than its lease is valid.
+    /// Maximum time of an attempt that does not end: longer than its lease is valid.
     static let longestNanoseconds: UInt64 = 15_000_000_000
-    /// What a key ends with that lies beside another.
+    /// The suffix of the second key.
     static let suffix = ByteBuffer(bytes: [0] + "early".utf8)
 
     static func key(_ home: Home, of key: ByteBuffer) -> ByteBuffer {
@@ -34,7 +34,7 @@ package enum EarlyRefresh {
         return beside
     }
 
-    /// The key that a value belongs to, which may lie under the one beside it.
+    /// The key that a value belongs to. The value may be stored under the second key.
     package static func owner(of key: ByteBuffer) -> ByteBuffer {
         let count = key.readableBytes - suffix.readableBytes
         guard count > 0, key.readableBytesView.suffix(suffix.readableBytes) == suffix.readableBytesView else {
@@ -53,15 +53,15 @@ package enum EarlyRefresh {
 }
 
 extension SyncedCache {
-    /// Gets a successor in the background. Whatever goes wrong, the value in use ends as it would have.
+    /// Loads a new value in the background. Whatever goes wrong, the value in use expires as it would have without it.
     ///
-    /// Never inlined: what a task needs would be made room for at every hit, which is a tenth of its time.
+    /// Never inlined: otherwise every hit would reserve stack space for the task, which takes a tenth of its time.
     @inline(never)
     func refresh(
         _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, into home: EarlyRefresh.Home,
         _ load: @escaping @Sendable () async throws -> Loaded
     ) {
-        // The tag of its owner, which the other key has by itself.
+        // The tag of its owner. The first key has this tag anyway.
         let owner = home == .beside ? [EarlyRefresh.tag(of: key)] : []
         let question = Question(
             key: EarlyRefresh.key(home, of: key), tags: tags + owner, ttl: ttl, load: load, owner: key, home: home)
@@ -77,7 +77,7 @@ extension SyncedCache {
                 _ = await self.load(question, under: lease, over: connection, flight: Flight())
             case .success, .failure: break
             }
-            // Ends early only if the worker does.
+            // The sleep ends early only if the worker does.
             try? await clock.sleep(clock.now() + EarlyRefresh.pauseNanoseconds)
             l1.refreshEnded(of: key)
         }

@@ -3,56 +3,56 @@ import NIOCore
 
 /// One file of the journal directory, as syncd finds it.
 public struct JournalFile: Sendable, Hashable {
-    /// What a file stands for.
+    /// The meaning of a file.
     public enum Kind: String, Sendable, Hashable {
-        /// A write that is going on, or whose owner died in the middle of it.
+        /// A write that is under way, or whose owner died during it.
         case intent
         /// A write that may still reach the database.
         case orphan
         /// An invalidation that is not in the log yet.
         case owed
-        /// "Replace the incarnation": stands for more owed invalidations than can be named.
+        /// "Replace the incarnation": stands for pending invalidations that are too many to name.
         case marker
-        /// Nothing of ours, or something that can't be read. To be left alone and reported.
+        /// A foreign or unreadable file, to be left alone and reported.
         case foreign
     }
 
-    /// The name inside the directory; of a directory that was replaced, with its number and a slash before it.
+    /// The name inside the directory. In a directory that was replaced, the directory's number and a slash precede it.
     public var name: String
     /// What it stands for.
     public var kind: Kind
-    /// Who wrote it; empty for markers and foreign files.
+    /// The owner; empty for markers and foreign files.
     public var owner: String
-    /// Only of intents: whether the owner lives, and so will commit or rename it.
+    /// Only for intents: whether the owner lives, and so will commit or rename it.
     public var isOwnerAlive: Bool
     /// The tags; `nil` if the file is incomplete, unreadable or was not read.
     public var tags: [ByteBuffer]?
-    /// Another one after every change of the file, and for every other file of the same name.
+    /// A number that differs after every change of the file, and for every other file of the same name.
     public var version: UInt64 = 0
-    /// Whether the content was looked at.
+    /// Whether the content was read.
     public var isRead = false
 }
 
 extension JournalFile {
-    /// What a file asks of syncd.
+    /// The action that a file requires of syncd.
     package enum Demand: Sendable {
         /// Append the tags.
         case owed
-        /// Append the tags now, and again until nothing of the write can happen any more.
+        /// Append the tags now, and again until the write cannot happen any more.
         case orphan
-        /// Append the tags if the owner, which lives, does nothing about them for long.
+        /// Append the tags if the owner, which lives, does not act for long.
         case living
-        /// Nothing but to be deleted: its database write had not begun.
+        /// Only delete the file: its database write had not begun.
         case incomplete
         /// Replace the incarnation.
         case marker
     }
 
-    /// `nil`: to be left alone, as foreign files are.
+    /// `nil`: to be left alone, like foreign files.
     package var demand: Demand? {
         switch kind {
         case .intent where isOwnerAlive: .living
-        // One that was not read this time is known already.
+        // A file that was not read this time is known already.
         case .intent: isRead && tags == nil ? .incomplete : .orphan
         case .orphan: .orphan
         case .owed: .owed
@@ -62,8 +62,8 @@ extension JournalFile {
     }
 }
 
-/// How files in the journal directory are called: `<16 hex digits>-<pid>-<number>.<kind>`, the part before the
-/// number being the owner, and `<owner>.lock`.
+/// Names of files in the journal directory: `<16 hex digits>-<pid>-<number>.<kind>`, the part before the number being
+/// the owner, and `<owner>.lock`.
 package struct JournalName: Hashable {
     var owner: String
     var number: UInt64
@@ -71,7 +71,7 @@ package struct JournalName: Hashable {
 
     static let marker = "syncd.marker"
     static let lockSuffix = ".lock"
-    /// Files that don't have their name yet begin with it.
+    /// The prefix of files that don't have their final name yet.
     static let temporaryPrefix = ".new-"
 
     var text: String { "\(owner)-\(number).\(kind.rawValue)" }
@@ -93,18 +93,18 @@ package struct JournalName: Hashable {
         guard Self.isOwner(owner), self.text == text else { return nil }
     }
 
-    /// A name that nobody has had: 64 random bits and the process id.
+    /// A name that was never used: 64 random bits and the process id.
     static func newOwner(processID: Int32) -> String {
         owner(random: UInt64.random(in: 0...UInt64.max), processID: processID)
     }
 
-    /// The name that these random bits make.
+    /// The name with these random bits.
     package static func owner(random: UInt64, processID: Int32) -> String {
         let digits = String(random, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits + "-\(processID)"
     }
 
-    /// Whose lock goes by this name; `nil`: it is no lock.
+    /// The owner of a lock file; `nil`: it is no lock.
     static func ownerOfLock(_ name: String) -> String? {
         guard name.hasSuffix(lockSuffix) else { return nil }
         let owner = String(name.dropLast(lockSuffix.count))
@@ -119,14 +119,14 @@ package struct JournalName: Hashable {
     }
 }
 
-/// What stands in a journal file: one or more RESP arrays of tags, so that a half-written file shows by itself.
+/// The content of a journal file: one or more RESP arrays of tags, so that an incomplete file is recognized.
 enum JournalContent {
-    /// More bytes than any file of ours has. A larger file is nothing of ours.
+    /// Maximum size in bytes. A larger file is foreign.
     static let maximumBytes = 2 << 20
-    /// What is written into one file at most, unless a single invalidation is longer.
+    /// Target size of one file in bytes, unless a single invalidation is longer.
     static let comfortableBytes = 1 << 20
 
-    /// How many bytes one invalidation takes, about.
+    /// Approximate size of one invalidation, in bytes.
     static func bytes(_ tags: [ByteBuffer]) -> Int { tags.reduce(16) { $0 + $1.readableBytes + 12 } }
 
     /// Space that a file of this many bytes takes in the file system: whole pages.

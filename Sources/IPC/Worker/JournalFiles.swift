@@ -7,8 +7,8 @@ import NIOCore
     import Musl
 #endif
 
-/// What journal files are to the rules of the journal: names with bytes, and locks that end with their process.
-/// The simulator puts a directory in its own memory in place of the file system.
+/// The journal's files for the rules of the journal: names with bytes, and locks that end with their process. The
+/// simulator implements it with a directory in memory.
 package protocol JournalFiles: AnyObject, Sendable {
     /// All names, in any order.
     func names() throws(SystemError) -> [String]
@@ -18,13 +18,14 @@ package protocol JournalFiles: AnyObject, Sendable {
     /// Replaces what has the new name.
     func rename(_ name: String, to newName: String) throws(SystemError)
     func remove(_ name: String) throws(SystemError)
-    /// Makes a file that is locked for as long as what is returned lives. It has no name but locked.
+    /// Creates a locked file. The lock is held as long as the returned object lives. The file is locked before it gets
+    /// its name.
     func lock(_ name: String) throws(SystemError) -> any JournalLock
-    /// Whether somebody holds this file's lock. Where that can't be seen, nobody does.
+    /// Whether a process holds this file's lock. If that cannot be determined, the lock counts as free.
     func isLocked(_ name: String) -> Bool
     /// Whether `path` still names this directory.
     func isDirectory(at path: String) -> Bool
-    /// Which directory it is.
+    /// The identity of the directory.
     var identity: FileIdentity { get }
     /// A number that changes with a file; 0 if there is none.
     func version(_ name: String) -> UInt64
@@ -33,10 +34,10 @@ package protocol JournalFiles: AnyObject, Sendable {
 /// A file lock that its process holds.
 package protocol JournalLock: AnyObject, Sendable {}
 
-/// What reading a journal file brings.
+/// The result of reading a journal file.
 package enum JournalFileContent: Sendable {
     case bytes(ByteBuffer)
-    /// No regular file, too large, or not for us to read.
+    /// No regular file, too large, or not readable.
     case foreign
     /// Deleted or renamed since the directory was read.
     case gone
@@ -53,7 +54,7 @@ final class SystemJournalFiles: JournalFiles {
     }
 
     func names() throws(SystemError) -> [String] {
-        // A descriptor of its own: closedir closes it, and its place in the directory begins at the start.
+        // A separate descriptor: closedir closes it, and its reading position begins at the start.
         let descriptor = openat(directory.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .last }
         guard let stream = fdopendir(descriptor) else {
@@ -88,7 +89,7 @@ final class SystemJournalFiles: JournalFiles {
         } catch .missing {
             return .gone
         } catch {
-            // The file is sound, this process is not: what it says may not be passed over.
+            // The file is sound, but this process lacks resources: the content must not be skipped.
             if error.isShortage { throw error }
             return .foreign
         }
@@ -134,8 +135,8 @@ final class SystemJournalFiles: JournalFiles {
 extension FileDescriptor: JournalLock {}
 
 extension FileDescriptor {
-    /// syncd may run as another user and must read what workers write. Nobody else reaches the files: the
-    /// directory is open to syncd's group only.
+    /// syncd may run as another user and must read the workers' files. Nobody else reaches them: the directory is open
+    /// to syncd's group only.
     fileprivate static let journalMode: mode_t = 0o644
 
     /// Writes a whole new file into this directory, or leaves none.
@@ -163,7 +164,7 @@ extension FileDescriptor {
         }
     }
 
-    /// Up to `count` bytes from the start.
+    /// The content up to `count` bytes from the start.
     fileprivate func content(upTo count: Int) -> ByteBuffer {
         var content = ByteBuffer()
         while content.readableBytes < count {

@@ -31,8 +31,8 @@ public struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 extension SystemError {
-    /// What is wrong with a connection, for people. SwiftNIO's own words for a system call that failed name its
-    /// functions, and say "connection reset" also where nobody listens.
+    /// The reason of a connection error, for people. SwiftNIO's texts for a failed system call name its functions, and
+    /// say "connection reset" also where no process listens.
     package static func text(of error: any Error) -> String {
         if let error = error as? IOError { return SystemError(code: error.errnoCode).description }
         if case .connectTimeout? = error as? ChannelError { return "no answer" }
@@ -40,7 +40,7 @@ extension SystemError {
     }
 }
 
-/// A file descriptor that is closed when nobody holds it any more.
+/// A file descriptor that is closed with its last reference.
 final class FileDescriptor: Sendable {
     let number: Int32
 
@@ -58,7 +58,7 @@ final class FileDescriptor: Sendable {
 
     deinit { close(number) }
 
-    /// What fstat(2) says.
+    /// The result of fstat(2).
     func status() throws(SystemError) -> FileStatus {
         var status = stat()
         guard fstat(number, &status) == 0 else { throw .last }
@@ -66,13 +66,13 @@ final class FileDescriptor: Sendable {
     }
 }
 
-/// What matters here about a file.
+/// The used part of a file's status.
 struct FileStatus: Sendable, Hashable {
     var identity: FileIdentity
     var bytes: Int
     var isRegular: Bool
     var isDirectory: Bool
-    /// Another one after every change of the file, and for every other file of the same name.
+    /// A number that differs after every change of the file, and for every other file of the same name.
     var version: UInt64
 
     init(_ status: stat) {
@@ -90,7 +90,7 @@ struct FileStatus: Sendable, Hashable {
         version = mixed
     }
 
-    /// What lstat(2) says about a path: a link is itself and not what it leads to, as when files are opened here.
+    /// The result of lstat(2) for a path. A link is not followed, as when files are opened here.
     init(path: String) throws(SystemError) {
         var status = stat()
         guard lstat(path, &status) == 0 else { throw .last }
