@@ -2,22 +2,22 @@ import IPC
 import NIOCore
 import SyncCore
 
-// The journal directory and the tag table's file, as the daemon sees them. All on its event loop.
+// The daemon's access to the journal directory and the tag table's file. All on its event loop.
 extension Daemon {
-    /// Files that are looked at before the clock is.
+    /// Number of files between two looks at the clock.
     private static let filesPerPart = 256
-    /// How long the journal is read before whoever waits has a turn.
+    /// Time for which the journal is read before other work has a turn.
     private static let partNanoseconds: UInt64 = 4_000_000
-    /// Long enough for the event loop to look at its connections.
+    /// Pause between parts, long enough for the event loop to serve its connections.
     private static let betweenParts = TimeAmount.microseconds(200)
 
-    /// The brain wants to know what is in the journal.
+    /// The engine requests a reading of the journal.
     func scanJournal(_ sampledAt: UInt64) {
         writePending()
         do {
             let reading = try journal.read()
-            // After the names are known: a syncd that takes the table over begins with a new one, and what is written
-            // for it comes later than that.
+            // Checked after the names are known: a syncd that takes over begins with a new table, and files for it are
+            // written later than that.
             guard keepsTable() else { return }
             brain.journalDirectory(is: journal.identity)
             self.reading = (sampledAt, reading)
@@ -33,7 +33,7 @@ extension Daemon {
         brain.journalUnreadable("the journal \(journal.path) cannot be read: \(error)")
     }
 
-    /// Hands files to the brain for a while, and goes on later if there are more.
+    /// Passes files to the engine for a while, and continues later if there are more.
     private func readJournal() {
         guard case (let sampledAt, var reading)? = reading else { return }
         self.reading = nil
@@ -60,8 +60,8 @@ extension Daemon {
         self.reading = (sampledAt, reading)
     }
 
-    /// At the very end of a turn: what becomes due before the event loop has looked at its connections comes before
-    /// them.
+    /// Runs at the very end of a turn: work that becomes due before the event loop has served its connections would
+    /// otherwise come before them.
     func continueReading() {
         guard reading != nil, !isReadingScheduled else { return }
         isReadingScheduled = true
@@ -83,7 +83,7 @@ extension Daemon {
         }
     }
 
-    /// What this turn has deferred goes into one file, before anybody is told so.
+    /// Writes all invalidations that this turn has deferred into one file, before any client is told.
     func writePending() {
         guard !pending.isEmpty else { return }
         let invalidations = pending
@@ -100,7 +100,7 @@ extension Daemon {
         writeMarker()
     }
 
-    /// It outlives this process; what the brain knows does not.
+    /// The marker outlives this process; the engine's state does not.
     func writeMarker() {
         do {
             try journal.writeMarker()
@@ -119,9 +119,9 @@ extension Daemon {
         }
     }
 
-    /// Whether the path still names the table that this syncd writes, and the lock that keeps others from it. If not,
-    /// the runtime directory was removed or replaced: another syncd may have begun there, whose workers know nothing of
-    /// this one. From here on nobody hears of this one, either.
+    /// Whether the path still names the table that this syncd writes, and the lock that excludes others. If not, the
+    /// runtime directory was removed or replaced: another syncd may have begun there, whose workers know nothing of
+    /// this one. From here on this syncd answers nobody.
     func keepsTable() -> Bool {
         if isTableLost { return false }
         if ownsTable() { return true }

@@ -5,12 +5,12 @@ import NIOCore
 import ProcessSupport
 import SyncCore
 
-/// The daemon around the brain: one event loop owns the brain, the listener, all worker connections and the
-/// connections to Redis. Everything here runs on that loop; nothing is locked.
+/// The daemon around the engine: one event loop owns the engine, the listener, all worker connections and the
+/// connections to Redis. All code here runs on that loop; there are no locks.
 ///
-/// A turn is: something comes in, the brain decides, its effects are performed in order, and at the turn's end every
-/// client's connection that has output is flushed once. What goes to Redis is sent once in each tick of the event loop,
-/// after everything that has come in has had its turn: what several clients ask for at the same time is one message.
+/// In each turn an input arrives, the engine decides, its effects are performed in order, and at the turn's end every
+/// client's connection with output is flushed once. Commands to Redis are sent once in each tick of the event loop,
+/// after every input has had its turn: simultaneous commands of several clients are one message.
 final class Daemon {
     let eventLoop: any EventLoop
     var brain: Brain
@@ -23,9 +23,9 @@ final class Daemon {
     private let startedAt: UInt64
     private(set) var upstream: RedisUpstream?
     private var connections: [ClientID: WorkerConnection] = [:]
-    /// The memory of all connections.
+    /// The memory budget of all connections.
     let budget: BufferBudget
-    /// The time of all connections.
+    /// The time shares of all connections.
     let turns: TurnQueue
     private var waitingForRoom: [WorkerConnection] = []
     private var trimmer = MemoryTrimmer()
@@ -33,7 +33,7 @@ final class Daemon {
     var queue: [Effect] = []
     private var isPerforming = false
     private var dirty: [WorkerConnection] = []
-    /// Whose request is being decided: most effects are for it.
+    /// The connection whose request is being decided: most effects are for it.
     private var asking: WorkerConnection?
     private var isEndingTurn = false
     private var isUpstreamFlushDue = false
@@ -42,26 +42,26 @@ final class Daemon {
     private var leftoversTask: RepeatedTask?
     private var isStopping = false
     var problems: JournalProblems
-    /// A reading of the journal that is not at its end, and when the pass began that it is for.
+    /// A reading of the journal that is not complete, and the start of its pass.
     var reading: (sampledAt: UInt64, reading: JournalReading)?
     var isReadingScheduled = false
     /// Invalidations that this turn has deferred.
     var pending: [[ByteBuffer]] = []
-    /// Another syncd may have begun: nothing goes out any more.
+    /// Another syncd may have begun: nothing is sent any more.
     var isTableLost = false
-    /// An answer waits that promises what the table must hold.
+    /// A reply is queued that promises the content of the table.
     private var hasPromised = false
     private var stateLine: StateLine?
-    /// Called when a client that may has asked for the end.
+    /// Called when an authorized client has requested the shutdown.
     var onShutdownAsked: () -> Void = {}
-    /// Called when the runtime directory is not this process's any more: it has to end, and to touch nothing there.
+    /// Called when the runtime directory no longer belongs to this process, which has to end without touching it.
     var onTableLost: () -> Void = {}
-    /// Called when the state or its reason is another one.
+    /// Called when the state or its reason has changed.
     var onStateChanged: (StateLine) -> Void = { _ in }
 
-    /// A turn with more effects gives their memory back.
+    /// Capacity of the effect queue that is kept between turns.
     private static let keptEffects = 4096
-    /// Workers that were killed leave a file or two each.
+    /// Interval of cleanups: each worker that was killed leaves a file or two.
     private static let betweenLeftovers = TimeAmount.minutes(1)
 
     init(
@@ -87,7 +87,7 @@ final class Daemon {
             table: table, random: BufferedRandom(), now: startedAt)
     }
 
-    /// Goes through the journal, beats, and begins to talk to Redis. After it, the daemon may listen.
+    /// Processes the journal, writes the first heartbeat, and connects to Redis. Afterwards, the daemon may listen.
     func start() {
         eventLoop.assertInEventLoop()
         turns.onTurnEnd = { [weak self] in self?.turnEnded() }
@@ -113,7 +113,7 @@ final class Daemon {
     }
 
     private func beat() {
-        // The time comes first: a beat of it says nothing about a table that was taken away later.
+        // The time is read first: a heartbeat with it says nothing about a table that was removed later.
         let now = clock()
         guard keepsTable() else { return }
         perform { brain, _, effects in brain.beatDue(now: now, effects: &effects) }
@@ -132,7 +132,7 @@ final class Daemon {
         onStateChanged(line)
     }
 
-    /// From here on other limits hold: for what is shared at once, for single connections when they are new.
+    /// Other limits hold from here on: shared ones at once, those of single connections for new connections.
     func adopt(_ limits: Limits) {
         configuration.limits = limits
         budget.limit = limits.bufferedBytes
@@ -141,7 +141,7 @@ final class Daemon {
 
     private func upstreamEvent(_ event: UpstreamEvent) {
         perform { brain, now, effects in brain.upstream(event, now: now, effects: &effects) }
-        // One chunk from Redis may hold the answers to many: all of them are one turn.
+        // One chunk from Redis may hold many replies: all of them are one turn.
         if upstream?.isDelivering != true { turnEnded() }
     }
 
@@ -216,12 +216,12 @@ final class Daemon {
 
     // MARK: Memory of connections
 
-    /// A request needs more memory than there is for it: the connection is not read from until there is.
+    /// A request needs more memory than is available: reading from the connection pauses.
     func waitForRoom(_ connection: WorkerConnection) {
         if !waitingForRoom.contains(where: { $0 === connection }) { waitingForRoom.append(connection) }
     }
 
-    /// Lets go on who waits for room: first those whose process holds least.
+    /// Resumes connections that wait for room, first those whose process holds least.
     private func giveRoom() {
         guard budget.takeFreed(), !waitingForRoom.isEmpty else { return }
         waitingForRoom.removeAll { $0.isClosed || !$0.isWaitingForRoom }
@@ -231,7 +231,7 @@ final class Daemon {
         waitingForRoom.removeAll { !$0.isWaitingForRoom }
     }
 
-    /// While others wait, a request has to come whole in some time.
+    /// While others wait, a request has to be completed within its limit of time.
     private func cutOffSlowRequests() {
         giveRoom()
         guard !waitingForRoom.isEmpty else { return }
@@ -249,7 +249,7 @@ final class Daemon {
         connections.values.reduce(into: [:]) { $0[$1.holder, default: 0] += $1.heldBytes }
     }
 
-    /// Above the limit whoever holds most is closed, connection by connection.
+    /// Above the limit, closes the connections of the process that holds most, one by one.
     private func keepWithinBudget() {
         while budget.isExceeded {
             let held = heldByProcess()
@@ -264,7 +264,7 @@ final class Daemon {
 
     // MARK: A turn
 
-    /// What a connection has brought in one go is done.
+    /// Ends the turn of a connection.
     func turnEnded(of connection: WorkerConnection, since began: UInt64) {
         turnEnded()
         turns.charge(connection.peer, now - began)
@@ -275,13 +275,13 @@ final class Daemon {
         performQueue()
     }
 
-    /// Performs what was decided, unless that is under way.
+    /// Performs the queued effects, unless this is under way.
     func performQueue() {
         guard !isPerforming else { return }
         isPerforming = true
         defer { isPerforming = false }
         var index = 0
-        // Performing an effect may bring further ones, which come after all that were decided before.
+        // Performing an effect may add further ones, which come after all earlier ones.
         while index < queue.count {
             perform(queue[index])
             index += 1
@@ -318,18 +318,18 @@ final class Daemon {
         }
     }
 
-    /// Ends a turn: flushes every connection that has output, Redis' at the end of the tick; sets the timer for what is
-    /// due next.
+    /// Ends a turn: flushes every connection with output (Redis' at the end of the tick) and sets the timer for the
+    /// next deadline.
     func turnEnded() {
         guard !isEndingTurn else { return }
         isEndingTurn = true
         defer { isEndingTurn = false }
         var index = 0
         writePending()
-        // Flushing one may bring output for others, which come after all that were due before.
+        // Flushing one connection may add output for others, which are flushed after all earlier ones.
         while index < dirty.count {
             writePending()
-            // Whoever is told that an invalidation is in the table must find it there.
+            // A client that is told that an invalidation is in the table must find it there.
             if hasPromised || isTableLost {
                 hasPromised = false
                 guard keepsTable() else { return }
@@ -350,7 +350,7 @@ final class Daemon {
     private func flushUpstream() {
         guard !isUpstreamFlushDue, let upstream, upstream.hasOutput else { return }
         isUpstreamFlushDue = true
-        // Tasks run after everything that was readable.
+        // Tasks run after all readable input.
         eventLoop.assumeIsolated().execute { [self] in
             isUpstreamFlushDue = false
             upstream.flush()
@@ -377,14 +377,14 @@ final class Daemon {
 
     // MARK: Status
 
-    /// `asked`: the names of sections; none: all of them.
+    /// `asked`: the names of sections; empty: all of them.
     private func answerStatus(_ client: ClientID, _ request: RequestID, asked: [String], asText: Bool) {
         var names = ["server"] + Brain.statusSections
         if upstream != nil { names.insert("redis", at: 2) }
         let asked = asked.map { $0.lowercased() }
         if !asked.isEmpty, asked.allSatisfy({ !["all", "everything", "default"].contains($0) }) {
             let known = names.filter(asked.contains)
-            // Of INFO exporters ask for sections that only Redis has, and expect nothing.
+            // Exporters request sections of INFO that only Redis has, and expect an empty reply.
             if !asText, known.isEmpty {
                 let unknown = ByteBuffer(string: String(asked[0].prefix(64))).escaped
                 let text = "STATUS has no section '\(unknown)' here: it has \(names.joined(separator: ", "))"
@@ -421,7 +421,7 @@ final class Daemon {
     private func log(_ notice: Notice) {
         switch notice {
         case .attached(let epoch, let applied):
-            // The words that operators of the service before this one look for.
+            // Operators of the previous Node.js service look for this text.
             let text = configuration.mode == .redis ? "Redis is ready for state synchronization" : "attached"
             logger.notice("\(text)", metadata: ["epoch": "\(epoch)", "applied": "\(applied)"])
         case .isolated(let reason):
@@ -468,7 +468,7 @@ final class Daemon {
         connections.values.contains { $0.transport.requestsInFlight > 0 || $0.transport.unsentBytes > 0 }
     }
 
-    /// From here on nobody is told to believe a cache; what is under way may still be answered.
+    /// From here on no client is told to trust a cache; running requests may still be answered.
     func beginStop() {
         isStopping = true
         beatTask?.cancel()
@@ -476,7 +476,7 @@ final class Daemon {
         brain.stop()
     }
 
-    /// Closes everything.
+    /// Closes all connections.
     func stop() -> EventLoopFuture<Void> {
         timer?.scheduled.cancel()
         timer = nil

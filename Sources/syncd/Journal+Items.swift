@@ -2,7 +2,7 @@ import IPC
 import SyncCore
 
 extension JournalFile {
-    /// What the file asks of the brain; `nil`: nothing.
+    /// The action that the file requires; `nil`: none.
     var item: JournalItem? {
         let kind: JournalItem.Kind? =
             switch demand {
@@ -18,6 +18,6 @@ extension JournalFile {
 }
 
 extension JournalDirectory {
-    /// What the directory asks of the brain.
+    /// The actions that the directory requires.
     func items() throws(SystemError) -> [JournalItem] { try scan().compactMap(\.item) }
 }

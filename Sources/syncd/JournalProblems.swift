@@ -1,10 +1,10 @@
 import Logging
 
-/// What is wrong with the journal: each kind of problem is logged when it begins or changes, and when it ends.
+/// Problems of the journal: each kind is logged when it begins or changes, and when it ends.
 struct JournalProblems {
     enum Kind: Hashable {
         case reading, writing, cleaning
-        /// Files that are in the log stay.
+        /// Files whose tags are in the log cannot be deleted.
         case deleting
 
         fileprivate var text: String {
@@ -35,7 +35,7 @@ struct JournalProblems {
         self.logger = logger
     }
 
-    /// - Parameter isSame: another text is no news while the problem lasts.
+    /// - Parameter isSame: a changed text is not logged again while the problem lasts.
     mutating func report(_ kind: Kind, _ problem: String?, isSame: Bool = false) {
         guard problem != known[kind], !isSame || problem == nil || known[kind] == nil else { return }
         known[kind] = problem

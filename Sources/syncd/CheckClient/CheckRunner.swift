@@ -1,20 +1,20 @@
-/// Plays all checks with a client, one after the other, each with a new process of it.
+/// Runs all checks with a client, one after the other, each with a new process of the client.
 struct CheckRunner: Sendable {
     enum Verdict: Sendable, Hashable {
         case kept
         case broken(String)
-        /// Says why it does not concern this client.
+        /// The check does not apply to this client, with the reason.
         case skipped(String)
     }
 
     var launch: CheckStage.Launch
-    /// Says what is going on, line by line.
+    /// Reports the progress, line by line.
     var say: @Sendable (String) -> Void = { _ in }
 
-    /// How often a check that measures times is played before its rule counts as broken.
+    /// How often a check that measures times is repeated before its rule counts as broken.
     private static let attempts = 3
 
-    /// What kind of client it is.
+    /// The traits of the client.
     func traits() async throws -> ClientTraits {
         let stage = try await CheckStage(launch, traits: ClientTraits())
         do {
@@ -44,9 +44,9 @@ struct CheckRunner: Sendable {
         return traits
     }
 
-    /// Plays the checks.
+    /// Runs the checks.
     ///
-    /// - Parameter names: which ones; empty: all.
+    /// - Parameter names: the names of the checks; empty: all.
     func run(_ names: [String] = []) async throws -> [(check: ClientCheck, verdict: Verdict)] {
         let traits = try await traits()
         say("The client \(traits.summary).")

@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-// A syncd that does not answer, or is not there.
+// Checks with a syncd that does not answer, or does not run.
 extension ClientCheck {
     static let absence = [
         ClientCheck("silence", "No read waits longer than 500 ms for a syncd that does not answer.", isTimed: true) {

@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-// Values that a client keeps itself: when they must not be used any more.
+// Checks of values that a client stores itself: when they must not be used any more.
 extension ClientCheck {
     static let keeping = [
         ClientCheck("invalidation", "A kept value dies with any of its tags.", need: .keptValues) { stage in

@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-// FETCH, and what follows from its answer.
+// Checks of FETCH, and of the consequences of its reply.
 extension ClientCheck {
     static let loading =
         [

@@ -1,18 +1,18 @@
-/// One rule for clients, and the play that shows whether it is kept.
+/// One rule for clients, and the script that shows whether the client follows it.
 struct ClientCheck: Sendable {
-    /// What a client must have to be concerned.
+    /// A trait that a client must have for the check to apply.
     enum Need: String, Sendable, Hashable {
         case waiting = "it does not ask with WAIT"
         case keptValues = "it keeps no values"
         case pushes = "it does not keep values by pushes alone"
     }
 
-    /// Lower case with dashes.
+    /// The name in lower case with dashes.
     var name: String
     /// The rule, in one sentence.
     var rule: String
     var need: Need?
-    /// It measures times: it is broken only if it is broken again and again.
+    /// The check measures times: the rule is broken only if repeated attempts break it.
     var isTimed = false
     var play: @Sendable (CheckStage) async throws -> Void
 

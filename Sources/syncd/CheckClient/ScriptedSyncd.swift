@@ -4,12 +4,12 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// A syncd that plays a part: with a real table and a real journal directory, it answers as an attached syncd with
-/// nothing in its cache, and where a check wants something else, that.
+/// A scripted syncd with a real table and a real journal directory. By default it answers like an attached syncd with
+/// an empty cache; a check replaces some of these answers.
 final class ScriptedSyncd: ScriptedServer {
     enum Answer: Sendable {
         case reply(Reply)
-        /// None for now: the check answers by itself.
+        /// No answer for now: the check answers by itself.
         case hold
     }
 
@@ -20,10 +20,10 @@ final class ScriptedSyncd: ScriptedServer {
         var connection: ScriptedConnection
     }
 
-    /// What the beats say.
+    /// The content of the heartbeats.
     struct Pulse: Sendable {
         var isBeating = true
-        /// Age of what they carry, in ns.
+        /// Age of their data, in ns.
         var beatAge: UInt64 = 0
         var freshAsOfAge: UInt64 = 0
     }
@@ -73,7 +73,7 @@ final class ScriptedSyncd: ScriptedServer {
         former?.cancel()
     }
 
-    /// Nobody listens any more, all connections end, and the socket's file is gone.
+    /// Closes the listener and all connections, and removes the socket's file.
     func stop() async {
         let (listener, beats, connections) = state.withLock { state in
             defer {
@@ -91,7 +91,7 @@ final class ScriptedSyncd: ScriptedServer {
 
     func script(_ script: Script?) { state.withLock { $0.script = script } }
 
-    /// Stands still: answers nothing, and does not beat.
+    /// Answers nothing, and writes no heartbeat.
     func standStill() { state.withLock { $0.isSilent = true } }
 
     func setPulse(_ change: (inout Pulse) -> Void) {
@@ -114,7 +114,7 @@ final class ScriptedSyncd: ScriptedServer {
         return position
     }
 
-    /// Raises the epoch: everything that was kept is worthless.
+    /// Raises the epoch: all stored values are stale.
     func raiseEpoch(by step: UInt64 = 1) {
         table.setEpoch(table.epoch + step)
         for connection in trackers { connection.send(.epoch(table.epoch, reason: .discontinuous)) }
@@ -146,7 +146,7 @@ final class ScriptedSyncd: ScriptedServer {
     var isTracked: Bool { state.withLock { !$0.tracking.isEmpty } }
     var connections: [ScriptedConnection] { state.withLock { $0.connections } }
 
-    /// How often a key was asked for.
+    /// Number of FETCH requests for a key.
     func fetches(_ key: String) -> Int { heard.count { $0.request.fetchedKey == key } }
 
     func fills(_ key: String) -> [Fill] {

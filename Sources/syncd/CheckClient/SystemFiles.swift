@@ -1,6 +1,6 @@
 import Glibc
 
-/// What `check-client` looks up in the file system.
+/// Queries of `check-client` to the file system.
 enum SystemFiles {
     private static let maximumBytes = 16 << 20
 
@@ -20,7 +20,7 @@ enum SystemFiles {
         return bytes
     }
 
-    /// The names in a folder, sorted; none if there is no such folder.
+    /// The names in a folder, sorted; empty if the folder does not exist.
     static func names(in folder: String) -> [String] {
         guard let directory = opendir(folder) else { return [] }
         defer { closedir(directory) }
@@ -34,7 +34,7 @@ enum SystemFiles {
         return names.sorted()
     }
 
-    /// When the name, mode or owner of a file was last changed, by the wall clock.
+    /// Time of the last change of the name, mode or owner of a file, by the wall clock.
     static func changeTime(_ path: String) -> Duration? {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
@@ -47,11 +47,11 @@ enum SystemFiles {
         return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
     }
 
-    /// Whether a process of this group has a file mapped. Of a process of another user that cannot be seen.
+    /// Whether a process of this group has a file mapped. For a process of another user this cannot be determined.
     static func isMapped(_ path: String, byGroup group: pid_t) -> Bool {
         names(in: "/proc").filter { $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }.contains { pid in
             guard let status = read("/proc/\(pid)/stat") else { return false }
-            // pid (name) state parent group …; the name may hold anything.
+            // pid (name) state parent group …; the name may contain any character.
             let words = String(decoding: status, as: UTF8.self).split(separator: ")").last?.split(separator: " ")
             guard let words, words.count > 2, pid_t(words[2]) == group, let maps = read("/proc/\(pid)/maps") else {
                 return false
@@ -61,12 +61,12 @@ enum SystemFiles {
     }
 }
 
-/// A folder of one check, deleted with everything in it.
+/// A folder of one check, deleted with all its files.
 final class ScratchFolder: Sendable {
     let path: String
 
     init() throws {
-        // Short: a socket's path has at most 103 bytes.
+        // Short, because a socket's path has at most 103 bytes.
         var template = Array("/tmp/syncd-check-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw BrokenRule("no folder for the check: \(String(cString: strerror(errno)))")

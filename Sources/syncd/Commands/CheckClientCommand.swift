@@ -1,7 +1,7 @@
 import ArgumentParser
 import ProcessSupport
 
-/// `syncd check-client`: tells the author of a client what it does wrong.
+/// `syncd check-client`: reports the rules that a client breaks.
 struct CheckClientCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check-client", abstract: "Check a client in any language against a syncd that plays parts.",
@@ -21,7 +21,7 @@ struct CheckClientCommand: AsyncParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "The client's command line.") var command: [String] = []
 
     func validate() throws {
-        // What follows the options is the client's: also what would be an option of this command.
+        // Arguments after the options belong to the client, also those that would be options of this command.
         if let first = command.first, first.hasPrefix("-"), first != "--" {
             if ["-h", "--help"].contains(first) { throw CleanExit.helpRequest(self) }
             throw ValidationError("unknown option \(first): give the client's command line after --")

@@ -4,7 +4,7 @@ import IPC
 import NIOCore
 import ProcessSupport
 
-/// `syncd events`: follows what happens, one line each.
+/// `syncd events`: follows events and invalidations, one line each.
 struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "Follow events and invalidations.",
@@ -39,7 +39,7 @@ struct EventsCommand: AsyncParsableCommand {
         try StandardOutput.write("\(Self.time()) \(name) \(payload)\n")
     }
 
-    /// Now, as ISO 8601 with milliseconds.
+    /// The present time as ISO 8601 with milliseconds.
     private static func time() -> String {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)

@@ -1,15 +1,15 @@
 import IPC
 import ProcessSupport
 
-/// The figures of STATUS that are worth a time series, with their names in Prometheus. No label has a value that a
-/// client can choose.
+/// The values of STATUS that become time series, with their names in Prometheus. No label has a value that a client can
+/// choose.
 enum SyncdMetrics {
     private struct Metric {
         var name: String
         var kind: PrometheusText.Kind
         var path: [String]
         var help: String
-        /// What a value of STATUS is divided by.
+        /// The divisor for a value of STATUS.
         var unit = 1.0
     }
 
@@ -109,7 +109,7 @@ enum SyncdMetrics {
         guard case .list(let items) = sections.first(where: { $0.name == "clients" })?.value else { return }
         let clients = items.map { item in if case .fields(let fields) = item { fields } else { [StatusField]() } }
         func sum(_ path: String...) -> Double { clients.reduce(0) { $0 + (number($1.value(at: path)) ?? 0) } }
-        // A client may report anything.
+        // A client may report any text.
         func reported(_ name: String) -> Double {
             clients.reduce(0) { $0 + Double(UInt64($1.value("reported", name).plain) ?? 0) }
         }

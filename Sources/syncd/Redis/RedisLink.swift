@@ -2,9 +2,9 @@ import IPCWire
 import Logging
 import NIOCore
 
-/// Keeps one connection to Redis up: finds the server, connects, logs in, and after an end connects anew, 50 ms later
-/// at first and up to 1 s later, jittered, so that all hosts do not come back at the same instant. A server that
-/// refuses who we are is asked every few seconds.
+/// Keeps one connection to Redis up: finds the server, connects and logs in. After an end it connects again, first
+/// after 50 ms and later after up to 1 s, jittered, so that all hosts do not come back at the same instant. A server
+/// that refuses the login is tried every few seconds.
 final class RedisLink {
     private let endpoint: RedisEndpoint
     private let connector: RedisConnector
@@ -16,7 +16,7 @@ final class RedisLink {
     private(set) var info: ServerInfo?
     private(set) var connects = 0
     private(set) var lastLoss: ConnectionLoss?
-    /// What the sentinels told of the server that the connection leads to.
+    /// The sentinels' answer that led to the connected server.
     private(set) var primary: SentinelAnswer?
     private var search: SentinelSearch?
     private var readyAt: NIODeadline?
@@ -25,24 +25,24 @@ final class RedisLink {
     private var isStopped = false
     private var retry: Scheduled<Void>?
     private var deadline: Scheduled<Void>?
-    /// What was logged last of a server that does not answer: each reason is told once.
+    /// The last logged reason of a server that does not answer: each reason is logged once.
     private var loggedReason: String?
 
-    /// The connection is logged in; INFO was asked.
+    /// Called when the connection is logged in and INFO was requested.
     var onReady: (RedisConnection, ServerInfo?) -> Void = { _, _ in }
-    /// A connection, ready or not, has come to its end.
+    /// Called when a connection, ready or not, has ended.
     var onLost: (ConnectionLoss) -> Void = { _ in }
     var onMessage: ([RESPValue]) -> Void = { _ in }
-    /// Everything that came at once has been handed out.
+    /// Called when all received data have been delivered.
     var onChunkEnd: () -> Void = {}
 
-    /// How long TLS and login may take together, once the server is connected.
+    /// Maximum time of TLS and login together, once the server is connected.
     private static let setupTimeout = TimeAmount.seconds(2)
     private static let shortestDelay = TimeAmount.milliseconds(50)
     private static let longestDelay = TimeAmount.seconds(1)
-    /// A wrong password stays wrong for a while, and servers note who tries too often.
+    /// A wrong password stays wrong for a while, and servers log frequent attempts.
     private static let deniedDelay = TimeAmount.seconds(5)
-    /// A connection that lived so long was a good one: the next try comes soon.
+    /// A connection that lived this long was a good one: the next attempt comes soon.
     private static let goodLife = TimeAmount.seconds(1)
 
     init(endpoint: RedisEndpoint, connector: RedisConnector, clientName: String, logger: Logger) {
@@ -56,10 +56,10 @@ final class RedisLink {
 
     private var eventLoop: any EventLoop { connector.eventLoop }
 
-    /// What keeps connections of this and other links from being made.
+    /// Reasons that prevent connections of this and other links.
     var warnings: [String] { connector.warnings }
 
-    /// Where the connection leads, for people.
+    /// The address of the connection, for people.
     var target: String {
         if let primary { return RedisEndpoint.text(host: primary.host, port: primary.port) }
         return endpoint.redacted
@@ -112,9 +112,9 @@ final class RedisLink {
         }
     }
 
-    /// Ends the pause between two tries, if there is one: another connection has just found the server. Once, until a
-    /// connection has lived for a while: a server that drops all of them would else be asked without any pause. Who was
-    /// refused waits on.
+    /// Ends the pause between two attempts, if there is one: another connection has just found the server. Only once,
+    /// until a connection has lived for a while: a server that drops all of them would otherwise be tried without any
+    /// pause. A refused login keeps its pause.
     func tryNow() {
         guard let retry, mayHurry, lastLoss?.isDenied != true else { return }
         mayHurry = false
@@ -123,7 +123,7 @@ final class RedisLink {
         start()
     }
 
-    /// Closes the connection and connects anew.
+    /// Closes the connection and connects again.
     func reconnect(reason: String) { connection?.close(reason: reason) }
 
     func stop() {
@@ -144,7 +144,7 @@ final class RedisLink {
         if endpoint.database != 0 {
             send(connection, [.word("SELECT"), .number(UInt64(endpoint.database))], isRequired: true)
         }
-        // Managed servers may forbid these. The first only helps people who look at CLIENT LIST; without the second,
+        // Managed services may forbid these. The first only helps people who look at CLIENT LIST; without the second,
         // every connection counts as one to another process.
         send(connection, [.word("CLIENT"), .word("SETNAME"), clientName], isRequired: false)
         connection.send([.word("INFO")]) { [weak self, weak connection] reply in
@@ -161,7 +161,7 @@ final class RedisLink {
             guard case .error(let text) = reply else { return }
             if isRequired || !ForbiddenCommand.isRefusal(text) {
                 var loss = ConnectionLoss(redisError: text)
-                // Whatever AUTH or SELECT is refused for, it is the URL that is wrong; save for a server that is full.
+                // If AUTH or SELECT is refused, the URL is wrong, except if the server is full.
                 if isRequired, ForbiddenCommand.isRefusal(text) { loss.isDenied = true }
                 connection?.close(loss)
             }

@@ -4,7 +4,7 @@ import NIOCore
 import SyncCore
 
 /// The server that holds the shared log, on a real Redis or Valkey: two connections, one for commands and one for
-/// subscriptions, each kept up by itself. Takes the brain's commands, delivers its events, decides nothing.
+/// subscriptions, each kept up by itself. Carries out the engine's commands, delivers its events, decides nothing.
 final class RedisUpstream {
     private let keys: RedisKeys
     private let bridgedChannels: [ByteBuffer]
@@ -15,35 +15,35 @@ final class RedisUpstream {
     private let commands: RedisLink
     private let subscription: RedisLink
     private var watch: SentinelWatch?
-    /// Everything that came at once has been delivered: the turn may end.
+    /// Called when all received data have been delivered: the turn may end.
     var onChunkEnd: () -> Void = {}
-    /// What the connected server told of itself last.
+    /// The last INFO of the connected server.
     private var info: ServerInfo? {
         didSet {
             let identity = info?.identity
             identityArguments = [identity?.runID ?? "-", identity?.replicationID ?? "-"].map { ByteBuffer(string: $0) }
         }
     }
-    /// Which process it is, as the scripts take it.
+    /// The identity of the process, in the form of the scripts' arguments.
     private var identityArguments: [ByteBuffer] = [.word("-"), .word("-")]
     private var scripts = ScriptNames()
     private var roundTrips = LatencyRing()
     private var probes = 0
-    /// ROLE was refused: the server's role shows at inspections and when it refuses to write, only.
+    /// ROLE was refused: the server's role shows only at inspections and when it refuses to write.
     private var isRoleForbidden = false
-    /// Entries of one page at most: less after a page that was too long for the reader.
+    /// Maximum number of entries of one page: lower after a page that was too long for the reader.
     private var longestPage = Int.max
-    /// Channels that the server does not let syncd use, and what follows from that.
+    /// Channels that the server refuses, and the consequence of each.
     private var refusedChannels: [String: String] = [:]
 
-    /// Entries kept in the stream, about.
+    /// Approximate number of entries in the stream.
     private static let retainedEntries = ByteBuffer(string: "100000")
-    /// How long an event of another program is remembered: a host that lags behind the first one by more appends
-    /// for it once more, which is harmless.
+    /// Time for which an event of another program is remembered. A host that is further behind than this appends once
+    /// more, which is harmless.
     private static let bridgedMilliseconds = "10000"
-    /// Values are kept while no more bytes than this wait for the server.
+    /// Values are sent only while at most this many bytes wait for the server.
     private static let maximumUnsentBeforeSet = 2 << 20
-    /// One of so many probes asks for the role, too.
+    /// One in N probes reads the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
     private static let evalWord = ByteBuffer.word("EVALSHA")
@@ -84,13 +84,13 @@ final class RedisUpstream {
         watch?.start()
     }
 
-    /// Further events may follow at once; `onChunkEnd` tells of the last one.
+    /// Further events may follow at once; `onChunkEnd` follows the last one.
     var isDelivering: Bool { commands.connection?.isReading == true || subscription.connection?.isReading == true }
 
-    /// Whether there is something to send.
+    /// Whether output is queued.
     var hasOutput: Bool { commands.connection?.hasOutput == true || subscription.connection?.hasOutput == true }
 
-    /// Sends what this tick of the event loop has brought.
+    /// Sends the output of this tick of the event loop.
     func flush() {
         commands.connection?.flush()
         subscription.connection?.flush()
@@ -121,7 +121,7 @@ final class RedisUpstream {
         ]
     }
 
-    /// What is wrong with the server's settings, or with syncd's permissions.
+    /// Warnings about the server's settings, or syncd's permissions.
     private var warnings: [String] {
         var warnings = commands.warnings + (info?.warnings ?? [])
         if commands.isReady, info == nil {
@@ -137,7 +137,7 @@ final class RedisUpstream {
     }
 
     private func commandsLost(_ loss: ConnectionLoss) {
-        // The server that is connected next may know other scripts and permit other things.
+        // The next server may know other scripts and allow other commands.
         scripts = ScriptNames()
         isRoleForbidden = false
         if loss.isTooLong { longestPage = max(1, min(longestPage, 512) / 2) }
@@ -172,7 +172,7 @@ final class RedisUpstream {
             }
         case .get(let id, let key): get(id, key)
         case .set(let key, let entry, let ttl):
-            // What is appended next must not wait for it: that a value is not kept is no error.
+            // Appends must not wait for a value, and a value that is not stored is no error.
             guard let connection, connection.unsentBytes < Self.maximumUnsentBeforeSet else { return }
             connection.send(
                 [.word("SET"), keys.value(key), entry, .word("PX"), .number(ttl)], handler: { _ in })
@@ -192,8 +192,8 @@ final class RedisUpstream {
         return connection
     }
 
-    /// Sends a command and delivers what `read` makes of its reply; `nil` from it means that the reply is not what
-    /// Redis' documentation says, and ends the connection.
+    /// Sends a command and delivers the result of `read` for its reply. `nil` from `read` means that the reply violates
+    /// Redis' documentation, and ends the connection.
     private func ask(
         _ id: UpstreamID, _ arguments: [ByteBuffer], _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
@@ -211,7 +211,7 @@ final class RedisUpstream {
         if !isTaken { refuse(id, "too many commands wait for Redis") }
     }
 
-    /// Answers later, as Redis would: the brain is in the middle of performing its effects.
+    /// Answers later, as Redis would: the engine is in the middle of performing its effects.
     private func refuse(_ id: UpstreamID, _ why: String) {
         eventLoop.assumeIsolated().execute { [weak self] in self?.deliver(.reply(id, .failed(.refused(why)))) }
     }
@@ -284,8 +284,8 @@ final class RedisUpstream {
         }
     }
 
-    /// Asks for incarnation and position, and now and then for the role: a primary that was demoted goes on answering,
-    /// with what may be long ago.
+    /// Reads incarnation and position, and from time to time the role: a demoted primary continues to answer, possibly
+    /// with old data.
     private func probe(_ id: UpstreamID) {
         let sentAt = NIODeadline.now()
         var isReplica = false
@@ -303,15 +303,15 @@ final class RedisUpstream {
             if isReplica { return .failed(.wrongRole("Redis has become a replica")) }
             guard case .array(let parts) = reply, parts.count == 2 else { return nil }
             self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
-            // Without a position that can be read there is no log: 0 could be what a host has applied.
+            // Without a readable position there is no log: 0 could be the applied position of a host.
             guard let position = Self.position(parts[1]) else { return .probed(nil, position: 0) }
             return .probed(LogRecord(parts[0])?.incarnation, position: position)
         }
     }
 
-    /// Reads entries between two readings of the record: if both name the same log, it is theirs. A record that was
-    /// replaced never comes back. (A script would see one instant, but takes ten times as long to make Lua's tables of
-    /// entries.)
+    /// Reads entries between two readings of the record: if both name the same log, the entries are of that log. A
+    /// replaced record never comes back. (A script would see one instant, but takes ten times as long to make Lua
+    /// tables of the entries.)
     private func read(_ id: UpstreamID, after: UInt64, count: Int) {
         guard let connection else { return }
         var before: Incarnation?
@@ -335,7 +335,7 @@ final class RedisUpstream {
         }
     }
 
-    /// That of an answer to MGET of the record.
+    /// The incarnation in a reply to MGET of the record.
     private static func incarnation(_ reply: RESPValue) -> Incarnation? {
         guard case .array(let parts) = reply, parts.count == 1 else { return nil }
         return LogRecord(parts[0])?.incarnation
@@ -357,7 +357,7 @@ final class RedisUpstream {
 
     private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
         guard let connection else { return }
-        // INFO anew: the role may have changed since the connection was made.
+        // INFO is read again: the role may have changed since the connection was made.
         connection.send([.word("INFO")]) { [weak self] reply in
             if case .bulkString(let text) = reply { self?.info = ServerInfo(text) }
         }
@@ -372,7 +372,7 @@ final class RedisUpstream {
             if case .bulkString(let bytes) = parts[4], let body = LogEntryBody(encoded: bytes) {
                 entry = LogEntry(position: lastApplied, body: body)
             }
-            // A stream with ids of another form holds no log, nor is there one without a position.
+            // A stream with ids of another form holds no log, and neither does one without a position.
             let first = Self.bulk(parts[2]), last = Self.bulk(parts[3])
             let position = Self.position(parts[1])
             let isReadable =
@@ -420,7 +420,8 @@ final class RedisUpstream {
 
     // MARK: Subscriptions
 
-    /// The log last: whoever sees one of its entries also sees the event that directly follows it.
+    /// The log is subscribed last: a subscriber that receives one of its entries also receives the event that directly
+    /// follows it.
     private func subscribeToLog(_ connection: RedisConnection) {
         commands.tryNow()
         connection.becomeSubscriber()
@@ -431,8 +432,7 @@ final class RedisUpstream {
         }
     }
 
-    /// One command for each name: a channel that is out of reach, which Redis refuses with all others of the command,
-    /// is nobody else's loss.
+    /// One command for each name: Redis refuses a forbidden channel together with all others of the command.
     private func changeSubscription(_ command: StaticString, _ names: [ByteBuffer]) {
         guard subscription.isReady else { return }
         for name in names {
@@ -472,7 +472,7 @@ final class RedisUpstream {
             guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3] else {
                 return
             }
-            // A pattern that matches everything matches the channels of logs, which are nobody else's business.
+            // A pattern that matches everything matches the channels of logs, which clients must not see.
             if LogChannel.isOne(channel) { return }
             deliver(.patternMessage(pattern: pattern, Event(channel: channel, payload: payload)))
         case "subscribe":

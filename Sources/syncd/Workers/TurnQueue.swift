@@ -1,26 +1,26 @@
 import NIOCore
 import SyncCore
 
-/// Shares the event loop's time among connections, so that no command is so dear that others wait long for it.
+/// Shares the event loop's time among connections, so that expensive commands of one do not delay the others for long.
 ///
-/// A connection's turn ends after ``turnNanoseconds``, counted in time: what a command costs depends on how many clients,
-/// patterns and subscribers there are. Whoever has more to ask is suspended. All turns together have a slice of time;
-/// when it is used up, everybody is suspended until the event loop has been to its sockets and timers, the heartbeat's
-/// among them. Then those go on first whose process has used least.
+/// A connection's turn ends after ``turnNanoseconds``, counted in time: the cost of a command depends on the number of
+/// clients, patterns and subscribers. A connection with more requests is suspended. All turns together have a slice of
+/// time. When it is used up, all connections are suspended until the event loop has served its sockets and timers, the
+/// heartbeat's among them. Then the connections whose process has used least go first.
 final class TurnQueue {
-    /// What one connection may use before the others have their turn.
+    /// Maximum time of one connection before the others have their turn.
     static let turnNanoseconds: UInt64 = 1_000_000
-    /// What all may use before the event loop goes round.
+    /// Maximum time of all connections before the event loop continues.
     private static let sliceNanoseconds: UInt64 = 5_000_000
-    /// Long enough for the event loop to look at its sockets in between; a task without delay would go before them.
+    /// Long enough for the event loop to serve its sockets in between; a task without delay would come before them.
     private static let pause = TimeAmount.microseconds(100)
 
     private let eventLoop: any EventLoop
     private let clock: () -> UInt64
     private var waiting: [WorkerConnection] = []
-    /// Used in the present slice.
+    /// Time used in the present slice.
     private var used: UInt64 = 0
-    /// What each process has used lately.
+    /// Time that each process has used lately.
     private var usedBy: [Int32: UInt64] = [:]
     private var isScheduled = false
     /// Called after a connection had its turn.
@@ -31,22 +31,22 @@ final class TurnQueue {
         self.clock = clock
     }
 
-    /// Whether somebody's turn may begin.
+    /// Whether a turn may begin.
     var hasTime: Bool { used < Self.sliceNanoseconds }
 
-    /// A connection has used some time.
+    /// Adds the time that a connection has used.
     func charge(_ peer: Peer, _ nanoseconds: UInt64) {
         used += nanoseconds
         usedBy[peer.pid, default: 0] += nanoseconds
     }
 
-    /// The connection goes on in a later slice.
+    /// The connection continues in a later slice.
     func suspend(_ connection: WorkerConnection) {
         waiting.append(connection)
         schedule()
     }
 
-    /// What was used long ago does not count; called at each heartbeat.
+    /// Reduces old usage; called at each heartbeat.
     func age() { usedBy = usedBy.compactMapValues { $0 < 1_000_000 ? nil : $0 / 2 } }
 
     private func schedule() {
@@ -60,7 +60,7 @@ final class TurnQueue {
     private func runSlice() {
         isScheduled = false
         used = 0
-        // Those whose turn ends in this slice come back with the next one.
+        // Connections whose turn ends in this slice come back with the next one.
         var turns = waiting
         waiting = []
         while hasTime, !turns.isEmpty {

@@ -2,8 +2,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// One client's connection: decodes its requests, hands them to the daemon, and writes what comes back, as
-/// ``ClientOutput`` decides.
+/// One client's connection: decodes its requests, passes them to the daemon, and writes the output of ``ClientOutput``.
 final class WorkerConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -18,23 +17,23 @@ final class WorkerConnection: ChannelInboundHandler {
     private var isReadingPaused = false
     private var isReadingArgument = false
     private var isDecoding = false
-    /// It has had its turn and goes on in a later slice (``TurnQueue``).
+    /// The connection has had its turn and continues in a later slice (``TurnQueue``).
     private(set) var isSuspended = false
-    /// Its request needs more memory than there is for it at the moment.
+    /// Its request needs more memory than is available at the moment.
     private(set) var isWaitingForRoom = false
-    /// Memory that the budget has for the request which has begun, in bytes, and since when.
+    /// Memory in bytes that the budget reserves for the incomplete request, and the time of the reservation.
     private(set) var reservedBytes = 0
     private(set) var requestBegan: UInt64 = 0
     private var lastRequest: UInt64 = 0
     private var turnBegan: UInt64 = 0
-    /// It was closed for the others' sake; the channel may not have said so yet.
+    /// The connection was closed in favour of others; the channel may not have reported this yet.
     private(set) var isCutOff = false
-    /// A frame was malformed or the client said QUIT: what is queued is still answered, nothing more is read.
+    /// A frame was malformed or the client said QUIT: queued requests are still answered, and no more are read.
     private var isEnding = false
     private(set) var isClosed = false
-    /// The client sends nothing more.
+    /// The client has closed its side.
     private var isInputClosed = false
-    /// It is among those that are flushed at the end of the turn.
+    /// The connection is in the list of those to flush at the end of the turn.
     var isFlushDue = false
 
     init(id: ClientID, peer: Peer, daemon: Daemon, limits: Limits) {
@@ -53,21 +52,21 @@ final class WorkerConnection: ChannelInboundHandler {
         return transport
     }
 
-    /// Its process; where the kernel shows none (another container), its user.
+    /// The client's process; if the kernel shows none (another container), its user.
     var holder: Int64 { peer.pid > 0 ? Int64(peer.pid) : -1 - Int64(peer.uid) }
-    /// Memory that it answers for, in bytes.
+    /// Memory attributed to the connection, in bytes.
     var heldBytes: Int { output.heldBytes + reservedBytes }
 
     // MARK: Reading
 
-    /// What is read of one client before the others have their turn: requests of some hundred microseconds at most. Who
-    /// sends as fast as he can would otherwise have tens of thousands answered while everybody waits. The rest stays
-    /// with the kernel: tasks of the event loop would go before the sockets of others.
+    /// Bytes to read of one client before the others have their turn: requests of some hundred microseconds at most.
+    /// Otherwise tens of thousands of requests of a fast client would be answered while all others wait. The rest stays
+    /// in the kernel: tasks of the event loop would come before the sockets of others.
     static let requestBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
-    /// The same in the middle of a value, of which nothing but a copy is made.
+    /// The same in the middle of a value, which is only copied.
     private static let argumentBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
 
-    /// A channel counts as writable while the kernel has taken everything but a byte.
+    /// A channel counts as writable while at most one byte is left.
     static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 1, high: 1)
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
@@ -90,7 +89,7 @@ final class WorkerConnection: ChannelInboundHandler {
         daemon.turnEnded()
     }
 
-    /// The client sends nothing more, and every whole request that it sent is under way: what is left is to answer.
+    /// The client has closed its side, and every complete request is under way: only replies are left.
     private func endIfAllIsAsked() {
         guard isInputClosed, !isSuspended, output.hasRoomForRequest, !isEnding, !isClosed else { return }
         endAfterReplies()
@@ -98,7 +97,7 @@ final class WorkerConnection: ChannelInboundHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) { daemon.turnEnded(of: self, since: turnBegan) }
 
-    /// Takes requests until there are no more, too many are not answered yet, or its turn is over.
+    /// Decodes requests until there are no more, too many are unanswered, or its turn is over.
     private func decode() {
         guard !isDecoding, !isSuspended, !isCutOff, !isClosed else { return }
         guard daemon.turns.hasTime else { return suspend() }
@@ -133,7 +132,7 @@ final class WorkerConnection: ChannelInboundHandler {
         daemon.turns.suspend(self)
     }
 
-    /// Its turn has come again.
+    /// The next turn of the connection begins.
     func proceed() {
         guard isSuspended else { return }
         isSuspended = false
@@ -143,15 +142,15 @@ final class WorkerConnection: ChannelInboundHandler {
 
     // MARK: Memory for requests
 
-    /// Requests that need no more than this are not counted.
+    /// Smaller requests are not counted.
     private static let freeBytes = 16 << 10
 
-    /// Asks the budget for the memory that the present request needs.
+    /// Reserves the memory of the present request in the budget.
     private func reserve(_ now: UInt64) {
         let needed = decoder.neededBytes
         guard needed > Self.freeBytes else { return releaseReservation() }
         guard needed > reservedBytes else { return }
-        // In steps: of many arguments the sum is not known before.
+        // Memory is reserved in steps: the sum of many arguments is not known before.
         let step = max(needed, 2 * reservedBytes) - reservedBytes
         isWaitingForRoom = !daemon.budget.reserve(step, besides: reservedBytes)
         if requestBegan == 0 { requestBegan = now }
@@ -191,7 +190,7 @@ final class WorkerConnection: ChannelInboundHandler {
     private func setReadingPaused(_ isPaused: Bool) {
         guard isPaused != isReadingPaused, !isClosed, let context else { return }
         isReadingPaused = isPaused
-        // An error here means that the channel is closing, which `channelInactive` will tell.
+        // An error here means that the channel is closing, which `channelInactive` will report.
         try? context.channel.syncOptions?.setOption(.autoRead, value: !isPaused)
     }
 
@@ -217,14 +216,14 @@ final class WorkerConnection: ChannelInboundHandler {
         daemon.needsFlush(self)
     }
 
-    /// A push that was encoded once for all who track; those speak RESP3.
+    /// A push that was encoded once for all tracking clients; those speak RESP3.
     func push(encoded: ByteBuffer) {
         guard !isClosed else { return }
         output.push(encoded: encoded)
         daemon.needsFlush(self)
     }
 
-    /// Hands the output of this turn to the channel, once.
+    /// Passes the output of this turn to the channel, once.
     func flush() {
         guard !isClosed, !isCutOff, let context else { return }
         let (action, hasCollapsed) = output.flush()
@@ -242,14 +241,14 @@ final class WorkerConnection: ChannelInboundHandler {
     private func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
         let bytes = buffer.readableBytes
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
-        // The kernel has mostly taken everything by now. To hear of it later costs four pieces of memory.
+        // Usually the kernel has accepted everything by now. A callback for it would cost four allocations.
         if context.channel.isWritable { return sent(bytes) }
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { [self] _ in sent(bytes) }
         context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
     }
 
-    /// Its long parts are memory that other connections may send as well.
+    /// Long parts are memory that other connections may send as well.
     private func write(_ parts: [ByteBuffer], _ context: ChannelHandlerContext) {
         let bytes = parts.reduce(0) { $0 + $1.readableBytes }
         for part in parts { context.write(wrapOutboundOut(part), promise: nil) }
@@ -261,7 +260,7 @@ final class WorkerConnection: ChannelInboundHandler {
     private func sent(_ bytes: Int) {
         let action = output.sent(bytes)
         guard !isClosed, let context else { return }
-        // What has waited goes before what is asked for now.
+        // Waiting output goes before new output.
         switch action {
         case .nothing: break
         case .pushEpoch:
@@ -272,7 +271,7 @@ final class WorkerConnection: ChannelInboundHandler {
         resumeIfPossible()
     }
 
-    /// Goes on with what was read already, and then with reading.
+    /// Continues with received data, and then with reading.
     private func resumeIfPossible() {
         guard isReadingPaused, !isSuspended, !isWaitingForRoom, !isEnding, !isClosed, output.mayResume else { return }
         decode()
@@ -281,14 +280,14 @@ final class WorkerConnection: ChannelInboundHandler {
 
     // MARK: Ending
 
-    /// Tells a client that it cannot be served, and closes.
+    /// Sends a client an error that it cannot be served, and closes.
     func refuse(_ why: String) {
         isEnding = true
         output.refuse(why)
         flush()
     }
 
-    /// Closes after everything that was asked before has been answered.
+    /// Closes after all earlier requests have been answered.
     func endAfterReplies() {
         isEnding = true
         daemon.needsFlush(self)
@@ -302,7 +301,7 @@ final class WorkerConnection: ChannelInboundHandler {
 
     func close() { context?.close(promise: nil) }
 
-    /// Closes without another word: for the others' sake.
+    /// Closes without another reply, in favour of other connections.
     func cutOff(_ reason: String) {
         guard !isClosed, !isCutOff, let context else { return }
         daemon.closing(self, reason: reason)
@@ -312,7 +311,7 @@ final class WorkerConnection: ChannelInboundHandler {
         context.close(promise: nil)
     }
 
-    /// Gives back what it holds.
+    /// Releases the resources of the connection.
     private func forget() {
         output.discard()
         releaseReservation()
