@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// Everything of an embedded syncd between the socket's bytes in and out, with a clock that stands still.
+/// The complete path of an embedded syncd between the socket's bytes in and out, with a clock that stands still.
 struct EmbeddedHost: ~Copyable {
     private var brain: Brain
     private var decoder = CommandDecoder(limits: WireLimits())
@@ -36,7 +36,7 @@ struct EmbeddedHost: ~Copyable {
         return writer.buffer
     }
 
-    /// Loads the key that ``fetch`` asks for.
+    /// Loads the key of ``fetch``.
     mutating func fill() {
         let lease = answer(Self.fetch).split(separator: ":")[1].prefix { $0.isNumber }
         let words = ["FILL", "user:000000000001", String(lease), "60000", "3"].map { ByteBuffer(string: $0) }
@@ -51,7 +51,7 @@ struct EmbeddedHost: ~Copyable {
         return String(buffer: buffer)
     }
 
-    /// Asks the same so often, one turn each.
+    /// Sends the same request `count` times, one turn each.
     mutating func ask(_ bytes: ByteBuffer, _ count: Int) {
         for _ in 0..<count {
             turn(bytes)

@@ -2,7 +2,7 @@ import ArgumentParser
 import Glibc
 import IPCWire
 
-/// `simulate`: runs the real state machines in a world that a seed makes, and checks the promises.
+/// `simulate`: runs the real state machines in a world that is generated from a seed, and checks the promises.
 @main
 struct SimulateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -51,7 +51,7 @@ struct SimulateCommand: ParsableCommand {
         var mutant: Mutant?
     #endif
 
-    /// Runs the seeds in this process, for the process that collects.
+    /// Runs the seeds in this process, for the process that collects the results.
     @Flag(help: .hidden)
     var batch = false
 
@@ -106,7 +106,7 @@ struct SimulateCommand: ParsableCommand {
         throw ExitCode(1)
     }
 
-    /// Dictionaries are in another order in every process unless this variable says otherwise, before it starts.
+    /// Dictionaries are in another order in every process unless this variable is set before it starts.
     private static func makeHashingDeterministic() throws {
         guard getenv("SWIFT_DETERMINISTIC_HASHING") == nil else { return }
         setenv("SWIFT_DETERMINISTIC_HASHING", "1", 1)

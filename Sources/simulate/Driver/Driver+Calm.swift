@@ -4,7 +4,7 @@ import NIOCore
 import SyncCore
 
 extension Driver {
-    /// Ends all faults: everything that is dead or stopped comes back.
+    /// Ends all faults: every dead or stopped process comes back.
     func calmDown() {
         isCalm = true
         world.areFaultsOver = true
@@ -29,20 +29,20 @@ extension Driver {
         }
     }
 
-    /// Reads everywhere, now and then.
+    /// Reads everywhere from time to time.
     func readEverywhere(every interval: UInt64, until end: UInt64) {
         world.after(interval, nil, "calm reads") { [self] in
             for worker in hosts.flatMap(\.workers) {
                 let key = anyKey
                 read(key, on: worker)
-                // Once more, before the shortest TTL ends.
+                // One more read, before the shortest TTL ends.
                 world.after(100_000_000, nil, "calm read") { [self] in read(key, on: worker) }
             }
             if world.now < end { readEverywhere(every: interval, until: end) }
         }
     }
 
-    /// What must be true when faults have been over for some time.
+    /// Checks the conditions that hold when faults have been over for some time.
     func checkCalm() {
         for host in hosts {
             guard let syncd = host.syncd, syncd.isAlive else { return oracle.fail("liveness: syncd is not there") }

@@ -1,4 +1,4 @@
-/// Counts of what happened, by name; `goal: …` are the rare situations that a campaign must have reached.
+/// Counts of events, by name; `goal: …` are the rare situations that a campaign must have reached.
 struct Figures {
     private(set) var counts: [String: Int] = [:]
 
@@ -52,6 +52,6 @@ struct Figures {
         "goal: syncd without its table ended",
     ]
 
-    /// Which goals were not reached.
+    /// The goals that were not reached.
     var missing: [String] { Self.goals.filter { self[$0] == 0 } }
 }

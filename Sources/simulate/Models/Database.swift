@@ -1,32 +1,32 @@
 import IPCWire
 import NIOCore
 
-/// Why a database call failed.
+/// The reason why a database call failed.
 enum DatabaseError: Error {
-    /// Nothing happened.
+    /// The call did not happen.
     case refused
-    /// It may have happened, or happen yet.
+    /// The call may have happened, or may still happen.
     case timedOut
 }
 
-/// MongoDB, as far as caching is concerned: one register per key, whose version is the number of its last change.
-/// Every read sees the newest version at one instant between its begin and its end, and so does every write.
+/// A model of MongoDB: one register per key, whose version is the number of its last change. Every read sees the newest
+/// version at one instant between its begin and its end, and so does every write.
 // Unchecked: everything in a simulation runs on its one thread.
 final class Database: @unchecked Sendable {
     private let world: World
     private let plan: Plan
     private(set) var versions: [UInt64]
-    /// What each register holds: a write of the same changes nothing.
+    /// The content of each register: a write of the same content changes nothing.
     private var contents: [Int]
     private var lastContent = 0
-    /// When each register was changed last.
+    /// Time of the last change of each register.
     private var changedAt: [UInt64]
-    /// A write has changed the database.
+    /// Called when a write has changed the database.
     var landed: (Write) -> Void = { _ in }
     var figures = Figures()
 
-    /// How long a call waits for its answer, and the deadline that a write of one document carries: later than that
-    /// the server refuses it.
+    /// Maximum time that a call waits for its answer, and deadline of a write of one document, after which the server
+    /// refuses it.
     static let patience: UInt64 = 2_000_000_000
 
     init(world: World, plan: Plan) {
@@ -37,15 +37,15 @@ final class Database: @unchecked Sendable {
         changedAt = Array(repeating: 0, count: plan.keys)
     }
 
-    /// The value that stands for a version: for some, that there is none.
+    /// The value of a version; for some versions, none.
     static func value(_ version: UInt64) -> ByteBuffer? {
         isAbsent(version) ? nil : ByteBuffer(integer: version)
     }
 
-    /// Versions at which the key does not exist: a negative result.
+    /// Whether the key does not exist at this version: a negative result.
     static func isAbsent(_ version: UInt64) -> Bool { version % 7 == 5 }
 
-    /// A content that no register has had.
+    /// A content that was never used.
     func newContent() -> Int {
         lastContent += 1
         return lastContent
@@ -84,28 +84,28 @@ final class Database: @unchecked Sendable {
     }
 
     private func visibleVersion(_ key: Int) -> UInt64 {
-        // A replica may not have heard of the last change yet.
+        // A replica may not have received the last change yet.
         let isBehind = breaks(.readFromLaggingReplica) && world.now < changedAt[key] + 50_000_000
         return isBehind ? versions[key] - 1 : versions[key]
     }
 
-    /// How long the way from this process to the database is cut yet.
+    /// Remaining time for which the way from this process to the database is cut.
     private func held(_ process: Reader) -> UInt64 {
         process.databaseHeldUntil > world.now ? process.databaseHeldUntil - world.now : 0
     }
 
     // MARK: Writes
 
-    /// How a write goes.
+    /// The times of a write.
     private struct Journey {
         enum Outcome { case refused, answered, unknown }
 
         var outcome: Outcome
-        /// When it reaches the register; `nil`: never.
+        /// The time when it reaches the register; `nil`: never.
         var landing: UInt64?
-        /// When the caller knows how it ended, or gives up.
+        /// The time when the caller knows the outcome, or gives up.
         var end: UInt64
-        /// When nothing of it can land any more, and the process knows: of unknown outcomes.
+        /// For an unknown outcome, the time when the process knows that the write cannot land any more.
         var over: UInt64 = 0
     }
 
@@ -132,15 +132,15 @@ final class Database: @unchecked Sendable {
             outcome: .unknown, landing: landing, end: world.random.number(0...Self.patience), over: max(over, held))
     }
 
-    /// When the server ends a transaction whose client is gone.
+    /// The time when the server ends a transaction whose client is gone.
     var latestTransaction: UInt64 { breaks(.deadlineMissing) ? 3 * plan.transactionLifetime : plan.transactionLifetime }
 
-    /// After this time the server refuses it.
+    /// The time after which the server refuses the write.
     private func latestLanding(_ write: Write) -> UInt64 {
         write.isTransaction || breaks(.deadlineMissing) ? latestTransaction : Self.patience
     }
 
-    /// Returns when it has landed, or throws.
+    /// Returns when the write has landed, or throws.
     func carryOut(_ write: Write) async throws {
         let process = write.worker
         defer { write.endedAt = world.now }
@@ -164,7 +164,7 @@ final class Database: @unchecked Sendable {
         }
     }
 
-    /// What it finds is what its client is told, also if it changes nothing.
+    /// The client is told the state that the write found, also if the write changes nothing.
     private func land(_ write: Write) {
         let key = write.key
         if let content = write.content, content != contents[key] {

@@ -1,7 +1,7 @@
 import IPC
 import NIOCore
 
-/// A journal directory in memory. Locks belong to processes and end with them, as the kernel's do.
+/// A journal directory in memory. Locks belong to processes and end with them, as in the kernel.
 // Unchecked: everything in a simulation runs on its one thread.
 final class MemoryJournal: JournalFiles, @unchecked Sendable {
     private let world: World
@@ -11,11 +11,11 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     private var locks: [String: Process] = [:]
     /// No file can be made: the file system is full.
     var isFull = false
-    /// Nothing can be done with it: the directory is not ours.
+    /// All operations fail: the directory belongs to another user.
     var isClosed = false
-    /// The directory was deleted; whoever has it open sees an empty one.
+    /// The directory was deleted; processes that have opened it see an empty one.
     private(set) var isDeleted = false
-    /// It has another name now; whoever has it open goes on with it.
+    /// The directory was renamed; processes that have opened it continue with it.
     var isMoved = false
 
     private static let full = SystemError(code: 28)
@@ -28,17 +28,17 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
 
     private final class Lock: JournalLock {}
 
-    /// How often all files have been deleted.
+    /// Number of times that all files were deleted.
     private(set) var generation = 0
 
-    /// Deletes all files: who has a lock keeps it, but nobody can see that.
+    /// Deletes all files: owners keep their locks, but no other process can see them.
     func empty() {
         contents = [:]
         locks = [:]
         generation += 1
     }
 
-    /// Deletes the directory and all that is in it.
+    /// Deletes the directory with its files.
     func wipe() {
         empty()
         isDeleted = true

@@ -3,8 +3,8 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// The real brain on a simulated machine. What the daemon does around it is done here: turns, effects in order,
-/// a beat every 100 ms, output that is flushed once per turn. Between two effects it can be stopped or killed.
+/// The real engine on a simulated machine. This class takes the daemon's role: turns, effects in order, a heartbeat
+/// every 100 ms, output that is flushed once per turn. It can be stopped or killed between two effects.
 // Unchecked: everything in a simulation runs on its one thread.
 final class SimulatedSyncd: Process, @unchecked Sendable {
     let host: Host
@@ -21,14 +21,14 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private(set) var isListening = false
     private var dirty: [ClientID] = []
     private var timer: UInt64?
-    /// Something is owed that could not be written down: it goes with this process.
+    /// A pending invalidation could not be written: it is lost with this process.
     private var isOwedInMemory = false
 
-    /// What is to be done, in this order.
+    /// The work to do, in this order.
     private enum Work {
         case closed(ClientID)
         case effect(Effect)
-        /// The directory was read; the brain has not been told.
+        /// The directory was read; the engine has not received the result.
         case scanned([JournalItem]?, sampledAt: UInt64)
     }
 
@@ -37,7 +37,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private var isPerforming = false
     private var hasPromised = false
 
-    /// What syncd keeps of one client.
+    /// syncd's state of one client.
     private final class Connection {
         let id: ClientID
         let socket: Socket
@@ -54,7 +54,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         }
     }
 
-    /// The directories that it has opened.
+    /// The directories that syncd has opened.
     // Unchecked: everything in a simulation runs on its one thread.
     private final class OpenJournals: @unchecked Sendable {
         private(set) var all: [MemoryJournal]
@@ -99,7 +99,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     var applied: UInt64 { brain.applied }
     var isEmbedded: Bool { upstream == nil }
 
-    /// Whether it has this journal open.
+    /// Whether syncd has opened this journal.
     func isReading(_ journal: MemoryJournal) -> Bool { openJournals.all.contains { $0 === journal } }
 
     func start() {
@@ -117,7 +117,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 
     override func changed() { if isPresent { oracle.silence(host.index, isStopped || !isAlive) } }
 
-    /// Not one that another has followed because the runtime directory was removed.
+    /// False for a syncd that was replaced because the runtime directory was removed.
     var isPresent: Bool { host.syncd === self }
 
     override func continued() {
@@ -191,7 +191,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private func closed(_ connection: Connection) {
         guard connections.removeValue(forKey: connection.id) != nil else { return }
         connection.socket.closeServer()
-        // The checks hear of it in the order in which the brain does, also if it is stopped on the way.
+        // The checks see the events in the engine's order, also if it is stopped on the way.
         work.append(.closed(connection.id))
         turn { brain, now, effects in brain.clientClosed(connection.id, now: now, effects: &effects) }
     }
@@ -223,7 +223,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         if !isPerforming { perform() }
     }
 
-    /// Does what is to be done, unless it is stopped or killed in between.
+    /// Performs the queued work, unless it is stopped or killed in between.
     private func perform() {
         isPerforming = true
         while workIndex < work.count {
@@ -322,7 +322,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
         return false
     }
 
-    /// What the directory asks of the brain, in one part.
+    /// The actions that the directory requires, in one part.
     private func journalItems() throws(SystemError) -> [JournalItem]? {
         var reading = try journal.read()
         guard keepsTable() else { return nil }
@@ -339,7 +339,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     }
 
     private func endTurn() {
-        // Whoever is told that an invalidation is in the table must find it there.
+        // A client that is told that an invalidation is in the table must find it there.
         if hasPromised {
             hasPromised = false
             guard keepsTable() else { return }
@@ -400,7 +400,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 }
 
 extension JournalFile {
-    /// What the file asks of the brain; `nil`: nothing.
+    /// The action that the file requires; `nil`: none.
     fileprivate var item: JournalItem? {
         let kind: JournalItem.Kind? =
             switch demand {

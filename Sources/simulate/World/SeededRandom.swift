@@ -12,7 +12,7 @@ struct SeededRandom: RandomNumberGenerator, Sendable {
         return z ^ (z >> 31)
     }
 
-    /// A number below `bound`, good enough for choosing.
+    /// A number below `bound`, sufficiently uniform for choosing.
     mutating func below(_ bound: Int) -> Int { bound <= 1 ? 0 : Int(next() >> 33) % bound }
 
     mutating func number(_ range: ClosedRange<UInt64>) -> UInt64 {
