@@ -20,7 +20,7 @@ struct TextFile: Sendable, CustomStringConvertible {
     var lines: [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
 }
 
-/// What the package consists of.
+/// The files of the package.
 enum PackageFiles {
     /// All files below a folder whose name ends like this, in order.
     static func all(below folder: String, ending: String) throws -> [TextFile] {
