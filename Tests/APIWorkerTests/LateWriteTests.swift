@@ -3,8 +3,8 @@ import Testing
 
 @testable import apiworker
 
-/// Writes that the network or the server delays until nobody waits any more (docs/consistency.md, "Writes that come
-/// late"). Real servers, and a real network in between that delivers what it held back.
+/// Writes that the network or the server delays until their request has ended (docs/consistency.md, "Writes that land
+/// late"). Real servers, and a real network in between that delivers held data.
 @Suite(.processes) struct LateWriteTests {
     /// A write that is late.
     enum Write: CaseIterable {
@@ -139,7 +139,7 @@ import Testing
 
     @Test(arguments: [1, 2]) func `without transactions neither half of a link lands late`(half: Int) async throws {
         let stage = try await Stage(.standalone)
-        // What takes the first half back says so.
+        // Undoing the first half has the same operator.
         stage.proxy.stall(at: "$addToSet", time: half)
         let failure = await StorePlace.failure { () throws(StorageFailure) in
             _ = try await stage.far.change(.link, between: "a", and: "b")

@@ -72,7 +72,7 @@ final class FakeSyncd: Sendable {
         for channel in channels { try? await channel.close().get() }
     }
 
-    // MARK: What it says
+    // MARK: Answers
 
     /// Answers for requests, `nil` meaning: as usual.
     func script(_ script: Script?) { state.withLock { $0.script = script } }
@@ -83,7 +83,7 @@ final class FakeSyncd: Sendable {
         table.setFreshAsOf(clock.now)
     }
 
-    /// Lets time pass, and beats.
+    /// Lets time pass, and writes a heartbeat.
     func advance(milliseconds: UInt64) {
         var rest = milliseconds
         while rest > 0 {
@@ -103,7 +103,7 @@ final class FakeSyncd: Sendable {
         for channel in state.withLock({ $0.channels }) { channel.writeAndFlush(writer.buffer, promise: nil) }
     }
 
-    // MARK: What it heard
+    // MARK: Received requests
 
     var requests: [Request] { state.withLock { $0.requests } }
     var accepted: Int { state.withLock { $0.accepted } }

@@ -2,7 +2,7 @@ import Synchronization
 
 /// Chance that a seed decides, for several tasks: the same choices, as far as their turns are the same.
 final class Chance: Sendable {
-    /// SplitMix64.
+    /// The generator SplitMix64.
     private struct Generator: RandomNumberGenerator {
         var state: UInt64
 

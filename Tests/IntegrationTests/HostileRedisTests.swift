@@ -108,7 +108,7 @@ import Testing
         // As many as may be kept, as long as an entry may be, and longer.
         for (count, tags, bytes, batch) in [(66_000, 1, 1, 6000), (400, 4, 200_000, 20), (8, 1, 30 << 20, 1)] {
             for _ in 0..<count / batch {
-                // It may be another one by now.
+                // The incarnation may be another one by now.
                 incarnation = try await syncd.status("log", "incarnation")?.string ?? incarnation
                 var pushes = ByteBuffer()
                 for _ in 0..<batch {
@@ -265,7 +265,7 @@ import Testing
             let reply = try? await syncd.command("INVALIDATE", "TAGS", "hostile")
             #expect(reply?.number != nil || reply?.string == "DEFERRED", "\(what): \(String(describing: reply))")
             if hostile.lies > before { return true }
-            // Whoever replaces the log, because of the lie before, has no more need of the entry.
+            // A host that replaces the log, because of the lie before, does not need the entry any more.
             if victim == "XRANGE" { try? await provoke(victim, redis) }
             return false
         }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import IPC
 
-/// What lies beside the socket is removed, replaced or damaged under a running host.
+/// Files beside the socket are removed, replaced or damaged under a running host.
 @Suite(.processes) struct RuntimeDirectoryTests {
     private static let tags = [ByteBuffer(string: "t")]
 

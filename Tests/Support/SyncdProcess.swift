@@ -18,7 +18,7 @@ package final class SyncdProcess: Sendable {
     ///
     /// - Parameters:
     ///   - redis: the server that holds log and cache; `nil`: embedded.
-    ///   - environment: further settings; they beat the others.
+    ///   - environment: further settings; they override the others.
     ///   - directory: the runtime directory; by default a new one.
     ///   - wrapper: a command that prepares something and executes the daemon, whose words follow.
     package init(

@@ -13,7 +13,7 @@ package final class WorkerProcess: Sendable {
     ///   - port: several workers share one.
     ///   - database: for DB_URL.
     ///   - socketPath: of its syncd; empty: none.
-    ///   - environment: further settings; they beat the others.
+    ///   - environment: further settings; they override the others.
     package init(
         port: ReservedPort, database: String, socketPath: String, environment: [String: String] = [:]
     ) async throws {

@@ -4,8 +4,8 @@ import Testing
 
 @testable import SyncCore
 
-/// A brain with a manual clock, and optionally a ``ModelServer`` behind it. Effects that leave the brain are kept
-/// for the test to look at; commands for the server are executed at once unless the link is cut.
+/// An engine with a manual clock, and optionally a ``ModelServer`` behind it. Effects of the engine are kept for the
+/// test; commands for the server are executed at once unless the link is cut.
 final class BrainHarness {
     private var brain: Brain
     let table: TagTable
@@ -20,7 +20,7 @@ final class BrainHarness {
     var undeletable: Set<String> = []
     /// Commands reach the server and answers come back.
     var isLinked = false
-    /// What is published arrives.
+    /// Publications arrive.
     var isListening = true
     /// Effects since the last `take`.
     private var effects: [Effect] = []
@@ -100,7 +100,7 @@ final class BrainHarness {
 
     func beat() { run { brain, now, effects in brain.beatDue(now: now, effects: &effects) } }
 
-    /// Lets time pass in beats, as the daemon does.
+    /// Lets time pass in heartbeats, as the daemon does.
     func advance(milliseconds: UInt64, beats: Bool = true) {
         let end = now + milliseconds * 1_000_000
         var nextBeat = now + TrustTiming.beatIntervalNanoseconds
@@ -116,7 +116,7 @@ final class BrainHarness {
         deliver()
     }
 
-    /// Everything that is on its way arrives, and two beats pass.
+    /// All messages on their way arrive, and two heartbeats pass.
     func settle() {
         deliver()
         advance(milliseconds: 200)
@@ -160,7 +160,7 @@ final class BrainHarness {
 
     var lastRequest: RequestID { nextRequest - 1 }
 
-    /// Effects since the last time, without notices and beats.
+    /// Effects since the last time, without notices and heartbeats.
     func take() -> [Effect] {
         defer { effects = [] }
         return effects.filter {

@@ -61,7 +61,7 @@ extension SyncedCache {
         _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, into home: EarlyRefresh.Home,
         _ load: @escaping @Sendable () async throws -> Loaded
     ) {
-        // The tag of its owner. The first key has this tag anyway.
+        // The owner's tag, which the first key has anyway.
         let owner = home == .beside ? [EarlyRefresh.tag(of: key)] : []
         let question = Question(
             key: EarlyRefresh.key(home, of: key), tags: tags + owner, ttl: ttl, load: load, owner: key, home: home)

@@ -19,7 +19,7 @@ public struct JournalFile: Sendable, Hashable {
 
     /// The name inside the directory. In a directory that was replaced, the directory's number and a slash precede it.
     public var name: String
-    /// What it stands for.
+    /// The meaning of the file.
     public var kind: Kind
     /// The owner; empty for markers and foreign files.
     public var owner: String

@@ -100,7 +100,7 @@ public enum TagTableFile {
             // The file has another layout, or is damaged: a new file takes its name.
             origin = .replaced(reason: TagTableFileError.unusable(path: path, error).description)
         } catch .system(_, .missing) {
-            // This is the first start, or the directory was wiped.
+            // The first start, or a wiped directory.
         }
         let (table, file) = try create(path: path, slotBits: slotBits)
         return (MappedTagTable(table, file: file), origin)

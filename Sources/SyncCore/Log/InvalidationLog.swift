@@ -76,7 +76,7 @@ struct InvalidationLog: ~Copyable {
         return lastID
     }
 
-    // MARK: What others ask
+    // MARK: State
 
     var state: SyncState { attachment.state }
     var epoch: UInt64 { attachment.epoch }

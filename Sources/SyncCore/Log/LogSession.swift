@@ -85,7 +85,7 @@ enum LogSession: ~Copyable {
         var unconfirmed: Deque<(position: UInt64, sentAt: UInt64)> = []
     }
 
-    // MARK: What it knows
+    // MARK: Queries
 
     var isFollowing: Bool {
         switch self {

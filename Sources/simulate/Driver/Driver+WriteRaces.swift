@@ -167,8 +167,7 @@ extension Driver {
         }
     }
 
-    /// syncd has been away for so long that its last heartbeat is not trusted any more, and comes back, or wakes up,
-    /// during a write.
+    /// syncd has been away longer than its last heartbeat is trusted, and comes back, or wakes up, during a write.
     func syncdStarts() {
         let host = anyHost
         let key = anyKey

@@ -194,7 +194,7 @@ struct RedisData {
         values[key] = Value(entry: entry, expiresAt: now + ttlMilliseconds)
     }
 
-    // MARK: What else can happen to it
+    // MARK: Faults
 
     mutating func flushAll() { self = RedisData() }
 

@@ -121,7 +121,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     var isPresent: Bool { host.syncd === self }
 
     override func continued() {
-        // It was stopped between two effects: the rest of the turn comes first.
+        // syncd was stopped between two effects: the rest of the turn comes first.
         perform()
         for connection in sortedConnections { decode(connection) }
     }

@@ -87,7 +87,7 @@ final class ScriptedSyncd: ScriptedServer {
         for connection in connections { connection.close() }
     }
 
-    // MARK: What it does
+    // MARK: Actions
 
     func script(_ script: Script?) { state.withLock { $0.script = script } }
 
@@ -140,7 +140,7 @@ final class ScriptedSyncd: ScriptedServer {
                 freshAsOfNanoseconds: table.freshAsOf))
     }
 
-    // MARK: What it heard
+    // MARK: Received requests
 
     var heard: [Heard] { state.withLock { $0.heard } }
     var isTracked: Bool { state.withLock { !$0.tracking.isEmpty } }
