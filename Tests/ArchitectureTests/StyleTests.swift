@@ -21,12 +21,11 @@ import Testing
     }
 
     @Test func `documents and comments are in plain technical English`() throws {
-        let scripts = try ["scripts", "systemd", ".ci"].flatMap { try PackageFiles.all(below: $0, ending: "") }
         let manual = try PackageFiles.all(below: "docs/man", ending: "")
         let code = try ["Sources", "Tests", "Benchmarks", "Fuzz"].flatMap {
             try PackageFiles.all(below: $0, ending: ".swift")
         }
-        let files = try PackageFiles.documents() + manual + code + scripts.filter { !$0.path.hasSuffix(".py") }
+        let files = try PackageFiles.documents() + manual + code + PackageFiles.scripts()
         #expect(files.count > 400)
         for file in files { #expect(Language.violations(in: file) == []) }
     }
