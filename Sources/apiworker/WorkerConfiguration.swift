@@ -28,15 +28,15 @@ struct WorkerConfiguration: Sendable {
 
     static let auditKey = ConfigurationKey(
         "WORKER_AUDIT_ONE_IN", default: "1000",
-        help: "One in so many cache hits is compared with the database in the background; 0: none.")
+        help: "One in N cache hits is compared with the database in the background; 0: none.")
 
     static let graceKey = ConfigurationKey(
         "WORKER_GRACE_SECONDS", default: "0",
-        help: "For so long past its time to live a cached value is served while MongoDB fails or is slow.")
+        help: "Seconds past its time to live for which a value is served while MongoDB fails or is slow.")
 
     static let gzipKey = ConfigurationKey(
         "WORKER_GZIP_BYTES", default: "0",
-        help: "Bytes for cached bodies in gzip, kept beside the plain ones; 0: nothing is compressed.")
+        help: "Bytes for gzip-compressed copies of cached bodies; 0: no compression.")
 
     /// All configuration keys of the worker.
     static let keys = [

@@ -45,10 +45,10 @@ enum SyncdConfiguration {
         help: "the tag table has 2^bits slots, 16 to 24")
     static let bridge = ConfigurationKey(
         "SYNCD_BRIDGE", option: "--bridge", default: "true",
-        help: "events of other programs invalidate; false: only what workers and INVALIDATE say counts")
+        help: "events of other programs invalidate; false: only those of workers and INVALIDATE do")
     static let bridgeRules = ConfigurationKey(
         "SYNCD_BRIDGE_RULES", option: "--bridge-rules", default: BridgeRules.defaultText,
-        help: "what they invalidate: channel tag{field}… ; … (docs/event-bridge.md)")
+        help: "the tags that they invalidate: channel tag{field}… ; … (docs/event-bridge.md)")
 
     static let keys =
         [socket, redisEnabled, redisURL] + TLSSettings.keys

@@ -4,7 +4,7 @@ import ProcessSupport
 /// `syncd check-client`: reports the rules that a client breaks.
 struct CheckClientCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check-client", abstract: "Check a client in any language against a syncd that plays parts.",
+        commandName: "check-client", abstract: "Check a client in any language against a scripted syncd.",
         discussion: """
             Starts COMMAND again and again, each time with SYNCD_SOCKET and DATABASE_SOCKET in its environment: a syncd \
             and a database (GET and INCR of Redis) that only play parts. COMMAND reads lines "<id> read <key>" and \
@@ -17,7 +17,7 @@ struct CheckClientCommand: AsyncParsableCommand {
             """)
 
     @Flag(help: "List the checks and their rules.") var list = false
-    @Option(help: "Play only this check; may be given several times.") var only: [String] = []
+    @Option(help: "Run only this check; may be given several times.") var only: [String] = []
     @Argument(parsing: .captureForPassthrough, help: "The client's command line.") var command: [String] = []
 
     func validate() throws {
