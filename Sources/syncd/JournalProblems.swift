@@ -10,8 +10,8 @@ struct JournalProblems {
         fileprivate var text: String {
             switch self {
             case .reading: "the journal cannot be used"
-            case .writing: "what is pending cannot be written into the journal"
-            case .cleaning: "what dead processes have left in the journal cannot be removed"
+            case .writing: "pending invalidations cannot be written into the journal"
+            case .cleaning: "files of dead processes cannot be removed from the journal"
             case .deleting: "files of the journal cannot be deleted: they are in the log, and stay"
             }
         }
@@ -19,8 +19,8 @@ struct JournalProblems {
         fileprivate var end: String {
             switch self {
             case .reading: "the journal can be used again"
-            case .writing: "what is pending can be written again"
-            case .cleaning: "what dead processes have left is removed again"
+            case .writing: "pending invalidations can be written again"
+            case .cleaning: "files of dead processes are removed again"
             case .deleting: "files of the journal can be deleted again"
             }
         }

@@ -281,7 +281,7 @@ import Testing
         #expect(host.slot("a") == 1)
     }
 
-    /// Its inspection looks sound: without the memory of the failed append it would be proven again and again.
+    /// The inspection looks sound: without the memory of the failed append the continuity check would pass each time.
     @Test func `a stream that is none is replaced`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)

@@ -29,7 +29,7 @@ extension IsolationReason: CustomStringConvertible {
         case .lateAppend(let limit): "Redis has not taken an invalidation within \(Self.text(limit))"
         case .lateProbe(let limit): "Redis has not answered a probe for \(Self.text(limit))"
         case .tooManyAppends: "too many appends wait for Redis"
-        case .tooMuchPending: "too much is owed to name it"
+        case .tooMuchPending: "too many invalidations are pending to name them"
         case .noLog: "there is no log in Redis"
         case .logVanished: "the log vanished from Redis"
         case .otherLog: "Redis holds another log"
