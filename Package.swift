@@ -17,6 +17,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -32,7 +33,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.3.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.9.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
     ] + (isBenchmarking ? [.package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0")] : []),
@@ -54,9 +54,7 @@ let package = Package(
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
-            dependencies: [
-                logging, nioCore, .product(name: "Configuration", package: "swift-configuration"),
-            ],
+            dependencies: [logging, nioCore, unixSignals],
             swiftSettings: strict
         ),
         .executableTarget(
@@ -141,7 +139,7 @@ let package = Package(
         // The targets of `make fuzz`, on the known inputs.
         .testTarget(
             name: "FuzzTests",
-            dependencies: ["syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["syncd", "apiworker", "ProcessSupport", "SyncCore", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Driver", "corpus", "dictionaries"], sources: ["Targets", "Replay"],
             swiftSettings: strict),
         .testTarget(
@@ -198,7 +196,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
         .target(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
         .executableTarget(
             name: "fuzz",
-            dependencies: ["CLibFuzzer", "syncd", "apiworker", "SyncCore", "IPC", "IPCWire", nioCore],
+            dependencies: ["CLibFuzzer", "syncd", "apiworker", "ProcessSupport", "SyncCore", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Replay", "corpus", "dictionaries"], sources: ["Targets", "Driver"],
             swiftSettings: strict
         ),

@@ -1,5 +1,6 @@
 import IPCWire
 import NIOCore
+import ProcessSupport
 
 @testable import SyncCore
 @testable import apiworker
@@ -10,7 +11,8 @@ import NIOCore
 enum EventsTarget {
     static func check(_ input: inout FuzzInput) throws {
         let hasRules = input.byte() & 1 == 1
-        let text = hasRules ? String(decoding: input.field(), as: UTF8.self) : BridgeRules.defaultText
+        let text =
+            hasRules ? String(decoding: input.field(), as: UTF8.self) : ConfigurationKey.bridgeRules.defaultText ?? ""
         let payload = input.buffer()
         try checkFields(payload)
         guard let rules = try rules(text) else { return }

@@ -25,7 +25,7 @@ public struct ConfigurationError: Error, Sendable, Hashable, CustomStringConvert
 
     /// A required value is missing.
     public init(missing key: ConfigurationKey) {
-        let file = key.isSecret ? ", or the path of a file with it as \(key.name)_FILE" : ""
+        let file = key.isSecret ? ", or the path of a file with it as \(key.fileName)" : ""
         self.init(
             key: key.name,
             "\(key.name) is missing: set it in the environment, in a .env or --config file, or with \(key.option)\(file)"

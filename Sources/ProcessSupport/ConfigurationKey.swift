@@ -36,6 +36,6 @@ public struct ConfigurationKey: Sendable, Hashable {
     public static let syncdSocket = ConfigurationKey(
         "SYNCD_SOCKET", option: "--socket", default: "/run/syncd/syncd.sock", help: "Path of syncd's socket.")
 
-    /// The names by which swift-configuration knows the key: one component per word.
-    var components: [String] { name.lowercased().split(separator: "_").map(String.init) }
+    /// The key of a file that has the secret.
+    var fileName: String { "\(name)_FILE" }
 }

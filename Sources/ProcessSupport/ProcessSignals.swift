@@ -1,11 +1,5 @@
-import Dispatch
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#endif
+import UnixSignals
 
 /// The way in which a process ends on request.
 public enum ShutdownMode: String, Sendable, Hashable {
@@ -24,43 +18,23 @@ public enum ProcessRequest: Sendable, Hashable {
 }
 
 /// Turns signals into requests: SIGTERM and SIGINT drain the first time and end at once the second time, SIGHUP
-/// reloads. After ``cancel()``, the signals are ignored. Only one instance per process, since Dispatch accepts one
-/// handler per signal.
-public final class ProcessSignals: Sendable {
-    private let sources: Mutex<[any DispatchSourceSignal]>
-
-    /// Returns when the handlers are installed: earlier signals have their default effect.
+/// reloads.
+public enum ProcessSignals {
+    /// Listens until the process ends. Returns when it does: an earlier signal does to the process what it does to any.
+    /// Once in a process, because Dispatch takes hold of a signal but once.
     ///
-    /// - Parameter handler: called on a separate queue, one request at a time.
-    public init(_ handler: @escaping @Sendable (ProcessRequest) -> Void) {
-        let queue = DispatchQueue(label: "signals")
-        let escalation = Escalation()
-        let requests: [(Int32, @Sendable () -> ProcessRequest)] = [
-            (SIGTERM, { .shutdown(escalation.next(), reason: "SIGTERM") }),
-            (SIGINT, { .shutdown(escalation.next(), reason: "SIGINT") }),
-            (SIGHUP, { .reload }),
-        ]
-        let registered = DispatchGroup()
-        sources = Mutex(
-            requests.map { number, request in
-                let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
-                source.setEventHandler { handler(request()) }
-                registered.enter()
-                source.setRegistrationHandler { registered.leave() }
-                source.resume()
-                return source
-            })
-        registered.wait()
-    }
-
-    /// Ends the calls.
-    public func cancel() {
-        sources.withLock { sources in
-            for source in sources {
-                signal(Int32(source.handle), SIG_IGN)
-                source.cancel()
+    /// - Parameter handler: called for one request at a time.
+    public static func listen(_ handler: @escaping @Sendable (ProcessRequest) -> Void) async {
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
+        Task {
+            let escalation = Escalation()
+            for await signal in signals {
+                switch signal {
+                case .sighup: handler(.reload)
+                case .sigint: handler(.shutdown(escalation.next(), reason: "SIGINT"))
+                default: handler(.shutdown(escalation.next(), reason: "SIGTERM"))
+                }
             }
-            sources = []
         }
     }
 }

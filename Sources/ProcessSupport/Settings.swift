@@ -1,4 +1,3 @@
-import Configuration
 import Synchronization
 
 /// The settings of a process, in layers: command line, environment, `--config FILE`, `.env` in the working directory.
@@ -10,24 +9,15 @@ public struct Settings: Sendable {
     /// Sources of values, in order of precedence.
     private struct Layer: Sendable {
         var name: String
-        var reader: ConfigReader
-        var keys: [String]
-
-        init(_ name: String, _ values: [String: String]) {
-            self.name = name
-            keys = values.keys.sorted()
-            reader = ConfigReader(provider: EnvironmentVariablesProvider(environmentVariables: values))
-        }
+        var values: [String: String]
     }
 
     /// Keys that a configuration file may have: those of syncd and of apiworker, which may share one, and those of the
     /// units. Another key is a typing error: the intended setting would silently have no effect.
-    static let knownKeys: Set<String> = [
-        "DB_URL", "DB_URL_FILE", "FRONTEND_ORIGIN_URL", "HOST", "LOG_FORMAT", "LOG_LEVEL", "PORT", "REDIS_ENABLED",
-        "REDIS_TLS_CA_FILE", "REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE", "REDIS_TLS_SERVER_NAME", "REDIS_URL",
-        "REDIS_URL_FILE", "SYNCD_BRIDGE", "SYNCD_BRIDGE_RULES", "SYNCD_NAMESPACE", "SYNCD_SOCKET", "SYNCD_TABLE_BITS",
-        "WORKERS", "WORKER_AUDIT_ONE_IN", "WORKER_GRACE_SECONDS", "WORKER_GZIP_BYTES", "WORKER_L1_BYTES",
-    ]
+    static let knownKeys: Set<String> = {
+        let keys = ConfigurationKey.syncdKeys + ConfigurationKey.workerKeys
+        return Set(keys.map(\.name) + keys.filter(\.isSecret).map(\.fileName) + ["WORKERS"])
+    }()
     /// The prefix of keys of limits. syncd knows their names.
     public static let limitPrefix = "SYNCD_LIMIT_"
 
@@ -48,14 +38,17 @@ public struct Settings: Sendable {
         commandLine: [String: String], configFile: String?,
         environment: [String: String] = ProcessEnvironment.current, workingDirectory: String? = "."
     ) throws(ConfigurationError) {
-        var layers = [Layer("command line", commandLine), Layer("environment", environment)]
+        var layers = [
+            Layer(name: "command line", values: commandLine), Layer(name: "environment", values: environment),
+        ]
         if let configFile {
             let values = try Self.values(ofFile: configFile, isOptional: false)
             try Self.refuseUnknownKeys(values.keys, path: configFile)
-            layers.append(Layer(configFile, values))
+            layers.append(Layer(name: configFile, values: values))
         }
         if let workingDirectory {
-            layers.append(Layer(".env", try Self.values(ofFile: "\(workingDirectory)/.env", isOptional: true)))
+            let values = try Self.values(ofFile: "\(workingDirectory)/.env", isOptional: true)
+            layers.append(Layer(name: ".env", values: values))
         }
         self.layers = layers
         credentialsDirectory = environment["CREDENTIALS_DIRECTORY"]
@@ -63,7 +56,7 @@ public struct Settings: Sendable {
 
     /// The keys with this prefix that have a value in any layer.
     public func keys(beginningWith prefix: String) -> [String] {
-        layers.flatMap(\.keys).filter { $0.hasPrefix(prefix) }
+        layers.flatMap { $0.values.keys.sorted() }.filter { $0.hasPrefix(prefix) }
     }
 
     private static func isKnown(_ key: String) -> Bool { knownKeys.contains(key) || key.hasPrefix(limitPrefix) }
@@ -94,22 +87,22 @@ public struct Settings: Sendable {
     /// - Throws: a secret's file can't be read.
     public func string(_ key: ConfigurationKey) throws(ConfigurationError) -> String? {
         for layer in layers {
-            if let value = value(of: key.components, isSecret: key.isSecret, in: layer) { return value }
-            guard key.isSecret, let path = value(of: key.components + ["file"], isSecret: false, in: layer) else {
+            if let value = value(of: key.name, in: layer) { return value }
+            guard key.isSecret, let path = value(of: key.fileName, in: layer) else {
                 continue
             }
             do {
                 return try secret(path)
             } catch {
-                throw ConfigurationError(key: key.name, "\(key.name)_FILE: \(path) can't be read: \(error)")
+                throw ConfigurationError(key: key.name, "\(key.fileName): \(path) can't be read: \(error)")
             }
         }
         if key.isSecret, let credential = try credential(key) { return credential }
         return key.defaultText
     }
 
-    private func value(of components: [String], isSecret: Bool, in layer: Layer) -> String? {
-        guard let value = layer.reader.string(forKey: ConfigKey(components), isSecret: isSecret) else { return nil }
+    private func value(of name: String, in layer: Layer) -> String? {
+        guard let value = layer.values[name] else { return nil }
         usage.add(layer.name)
         return value
     }

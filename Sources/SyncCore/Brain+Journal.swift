@@ -63,7 +63,7 @@ extension Brain {
 
     /// Whether the content of a file is needed. A known file that is not due is not read ten times a second.
     package func wantsJournalFile(_ name: String, isLiving: Bool, version: UInt64, now: UInt64) -> Bool {
-        if journal.undeletable[name]?.version == version { return false }
+        if journal.undeletable[name]?.version == version, !breaks(.undeletableForgotten) { return false }
         if let known = journal.repeated[JournalItem.identity(name)], known.isLiving == isLiving {
             return known.isDue(now, limits)
         }
@@ -94,7 +94,7 @@ extension Brain {
     /// from time to time.
     private mutating func isKept(_ item: JournalItem, pass: UInt64, now: UInt64, effects: inout [Effect]) -> Bool {
         guard var kept = journal.undeletable[item.name] else { return false }
-        guard kept.version == item.version else {
+        guard kept.version == item.version, !breaks(.undeletableForgotten) else {
             journal.undeletable[item.name] = nil
             return false
         }
@@ -232,7 +232,8 @@ extension Brain {
     ) -> Bool {
         // A marker that was obeyed and cannot be deleted must not be obeyed again.
         let markers = items.filter {
-            $0.kind == .marker && journal.undeletable[$0.name]?.version != $0.version
+            $0.kind == .marker
+                && (breaks(.undeletableObeyed) || journal.undeletable[$0.name]?.version != $0.version)
         }
         guard !markers.isEmpty || journal.isMarked else { return true }
         // Only replacements by this syncd count: a log that another host made may be older than the pending

@@ -6,6 +6,7 @@ extension Brain {
         switch event {
         case .commandsConnected:
             isUpstreamConnected = true
+            isSyncedTold = false
             withLog(now: now, effects: &effects) { log, turn in log.commandsConnected(&turn) }
         case .commandsDisconnected(let reason):
             isUpstreamConnected = false

@@ -63,6 +63,8 @@ package struct Brain: ~Copyable {
     /// The time when syncd woke up after it had slept. Earlier replies of Redis do not show that nothing was missed.
     var awakeSince: UInt64 = 0
     var isUpstreamConnected = false
+    /// Continuity was proven and that was said, since this host was attached last or has connected.
+    var isSyncedTold = false
     var figures = Figures()
     #if MUTANTS
         var appliedAtQuestion: UInt64?
@@ -250,7 +252,9 @@ package struct Brain: ~Copyable {
             effects.append(.notice(.epochRaised(log.epoch, reason)))
             pushTracking(.epoch(log.epoch, reason: reason), effects: &effects)
             if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
-        case .attached: effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
+        case .attached:
+            isSyncedTold = false
+            effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
             effects.append(.notice(.isolated(reason)))
             // An epoch is raised only while the host is isolated.
@@ -262,8 +266,11 @@ package struct Brain: ~Copyable {
             // Appended to the new log after all of its entries: no earlier value of it is fresh on any host.
             owe([ByteBuffer(string: "*")], effects: &effects)
         case .synced(let version):
-            effects.append(.notice(.upstreamReady(version: version)))
+            // A server that refuses one append after the other is synced each time.
+            if !isSyncedTold { effects.append(.notice(.upstreamReady(version: version))) }
+            isSyncedTold = true
             scanJournal(now: now, effects: &effects)
+        case .replacing(let reason): effects.append(.notice(.logReplaced(reason)))
         case .warning(let text): effects.append(.notice(.upstreamWarning(text)))
         case .foreignLog(let incarnation): effects.append(.notice(.foreignLog(incarnation)))
         case .denied(let text): effects.append(.notice(.upstreamDenied(text)))

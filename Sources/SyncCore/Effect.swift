@@ -38,6 +38,8 @@ package enum Effect: Sendable, Hashable {
 package enum Notice: Sendable, Hashable {
     case attached(epoch: UInt64, applied: UInt64)
     case isolated(IsolationReason)
+    /// The log in Redis is replaced, and all caches of all hosts are cold.
+    case logReplaced(IsolationReason)
     case epochRaised(UInt64, EpochReason)
     case upstreamWarning(String)
     /// Another deployment publishes its log on the channel of ours.

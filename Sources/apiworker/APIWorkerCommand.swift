@@ -15,7 +15,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
             beats the files. SIGHUP reads the log level again. SIGTERM and SIGINT end the worker when what is under \
             way is answered; a second one ends it at once.
 
-            """ + WorkerConfiguration.keys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"),
+            """ + ConfigurationKey.workerKeys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"),
         version: Version.current)
 
     @Option(help: "File of KEY=value lines.") var config: String?
@@ -41,11 +41,11 @@ struct APIWorkerCommand: AsyncParsableCommand {
     /// Options of the command line, by key.
     private var given: [String: String] {
         let options: [(ConfigurationKey, String?)] = [
-            (WorkerConfiguration.portKey, port), (WorkerConfiguration.hostKey, host),
-            (WorkerConfiguration.databaseKey, databaseURL), (WorkerConfiguration.originsKey, origins),
-            (.syncdSocket, socket), (WorkerConfiguration.l1Key, l1Bytes),
-            (WorkerConfiguration.auditKey, auditOneIn), (WorkerConfiguration.graceKey, graceSeconds),
-            (WorkerConfiguration.gzipKey, gzipBytes),
+            (ConfigurationKey.port, port), (ConfigurationKey.host, host),
+            (ConfigurationKey.databaseURL, databaseURL), (ConfigurationKey.origins, origins),
+            (.syncdSocket, socket), (ConfigurationKey.l1Bytes, l1Bytes),
+            (ConfigurationKey.auditOneIn, auditOneIn), (ConfigurationKey.graceSeconds, graceSeconds),
+            (ConfigurationKey.gzipBytes, gzipBytes),
             (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

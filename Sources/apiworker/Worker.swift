@@ -95,7 +95,7 @@ struct Worker {
             for await _ in signalsAreHeard {}
             try await services.run()
         }
-        let signals = ProcessSignals { request in
+        await ProcessSignals.listen { request in
             switch request {
             case .shutdown(.drain, let reason):
                 logger.notice("Worker is stopping", metadata: ["reason": "\(reason)"])
@@ -114,7 +114,6 @@ struct Worker {
         } catch is CancellationError {
             // The second signal.
         }
-        signals.cancel()
         watchdog?.cancel()
     }
 

@@ -16,34 +16,6 @@ struct WorkerConfiguration: Sendable {
     /// Bytes for compressed bodies; 0: no compression.
     var gzipBytes: Int
 
-    static let portKey = ConfigurationKey("PORT", default: "3001", help: "Port of the HTTP API; workers share it.")
-    static let hostKey = ConfigurationKey("HOST", default: "0.0.0.0", help: "Address of the HTTP API.")
-    static let databaseKey = ConfigurationKey(
-        "DB_URL", help: "mongodb://[user:password@]host[:port][,…][/database][?options]; database 'test' by default.",
-        isSecret: true)
-    static let originsKey = ConfigurationKey(
-        "FRONTEND_ORIGIN_URL", help: "Origins of web pages that may use the API (CORS), separated by commas.")
-    static let l1Key = ConfigurationKey(
-        "WORKER_L1_BYTES", default: String(64 << 20), help: "Bytes for the cache in the worker's own memory.")
-
-    static let auditKey = ConfigurationKey(
-        "WORKER_AUDIT_ONE_IN", default: "1000",
-        help: "One in N cache hits is compared with the database in the background; 0: none.")
-
-    static let graceKey = ConfigurationKey(
-        "WORKER_GRACE_SECONDS", default: "0",
-        help: "Seconds past its time to live for which a value is served while MongoDB fails or is slow.")
-
-    static let gzipKey = ConfigurationKey(
-        "WORKER_GZIP_BYTES", default: "0",
-        help: "Bytes for gzip-compressed copies of cached bodies; 0: no compression.")
-
-    /// All configuration keys of the worker.
-    static let keys = [
-        portKey, hostKey, databaseKey, originsKey, .syncdSocket, l1Key, auditKey, graceKey, gzipKey, .logLevel,
-        .logFormat,
-    ]
-
     /// Maximum length of a Unix socket's path, in bytes.
     private static let maximumSocketPath = 103
 
@@ -54,22 +26,22 @@ struct WorkerConfiguration: Sendable {
     static func read(
         _ settings: Settings, sockets: InheritedSockets
     ) throws(ConfigurationError) -> WorkerConfiguration {
-        let (host, port) = (try host(settings), try settings.integer(portKey, in: 0...65_535))
+        let (host, port) = (try host(settings), try settings.integer(.port, in: 0...65_535))
         let inherited = try sockets.listener(named: socketName, kind: .internet)
         return WorkerConfiguration(
             address: inherited.map(HTTPServer.Address.inherited) ?? .host(host, port: port),
-            databaseURL: try settings.required(databaseKey),
-            origins: try origins(try settings.string(originsKey) ?? ""),
+            databaseURL: try settings.required(.databaseURL),
+            origins: try origins(try settings.string(.origins) ?? ""),
             socketPath: try socketPath(settings),
-            l1Bytes: try settings.integer(l1Key, in: 0...(1 << 40)),
-            auditOneIn: try settings.integer(auditKey, in: 0...1_000_000_000),
-            graceSeconds: try settings.integer(graceKey, in: 0...86_400),
-            gzipBytes: try settings.integer(gzipKey, in: 0...(1 << 40)))
+            l1Bytes: try settings.integer(.l1Bytes, in: 0...(1 << 40)),
+            auditOneIn: try settings.integer(.auditOneIn, in: 0...1_000_000_000),
+            graceSeconds: try settings.integer(.graceSeconds, in: 0...86_400),
+            gzipBytes: try settings.integer(.gzipBytes, in: 0...(1 << 40)))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {
-        let text = try settings.string(hostKey) ?? ""
-        return text.isEmpty ? hostKey.defaultText ?? "" : text
+        let text = try settings.string(.host) ?? ""
+        return text.isEmpty ? ConfigurationKey.host.defaultText ?? "" : text
     }
 
     private static func socketPath(_ settings: Settings) throws(ConfigurationError) -> String? {
@@ -95,7 +67,7 @@ struct WorkerConfiguration: Sendable {
             guard !origin.isEmpty else { continue }
             guard isOrigin(origin) else {
                 throw ConfigurationError(
-                    originsKey, value: origin, problem: "is no origin",
+                    .origins, value: origin, problem: "is no origin",
                     remedy: "give it as https://host or https://host:port")
             }
             origins.insert(origin)

@@ -9,13 +9,6 @@ extension BridgeRules {
         var description: String
     }
 
-    /// The rules for a service whose cache of users is kept by syncd.
-    static let defaultText =
-        ["user:created", "user:updated", "user:deleted"]
-        .map { "\($0) users user:{userId} user:{friendId?}; " }.joined()
-        + ["users:linked", "users:unlinked"].map { "\($0) users user:{userId} user:{friendId}; " }.joined()
-        + "cache:invalidate {tags?} pattern=users:*>users pattern=graph:*>users pattern=stats:*>users pattern>*"
-
     init(text: String) throws(TextError) {
         var rules: [Rule] = []
         for line in text.split(whereSeparator: { $0 == ";" || $0.isNewline }) {

@@ -429,6 +429,9 @@ final class Daemon {
         case .epochRaised(let epoch, let reason):
             logger.notice(
                 "epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
+        case .logReplaced(let reason):
+            logger.warning(
+                "the log in Redis is replaced: all caches of all hosts are cold", metadata: ["why": "\(reason)"])
         case .upstreamWarning(let text): logger.warning("Redis may lose the log", metadata: ["setting": "\(text)"])
         case .foreignLog(let incarnation):
             logger.warning(

@@ -12,7 +12,9 @@ struct JournalProblems {
             case .reading: "the journal cannot be used"
             case .writing: "pending invalidations cannot be written into the journal"
             case .cleaning: "files of dead processes cannot be removed from the journal"
-            case .deleting: "files of the journal cannot be deleted: they are in the log, and stay"
+            case .deleting:
+                "files of the journal cannot be deleted: they are in the log and do no harm; delete them, after lsattr, "
+                    + "mount or ls -ld has shown what forbids it"
             }
         }
 

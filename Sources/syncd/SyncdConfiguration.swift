@@ -28,32 +28,8 @@ struct ReloadableSettings: Sendable {
     var limits: Limits
 }
 
-/// Every key that syncd reads; `--help` and the README's table come from here.
+/// Reads what syncd is configured with.
 enum SyncdConfiguration {
-    static let socket = ConfigurationKey.syncdSocket
-    static let redisEnabled = ConfigurationKey(
-        "REDIS_ENABLED", default: "false", help: "share log and cache through Redis; without it syncd is embedded")
-    static let redisURL = ConfigurationKey(
-        "REDIS_URL", default: "redis://localhost:6379",
-        help: "redis://[user][:password]@host:port[/db], rediss://, redis+sentinel:// or unix:///path (docs/redis.md)",
-        isSecret: true)
-    static let namespace = ConfigurationKey(
-        "SYNCD_NAMESPACE", option: "--namespace", default: "syncd",
-        help: "prefix of all keys and channels of the log in Redis")
-    static let slotBits = ConfigurationKey(
-        "SYNCD_TABLE_BITS", option: "--table-bits", default: "20",
-        help: "the tag table has 2^bits slots, 16 to 24")
-    static let bridge = ConfigurationKey(
-        "SYNCD_BRIDGE", option: "--bridge", default: "true",
-        help: "events of other programs invalidate; false: only those of workers and INVALIDATE do")
-    static let bridgeRules = ConfigurationKey(
-        "SYNCD_BRIDGE_RULES", option: "--bridge-rules", default: BridgeRules.defaultText,
-        help: "the tags that they invalidate: channel tag{field}… ; … (docs/event-bridge.md)")
-
-    static let keys =
-        [socket, redisEnabled, redisURL] + TLSSettings.keys
-        + [namespace, slotBits, bridge, bridgeRules, .logLevel, .logFormat]
-
     /// The key of an adjustable limit.
     static func key(_ limit: Limits.Adjustable) -> ConfigurationKey {
         let name = Settings.limitPrefix + limit.name.uppercased().replacing("-", with: "_")
@@ -64,9 +40,9 @@ enum SyncdConfiguration {
     static let socketName = "syncd"
 
     static func read(_ settings: Settings, sockets: InheritedSockets) throws -> DaemonConfiguration {
-        let isRedis = try settings.flag(redisEnabled)
-        let endpoint = isRedis ? try RedisEndpoint.parse(try settings.required(redisURL)) : nil
-        let paths = try RuntimePaths(socket: try settings.required(socket))
+        let isRedis = try settings.flag(.redisEnabled)
+        let endpoint = isRedis ? try RedisEndpoint.parse(try settings.required(.redisURL)) : nil
+        let paths = try RuntimePaths(socket: try settings.required(.syncdSocket))
         return DaemonConfiguration(
             paths: paths,
             mode: isRedis ? .redis : .embedded,
@@ -74,7 +50,7 @@ enum SyncdConfiguration {
             tls: try endpoint.flatMap { try TLSSettings.read(settings, for: $0) },
             namespace: try readNamespace(settings),
             limits: try readLimits(settings),
-            slotBits: try settings.integer(slotBits, in: TagTableLayout.slotBitsRange),
+            slotBits: try settings.integer(.tableBits, in: TagTableLayout.slotBitsRange),
             inheritedSocket: try inherited(sockets, path: paths.socket),
             bridge: try readBridge(settings),
             source: settings.source)
@@ -106,31 +82,31 @@ enum SyncdConfiguration {
         let bound = InheritedSocket.unixPath(of: descriptor)
         guard bound == path else {
             throw ConfigurationError(
-                key: socket.name,
-                "\(socket.name)=\(path): the socket that was handed over is at \(bound ?? "no path"); give both the same"
+                key: ConfigurationKey.syncdSocket.name,
+                "\(ConfigurationKey.syncdSocket.name)=\(path): the socket that was handed over is at \(bound ?? "no path"); give both the same"
             )
         }
         return descriptor
     }
 
     private static func readBridge(_ settings: Settings) throws -> BridgeRules {
-        guard try settings.flag(bridge) else { return .none }
-        let text = try settings.required(bridgeRules)
+        guard try settings.flag(.bridge) else { return .none }
+        let text = try settings.required(.bridgeRules)
         do {
             return try BridgeRules(text: text)
         } catch {
             throw ConfigurationError(
-                bridgeRules, value: text, problem: "cannot be read: \(error)",
+                .bridgeRules, value: text, problem: "cannot be read: \(error)",
                 remedy: "write rules as in docs/event-bridge.md, separated by semicolons")
         }
     }
 
     private static func readNamespace(_ settings: Settings) throws -> String {
-        let name = try settings.required(namespace)
+        let name = try settings.required(.syncdNamespace)
         let isPlain = name.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x7b && $0 != 0x7d }
         guard (1...64).contains(name.utf8.count), isPlain else {
             throw ConfigurationError(
-                namespace, value: name, problem: "is not usable",
+                .syncdNamespace, value: name, problem: "is not usable",
                 remedy: "give 1 to 64 printable ASCII characters without { and }")
         }
         return name
@@ -139,8 +115,8 @@ enum SyncdConfiguration {
     /// The socket's path for commands that query a running daemon: given, of the environment, or the default. These
     /// commands run in any directory and as any user, so no file may determine the daemon.
     static func socketPath(commandLine: String?) throws -> String {
-        let given = commandLine.map { [socket.name: $0] } ?? [:]
+        let given = commandLine.map { [ConfigurationKey.syncdSocket.name: $0] } ?? [:]
         let settings = try Settings(commandLine: given, configFile: nil, workingDirectory: nil)
-        return try settings.required(socket)
+        return try settings.required(.syncdSocket)
     }
 }

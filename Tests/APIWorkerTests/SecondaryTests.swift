@@ -74,4 +74,25 @@ import Testing
         #expect(failure?.kind == .unavailable)
         try await proxy.resume()
     }
+
+    @Test func `a link that was found but may be rolled back is not acknowledged`() async throws {
+        let members = try await MongoServer.members(2)
+        let place = try StorePlace(url: members[0].url(database: MongoServer.newDatabaseName()))
+        try await place.store.insert(.named("a"))
+        try await place.store.insert(.named("b"))
+        let link = { () async throws(StorageFailure) -> Void in
+            _ = try await place.store.change(.link, between: "a", and: "b")
+        }
+        // The primary is alone: it takes the write and shows it, until it steps down.
+        members[1].pause()
+        for attempt in ["made", "found"] {
+            let failure = await StorePlace.failure(of: link)
+            #expect(failure != nil, "acknowledged when \(attempt)")
+        }
+        members[1].resume()
+        try await members[0].wait(until: "PRIMARY", within: .seconds(60)) { $0["myState"]?.number == 1 }
+        await eventually("the link is acknowledged", within: .seconds(60)) {
+            await StorePlace.failure(of: link) == nil
+        }
+    }
 }

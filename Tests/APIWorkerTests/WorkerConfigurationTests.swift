@@ -68,9 +68,9 @@ import Testing
                 sockets: InheritedSockets(environment: [:]))
         }
         #expect(error?.key == "DB_URL" && error?.description.contains("DB_URL_FILE") == true)
-        #expect(WorkerConfiguration.databaseKey.isSecret)
+        #expect(ConfigurationKey.databaseURL.isSecret)
         let shown = ConfigurationError(
-            WorkerConfiguration.databaseKey, value: "mongodb://u:hidden@h", problem: "is wrong", remedy: "mend it")
+            ConfigurationKey.databaseURL, value: "mongodb://u:hidden@h", problem: "is wrong", remedy: "mend it")
         #expect(!shown.description.contains("hidden"))
     }
 
@@ -100,7 +100,7 @@ import Testing
 
     @Test func `the help names every key, and each has an option`() {
         let help = APIWorkerCommand.helpMessage(columns: 400)
-        for key in WorkerConfiguration.keys {
+        for key in ConfigurationKey.workerKeys {
             #expect(help.contains("\(key.name): "))
             #expect(help.contains("\(key.option) <"), "\(key.option)")
         }

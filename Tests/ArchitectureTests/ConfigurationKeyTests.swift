@@ -8,14 +8,14 @@ import Testing
 /// Every key that is read is documented, with its default, and nothing else is.
 @Suite struct ConfigurationKeyTests {
     private static var all: [ConfigurationKey] {
-        let own = SyncdConfiguration.keys
-        return own + WorkerConfiguration.keys.filter { key in !own.contains { $0.name == key.name } }
+        let own = ConfigurationKey.syncdKeys
+        return own + ConfigurationKey.workerKeys.filter { key in !own.contains { $0.name == key.name } }
     }
 
     @Test func `the README's table`() throws {
         let rows = DocumentedKeys.table("Configuration", in: try TextFile("README.md").text)
         #expect(DocumentedKeys.differences(rows.map(\.name), Self.all.map(\.name)) == [])
-        for row in rows where row.name != SyncdConfiguration.bridgeRules.name {
+        for row in rows where row.name != ConfigurationKey.bridgeRules.name {
             let key = try #require(Self.all.first { $0.name == row.name })
             #expect(row.standard == key.defaultText ?? "", "\(row.name)")
         }
@@ -23,7 +23,7 @@ import Testing
 
     @Test func `the manual pages`() throws {
         let pages = [
-            ("syncd", SyncdConfiguration.keys.map(\.name)), ("apiworker", WorkerConfiguration.keys.map(\.name)),
+            ("syncd", ConfigurationKey.syncdKeys.map(\.name)), ("apiworker", ConfigurationKey.workerKeys.map(\.name)),
         ]
         for (page, keys) in pages {
             let text = try TextFile("docs/man/\(page).8").text
@@ -33,7 +33,7 @@ import Testing
 
     @Test func `the environment of the API`() throws {
         let rows = DocumentedKeys.table("Environment", in: try TextFile("docs/http-api.md").text)
-        #expect(DocumentedKeys.differences(rows.map(\.name), WorkerConfiguration.keys.map(\.name)) == [])
+        #expect(DocumentedKeys.differences(rows.map(\.name), ConfigurationKey.workerKeys.map(\.name)) == [])
     }
 
     @Test func `the limits`() throws {
@@ -59,13 +59,8 @@ import Testing
         }
     }
 
-    @Test func `what a configuration file may have`() {
-        let secrets = Self.all.filter(\.isSecret).map { "\($0.name)_FILE" }
-        #expect(Settings.knownKeys == Set(Self.all.map(\.name) + secrets + ["WORKERS"]))
-    }
-
     @Test func `no key and no option twice`() {
-        for keys in [SyncdConfiguration.keys, WorkerConfiguration.keys] {
+        for keys in [ConfigurationKey.syncdKeys, ConfigurationKey.workerKeys] {
             #expect(Set(keys.map(\.name)).count == keys.count)
             #expect(Set(keys.map(\.option)).count == keys.count)
         }

@@ -144,6 +144,9 @@ import Testing
             harness.syncd.beat()
             #expect(try await harness.read().value == CachedValue("a", .l1))
             #expect(harness.syncd.fetches == 2 && harness.loads.begun == 1)
+            for key in [harness.key, long] {
+                #expect(harness.cache.l1.value(for: key)?.refresh != nil, "it keeps no place among those under way")
+            }
         }
     }
 

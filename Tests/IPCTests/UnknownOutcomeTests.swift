@@ -14,10 +14,10 @@ import Testing
             await #expect(throws: LoadFailed.self) { try await harness.failingWrite(until: landed) }
             #expect(harness.journal == ["orphan"])
             #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag]])
+            #expect(harness.cache.session.unrecorded.repeatedCount == 0, "syncd repeats it until then")
             landed.finish(())
             await eventually("it is invalidated once more") { harness.journal.isEmpty }
             #expect(harness.syncd.invalidations.map(\.0) == [[harness.tag], [harness.tag]])
-            #expect(harness.cache.session.unrecorded.repeatedCount == 0, "syncd repeats it until then")
             await eventually("nothing is left") { harness.cache.session.unsettled.count == 0 }
         }
     }

@@ -28,6 +28,15 @@ extension FaultStage {
         /// Faults that must coincide with others to show anything, and are therefore caused more often.
         fileprivate static let rare: [Fault] = [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
 
+        /// Those that a host without Redis can have.
+        fileprivate static let withoutRedis = allCases.filter { fault in
+            switch fault {
+            case .cutRedis, .stallRedis: false
+            case .swizzle: true
+            default: fault.place != .redis
+            }
+        }
+
         /// Whether a process of ours ends by it.
         fileprivate var isDeadly: Bool { [.killSyncd, .crashSyncd, .loseSyncd, .killWorker].contains(self) }
 
@@ -49,7 +58,7 @@ extension FaultStage {
                 await chance.pause(50...50)
                 continue
             }
-            let fault = chance.element(Fault.allCases + Fault.rare)
+            let fault = chance.element((redis == nil ? Fault.withoutRedis : Fault.allCases) + Fault.rare)
             let host = chance.element(Array(hosts[(fault.isDeadly ? pace.firstMortalHost : 0)...]))
             let worker = chance.number(0...host.workers.count - 1)
             try await take(places(of: fault, host, worker)) {
@@ -133,13 +142,13 @@ extension FaultStage {
             await pauseUnlessCalm(5000...20_000)
             worker.resume()
         case .cutRedis:
-            try await host.proxy.cut()
+            try await host.proxy?.cut()
             await chance.pause(100...3000)
-            host.proxy.heal()
+            host.proxy?.heal()
         case .stallRedis:
-            host.proxy.stall()
+            host.proxy?.stall()
             await chance.pause(100...4000)
-            try await host.proxy.resume()
+            try await host.proxy?.resume()
         case .delayMongo:
             if chance.bool() { await aim(at: worker) }
             host.ways[number].hold()
@@ -148,7 +157,7 @@ extension FaultStage {
         case .replaceJournal, .loseJournal, .emptyJournal: try await harmJournal(fault, host)
         case .stopMongo, .killMongo, .stepDownMongo: try await harmMongo(fault)
         case .swizzle: try await swizzle()
-        default: try await harmRedis(fault)
+        default: if let redis { try await harm(redis, fault) }
         }
     }
 

@@ -5,7 +5,7 @@ import TestSupport
 extension FaultStage {
     // MARK: Redis
 
-    func harmRedis(_ fault: Fault) async throws {
+    func harm(_ redis: RedisServer, _ fault: Fault) async throws {
         switch fault {
         case .killConnections:
             _ = try? await redis.command("CLIENT", "KILL", "TYPE", chance.bool() ? "normal" : "pubsub")
@@ -64,15 +64,16 @@ extension FaultStage {
     }
 
     private var links: [Link] {
-        var links = [
-            Link(clog: { redis.pause() }, heal: { redis.resume() })
-        ]
+        var links: [Link] = []
+        if let redis { links.append(Link(clog: { redis.pause() }, heal: { redis.resume() })) }
         for server in database.servers {
             links.append(
                 Link(clog: { await database.pause(server) }, heal: { try await database.resume(server) }))
         }
         for host in hosts {
-            links.append(Link(clog: { host.proxy.stall() }, heal: { try await host.proxy.resume() }))
+            if let proxy = host.proxy {
+                links.append(Link(clog: { proxy.stall() }, heal: { try await proxy.resume() }))
+            }
             links.append(Link(clog: { host.syncd.pause() }, heal: { host.syncd.resume() }))
             for worker in host.workers { links.append(Link(clog: { worker.pause() }, heal: { worker.resume() })) }
         }

@@ -2,11 +2,13 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Two hosts with their workers on one Redis and one MongoDB, and everything that writes, reads and does harm there.
+/// Two hosts with their workers on one Redis and one MongoDB, or one host without Redis, and everything that writes,
+/// reads and does harm there.
 struct FaultStage: Sendable {
     struct Host: Sendable {
         let index: Int
-        let proxy: RedisProxy
+        /// The way to Redis, if there is one.
+        let proxy: RedisProxy?
         let syncd: SyncdProcess
         let workers: [WorkerProcess]
         /// Each worker's way to MongoDB.
@@ -35,6 +37,7 @@ struct FaultStage: Sendable {
         var calm = Duration.zero
         /// Hosts from this one on may have their processes killed.
         var firstMortalHost = 0
+        var home = Home.redis
         var database = FaultDatabase.Kind.setOfOne
         /// Additional settings of the programs.
         var environment: [String: String] = [:]
@@ -43,7 +46,7 @@ struct FaultStage: Sendable {
     /// The kind of a request, for measurements.
     enum Request: Sendable { case read, write }
 
-    let redis: RedisServer
+    let redis: RedisServer?
     let database: FaultDatabase
     let hosts: [Host]
     let registers: [Register]
@@ -63,11 +66,15 @@ struct FaultStage: Sendable {
 
     static func start(_ pace: Pace = Pace(), seed: UInt64) async throws -> FaultStage {
         let chance = Chance(seed: seed)
-        let redis = try await RedisServer()
+        let redis = pace.home == .redis ? try await RedisServer() : nil
         let database = try await FaultDatabase.start(pace.database, chance)
         try await database.makeNamesUnique()
         var hosts: [Host] = []
-        for index in 0..<2 { hosts.append(try await startHost(index, redis, database, pace)) }
+        // Without Redis, no host hears of another.
+        let count = redis == nil ? 1 : 2
+        for index in 0..<count {
+            hosts.append(try await startHost(index, isLast: index == count - 1, redis, database, pace))
+        }
         let http = try HTTPConnection(port: hosts[0].workers[0].portNumber)
         let registers = try await Register.make(pace, http)
         let history = FaultHistory(hosts: hosts.count, keys: registers.count)
@@ -80,11 +87,12 @@ struct FaultStage: Sendable {
     }
 
     private static func startHost(
-        _ index: Int, _ redis: RedisServer, _ database: FaultDatabase, _ pace: Pace
+        _ index: Int, isLast: Bool, _ redis: RedisServer?, _ database: FaultDatabase, _ pace: Pace
     ) async throws -> Host {
-        let proxy = try await RedisProxy(redis)
-        let syncd = try await SyncdProcess(
-            environment: ["REDIS_ENABLED": "true", "REDIS_URL": proxy.url].merging(pace.environment) { $1 })
+        var proxy: RedisProxy?
+        if let redis { proxy = try await RedisProxy(redis) }
+        let home = proxy.map { ["REDIS_ENABLED": "true", "REDIS_URL": $0.url] } ?? [:]
+        let syncd = try await SyncdProcess(environment: home.merging(pace.environment) { $1 })
         try await syncd.waitUntilAttached()
         func worker(_ url: String) async throws -> WorkerProcess {
             try await WorkerProcess(
@@ -92,13 +100,13 @@ struct FaultStage: Sendable {
                 environment: ["WORKER_AUDIT_ONE_IN": "50"].merging(pace.environment) { $1 })
         }
         var (workers, ways): ([WorkerProcess], [MongoProxy]) = ([], [])
-        for _ in 0..<2 {
+        for _ in 0..<(redis == nil ? 4 : 2) {
             let way = try await MongoProxy(to: database.servers)
             workers.append(try await worker(database.url(way)))
             ways.append(way)
         }
         var stray: WorkerProcess?
-        if index == 1, database.kind == .setOfThree {
+        if isLast, database.kind == .setOfThree {
             let way = try await MongoProxy(to: database.servers)
             stray = try await worker(database.urlOfDelayed(way))
             ways.append(way)

@@ -120,7 +120,7 @@ import Testing
         clients.removeAll()
         await senders.value
         try await eventually("memory is returned", within: .seconds(20)) {
-            try ProcessMemory.resident(stage.syncd.pid) < before + 48 * Self.mebibyte
+            try ProcessMemory.resident(stage.syncd.pid) < before + 16 * Self.mebibyte
         }
     }
 

@@ -12,8 +12,10 @@ struct Host {
     let table: TagTable
 
     /// Starts an attached host.
-    init(_ redis: RedisServer?, _ environment: [String: String] = [:]) async throws {
-        syncd = try await SyncdProcess(redis: redis, environment: environment)
+    init(
+        _ redis: RedisServer?, _ environment: [String: String] = [:], directory: TemporaryDirectory? = nil
+    ) async throws {
+        syncd = try await SyncdProcess(redis: redis, environment: environment, directory: directory)
         try await syncd.waitUntilAttached()
         client = try await syncd.connect()
         table = try MappedTagTable(path: syncd.directory.file("tags.table")).table

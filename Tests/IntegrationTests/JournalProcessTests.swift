@@ -129,6 +129,47 @@ import Testing
         #expect(host.journal("owed").isEmpty)
     }
 
+    @Test(
+        .enabled(if: UndeletableFile.obstacle == nil, "\(UndeletableFile.obstacle ?? "")"), arguments: Home.allCases)
+    func `a file that cannot be deleted is appended once and logged once, and syncd beats on`(home: Home) async throws {
+        let redis = home == .redis ? try await RedisServer() : nil
+        let host = try await Host(redis, ["LOG_LEVEL": "notice"])
+        let journal = try Self.journal(of: host)
+        host.syncd.kill()
+        #expect(try journal.begin(Self.tags("stuck")).becomeOwed())
+        let name = try #require(host.journal("owed").first)
+        let file = try UndeletableFile(host.syncd.directory.file("journal/\(name)"))
+        try await host.syncd.start()
+        await host.waitUntilAttached()
+        #expect(host.slot("stuck") > 0)
+        let applied = host.table.applied
+        let started = BootClock.now
+        // Its deletion is tried again after 10 s.
+        await eventually("it beats for 11 s", within: .seconds(60), details: { host.syncd.transcript }) {
+            host.table.beat > started + 11_000_000_000
+        }
+        #expect(host.table.applied == applied, "appended again")
+        #expect(host.isAttached && host.journal("owed") == [name])
+        #expect(try await host.syncd.status("log", "undeletable")?.number == 1)
+        let complaint = "files of the journal cannot be deleted"
+        func lines() -> [Substring] { host.syncd.log.split(separator: "\n").filter { $0.contains(complaint) } }
+        #expect(lines().count == 1, "\(host.syncd.log)")
+        #expect(lines().first?.contains(name) == true)
+        #expect(lines().first?.contains("lsattr") == true, "the remedy")
+        file.release()
+        await eventually("it is deleted", details: { host.syncd.transcript }) { host.journal("owed").isEmpty }
+        // The file has changed with its attribute, so that it counts as another one.
+        #expect(host.table.applied <= applied + 1)
+        let end = host.table.applied
+        await eventually("that is logged, too") { host.syncd.log.contains("files of the journal can be deleted again") }
+        let log = host.syncd.log
+        let released = BootClock.now
+        await eventually("it beats for a second") { host.table.beat > released + 1_000_000_000 }
+        #expect(host.syncd.log == log && host.table.applied == end)
+        #expect(try await host.syncd.status("log", "undeletable")?.number == 0)
+        withExtendedLifetime((redis, journal)) {}
+    }
+
     @Test func `nonsense in the journal: what can't be read invalidates everything, what is foreign is left alone`()
         async throws
     {

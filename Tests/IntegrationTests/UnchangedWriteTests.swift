@@ -42,6 +42,9 @@ import Testing
             try await TestHost.createUser(connection, "a"), try await TestHost.createUser(connection, "b")
         )
         let friend = #"{"friendId":"\#(other)"}"#
+        try await host.mongo.command(
+            ["createIndexes": "users", "indexes": [["key": ["username": 1], "name": "u", "unique": true]]],
+            database: host.database)
         #expect(try await connection.request("POST", "/api/users/\(one)/link", body: friend).status == 200)
         let missing = "00000000-0000-4000-8000-000000000000"
         let writes: [(String, String, String?, Int)] = [
@@ -49,6 +52,8 @@ import Testing
             ("DELETE", "/api/users/\(missing)", nil, 404), ("DELETE", "/api/users/\(one)", nil, 409),
             ("POST", "/api/users/\(one)/link", friend, 200),
             ("POST", "/api/users/\(one)/link", #"{"friendId":"\#(missing)"}"#, 404),
+            ("POST", "/api/users", #"{"username":"b","age":30,"hobbies":[]}"#, 409),
+            ("PUT", "/api/users/\(one)", #"{"username":"b"}"#, 409),
         ]
         let syncd = try #require(host.syncd)
         func events() -> Int { host.workers[0].log.components(separatedBy: "received event on").count - 1 }

@@ -25,7 +25,7 @@ import Testing
     @Test(arguments: [
         "lostTail", "lostLog", "newTable", "longPass", "attaching", "lateOrphan", "trimmedGap", "wakeRace",
         "rewrittenLog", "slowPages", "splitLog", "equalWrites", "lateTransaction", "hungWriter", "replacedJournal",
-        "doubtWithoutJournal", "syncdStarts",
+        "doubtWithoutJournal", "syncdStarts", "undeletableMarker", "keepFile", "rollBack", "writeBoth",
     ])
     func `races`(often race: String) async throws {
         let (status, output) = try await simulate(

@@ -16,6 +16,8 @@ final class BrainHarness {
     var isJournalReadable = true
     /// Files that the next scan gets in its first part.
     var journalPart = 1000
+    /// Whether the files after the first part can be read.
+    var isRestReadable = true
     /// Names of files that stay whatever is tried.
     var undeletable: Set<String> = []
     /// Commands reach the server and answers come back.
@@ -131,10 +133,13 @@ final class BrainHarness {
         }
     }
 
-    func client(_ id: ClientID, version: RESPVersion = .v3) {
-        run { brain, now, _ in brain.clientConnected(id, peer: Peer(pid: 1, uid: 0), now: now) }
+    func client(_ id: ClientID, version: RESPVersion = .v3, peer: Peer = Peer(pid: 1, uid: 0)) {
+        run { brain, now, _ in brain.clientConnected(id, peer: peer, now: now) }
         _ = request(.hello(version: version, name: nil), from: id)
     }
+
+    /// Whether one more client of this process has a place.
+    func hasRoom(for peer: Peer) -> Bool { brain.hasRoom(for: peer) }
 
     func close(_ id: ClientID) { run { brain, now, effects in brain.clientClosed(id, now: now, effects: &effects) } }
 
@@ -212,7 +217,9 @@ final class BrainHarness {
                 brain.journalScanned(
                     Array(items.prefix(journalPart)), sampledAt: sampledAt, isLast: items.count <= journalPart,
                     now: now, effects: &queue)
-                if items.count > journalPart {
+                if items.count > journalPart, !isRestReadable {
+                    brain.journalUnreadable()
+                } else if items.count > journalPart {
                     brain.journalScanned(
                         Array(items.dropFirst(journalPart)), sampledAt: sampledAt, now: now, effects: &queue)
                 }

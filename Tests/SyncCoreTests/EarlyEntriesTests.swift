@@ -24,9 +24,13 @@ import Testing
         return (host, try #require(server.record?.incarnation))
     }
 
-    @Test func `as many are kept as there is memory for`() throws {
+    @Test(arguments: [true, false]) func `as many are kept as there is memory for`(isCounted: Bool) throws {
         var limits = Limits()
-        limits.entriesAheadBytes = 3 * entry(1, bytes: 1000).body.memoryBytes
+        if isCounted {
+            limits.entriesAhead = 3
+        } else {
+            limits.entriesAheadBytes = 3 * entry(1, bytes: 1000).body.memoryBytes
+        }
         let (host, incarnation) = try host(limits)
         for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position), bytes: 1000))) }
         #expect(host.applied == 0)
@@ -48,10 +52,10 @@ import Testing
             host.disconnectCommands()
             host.connectCommands()
         } else {
+            let read = try #require(host.upstreamCommands().first { if case .read = $0 { true } else { false } })
             host.event(.subscriptionDisconnected(reason: "cut"))
             host.event(.subscriptionConnected(server.identity))
-            host.disconnectCommands()
-            host.connectCommands()
+            host.event(try #require(server.execute(read)))
         }
         host.settle()
         #expect(host.applied == 1)

@@ -39,8 +39,12 @@ import Testing
         host.journal = [item(.orphan, "w-1", "t")]
         host.advance(milliseconds: 100)
         host.journal = []
-        host.advance(milliseconds: 10_000)
+        host.advance(milliseconds: 130_000)
         #expect(host.slot("t") == 1)
+        // Nothing is kept of it: where a directory comes back, its time begins anew.
+        host.journal = [item(.orphan, "w-1", "t")]
+        host.advance(milliseconds: 5200)
+        #expect(host.slot("t") == 3 && host.journal.count == 1)
     }
 
     @Test func `many orphans of one pass go into few appends`() {
@@ -160,6 +164,19 @@ import Testing
     @Test func `a pass whose parts were begun and not finished makes no beat`() {
         let host = BrainHarness(.embedded)
         let before = host.table.beat
+        host.journalPart = 1
+        host.isRestReadable = false
+        host.journal = [item(.owed, "w-1", "a"), item(.owed, "w-2", "b")]
+        host.advance(milliseconds: 2000)
+        #expect(host.table.beat == before && host.journal.count == 2)
+        host.isRestReadable = true
+        host.advance(milliseconds: 100)
+        #expect(host.table.beat > before && host.slot("a") > 0 && host.slot("b") > 0 && host.journal.isEmpty)
+    }
+
+    @Test func `a journal that cannot be read makes no beat, and status says why`() {
+        let host = BrainHarness(.embedded)
+        let before = host.table.beat
         host.isJournalReadable = false
         host.advance(milliseconds: 2000)
         #expect(host.table.beat == before)
@@ -182,13 +199,18 @@ import Testing
         #expect(host.journal.count == 1, "it is the other's")
     }
 
+    /// From the start on: the first reading of the journal, after which all of them are stored anew, may take long.
     @Test func `times of another boot are forgotten`() {
-        let table = TagTable.inMemory()
+        let (table, now) = (TagTable.inMemory(), UInt64(1_000_000_000_000))
         table.setBeat(.max)
         table.setScanStarted(.max - 1)
         table.setFreshAsOf(.max)
+        let brain = Brain(
+            configuration: BrainConfiguration(mode: .embedded, version: "test", tablePath: "/t", journalPath: "/j"),
+            table: table, random: SeededRandom(seed: 1), now: now)
+        #expect(brain.state == .isolated)
+        #expect(table.beat <= now && table.scanStarted <= now && table.freshAsOf <= now)
         let host = BrainHarness(.embedded, table: table)
-        #expect(table.beat <= host.now && table.scanStarted <= host.now && table.freshAsOf <= host.now)
         host.advance(milliseconds: 100)
         #expect(table.beat > 0 && table.scanStarted >= table.beat)
     }

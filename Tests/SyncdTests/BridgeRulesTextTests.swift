@@ -1,4 +1,5 @@
 import NIOCore
+import ProcessSupport
 import SyncCore
 import Testing
 
@@ -9,7 +10,7 @@ import Testing
     private func bytes(_ text: String) -> ByteBuffer { ByteBuffer(string: text) }
 
     @Test func `the defaults are the user's rules`() throws {
-        let rules = try BridgeRules(text: BridgeRules.defaultText).rules
+        let rules = try BridgeRules(text: #require(ConfigurationKey.bridgeRules.defaultText)).rules
         let channels = ["user:created", "user:updated", "user:deleted", "users:linked", "users:unlinked"]
         #expect(rules.map(\.channel) == (channels + ["cache:invalidate"]).map(bytes))
         for (index, rule) in rules.prefix(5).enumerated() {

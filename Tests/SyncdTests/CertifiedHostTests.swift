@@ -15,7 +15,7 @@ import Testing
     @Test(arguments: [
         ("redis.example", "redis.example.com"), ("redis.example", "edis.example"), ("redis.example", ""),
         ("redis.example", "redis.example\u{0}"), ("", ""), (".", ""), ("example.com", "*.example.com"),
-        ("a.b.example.com", "*.example.com"), (".example.com", "*.example.com"), ("*.example.com", "*.*.com"),
+        ("a.b.example.com", "*.example.com"), (".example.com", "*.example.com"), ("a.*.com", "*.*.com"),
         ("redis.com", "*.com"), ("redis", "*"), ("redis.example.com", "r*.example.com"),
         ("redis.example.com", "*s.example.com"), ("redis.example.com", "redis.*.com"),
         ("a.example.com", "**.example.com"),
@@ -64,6 +64,7 @@ import Testing
         for (mismatch, text) in cases {
             #expect(mismatch.description.contains(text), "\(mismatch)")
             #expect(!mismatch.description.contains("\n"), "what the server sends is escaped")
+            #expect(!mismatch.description.contains("host5"), "a few of very many are shown")
         }
     }
 }

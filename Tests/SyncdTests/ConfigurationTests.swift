@@ -72,7 +72,7 @@ import Testing
 
     @Test func `the help of run names every key and its option`() {
         let help = RunCommand.helpMessage(columns: 400)
-        for key in SyncdConfiguration.keys {
+        for key in ConfigurationKey.syncdKeys {
             #expect(help.contains("\(key.name): "))
             #expect(help.contains("\(key.option) <"), "\(key.option)")
         }

@@ -53,6 +53,17 @@ import Testing
         #expect(UpstreamFailure(redisError: text).message.utf8.count == 512)
     }
 
+    @Test(arguments: ["", "abc", String(repeating: "g", count: 40), String(repeating: "a", count: 1 << 20)])
+    func `a name of a script that is no SHA-1 is not kept, and scripts are sent whole`(name: String) {
+        var names = ScriptNames()
+        names.learnt(.append, .bulkString(ByteBuffer(string: String(repeating: "0f", count: 20))))
+        #expect(names.name(of: .append)?.readableBytes == 40)
+        names.learnt(.inspect, .bulkString(ByteBuffer(string: name)))
+        #expect(names.name(of: .inspect) == nil && names.name(of: .append) == nil)
+        let isAskedAgain = names.shouldLearn(.inspect)
+        #expect(!isAskedAgain)
+    }
+
     @Test func `a connection that fails says why in the words of the system`() {
         // What SwiftNIO throws where nobody listens.
         let refused = IOError(errnoCode: 111, reason: "connection reset (error set): Connection refused)")

@@ -8,12 +8,13 @@ package enum Mutant: String, CaseIterable, Sendable {
     case joinerGetsOlderLoad, directLoadJoinedLate
     // Writes of a worker.
     case silenceIsSuccess, noTrustWindowWait, doubtfulIsForgotten, unchangedNotInvalidated, acknowledgedWhileBelieved
+    case firstTagOnly
     // Answers of syncd.
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
     case leaseIDsRepeat, twoLeases, newTableNotHeldBack, deferredIsForgotten
     // The journal.
     case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
-    case hungOwnerIgnored, outdatedPassBeats, directoryNotCompared
+    case hungOwnerIgnored, outdatedPassBeats, directoryNotCompared, undeletableForgotten, undeletableObeyed
     // The log.
     case identityIgnored, lastEntryIgnored, incarnationIgnored, horizonIgnored, gapIgnored, entriesOutOfOrder
     case probeNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof, damageForgotten

@@ -305,9 +305,12 @@ public struct Incarnation: Sendable, Hashable {
     public init?(_ text: String) { self.init(digits: text.utf8) }
 
     /// Parses 32 hexadecimal digits.
-    public init?(_ text: ByteBuffer) { self.init(digits: text.readableBytesView) }
+    public init?(_ text: ByteBuffer) {
+        guard let incarnation = text.withUnsafeReadableBytes({ Incarnation(digits: $0) }) else { return nil }
+        self = incarnation
+    }
 
-    /// Fast, since every entry of the log has one.
+    /// Fast: every entry of the log has one.
     private init?(digits: some Collection<UInt8>) {
         guard digits.count == 32 else { return nil }
         var halves: (high: UInt64, low: UInt64) = (0, 0)

@@ -158,6 +158,7 @@ extension SyncedCache {
         let isInvalidatable =
             tags.count <= limits.tagsPerInvalidation
             && tags.allSatisfy { $0.readableBytes > 0 && $0.readableBytes <= limits.tagBytes }
+        if breaks(.firstTagOnly) { return Array(tags.prefix(1)) }
         return isInvalidatable ? tags : [ByteBuffer(string: "*")]
     }
 

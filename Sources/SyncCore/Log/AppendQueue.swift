@@ -24,7 +24,8 @@ struct AppendQueue: Sendable {
     private var bytes = 0
     private var deadlines: Deque<(time: UInt64, id: UpstreamID)> = []
 
-    var isEmpty: Bool { appends.isEmpty }
+    /// Whether an append waits that was asked for at `time` or before.
+    func hasLate(_ time: UInt64) -> Bool { appends.values.contains { $0.startedAt <= time } }
 
     func hasRoom(_ limits: Limits) -> Bool {
         appends.count < limits.pendingAppends && bytes < limits.pendingAppendBytes

@@ -60,7 +60,8 @@ extension InvalidationLog {
             return retry(after: failure, &turn)
         }
         logs.saw(found.incarnation)
-        for warning in found.warnings { turn.add(.warning(warning)) }
+        for warning in found.warnings where !warnings.contains(warning) { turn.add(.warning(warning)) }
+        warnings = found.warnings
         guard found.isPrimary else {
             isolate(.replica, &turn)
             attachment.explain(.replica)
@@ -81,7 +82,7 @@ extension InvalidationLog {
             attachment.explain(reason)
             // If a replacement did not help, another one right now would not help either.
             if wasReplaced { return session.wait(until: turn.now + limits.probeNanoseconds, server) }
-            replace(server, &turn)
+            replace(server, reason, &turn)
         case .switchLog:
             distrust(.otherLog, .incarnation, &turn)
             switchLog(found, &turn)
@@ -110,7 +111,10 @@ extension InvalidationLog {
 
     // MARK: Replacing
 
-    private mutating func replace(_ server: LogSession.Server, _ turn: inout Turn<LogEffect>) {
+    private mutating func replace(
+        _ server: LogSession.Server, _ reason: IsolationReason, _ turn: inout Turn<LogEffect>
+    ) {
+        turn.add(.replacing(reason))
         let id = makeID()
         session.replace(id: id, server)
         let fresh = freshIncarnation()
@@ -123,7 +127,7 @@ extension InvalidationLog {
     mutating func replaceBecauseOfPending(_ turn: inout Turn<LogEffect>) -> Incarnation? {
         guard let server = session.server else { return nil }
         distrust(.tooMuchPending, .incarnation, &turn)
-        replace(server, &turn)
+        replace(server, .tooMuchPending, &turn)
         return logs.lastReplacement
     }
 

@@ -33,6 +33,8 @@ struct InvalidationLog: ~Copyable {
     private(set) var syncs: UInt64 = 0
     /// The last refusal that was reported since the continuity check passed.
     var lastDenial: String?
+    /// Warnings about the server's settings at the last inspection.
+    var warnings: [String] = []
     /// Time from a request to its append's reply.
     var latency = LatencyRing()
     private(set) var lastID: UpstreamID = 0
@@ -103,8 +105,9 @@ struct InvalidationLog: ~Copyable {
             turn.add(.committed(requester, position: entry.position))
             return
         }
-        // Appends of the journal end the isolation, so they are tried also while isolated.
-        let isTried = state == .attached || requester.isBridge || (requester.isJournal && isSynced)
+        // Possible appends are tried while isolated, too: appends of the journal end the isolation, and those of
+        // clients that are not deferred do not delay its end.
+        let isTried = state == .attached || isSynced || requester.isBridge
         guard isTried, appends.hasRoom(limits) else {
             if state == .attached { isolate(.tooManyAppends, &turn) }
             turn.add(.deferred(requester, tags: tags, event))
@@ -229,7 +232,9 @@ struct InvalidationLog: ~Copyable {
     /// there is no other reason for it. `syncs` is its value when the reading of the journal began.
     mutating func heartbeat(sampledAt: UInt64, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
         attachment.confirm(mode == .embedded ? sampledAt : nil)
-        if state == .isolated, isSynced, syncs == self.syncs, appends.isEmpty, attachment.isConfirmed(turn.now) {
+        // A late append that still waits is an event of another program that this host has been told of.
+        let isReady = isSynced && syncs == self.syncs && !appends.hasLate(turn.now - limits.appendNanoseconds)
+        if state == .isolated, isReady, attachment.isConfirmed(turn.now) {
             attachment.attach(to: incarnation, now: turn.now)
             turn.add(.attached)
         }

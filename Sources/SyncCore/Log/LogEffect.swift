@@ -12,7 +12,6 @@ enum AppendRequester: Sendable, Hashable {
     case bridge(BridgedEvent?)
 
     var isBridge: Bool { if case .bridge = self { true } else { false } }
-    var isJournal: Bool { if case .journal = self { true } else { false } }
 }
 
 /// Results of the log for the engine.
@@ -32,6 +31,8 @@ enum LogEffect: Sendable, Hashable {
     case switched
     /// The continuity check has passed and every gap is closed: pending invalidations can be appended now.
     case synced(serverVersion: String)
+    /// The server is asked to replace the log: every cached value of every host is dead.
+    case replacing(IsolationReason)
     case warning(String)
     /// Another deployment publishes on the log's channel.
     case foreignLog(Incarnation)

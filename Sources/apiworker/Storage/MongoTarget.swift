@@ -57,7 +57,8 @@ extension MongoClient {
     func target() throws(StorageFailure) -> MongoTarget {
         var error = bson_error_t()
         guard let server = mongoc_client_select_server(pointer, true, nil, &error) else {
-            throw StorageFailure(error, reply: [:]).naming(knownServers)
+            let failure = StorageFailure(error, reply: [:])
+            throw failure.naming(serversKnown(after: failure.detail))
         }
         defer { mongoc_server_description_destroy(server) }
         return try MongoTarget(server)
@@ -78,8 +79,8 @@ extension MongoClient {
         }.localTime
     }
 
-    /// The servers that libmongoc knows, for the log.
-    private var knownServers: String {
+    /// The servers that libmongoc knows, for the log; empty if `detail`, its own words, says enough.
+    private func serversKnown(after detail: String) -> String {
         var count = 0
         let servers = mongoc_client_get_server_descriptions(pointer, &count)
         defer { mongoc_server_descriptions_destroy_all(servers, count) }
@@ -88,8 +89,12 @@ extension MongoClient {
             return Self.text(host) + " " + String(cString: mongoc_server_description_type(server))
         }
         if !texts.isEmpty { return "servers: " + texts.joined(separator: ", ") }
-        let name = mongoc_uri_get_replica_set(mongoc_client_get_uri(pointer)).map { String(cString: $0) } ?? ""
-        return "no server of DB_URL belongs to replica set \(name): correct replicaSet= in it"
+        // A server that belongs to another set leaves the list without a word. One that cannot be reached is not in the
+        // list either, but the driver names it with its reason, in brackets.
+        guard let name = mongoc_uri_get_replica_set(mongoc_client_get_uri(pointer)), !detail.contains("[") else {
+            return ""
+        }
+        return "no server of DB_URL belongs to replica set \(String(cString: name)): correct replicaSet= in it"
     }
 
     private static func text(_ host: UnsafePointer<mongoc_host_list_t>) -> String {

@@ -61,7 +61,7 @@ final class MongoURI {
                 continue
             }
             throw ConfigurationError(
-                WorkerConfiguration.databaseKey, option: option, path: String(cString: path),
+                ConfigurationKey.databaseURL, option: option, path: String(cString: path),
                 why: String(cString: strerror(errno)),
                 remedy: "give the path of a PEM file that the worker's user may read")
         }
@@ -70,7 +70,7 @@ final class MongoURI {
 
     static func unusable(_ text: String, _ error: UnusableURI) -> ConfigurationError {
         ConfigurationError(
-            WorkerConfiguration.databaseKey, value: text, problem: "is no connection string (\(error.reason))",
+            ConfigurationKey.databaseURL, value: text, problem: "is no connection string (\(error.reason))",
             remedy: error.remedy)
     }
 

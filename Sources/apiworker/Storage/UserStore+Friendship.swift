@@ -80,11 +80,10 @@ private struct FriendshipStep {
             session.abort()
             return .notFound
         }
-        guard result.modified > 0 else {
-            session.abort()
-            return .unchanged
-        }
-        return try commit(session)
+        // Also if it changed nothing: what it found may be on this server only, and be rolled back. The server ends such
+        // a commit when a majority has what was found.
+        let end = try commit(session)
+        return result.modified > 0 ? end : .unchanged
     }
 
     /// A commit has no deadline. So a commit without an answer is repeated until the server reports its outcome, also

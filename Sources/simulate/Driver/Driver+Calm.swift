@@ -19,6 +19,8 @@ extension Driver {
             host.network.heal()
             host.journal.isFull = false
             host.journal.isClosed = false
+            host.journal.keepsFromSyncd = false
+            host.journal.keepsNext = false
             host.isHeldDown = false
             for syncd in host.formerSyncds + [host.syncd].compactMap({ $0 }) { syncd.proceed() }
             host.startSyncd(cluster: cluster)
@@ -42,6 +44,30 @@ extension Driver {
         }
     }
 
+    /// A file that can't be deleted is in the log once, and counted.
+    private func checkUndeletable(on host: Host, _ syncd: SimulatedSyncd) {
+        guard !host.journal.isMoved, host.formerJournals.isEmpty, plan.weights[.closeJournal] == nil else { return }
+        let (count, there) = (syncd.figure("log", "undeletable") ?? 0, host.journal.immutableFiles)
+        oracle.check(count == UInt64(there), "liveness: \(syncd.name) counts \(count) undeletable files of \(there)")
+    }
+
+    /// How far each host is, and its epoch; `nil` where an owner lives whose intent is immutable: it is appended
+    /// again and again.
+    func progress() -> [(applied: UInt64, epoch: UInt64)]? {
+        if hosts.contains(where: { $0.journal.hasLivingImmutableFile }) { return nil }
+        return hosts.map { ($0.syncd?.applied ?? 0, $0.syncd?.epoch ?? 0) }
+    }
+
+    /// No tags that are in the log already are appended with every heartbeat, and no log is replaced. `before`: a
+    /// second ago.
+    func checkRest(since before: [(applied: UInt64, epoch: UInt64)]?) {
+        guard let before, let now = progress() else { return }
+        for (one, other) in zip(before, now) {
+            oracle.check(other.applied < one.applied + 5, "liveness: the log comes to rest at \(other.applied)")
+            oracle.check(other.epoch == one.epoch, "liveness: the epoch comes to rest at \(other.epoch)")
+        }
+    }
+
     /// Checks the conditions that hold when faults have been over for some time.
     func checkCalm() {
         for host in hosts {
@@ -54,9 +80,10 @@ extension Driver {
                 oracle.check(syncd.upstream?.server === cluster.primary, "liveness: \(syncd.name) is at the primary")
             }
             oracle.check(
-                plan.weights[.closeJournal] != nil || host.journal.fileCount == 0,
-                "liveness: journal files are left: \(((try? host.journal.names()) ?? []).prefix(5).joined(separator: " "))"
+                plan.weights[.closeJournal] != nil || host.journal.deletableFiles.isEmpty,
+                "liveness: journal files are left: \(host.journal.deletableFiles.prefix(5).joined(separator: " "))"
             )
+            checkUndeletable(on: host, syncd)
             for worker in host.workers {
                 let status = worker.cache?.status
                 oracle.check(status?.sync == .attached, "liveness: \(worker.name) is attached")

@@ -31,6 +31,10 @@ extension Driver {
             oracle.figures.add("fault: way to the database cut")
             let end = world.now + world.random.number(500_000_000...6_000_000_000)
             for worker in host.workers where world.random.oneIn(2) { worker.databaseHeldUntil = end }
+        case .rollBack:
+            oracle.figures.add("fault: primary of the database alone")
+            let duration = world.random.number(50_000_000...3_000_000_000)
+            database.beAlone(for: duration, isDeposed: world.random.oneIn(4) == false)
         case .restartWorker:
             if let dead = host.workers.first(where: { !$0.isAlive }) { startWorker(dead.number, on: host) }
         case .killSyncd: kill(host.syncd, "syncd killed")
@@ -64,6 +68,14 @@ extension Driver {
             world.after(end, nil, "journal usable") {
                 if action == .fillJournal { journal.isFull = false } else { journal.isClosed = false }
             }
+        case .keepFiles:
+            let journal = host.journal
+            oracle.figures.add("fault: syncd may not delete journal files")
+            journal.keepsFromSyncd = true
+            world.after(2 * duration, nil, "files can be deleted") { journal.keepsFromSyncd = false }
+        case .keepFile:
+            oracle.figures.add("fault: immutable journal file")
+            host.journal.keepsNext = true
         default: if let cluster { redisFault(action, host, cluster) }
         }
     }

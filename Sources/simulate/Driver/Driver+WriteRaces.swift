@@ -212,4 +212,41 @@ extension Driver {
             }
         }
     }
+
+    /// Too many invalidations are pending to name them, twice, and the marker that stands for them can't be deleted.
+    func undeletableMarker() {
+        let host = anyHost
+        let key = anyKey
+        guard cluster != nil, let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, !syncd.isOnStack else { return }
+        oracle.figures.add("race: undeletable marker")
+        beQuiet(for: 4_000_000_000)
+        readEverywhere(key, on: host)
+        let (journal, isImmutable) = (host.journal, world.random.oneIn(2))
+        if !isImmutable {
+            journal.keepsFromSyncd = true
+            world.after(3_500_000_000, nil, "files can be deleted") { journal.keepsFromSyncd = false }
+        }
+        for begin: UInt64 in [10_000_000, 1_800_000_000] {
+            world.after(begin, nil, "more is owed than can be named") { [self] in
+                guard !isCalm else { return }
+                host.network.answersHeldUntil = max(host.network.answersHeldUntil, world.now + 700_000_000)
+                for number: UInt64 in 0..<5 {
+                    world.after(number * 60_000_000, nil, "write that is owed") { [self] in
+                        guard !isCalm, let writer = world.random.element(host.workers), isUp(writer) else { return }
+                        write(key, on: writer, .sound(landing: 1_000_000))
+                    }
+                }
+            }
+            // The marker is the first that is deleted when the answers come.
+            world.after(begin + 690_000_000, nil, "journal file immutable") { [self] in
+                if !isCalm, isImmutable { journal.keepsNext = true }
+            }
+            world.after(begin + 1_200_000_000, nil, "read after a marker") { [self] in readEverywhere(key, on: host) }
+        }
+        world.after(3_200_000_000, nil, "syncd dies beside a marker") { [self] in
+            guard !isCalm, world.random.oneIn(2) else { return }
+            kill(host.syncd, "syncd killed")
+            world.after(50_000_000, nil, "syncd starts") { [self] in if !isCalm { host.startSyncd(cluster: cluster) } }
+        }
+    }
 }

@@ -18,6 +18,8 @@ struct WriteDemand {
     /// The time when the write lands.
     var landing: UInt64?
     var readsAfterwards = false
+    /// A second document that it changes.
+    var also: (key: Int, content: Content)?
 
     /// A write that lands after this time, without a fault of the database.
     static func sound(landing: UInt64) -> WriteDemand {
@@ -30,20 +32,22 @@ extension Driver {
         _ key: Int, on worker: SimulatedWorker, _ demand: WriteDemand = WriteDemand(),
         afterwards: @escaping @Sendable () -> Void = {}
     ) {
-        let tags = tags(for: key)
+        let demands = [(key: key, content: demand.content)] + (demand.also.map { [$0] } ?? [])
+        let keys = demands.map(\.key)
+        let tags = tags(for: keys)
         let hasEvent = world.random.oneIn(2)
-        let write = Database.Write(key: key, worker: worker, content: content(key, demand.content))
+        let write = Database.Write(worker: worker, parts: demands.map { ($0.key, content($0.key, $0.content)) })
         write.fate = demand.fate
         write.landing = demand.landing
-        write.isTransaction = demand.isTransaction ?? world.random.oneIn(3)
+        write.isTransaction = demand.isTransaction ?? world.random.oneIn(keys.count > 1 ? 2 : 3)
         world.run(worker) {
             Task { [self] in
                 guard let cache = worker.cache else { return }
                 let interruptions = worker.interruptions
                 let host = worker.host
-                var version: UInt64?
+                var versions: [(key: Int, version: UInt64)] = []
                 do {
-                    version = try await cache.invalidating(tags) { [self] in
+                    try await cache.invalidating(tags) { [self] () async throws -> WriteResult<Void> in
                         write.record = host.record(in: worker.journal)
                         do {
                             try await database.carryOut(write)
@@ -53,22 +57,23 @@ extension Driver {
                             throw UnknownOutcome(error, settled: { await write.settled() })
                         }
                         let event = Event(channel: ByteBuffer(string: "events"), payload: ByteBuffer(string: "x"))
-                        return write.version == nil
-                            ? .unchanged(write.seen) : .changed(write.seen, event: hasEvent ? event : nil)
+                        return write.isChange ? .changed((), event: hasEvent ? event : nil) : .unchanged(())
                     }
+                    versions = write.parts.compactMap { part in part.seen.map { (part.key, $0) } }
                 } catch {
                     oracle.figures.add("writes that threw")
-                    version = write.seenAtEnd
+                    versions = write.parts.compactMap { part in part.seenAtEnd.map { (part.key, $0) } }
                     retry(write)
                 }
                 if worker.interruptions == interruptions, let ended = write.endedAt {
                     oracle.writeTook(world.now - ended, on: worker, isAlone: isAlone(write, since: ended))
                 }
-                if let version { acknowledged(write, version) }
+                for (key, version) in versions { acknowledged(write, key, version) }
+                if versions.count > 1 { oracle.figures.add("writes of two keys acknowledged") }
                 world.after(0, nil, "after a write", afterwards)
                 guard demand.readsAfterwards || world.random.oneIn(3) else { return }
                 world.after(world.random.number(0...500_000), nil, "read after a write") { [self] in
-                    readEverywhere(key, on: host)
+                    for key in keys { readEverywhere(key, on: host) }
                 }
             }
         }
@@ -87,8 +92,8 @@ extension Driver {
     }
 
     /// The client was told of this version.
-    private func acknowledged(_ write: Database.Write, _ version: UInt64) {
-        let (key, host) = (write.key, write.worker.host)
+    private func acknowledged(_ write: Database.Write, _ key: Int, _ version: UInt64) {
+        let host = write.worker.host
         // Without a journal, only invalidations that syncd accepted outlive the worker.
         if host.isRead(write.record) {
             oracle.acknowledged(key, version: version, on: write.worker)
@@ -103,11 +108,17 @@ extension Driver {
 
     /// A client that was told of an error may try again, at any worker.
     private func retry(_ write: Database.Write) {
-        guard !isCalm, let content = write.content, world.random.oneIn(3) else { return }
-        world.after(world.random.number(1_000_000...500_000_000), nil, "retry") { [self] in
+        guard !isCalm, let first = write.parts.first, let content = first.content, world.random.oneIn(3) else {
+            return
+        }
+        var demand = WriteDemand(content: .same(content), readsAfterwards: true)
+        if write.parts.count > 1 {
+            demand.also = (write.parts[1].key, write.parts[1].content.map(WriteDemand.Content.same) ?? .any)
+        }
+        world.after(world.random.number(1_000_000...500_000_000), nil, "retry") { [self, demand] in
             guard !isCalm, let worker = anyWorker else { return }
             oracle.figures.add("writes tried again")
-            self.write(write.key, on: worker, WriteDemand(content: .same(content), readsAfterwards: true))
+            self.write(first.key, on: worker, demand)
         }
     }
 
@@ -126,13 +137,19 @@ extension Driver {
         return content
     }
 
+    private func tags(for keys: [Int]) -> [ByteBuffer] {
+        var all: [ByteBuffer] = []
+        for tag in keys.flatMap({ tags(for: $0) }) where !all.contains(tag) { all.append(tag) }
+        return all
+    }
+
     private func tags(for key: Int) -> [ByteBuffer] {
         let reaching = oracle.names.reaching[key]
         switch world.random.below(16) {
         case 0..<8: return [reaching[1]]
         case 8..<10: return [reaching[1], reaching[0]]
         case 10..<12: return [reaching[0]]
-        case 12..<15: return [reaching[2]]
+        case 12..<15: return oracle.names.entries(of: key)
         default: return [reaching[3]]
         }
     }
@@ -147,40 +164,72 @@ extension Driver {
         }
     }
 
-    func landed(_ write: Database.Write) {
-        guard let version = write.version else { return }
-        oracle.wrote(write.key, version: version, by: write.worker)
+    /// A client changes two documents at once, as friends are linked.
+    func writeBoth() {
+        guard plan.keys > 1, let worker = anyWorker else { return }
+        let key = anyKey
+        let other = (key + 1 + world.random.below(plan.keys - 1)) % plan.keys
+        write(key, on: worker, WriteDemand(also: (other, .any)))
+    }
+
+    func landed(_ write: Database.Write, _ part: Database.Write.Part) {
+        guard let version = part.version else { return }
+        oracle.wrote(part.key, version: version, by: write.worker)
         if write.endedAt.map({ world.now > $0 + Database.patience }) ?? false {
             oracle.figures.add("goal: write landed long after its end")
         }
-        promise(write, version)
+        promise(write, part.key, version)
     }
 
     /// Promise 4: every write in the journal is seen, whatever happens to its writer.
-    private func promise(_ write: Database.Write, _ version: UInt64) {
+    private func promise(_ write: Database.Write, _ key: Int, _ version: UInt64) {
         let host = write.worker.host
-        guard host.isRead(write.record) else { return promiseByWorker(write, version) }
+        guard host.isRead(write.record) else { return promiseByWorker(write, key, version) }
         if write.endedAt != nil || !write.worker.isAlive || write.worker.isStopped {
             oracle.figures.add("writes without a living writer")
         }
-        oracle.promise(
-            write.key, version: version, from: world.now + seenAfter, on: host.index)
+        oracle.promise(key, version: version, from: world.now + seenAfter, on: host.index)
     }
 
     /// Without a journal, the worker has to send the invalidation, if the worker and syncd live and are connected all
     /// the time.
-    private func promiseByWorker(_ write: Database.Write, _ version: UInt64) {
+    private func promiseByWorker(_ write: Database.Write, _ key: Int, _ version: UInt64) {
         let worker = write.worker
         guard let syncd = worker.host.syncd, syncd.isAlive, !syncd.isStopped, worker.isAlive, !worker.isStopped,
             let link = worker.linkNumber
         else { return }
-        let (worked, synced) = (worker.interruptions, syncd.interruptions)
-        world.after(Self.repeating + Self.collecting, nil, "told by its worker") { [self] in
-            guard worker.interruptions == worked, syncd.interruptions == synced, worker.linkNumber == link else {
-                return
-            }
+        let interruptions = (worker.interruptions, syncd.interruptions)
+        told(write, landedAt: world.now) { [self] in
+            guard worker.interruptions == interruptions.0, syncd.interruptions == interruptions.1,
+                worker.linkNumber == link
+            else { return }
             oracle.figures.add("goal: doubtful write that only its worker remembers")
-            oracle.promiseNow(write.key, version: version, on: worker.host.index)
+            oracle.promiseNow(key, version: version, on: worker.host.index)
+        }
+    }
+
+    /// When its worker has had the time to tell of what has landed by now: from the end of the write on, if that is later.
+    private func told(_ write: Database.Write, landedAt: UInt64, _ body: @escaping () -> Void) {
+        let due = max(landedAt, write.endedAt ?? world.now) + Self.repeating + Self.collecting
+        if world.now >= due { return body() }
+        world.after(due - world.now, nil, "told by its worker") { [self] in
+            if write.worker.isAlive { told(write, landedAt: landedAt, body) }
+        }
+    }
+
+    /// A write of a register was rolled back. Caches with its value are invalidated as for a write that lands late, if
+    /// the journal still has the write.
+    func rolledBack(_ key: Int, _ version: UInt64, _ writes: [Database.Write]) {
+        oracle.rolledBack(key, version: version)
+        for write in writes {
+            let host = write.worker.host
+            guard !write.isSettled, world.now < write.beganAt + plan.limits.landingNanoseconds,
+                host.isRead(write.record)
+            else {
+                oracle.figures.add("writes rolled back of which nobody knows any more")
+                continue
+            }
+            oracle.promise(key, version: version, from: world.now + seenAfter, on: host.index)
         }
     }
 

@@ -37,7 +37,8 @@ final class Driver: @unchecked Sendable {
             sum += weight
             return (action, sum)
         }
-        database.landed = { [unowned self] in landed($0) }
+        database.landed = { [unowned self] in landed($0, $1) }
+        database.rolledBack = { [unowned self] in rolledBack($0, $1, $2) }
         hosts = (0..<plan.hosts).map { Host(world: world, plan: plan, index: $0, oracle: oracle) }
         for host in hosts {
             host.startSyncd(cluster: cluster)
@@ -59,26 +60,47 @@ final class Driver: @unchecked Sendable {
     // MARK: Reads
 
     func read(_ key: Int, on worker: SimulatedWorker) {
+        read([key], named: oracle.names.keys[key], oracle.names.tags[key], place: key, on: worker) { [self] in
+            try await database.load(key, for: worker)
+        }
+    }
+
+    /// A value that is made of this document and the next.
+    func readPair(_ pair: Int, on worker: SimulatedWorker) {
+        let (names, keys) = (oracle.names, [pair, pair + 1])
+        read(keys, named: names.pairs[pair], names.pairTags[pair], place: plan.keys + pair, on: worker) { [self] in
+            try await database.load(both: keys, for: worker)
+        }
+    }
+
+    /// `place`: a number for the entry.
+    private func read(
+        _ keys: [Int], named name: ByteBuffer, _ tags: [ByteBuffer], place: Int, on worker: SimulatedWorker,
+        load: @escaping @Sendable () async throws -> ByteBuffer?
+    ) {
         world.run(worker) {
             Task { [self] in
                 guard let cache = worker.cache else { return }
-                let (read, ended) = (oracle.readBegan(key, on: worker), Flag())
+                let (reads, ended) = (keys.map { oracle.readBegan($0, on: worker) }, Flag())
                 do {
                     let result = try await cache.value(
-                        for: oracle.names.keys[key], tags: oracle.names.tags[key],
-                        ttl: .milliseconds(Int64(plan.ttlMilliseconds))
+                        for: name, tags: tags, ttl: .milliseconds(Int64(plan.ttlMilliseconds))
                     ) { [self] in
                         // The read may be over, and its load may run in the background.
                         guard !ended.isSet else {
                             oracle.figures.add("loads in the background")
-                            return try await database.load(key, for: worker)
+                            return try await load()
                         }
-                        worker.loadBegan(read, key)
-                        defer { worker.loadEnded(key) }
-                        return try await database.load(key, for: worker)
+                        worker.loadBegan(reads[0], place)
+                        defer { worker.loadEnded(place) }
+                        return try await load()
                     }
                     ended.isSet = true
-                    oracle.readEnded(read, result, on: worker)
+                    if reads.count == 1 {
+                        oracle.readEnded(reads[0], result, on: worker)
+                    } else {
+                        oracle.readEnded(reads, result, on: worker)
+                    }
                     note(result.source, worker)
                 } catch {
                     oracle.figures.add("reads that failed with the database")
@@ -106,6 +128,10 @@ final class Driver: @unchecked Sendable {
     func readEverywhere(_ key: Int, on host: Host) {
         guard world.now < lastRead else { return }
         for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
+        if plan.keys > 1, world.random.oneIn(3) {
+            let pair = min(key, plan.keys - 2)
+            for reader in host.workers where reader.isAlive && !reader.isStopped { readPair(pair, on: reader) }
+        }
         for client in plainClients where client.host === host { client.read(key) }
     }
 
@@ -157,7 +183,10 @@ final class Driver: @unchecked Sendable {
         case .burst:
             let key = anyKey
             for _ in 0..<6 { if let worker = anyWorker { read(key, on: worker) } }
+        case .readPair:
+            if plan.keys > 1, let worker = anyWorker { readPair(world.random.below(plan.keys - 1), on: worker) }
         case .write: if let worker = anyWorker { write(anyKey, on: worker) }
+        case .writeBoth: writeBoth()
         case .invalidate: if let worker = anyWorker { invalidate(anyKey, on: worker) }
         case .lateRead: lateRead()
         case .scenario: scenario()
@@ -181,6 +210,7 @@ final class Driver: @unchecked Sendable {
         case .replacedJournal: replacedJournal()
         case .doubtWithoutJournal: doubtWithoutJournal()
         case .syncdStarts: syncdStarts()
+        case .undeletableMarker: undeletableMarker()
         default: fault(action)
         }
     }

@@ -50,6 +50,14 @@ struct Figures {
         "goal: doubtful write that only its worker remembers",
         "goal: write at once without syncd",
         "goal: syncd without its table ended",
+        "goal: transaction changed two keys",
+        "goal: half of a write taken back",
+        "goal: value of two keys read from L1",
+        "goal: write rolled back",
+        "goal: rolled-back value still cached",
+        "goal: journal file not deleted",
+        "goal: undeletable file found by the next syncd",
+        "goal: marker obeyed that can't be deleted",
     ]
 
     /// The goals that were not reached.

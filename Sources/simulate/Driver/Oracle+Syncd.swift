@@ -32,14 +32,15 @@ extension Oracle {
         world.after(0, nil, "after close") { [self] in hosts[host].closing = false }
     }
 
-    func effect(_ syncd: SimulatedSyncd, _ effect: Effect) {
+    /// `decidedAt`: the time of the turn that the effect is of. syncd may have been stopped since.
+    func effect(_ syncd: SimulatedSyncd, _ effect: Effect, decidedAt: UInt64) {
         guard syncd.isPresent else { return }
         let host = syncd.host.index
         switch effect {
         case .reply(let client, let id, let reply):
             if let key = hosts[host].fetches[client]?.removeValue(forKey: id) {
                 if case .fetched(.lease(let lease)) = reply {
-                    granted(lease, key, to: client, syncd, isPassedOn: false)
+                    granted(lease, key, to: client, syncd, decidedAt: decidedAt, isPassedOn: false)
                 }
                 if case .wait(let ticket) = reply { hosts[host].tickets[ticket] = key }
             }
@@ -52,7 +53,9 @@ extension Oracle {
             guard let key = hosts[host].tickets.removeValue(forKey: ticket) else {
                 return fail("the outcome of a ticket that nobody has")
             }
-            if case .lease(let lease) = outcome { granted(lease, key, to: client, syncd, isPassedOn: true) }
+            if case .lease(let lease) = outcome {
+                granted(lease, key, to: client, syncd, decidedAt: decidedAt, isPassedOn: true)
+            }
         case .removeJournalFile(let name, _):
             if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
             if name.hasSuffix(".orphan") { figures.add("goal: orphan repeated to its end") }
@@ -64,17 +67,18 @@ extension Oracle {
     }
 
     func granted(
-        _ lease: Lease, _ key: ByteBuffer, to client: ClientID, _ syncd: SimulatedSyncd, isPassedOn: Bool
+        _ lease: Lease, _ key: ByteBuffer, to client: ClientID, _ syncd: SimulatedSyncd, decidedAt: UInt64,
+        isPassedOn: Bool
     ) {
         let host = syncd.host.index
         if let current = hosts[host].leases[key] {
             // A lease ends when its holder has gone, or when its load took too long or failed.
             check(
-                world.now >= current.endsAt || isPassedOn && hosts[host].closing,
+                decidedAt >= current.endsAt || isPassedOn && hosts[host].closing,
                 "a second lease for one key: \(lease.id) beside \(current.id)")
-            if isPassedOn, world.now >= current.endsAt { figures.add("goal: lease passed on after its time") }
+            if isPassedOn, decidedAt >= current.endsAt { figures.add("goal: lease passed on after its time") }
         }
-        hosts[host].leases[key] = (lease.id, client, world.now + plan.limits.leaseNanoseconds)
+        hosts[host].leases[key] = (lease.id, client, decidedAt + plan.limits.leaseNanoseconds)
         check(lease.id > hosts[host].lastLease, "a lease id was given out twice: \(lease.id)")
         hosts[host].lastLease = max(hosts[host].lastLease, lease.id)
         hosts[host].leaseAsOf[lease.id] = lease.asOf
@@ -91,11 +95,11 @@ extension Oracle {
         guard case .ok = reply else { return }
         figures.add("fills")
         if EarlyRefresh.owner(of: fill.key) != fill.key { figures.add("fills of an early refresh") }
-        guard let key = names.keys.firstIndex(of: EarlyRefresh.owner(of: fill.key)),
+        guard let (key, tags) = names.entry(EarlyRefresh.owner(of: fill.key)),
             let asOf = hosts[syncd.host.index].leaseAsOf[fill.lease]
         else { return fail("a fill was accepted under a lease that nobody got") }
         let table = syncd.host.table
-        for tag in names.reaching[key] where table.slot(table.slotIndex(TagHash.tag(tag))) > asOf {
+        for tag in tags where table.slot(table.slotIndex(TagHash.tag(tag))) > asOf {
             fail("promise 5: a fill was accepted although a tag was invalidated after its lease", key: key)
         }
     }
@@ -119,7 +123,7 @@ extension Oracle {
                 figures.add("goal: link lost and resumed in the same epoch")
             }
             hosts[host].lostLink = nil
-        case .upstreamWarning, .upstreamDenied, .foreignLog, .unreadableEvent: break
+        case .logReplaced, .upstreamWarning, .upstreamDenied, .foreignLog, .unreadableEvent: break
         }
     }
 

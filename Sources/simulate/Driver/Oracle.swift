@@ -30,6 +30,8 @@ final class Oracle: @unchecked Sendable {
     private var landed: [UInt64]
     /// Per key: versions at which it did not exist.
     private var absent: [[UInt64]]
+    /// Per key: versions that were rolled back.
+    private var undone: [Set<UInt64>]
     /// Per host and key: the times from which no read on that host may return less, because it was written there
     /// before.
     private var promised: [[(time: UInt64, version: UInt64)]]
@@ -62,6 +64,9 @@ final class Oracle: @unchecked Sendable {
         let tags: [[ByteBuffer]]
         /// The group, the entry itself, its key, everything.
         let reaching: [[ByteBuffer]]
+        /// Values that are made of two documents: of one and the next.
+        let pairs: [ByteBuffer]
+        let pairTags: [[ByteBuffer]]
 
         init(count: Int) {
             keys = (0..<count).map { ByteBuffer(string: "key\($0)") }
@@ -71,6 +76,22 @@ final class Oracle: @unchecked Sendable {
                     ByteBuffer(string: "group\($0 % 2)"), ByteBuffer(string: "tag\($0)"),
                     ByteBuffer(string: "=key\($0)"), ByteBuffer(string: "*"),
                 ]
+            }
+            pairs = (1..<max(1, count)).map { ByteBuffer(string: "pair\($0 - 1)") }
+            let tags = tags
+            pairTags = pairs.indices.map { tags[$0] + tags[$0 + 1] }
+        }
+
+        /// The tags to invalidate where the keys of a document's values are named instead of its tags.
+        func entries(of key: Int) -> [ByteBuffer] {
+            [key - 1, key].filter(pairs.indices.contains).map { ByteBuffer(string: "=pair\($0)") } + [reaching[key][2]]
+        }
+
+        /// All tags of an entry, and the first document that it is made of.
+        func entry(_ name: ByteBuffer) -> (key: Int, tags: [ByteBuffer])? {
+            if let key = keys.firstIndex(of: name) { return (key, reaching[key]) }
+            return pairs.firstIndex(of: name).map { pair in
+                (pair, pairTags[pair] + [ByteBuffer(string: "=pair\(pair)"), ByteBuffer(string: "*")])
             }
         }
     }
@@ -85,6 +106,7 @@ final class Oracle: @unchecked Sendable {
         landed = Array(repeating: 1, count: plan.keys)
         taken = landed
         absent = Array(repeating: [], count: plan.keys)
+        undone = Array(repeating: [], count: plan.keys)
         hosts = Array(repeating: HostState(), count: plan.hosts)
     }
 
@@ -124,35 +146,48 @@ final class Oracle: @unchecked Sendable {
     }
 
     func readEnded(_ read: Read, _ result: CachedValue, on worker: Reader) {
+        var version = absent[read.key].last ?? 0
+        if var value = result.value, let number: UInt64 = value.readInteger() { version = number }
+        readEnded(read, version, result.source, on: worker)
+    }
+
+    /// A value that is made of several documents.
+    func readEnded(_ reads: [Read], _ result: CachedValue, on worker: Reader) {
+        figures.add("values of two keys read")
+        if result.source == .l1 { figures.add("goal: value of two keys read from L1") }
+        var value = result.value ?? ByteBuffer()
+        for read in reads {
+            guard let version: UInt64 = value.readInteger() else { return fail("half of a value", key: read.key) }
+            readEnded(read, version, result.source, on: worker)
+        }
+    }
+
+    private func readEnded(_ read: Read, _ version: UInt64, _ source: CacheSource, on worker: Reader) {
         let key = read.key
         var read = read
         // Pending invalidations of a journal that was lost meanwhile are not promised any more.
         read.floor = min(read.floor, acknowledged[worker.host.index][key])
         figures.add("reads checked")
-        figures.add("source \(result.source.rawValue)")
+        figures.add("source \(source.rawValue)")
         let floor = max(read.floor, read.acrossFloor, read.promisedFloor)
-        let version: UInt64
-        if var value = result.value, let number: UInt64 = value.readInteger() {
-            version = number
-        } else {
-            version = absent[key].last ?? 0
-        }
         world.trace("read", worker, version, floor, key: key)
-        let source = result.source.rawValue
         check(
             version >= read.floor,
-            "promise 1: \(worker.name) read version \(version) from \(source), \(read.floor) was acknowledged on its host before",
+            "promise 1: \(worker.name) read version \(version) from \(source.rawValue), \(read.floor) was acknowledged on its host before",
             key: key)
         check(
             version >= read.acrossFloor,
-            "promise 2: \(worker.name) read version \(version) from \(source), \(read.acrossFloor) was invalidated more than 2 s before",
+            "promise 2: \(worker.name) read version \(version) from \(source.rawValue), \(read.acrossFloor) was invalidated more than 2 s before",
             key: key)
         check(
             version >= read.promisedFloor,
-            "promise 4: \(worker.name) read version \(version) from \(source), \(read.promisedFloor) was written on its host long before",
+            "promise 4: \(worker.name) read version \(version) from \(source.rawValue), \(read.promisedFloor) was written on its host long before",
             key: key)
         check(version <= landed[key], "\(worker.name) read version \(version), which was never written", key: key)
-        if result.source == .l1 { l1Hit(on: worker) }
+        if source == .l1 { l1Hit(on: worker) }
+        if source == .l1 || source == .l2, undone[key].contains(version) {
+            figures.add("goal: rolled-back value still cached")
+        }
     }
 
     private func l1Hit(on worker: Reader) {
@@ -186,10 +221,16 @@ final class Oracle: @unchecked Sendable {
         check(nanoseconds <= limit, "promise 6: a write of \(worker.name) waited \(nanoseconds / 1_000_000) ms")
     }
 
-    func wrote(_ key: Int, version: UInt64, by worker: Reader) {
+    func wrote(_ key: Int, version: UInt64, by worker: Reader?) {
         landed[key] = version
         if Database.isAbsent(version) { absent[key].append(version) }
         world.trace("landed", worker, version, key: key)
+    }
+
+    /// The last write of the register was rolled back.
+    func rolledBack(_ key: Int, version: UInt64) {
+        undone[key].insert(landed[key])
+        wrote(key, version: version, by: nil)
     }
 
     func acknowledged(_ key: Int, version: UInt64, on worker: SimulatedWorker) {

@@ -52,12 +52,13 @@ struct Plan {
         case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch,
             trimmedGap, lostAnswer, lostTail, lostLog, newTable, longPass, attaching, lateOrphan, slowPages, splitLog
         case equalWrites, lateTransaction, hungWriter, replacedJournal, doubtWithoutJournal, syncdStarts
-        case killWorker, stopWorker, hangWorker, restartWorker, cutDatabase
+        case undeletableMarker, readPair, writeBoth
+        case killWorker, stopWorker, hangWorker, restartWorker, cutDatabase, rollBack
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory, freezeHost
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
         case stopRedis, restartRedis, loseRedis, failOver, splitBrain
         case flushAll, deleteKey, damageKey, trim, deleteEntry, goBack, evictValues, refuseWrites, refuseAll
-        case fillJournal, closeJournal, removeJournal, replaceJournal, moveJournal, emptyJournal
+        case fillJournal, closeJournal, removeJournal, replaceJournal, moveJournal, emptyJournal, keepFiles, keepFile
 
         /// The class that a seed may switch off.
         var group: Int {
@@ -65,23 +66,25 @@ struct Plan {
             case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog,
                 .missedMuch, .trimmedGap, .lostAnswer, .lostTail, .lostLog, .newTable, .longPass, .attaching,
                 .lateOrphan, .slowPages, .splitLog, .equalWrites, .lateTransaction, .hungWriter, .replacedJournal,
-                .doubtWithoutJournal, .syncdStarts:
+                .doubtWithoutJournal, .syncdStarts, .undeletableMarker, .readPair, .writeBoth:
                 0
-            case .killWorker, .stopWorker, .hangWorker, .restartWorker, .cutDatabase: 1
+            case .killWorker, .stopWorker, .hangWorker, .restartWorker, .cutDatabase, .rollBack: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory, .freezeHost: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
             case .stopRedis, .restartRedis, .loseRedis, .failOver, .splitBrain: 4
             case .flushAll, .deleteKey, .damageKey, .trim, .deleteEntry, .goBack, .evictValues, .refuseWrites,
                 .refuseAll:
                 5
-            case .fillJournal, .closeJournal, .removeJournal, .replaceJournal, .moveJournal, .emptyJournal: 6
+            case .fillJournal, .closeJournal, .removeJournal, .replaceJournal, .moveJournal, .emptyJournal, .keepFiles,
+                .keepFile:
+                6
             }
         }
 
         var weight: Int {
             switch self {
             case .read: 200
-            case .burst: 20
+            case .burst, .readPair, .writeBoth: 20
             case .write: 60
             case .invalidate: 15
             case .restartWorker, .restartSyncd: 30
@@ -94,8 +97,10 @@ struct Plan {
                 4
             case .equalWrites: 12
             case .syncdStarts: 6
-            case .hangWorker, .cutDatabase, .freezeHost: 2
+            case .undeletableMarker: 20
+            case .hangWorker, .cutDatabase, .freezeHost, .rollBack: 2
             case .removeJournal, .replaceJournal, .moveJournal, .emptyJournal: 1
+            case .keepFiles, .keepFile: 4
             case .lostAnswer: 15
             case .lateCut: 8
             case .rewrittenLog: 30
@@ -115,6 +120,7 @@ struct Plan {
         // The same order as the real times, but shorter, to keep worlds short.
         limits.orphanNanoseconds = 2_000_000_000
         limits.landingNanoseconds = transactionLifetime + 1_200_000_000
+        limits.deletionNanoseconds = 1_500_000_000
         hosts = [1, 1, 1, 2, 2, 3][random.below(6)]
         workersPerHost = 1 + random.below(3)
         keys = 1 + random.below(4)
@@ -179,6 +185,7 @@ struct Plan {
         if weights[.replaceJournal] == nil || weights[.killWorker] == nil { weights[.replacedJournal] = nil }
         if weights[.fillJournal] == nil { weights[.doubtWithoutJournal] = nil }
         if weights[.killSyncd] == nil { weights[.syncdStarts] = nil }
+        if weights[.keepFile] == nil || weights[.cut] == nil || limits.owed > 2 { weights[.undeletableMarker] = nil }
         if weights[.splitBrain] == nil { weights[.splitLog] = nil }
         if weights[.stopSyncd] == nil {
             for late: Action in [.lateRead, .wakeRace, .lateCut, .longPass] { weights[late] = nil }
@@ -188,6 +195,7 @@ struct Plan {
     /// Makes one action frequent: once in five times.
     mutating func vary(_ variation: Variation) {
         hasCacheFeatures = variation.hasCacheFeatures
+        if variation.often == .undeletableMarker { limits.owed = 2 }
         if let often = variation.often { weights[often] = max(60, weights.values.reduce(0, +) / 4) }
     }
 }

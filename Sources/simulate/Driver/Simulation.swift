@@ -63,7 +63,11 @@ struct Simulation {
         // Reads run from the start, so that every worker is checked; the last of them count as hits.
         driver.lastRead = end - 4_000_000_000
         driver.readEverywhere(every: 400_000_000, until: driver.lastRead)
+        world.run(until: end - 1_000_000_000, while: { oracle.violation == nil })
+        let progress = driver.progress()
         world.run(until: end, while: { oracle.violation == nil })
-        if oracle.violation == nil { driver.checkCalm() }
+        guard oracle.violation == nil else { return }
+        driver.checkCalm()
+        driver.checkRest(since: progress)
     }
 }

@@ -13,16 +13,23 @@ enum DatabaseError: Error {
 /// version at one instant between its begin and its end, and so does every write.
 // Unchecked: everything in a simulation runs on its one thread.
 final class Database: @unchecked Sendable {
-    private let world: World
-    private let plan: Plan
-    private(set) var versions: [UInt64]
+    let world: World
+    let plan: Plan
+    var versions: [UInt64]
     /// The content of each register: a write of the same content changes nothing.
-    private var contents: [Int]
+    var contents: [Int]
     private var lastContent = 0
     /// Time of the last change of each register.
-    private var changedAt: [UInt64]
-    /// Called when a write has changed the database.
-    var landed: (Write) -> Void = { _ in }
+    var changedAt: [UInt64]
+    /// The primary has lost the other members, until then: what it takes is not committed.
+    var aloneUntil: UInt64 = 0
+    /// Writes accepted since then, with the earlier contents.
+    var uncommitted: [Write] = []
+    var formerContents: [Int: Int] = [:]
+    /// A part of a write has changed the database.
+    var landed: (Write, Write.Part) -> Void = { _, _ in }
+    /// Called when these writes of a register were rolled back.
+    var rolledBack: (_ key: Int, _ version: UInt64, [Write]) -> Void = { _, _, _ in }
     var figures = Figures()
 
     /// Maximum time that a call waits for its answer, and deadline of a write of one document, after which the server
@@ -51,14 +58,26 @@ final class Database: @unchecked Sendable {
         return lastContent
     }
 
-    private func latency(isSlow: Bool) -> UInt64 {
+    func latency(isSlow: Bool) -> UInt64 {
         isSlow && !world.areFaultsOver
             ? world.random.number(50_000_000...plan.slowest) : world.random.number(100_000...5_000_000)
     }
 
     // MARK: Reads
 
+    /// The value of a register.
     func load(_ key: Int, for process: Reader) async throws -> ByteBuffer? {
+        Self.value(try await loadVersion(key, for: process))
+    }
+
+    /// The value that is made of two registers, read one after the other.
+    func load(both keys: [Int], for process: Reader) async throws -> ByteBuffer? {
+        var value = ByteBuffer()
+        for key in keys { value.writeInteger(try await loadVersion(key, for: process)) }
+        return value
+    }
+
+    private func loadVersion(_ key: Int, for process: Reader) async throws -> UInt64 {
         let isSlow = world.random.percent(plan.slowLoads)
         let (there, back) = (latency(isSlow: isSlow && world.random.oneIn(2)), latency(isSlow: isSlow))
         let isFailing = !world.areFaultsOver && world.random.percent(plan.failingLoads)
@@ -76,7 +95,7 @@ final class Database: @unchecked Sendable {
                     if isFailing {
                         continuation.resume(throwing: DatabaseError.refused)
                     } else {
-                        continuation.resume(returning: Self.value(version))
+                        continuation.resume(returning: version)
                     }
                 }
             }
@@ -90,93 +109,7 @@ final class Database: @unchecked Sendable {
     }
 
     /// Remaining time for which the way from this process to the database is cut.
-    private func held(_ process: Reader) -> UInt64 {
+    func held(_ process: Reader) -> UInt64 {
         process.databaseHeldUntil > world.now ? process.databaseHeldUntil - world.now : 0
-    }
-
-    // MARK: Writes
-
-    /// The times of a write.
-    private struct Journey {
-        enum Outcome { case refused, answered, unknown }
-
-        var outcome: Outcome
-        /// The time when it reaches the register; `nil`: never.
-        var landing: UInt64?
-        /// The time when the caller knows the outcome, or gives up.
-        var end: UInt64
-        /// For an unknown outcome, the time when the process knows that the write cannot land any more.
-        var over: UInt64 = 0
-    }
-
-    private func journey(of write: Write) -> Journey {
-        let isSlow = world.random.percent(plan.slowWrites)
-        let held = held(write.worker)
-        let soon = write.landing ?? min(latency(isSlow: isSlow), Self.patience) + held
-        let back = latency(isSlow: isSlow)
-        let fate = write.fate == .chance ? world.random.below(100) : write.fate == .sound ? 100 : plan.failingWrites - 1
-        if write.fate == .chance, fate < plan.failingWrites / 2 {
-            return Journey(outcome: .refused, end: min(soon, Self.patience))
-        }
-        if fate >= plan.failingWrites, soon <= Self.patience, write.fate != .unknown {
-            return Journey(outcome: .answered, landing: soon, end: soon + back)
-        }
-        figures.add("writes of unknown outcome")
-        // The caller gives up at some time; the write lands before it, after it, or never.
-        let limit = latestLanding(write)
-        let late = world.random.number(0...(world.random.oneIn(2) ? min(limit, Self.patience) : limit))
-        let chosen = write.landing ?? (world.random.oneIn(3) ? nil : max(late, held))
-        let landing = chosen.flatMap { $0 <= limit ? $0 : nil }
-        let over = (landing ?? world.random.number(0...limit)) + back
-        return Journey(
-            outcome: .unknown, landing: landing, end: world.random.number(0...Self.patience), over: max(over, held))
-    }
-
-    /// The time when the server ends a transaction whose client is gone.
-    var latestTransaction: UInt64 { breaks(.deadlineMissing) ? 3 * plan.transactionLifetime : plan.transactionLifetime }
-
-    /// The time after which the server refuses the write.
-    private func latestLanding(_ write: Write) -> UInt64 {
-        write.isTransaction || breaks(.deadlineMissing) ? latestTransaction : Self.patience
-    }
-
-    /// Returns when the write has landed, or throws.
-    func carryOut(_ write: Write) async throws {
-        let process = write.worker
-        defer { write.endedAt = world.now }
-        let journey = journey(of: write)
-        try await withUnsafeThrowingContinuation { (continuation: UnsafeContinuation<Void, any Error>) in
-            if let landing = journey.landing {
-                world.after(landing, nil, "write lands") { [self] in land(write) }
-            }
-            switch journey.outcome {
-            case .answered: world.after(journey.end, process, "write answered") { continuation.resume() }
-            case .refused:
-                world.after(journey.end, process, "write refused") {
-                    continuation.resume(throwing: DatabaseError.refused)
-                }
-            case .unknown:
-                world.after(journey.end, process, "write timed out") {
-                    continuation.resume(throwing: DatabaseError.timedOut)
-                }
-                world.after(journey.over, process, "outcome known") { write.becameKnown() }
-            }
-        }
-    }
-
-    /// The client is told the state that the write found, also if the write changes nothing.
-    private func land(_ write: Write) {
-        let key = write.key
-        if let content = write.content, content != contents[key] {
-            contents[key] = content
-            versions[key] += 1
-            changedAt[key] = world.now
-            write.version = versions[key]
-        } else {
-            figures.add("goal: write changed nothing")
-        }
-        write.seen = versions[key]
-        if write.endedAt == nil { write.seenAtEnd = write.seen }
-        if write.version != nil { landed(write) }
     }
 }

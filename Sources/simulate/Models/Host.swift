@@ -34,6 +34,7 @@ final class Host: @unchecked Sendable {
         table = .inMemory(epoch: world.random.number(1...1_000_000))
         journal = MemoryJournal(world: world)
         network = Network(world: world)
+        watch(journal)
     }
 
     /// The runtime directory is deleted: the next syncd makes a new one.
@@ -61,7 +62,20 @@ final class Host: @unchecked Sendable {
         } else {
             removeJournal()
         }
+        makeJournal()
+    }
+
+    private func makeJournal() {
         journal = MemoryJournal(world: world)
+        watch(journal)
+    }
+
+    private func watch(_ journal: MemoryJournal) {
+        journal.notRemoved = { [oracle] name, isInherited in
+            oracle.figures.add("goal: journal file not deleted")
+            if isInherited { oracle.figures.add("goal: undeletable file found by the next syncd") }
+            if name.hasSuffix("marker") { oracle.figures.add("goal: marker obeyed that can't be deleted") }
+        }
     }
 
     /// Deletes all files in it.
@@ -72,7 +86,7 @@ final class Host: @unchecked Sendable {
 
     /// The directory at the path for syncd, created if it is missing.
     func openJournal() -> MemoryJournal {
-        if journal.isDeleted { journal = MemoryJournal(world: world) }
+        if journal.isDeleted { makeJournal() }
         return journal
     }
 

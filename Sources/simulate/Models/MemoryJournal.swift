@@ -13,6 +13,16 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     var isFull = false
     /// All operations fail: the directory belongs to another user.
     var isClosed = false
+    /// syncd may delete nothing: the directory is somebody else's, and sticky.
+    var keepsFromSyncd = false
+    /// Nobody can ever delete the next file that somebody wants to: it is immutable.
+    var keepsNext = false
+    /// Files that are immutable.
+    private var kept: Set<String> = []
+    /// Which syncd has tried last to delete a file, and could not.
+    private var triedBy: [String: Process] = [:]
+    /// syncd could not delete a file. `isInherited`: an earlier syncd could not, either.
+    var notRemoved: (_ name: String, _ isInherited: Bool) -> Void = { _, _ in }
     /// The directory was deleted; processes that have opened it see an empty one.
     private(set) var isDeleted = false
     /// The directory was renamed; processes that have opened it continue with it.
@@ -35,6 +45,8 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
     func empty() {
         contents = [:]
         locks = [:]
+        kept = []
+        triedBy = [:]
         generation += 1
     }
 
@@ -44,7 +56,18 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
         isDeleted = true
     }
 
-    var fileCount: Int { contents.count }
+    /// Files that are not immutable. Those without their name yet, which could not be renamed or deleted, are left to the
+    /// next syncd's start.
+    var deletableFiles: [String] { contents.keys.filter { !kept.contains($0) && !$0.hasPrefix(".") }.sorted() }
+
+    /// Immutable files, without the intents of living owners, which syncd does not try to delete.
+    var immutableFiles: Int {
+        let living = locks.filter(\.value.isAlive).keys.map { $0.dropLast(".lock".count) }
+        return kept.filter { name in !(name.hasSuffix(".intent") && living.contains { name.hasPrefix($0) }) }.count
+    }
+
+    /// Whether an owner lives that can't delete its intent: syncd appends that again and again.
+    var hasLivingImmutableFile: Bool { immutableFiles < kept.count }
 
     func names() throws(SystemError) -> [String] {
         if isClosed { throw Self.denied }
@@ -68,16 +91,34 @@ final class MemoryJournal: JournalFiles, @unchecked Sendable {
 
     func rename(_ name: String, to newName: String) throws(SystemError) {
         if isClosed { throw Self.denied }
+        if kept.contains(newName) { throw Self.denied }
         guard let content = contents.removeValue(forKey: name) else { throw .missing }
         contents[newName] = content
         versions[newName] = versions.removeValue(forKey: name)
+        if kept.remove(name) != nil { kept.insert(newName) }
     }
 
     func remove(_ name: String) throws(SystemError) {
         if isClosed { throw Self.denied }
+        if contents[name] != nil, isKept(name) { throw Self.denied }
         guard contents.removeValue(forKey: name) != nil || locks.removeValue(forKey: name) != nil else {
             throw .missing
         }
+    }
+
+    /// Locks are no matter here: they end with their process, whether their file can be deleted or not.
+    private func isKept(_ name: String) -> Bool {
+        if keepsNext, !name.hasPrefix(".") {
+            keepsNext = false
+            kept.insert(name)
+        }
+        let syncd = world.current as? SimulatedSyncd
+        guard kept.contains(name) || keepsFromSyncd && syncd != nil else { return false }
+        if let syncd {
+            notRemoved(name, triedBy[name].map { $0 !== syncd } ?? false)
+            triedBy[name] = syncd
+        }
+        return true
     }
 
     func lock(_ name: String) throws(SystemError) -> any JournalLock {

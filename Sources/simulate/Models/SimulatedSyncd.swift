@@ -27,7 +27,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     /// The work to do, in this order.
     private enum Work {
         case closed(ClientID)
-        case effect(Effect)
+        case effect(Effect, decidedAt: UInt64)
         /// The directory was read; the engine has not received the result.
         case scanned([JournalItem]?, sampledAt: UInt64)
     }
@@ -219,7 +219,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private func turn(_ body: (inout Brain, UInt64, inout [Effect]) -> Void) {
         var effects: [Effect] = []
         body(&brain, world.now, &effects)
-        for effect in effects { work.append(.effect(effect)) }
+        for effect in effects { work.append(.effect(effect, decidedAt: world.now)) }
         if !isPerforming { perform() }
     }
 
@@ -255,7 +255,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 
     private func perform(_ item: Work) {
         switch item {
-        case .effect(let effect): perform(effect)
+        case .effect(let effect, let decidedAt): perform(effect, decidedAt: decidedAt)
         case .closed(let client): oracle.clientClosed(self, client)
         case .scanned(let items, let sampledAt):
             var effects: [Effect] = []
@@ -264,12 +264,12 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
             } else {
                 brain.journalUnreadable()
             }
-            for effect in effects { work.append(.effect(effect)) }
+            for effect in effects { work.append(.effect(effect, decidedAt: world.now)) }
         }
     }
 
-    private func perform(_ effect: Effect) {
-        oracle.effect(self, effect)
+    private func perform(_ effect: Effect, decidedAt: UInt64) {
+        oracle.effect(self, effect, decidedAt: decidedAt)
         switch effect {
         case .reply(let client, let request, let reply):
             switch reply {

@@ -12,7 +12,7 @@ struct RunCommand: AsyncParsableCommand {
             --json' shows can be set by SYNCD_LIMIT_<NAME>. SIGHUP reads log level and limits again. SIGTERM and \
             SIGINT end the daemon when what is under way is answered; a second one ends it at once.
 
-            """ + SyncdConfiguration.keys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"))
+            """ + ConfigurationKey.syncdKeys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"))
 
     @Option(help: "File of KEY=value lines.") var config: String?
     @Option(help: "Path of the socket (SYNCD_SOCKET).") var socket: String?
@@ -35,12 +35,13 @@ struct RunCommand: AsyncParsableCommand {
 
     private var given: [String: String] {
         let options: [(ConfigurationKey, String?)] = [
-            (SyncdConfiguration.socket, socket), (SyncdConfiguration.redisEnabled, redisEnabled),
-            (SyncdConfiguration.redisURL, redisURL), (TLSSettings.caFileKey, redisTLSCAFile),
-            (TLSSettings.certificateFileKey, redisTLSCertificateFile), (TLSSettings.keyFileKey, redisTLSKeyFile),
-            (TLSSettings.serverNameKey, redisTLSServerName), (SyncdConfiguration.namespace, namespace),
-            (SyncdConfiguration.slotBits, tableBits), (SyncdConfiguration.bridge, bridge),
-            (SyncdConfiguration.bridgeRules, bridgeRules), (.logLevel, logLevel), (.logFormat, logFormat),
+            (.syncdSocket, socket), (ConfigurationKey.redisEnabled, redisEnabled),
+            (.redisURL, redisURL), (ConfigurationKey.redisTLSAuthorities, redisTLSCAFile),
+            (.redisTLSCertificate, redisTLSCertificateFile),
+            (.redisTLSKey, redisTLSKeyFile),
+            (.redisTLSServerName, redisTLSServerName), (ConfigurationKey.syncdNamespace, namespace),
+            (.tableBits, tableBits), (ConfigurationKey.bridge, bridge),
+            (.bridgeRules, bridgeRules), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }

@@ -1,17 +1,6 @@
 import ProcessSupport
 
 extension TLSSettings {
-    static let caFileKey = ConfigurationKey(
-        "REDIS_TLS_CA_FILE", help: "certificates (PEM) to trust instead of the system's store")
-    static let certificateFileKey = ConfigurationKey(
-        "REDIS_TLS_CERT_FILE", help: "syncd's own certificate (PEM), for servers that ask for one")
-    static let keyFileKey = ConfigurationKey(
-        "REDIS_TLS_KEY_FILE", help: "the private key (PEM) of REDIS_TLS_CERT_FILE")
-    static let serverNameKey = ConfigurationKey(
-        "REDIS_TLS_SERVER_NAME", help: "the name in the server's certificate, where it is not the host of REDIS_URL")
-
-    static let keys = [caFileKey, certificateFileKey, keyFileKey, serverNameKey]
-
     /// `nil`: the endpoint uses no TLS. The files are read here once, so that a mistake in them ends the start and not
     /// every connection.
     static func read(_ settings: Settings, for endpoint: RedisEndpoint) throws(ConfigurationError) -> TLSSettings? {
@@ -20,21 +9,21 @@ extension TLSSettings {
             return text
         }
         guard endpoint.isTLS else {
-            for key in keys where try given(key) != nil {
+            for key in ConfigurationKey.redisTLSKeys where try given(key) != nil {
                 throw ConfigurationError(
                     key: key.name, "\(key.name) is set, but REDIS_URL does not use TLS: write rediss://")
             }
             return nil
         }
         let tls = TLSSettings(
-            caFile: try given(caFileKey), certificateFile: try given(certificateFileKey),
-            keyFile: try given(keyFileKey), serverName: try given(serverNameKey))
+            caFile: try given(.redisTLSAuthorities), certificateFile: try given(.redisTLSCertificate),
+            keyFile: try given(.redisTLSKey), serverName: try given(.redisTLSServerName))
         if (tls.certificateFile == nil) != (tls.keyFile == nil) {
-            throw ConfigurationError(missing: tls.keyFile == nil ? keyFileKey : certificateFileKey)
+            throw ConfigurationError(missing: tls.keyFile == nil ? .redisTLSKey : .redisTLSCertificate)
         }
         if let name = tls.serverName, !isHost(name) {
             throw ConfigurationError(
-                serverNameKey, value: name, problem: "is no name of a host and no address",
+                .redisTLSServerName, value: name, problem: "is no name of a host and no address",
                 remedy: "give it as in the certificate, without port and without *, for example redis.example")
         }
         _ = try TLSContextSource(tls).context()

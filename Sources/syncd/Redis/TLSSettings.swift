@@ -25,7 +25,7 @@ struct TLSSettings: Sendable, Equatable {
 
     /// Reads `caFile`, or the system's store. `nil`: the system has no such file.
     func readAuthorities() throws(ConfigurationError) -> TrustedAuthorities? {
-        if let caFile { return TrustedAuthorities(try Self.certificates(Self.caFileKey, caFile)) }
+        if let caFile { return TrustedAuthorities(try Self.certificates(ConfigurationKey.redisTLSAuthorities, caFile)) }
         return (try? NIOSSLCertificate.fromPEMFile(Self.systemFile)).map(TrustedAuthorities.init)
     }
 
@@ -50,12 +50,12 @@ struct TLSSettings: Sendable, Equatable {
         }
         if let certificateFile, let keyFile {
             configuration.certificateChain = try Self.certificates(
-                Self.certificateFileKey, certificateFile
+                ConfigurationKey.redisTLSCertificate, certificateFile
             ).map { .certificate($0) }
             do {
                 configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: keyFile, format: .pem))
             } catch {
-                throw Self.unusable(Self.keyFileKey, keyFile, "an unencrypted private key")
+                throw Self.unusable(ConfigurationKey.redisTLSKey, keyFile, "an unencrypted private key")
             }
         }
         do {
@@ -69,12 +69,13 @@ struct TLSSettings: Sendable, Equatable {
         guard let certificateFile, let keyFile else {
             let store = caFile ?? Self.systemDirectory
             return ConfigurationError(
-                key: Self.caFileKey.name,
-                "\(Self.caFileKey.name): TLS cannot be set up with the authorities in \(store) (\(error))")
+                key: ConfigurationKey.redisTLSAuthorities.name,
+                "\(ConfigurationKey.redisTLSAuthorities.name): TLS cannot be set up with the authorities in \(store) (\(error))"
+            )
         }
         return ConfigurationError(
-            key: Self.keyFileKey.name,
-            "\(Self.keyFileKey.name): the key in \(keyFile) does not belong to the certificate in \(certificateFile) (\(Self.certificateFileKey.name)), or one of them cannot be used (\(error))"
+            key: ConfigurationKey.redisTLSKey.name,
+            "\(ConfigurationKey.redisTLSKey.name): the key in \(keyFile) does not belong to the certificate in \(certificateFile) (\(ConfigurationKey.redisTLSCertificate.name)), or one of them cannot be used (\(error))"
         )
     }
 
@@ -159,6 +160,6 @@ final class TLSContextSource {
     /// Faults of the authorities in `caFile`, for the message about a certificate that is not trusted.
     func faults(now: time_t = time(nil)) -> String? {
         guard let caFile = settings.caFile, let faults = known?.authorities?.faults(at: now) else { return nil }
-        return "in \(caFile) (\(TLSSettings.caFileKey.name)), \(faults)"
+        return "in \(caFile) (\(ConfigurationKey.redisTLSAuthorities.name)), \(faults)"
     }
 }

@@ -36,7 +36,7 @@ struct DaemonProcess {
         let eventLoop = group.any()
         let (requests, request) = AsyncStream.makeStream(of: ProcessRequest.self)
         let isCut = Atomic(false)
-        let signals = ProcessSignals {
+        await ProcessSignals.listen {
             if case .shutdown(.immediate, _) = $0 { isCut.store(true, ordering: .relaxed) }
             request.yield($0)
         }
@@ -95,7 +95,6 @@ struct DaemonProcess {
         }
         try await eventLoop.flatSubmit { daemon.value.stop() }.get()
         try await group.shutdownGracefully()
-        signals.cancel()
         withExtendedLifetime((lock, tableLock)) {}
     }
 
