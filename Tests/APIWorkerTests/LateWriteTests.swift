@@ -3,8 +3,8 @@ import Testing
 
 @testable import apiworker
 
-/// Writes that the network or the server delays until their request has ended (docs/consistency.md, "Writes that land
-/// late"). Real servers, and a real network in between that delivers held data.
+/// Writes that the network or the server delays until nobody waits any more (docs/consistency.md, "Writes that land
+/// late"). Real servers, and a real network in between that delivers what it held back.
 @Suite(.processes) struct LateWriteTests {
     /// A write that is late.
     enum Write: CaseIterable {

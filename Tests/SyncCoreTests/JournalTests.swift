@@ -126,6 +126,9 @@ import Testing
         let append = host.take().compactMap { effect -> UpstreamCommand? in
             if case .upstream(.append(let id, let append)) = effect { .append(id, append) } else { nil }
         }
+        var limits = Limits()
+        limits.pendingAppends = 1
+        host.adopt(limits)
         #expect(host.request(.invalidate(tags: [.text("u")], event: nil)) == .simple(.deferred))
         host.isLinked = true
         if let answer = append.first.flatMap({ host.server?.execute($0) }) { host.event(answer) }
@@ -197,6 +200,26 @@ import Testing
         #expect(appends.count == 1, "the one that was not answered")
     }
 
+    /// Redis is 100 ms away, and a client writes in each round trip.
+    @Test func `clients that write all the time do not keep a host isolated`() throws {
+        let host = BrainHarness.attached(ModelServer())
+        host.client(1)
+        host.isLinked = false
+        host.request(.invalidate(tags: [.text("t")], event: nil))
+        host.advance(milliseconds: 300)
+        #expect(host.state == .isolated)
+        var commands = host.upstreamCommands()
+        var rounds = 0
+        while host.state == .isolated, rounds < 20 {
+            rounds += 1
+            host.request(.invalidate(tags: [.text("u\(rounds)")], event: nil))
+            for command in commands { if let answer = host.server?.execute(command) { host.event(answer) } }
+            host.advance(milliseconds: 100)
+            commands = host.upstreamCommands()
+        }
+        #expect(host.state == .attached, "after \(rounds) round trips")
+    }
+
     /// Another host replaced the log before the marker was written, and this host does not know it: caches may have
     /// been filled in the new log without the pending invalidations.
     @Test func `a replacement by somebody else does not cover a marker`() throws {
@@ -213,7 +236,10 @@ import Testing
         server.appendElsewhere("x", isPublished: false)
         host.advance(milliseconds: 2500)
         #expect(host.state == .isolated)
+        limits.pendingAppends = 0
+        host.adopt(limits)
         for _ in 0..<3 { #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == .simple(.deferred)) }
+        host.adopt(Limits())
         #expect(host.journal.map(\.kind) == [.marker])
         host.advance(milliseconds: 100)
         let asked = host.upstreamCommands().contains { if case .replace = $0 { true } else { false } }
