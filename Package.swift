@@ -1,8 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Every target is held to the same rules: Swift 6 language mode, no warning.
-/// `MUTANTS` compiles rules in that the simulator can break (scripts/mutants).
+/// The rules of every target: Swift 6 language mode, no warning. `MUTANTS` compiles in the rules that the simulator can
+/// break (scripts/mutants).
 let strict: [SwiftSetting] =
     [.treatAllWarnings(as: .error)] + (Context.environment["SYNCD_MUTANTS"] == nil ? [] : [.define("MUTANTS")])
 
@@ -100,7 +100,7 @@ let package = Package(
             name: "TestSupport",
             dependencies: ["IPCWire", nioCore, nioPosix],
             path: "Tests/Support",
-            // What is only for tests; the benchmarks are no test, and are linked without Swift Testing.
+            // Files for tests only; the benchmarks are linked without Swift Testing.
             exclude: isBenchmarking ? ["Eventually.swift", "ProcessSlots.swift"] : [],
             swiftSettings: strict
         ),
@@ -148,7 +148,7 @@ let package = Package(
         ),
         .testTarget(
             name: "SystemdTests", dependencies: ["TestSupport"], exclude: ["load.py"], swiftSettings: strict),
-        // What `make fuzz` fuzzes, on the inputs that are known.
+        // The targets of `make fuzz`, on the known inputs.
         .testTarget(
             name: "FuzzTests",
             dependencies: ["syncd", "apiworker", "ProcessSupport", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
@@ -161,7 +161,7 @@ let package = Package(
     ] + (isBenchmarking ? benchmarks : [])
 )
 
-/// In Benchmarks/ (docs/performance.md).
+/// The programs in Benchmarks/ (docs/performance.md).
 var benchmarks: [Target] {
     [
         .executableTarget(
@@ -181,8 +181,8 @@ var benchmarks: [Target] {
     ]
 }
 
-// `SYNCD_FUZZ`: the fuzzer in place of programs and tests (scripts/fuzz), with as much of the programs as it fuzzes. Only
-// inside of this package can it see what they don't show to others.
+// `SYNCD_FUZZ`: the fuzzer in place of programs and tests (scripts/fuzz), with the parts of the programs that it
+// fuzzes. Only code of this package can use their internal declarations.
 if Context.environment["SYNCD_FUZZ"] != nil {
     package.products = []
     package.targets.removeAll { $0.type == .executable || $0.type == .test || $0.name == "TestSupport" }

@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 import TestSupport
 
-/// `make bench`: measures each row beside its yardstick, in turns, on real servers.
+/// `make bench`: measures each row and its yardstick by turns, on real servers.
 @main
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -4,7 +4,7 @@ import Synchronization
 import TestSupport
 
 extension Curve {
-    /// So often each point is measured, in turns with the others of its size; the median counts.
+    /// Number of measurements of each point, by turns with the others of its size; the median counts.
     private static let rounds = 5
 
     /// Medians of p50, in µs.
@@ -16,7 +16,7 @@ extension Curve {
         return times.map(median)
     }
 
-    /// INVALIDATE with more and more workers that are told.
+    /// INVALIDATE with a growing number of tracking workers.
     static func workers() async throws -> CurveTable {
         let redis = try await RedisServer()
         let syncd = try await SyncdProcess.forMeasuring(redis: redis)
@@ -34,7 +34,7 @@ extension Curve {
         return table
     }
 
-    /// FETCH of longer and longer values from an embedded syncd.
+    /// FETCH of values of growing length from an embedded syncd.
     static func value() async throws -> CurveTable {
         let (syncd, redis) = (try await SyncdProcess.forMeasuring(), try await RedisServer())
         return try await Processors.across([syncd.pid, redis.pid]) { try value(syncd, redis) }
@@ -59,7 +59,7 @@ extension Curve {
         return table
     }
 
-    /// FETCH of entries with more and more tags, INVALIDATE of as many, and a hit in the worker's own cache.
+    /// FETCH of entries with a growing number of tags, INVALIDATE of as many, and a hit in the worker's own cache.
     static func tags() async throws -> CurveTable {
         let syncd = try await SyncdProcess.forMeasuring()
         return try await Processors.across([syncd.pid]) { try tags(syncd) }
@@ -81,7 +81,7 @@ extension Curve {
         return table
     }
 
-    /// One hit in µs, by the mean of many: a clock costs as much.
+    /// One hit in µs, as the mean of many: reading the clock costs as much as a hit.
     private static func l1Hit(tags: [String]) -> Double {
         let table = TagTable.inMemory()
         table.setState(.attached)
@@ -103,7 +103,7 @@ extension Curve {
         return median(times)
     }
 
-    /// The start of syncd with a longer and longer log. It holds about 100 000 entries at most.
+    /// The start of syncd with a log of growing length. It holds about 100 000 entries at most.
     static func log() async throws -> CurveTable {
         var table = CurveTable(columns: ["entries", "start until attached"])
         for entries in [1, 1000, 10_000, 30_000, 100_000] {

@@ -29,7 +29,7 @@ extension Curve {
             [{ try near.times(1000) }, { try far.times(1000) }, { try Scenario.publish(1000, redis) }])
     }
 
-    /// PUT of a user, and what MongoDB itself takes for it.
+    /// PUT of a user, and MongoDB's part of it.
     static func put() async throws -> CurveTable {
         let writer = try UserWriter(try await API())
         return try .spread(

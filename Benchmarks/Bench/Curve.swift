@@ -1,6 +1,6 @@
 import Foundation
 
-/// What is drawn: how a figure grows with a size, or how single times are spread.
+/// The curves: growth of a time with a size, or the distribution of single times.
 enum Curve: String, CaseIterable {
     case workers = "growth-workers"
     case value = "growth-value"
@@ -28,7 +28,7 @@ struct CurveTable {
     var columns: [String]
     var rows: [[Double]] = []
 
-    /// As CSV.
+    /// The table as CSV.
     var text: String {
         ([columns.joined(separator: ",")] + rows.map { $0.map(Self.number).joined(separator: ",") })
             .map { $0 + "\n" }.joined()
@@ -38,7 +38,7 @@ struct CurveTable {
         number == number.rounded() ? "\(Int(number))" : "\((number * 1000).rounded() / 1000)"
     }
 
-    /// How the times of each are spread: at 1 − 1/x of all of them. They take turns.
+    /// The distribution of the times of each: at 1 − 1/x of all of them. The measurements go by turns.
     static func spread(
         _ names: [String], rounds: Int = 10, _ measured: [() throws -> LatencyRecorder]
     ) throws -> CurveTable {

@@ -4,7 +4,7 @@ import NIOCore
 import TestSupport
 
 extension SyncdProcess {
-    /// A daemon as it is run for real: a table of the usual size in a tmpfs, no debug messages.
+    /// A daemon in its usual configuration: a table of the usual size in a tmpfs, no debug messages.
     static func forMeasuring(redis: RedisServer? = nil, environment: [String: String] = [:]) async throws
         -> SyncdProcess
     {
@@ -22,7 +22,7 @@ extension SyncdProcess {
         try MappedTagTable(path: RuntimeDirectory.tagTable(socketPath: socketPath)).table
     }
 
-    /// Keeps values as a worker that loads them does.
+    /// Stores values like a worker that loads them.
     func fill(keys: [String], tags: [String], value: ByteBuffer) throws {
         let wire = try Wire(path: socketPath)
         try wire.command("HELLO", "3")
@@ -37,7 +37,7 @@ extension SyncdProcess {
     }
 }
 
-/// The keys that redis-benchmark asks for.
+/// The keys that redis-benchmark requests.
 enum Keys {
     static func benchmark(_ count: Int) -> [String] {
         (0..<count).map { number in
@@ -52,7 +52,7 @@ enum Keys {
 let smallValue = ByteBuffer(repeating: UInt8(ascii: "v"), count: 100)
 let threeTags = ["users", "user:7", "friends:7"]
 
-/// Connections of workers that listen to invalidations and do nothing else.
+/// Connections of workers that only listen to invalidations.
 final class Workers {
     private var wires: [Wire] = []
     private let syncd: SyncdProcess
@@ -68,6 +68,6 @@ final class Workers {
         }
     }
 
-    /// Takes what they were told.
+    /// Reads the waiting pushes.
     func drain() { for wire in wires { while wire.drain() > 0 {} } }
 }

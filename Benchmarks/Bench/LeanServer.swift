@@ -3,8 +3,8 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
-/// SwiftNIO's HTTP codec and nothing on top of it: one event loop, one answer. How far a worker without Hummingbird
-/// could get at most.
+/// SwiftNIO's HTTP codec without anything else: one event loop, one answer. The maximum for a worker without
+/// Hummingbird.
 enum LeanServer {
     static func run(port: Int, file: String) async throws {
         let body = ByteBuffer(bytes: try Data(contentsOf: URL(fileURLWithPath: file)))

@@ -1,6 +1,6 @@
 import Histogram
 
-/// In what a figure is.
+/// The unit of a value.
 enum Unit {
     case nanoseconds
     case perSecond
@@ -23,15 +23,15 @@ enum Unit {
     }
 }
 
-/// What a row must come to.
+/// The goal of a row.
 enum Goal {
     case ratioAtMost(Double)
     case ratioAtLeast(Double)
-    /// The figure itself.
+    /// Maximum of the value itself.
     case atMost(Double)
-    /// So much more than the yardstick.
+    /// Maximum difference to the yardstick.
     case differenceAtMost(Double)
-    /// There is none; the figure explains others.
+    /// No goal; the value explains others.
     case none
 
     func text(_ unit: Unit) -> String {
@@ -77,9 +77,9 @@ struct Measured {
     static let header = ["row", "what", "figure", "yardstick", "its figure", "ratio", "goal", "met"]
 }
 
-/// Two things measured in turns, so that whatever else the machine does meets both alike.
+/// Two things measured by turns, so that other work on the machine affects both alike.
 struct Rounds {
-    /// Per round and per figure.
+    /// Values per round and per column.
     private var ours: [[Double]] = []
     private var theirs: [[Double]] = []
 
@@ -128,17 +128,17 @@ struct LatencyRecorder {
 
     mutating func record(_ nanoseconds: UInt64) { histogram.record(nanoseconds) }
 
-    /// Takes up the times of another one.
+    /// Adds the times of another recorder.
     mutating func add(_ other: LatencyRecorder) { histogram.add(other.histogram) }
 
     var p50AndP99: [Double] { [50, 99].map(value(atPercentile:)) }
 
-    /// What so many percent of the times don't exceed.
+    /// The upper bound of this percentage of the times.
     func value(atPercentile percentile: Double) -> Double { Double(histogram.valueAtPercentile(percentile)) }
 
-    /// The times of so many operations, after a tenth of that to warm up.
+    /// The times of `count` operations, after a warm-up of a tenth of that.
     ///
-    /// - Parameter prepare: what comes before each and is not measured.
+    /// - Parameter prepare: work before each operation, which is not measured.
     static func time(
         _ count: Int, after prepare: () -> Void = {}, _ operation: () throws -> Void
     ) rethrows -> LatencyRecorder {

@@ -1,8 +1,7 @@
 import Foundation
 import TestSupport
 
-/// The table in docs/performance.md, between two marks. A row that was measured takes the place of the one with its
-/// name; the others stay.
+/// The table in docs/performance.md, between two marks. A measured row replaces the one with its name; the others stay.
 enum Report {
     private static let begin = "<!-- measured -->"
     private static let end = "<!-- end of measured -->"
@@ -31,7 +30,7 @@ enum Report {
 
     private static func line(_ cells: [String]) -> String { "| \(cells.joined(separator: " | ")) |" }
 
-    /// Where and when.
+    /// Date and machine.
     private static var machine: String {
         func read(_ path: String) -> String { (try? String(contentsOfFile: path, encoding: .utf8)) ?? "" }
         let processor = read("/proc/cpuinfo").split(separator: "\n").first { $0.hasPrefix("model name") }

@@ -29,7 +29,7 @@ struct API {
             guard let id = reply.json["_id"].string else { throw TestFailure("no user: \(reply.text)") }
             ids.append(id)
         }
-        // Each has five friends, so that the graph has its edges.
+        // Each user has five friends, so that the graph has edges.
         for number in 0..<100 {
             for step in 1...5 {
                 let friend = ids[(number + step * 7) % 100]
@@ -48,7 +48,7 @@ struct API {
     }
 }
 
-/// Hummingbird with nothing behind it: one event loop, one answer.
+/// Hummingbird without an application: one event loop, one answer.
 enum ConstantServer {
     static func run(port: Int, file: String) async throws {
         let bytes = ByteBuffer(bytes: try Data(contentsOf: URL(fileURLWithPath: file)))
@@ -67,7 +67,7 @@ enum ConstantServer {
         try await application.run()
     }
 
-    /// Starts one, or the lean one, in a process of its own and on the first processor.
+    /// Starts one, or the lean one, in a separate process and on the first processor.
     static func start(
         _ body: [UInt8], in directory: TemporaryDirectory, isLean: Bool = false
     ) async throws -> (ChildProcess, ReservedPort) {

@@ -4,11 +4,11 @@ import IPCWire
 import NIOCore
 import TestSupport
 
-/// Invalidates one tag after the other and watches the table in shared memory, as a worker does at every hit.
+/// Invalidates one tag after the other and polls the table in shared memory, as a worker does at every hit.
 struct Invalidator {
     let wire: Wire
     let table: TagTable
-    /// They end when nobody holds them.
+    /// Processes that end when this value is released.
     let hosts: [SyncdProcess]
 
     init(_ syncd: SyncdProcess, seenBy other: SyncdProcess? = nil) throws {
@@ -19,7 +19,7 @@ struct Invalidator {
 
     /// Times from the request until the slot is raised.
     ///
-    /// - Parameter tags: how many at once; the slot of the last one is watched.
+    /// - Parameter tags: number of tags per request; the slot of the last one is watched.
     func times(_ count: Int, tags: Int = 1, afterEach: () -> Void = {}) throws -> LatencyRecorder {
         let slot = table.slotIndex(TagHash.tag(ByteBuffer(string: "user:\(tags)")))
         let words = ["INVALIDATE", "TAGS"] + (1...tags).map { "user:\($0)" }
@@ -81,7 +81,7 @@ extension Scenario {
         ]
     }
 
-    /// What Redis itself needs to tell a subscriber; the message is as long as an entry of the log.
+    /// The time of Redis itself until a subscriber is told; the message is as long as an entry of the log.
     static func publish(_ count: Int, _ redis: RedisServer) throws -> LatencyRecorder {
         let (publisher, subscriber) = (try Wire(path: redis.socketPath), try Wire(path: redis.socketPath))
         try subscriber.command("SUBSCRIBE", "log")
@@ -98,7 +98,7 @@ extension Scenario {
         return histogram
     }
 
-    /// The same with more workers that are told.
+    /// The same with more tracking workers.
     static func workers(_ rounds: Int) async throws -> [Measured] {
         let redis = try await RedisServer()
         var hosts: [(Invalidator, Workers)] = []
@@ -109,7 +109,7 @@ extension Scenario {
             hosts.append((try Invalidator(syncd), workers))
         }
         func measure(_ index: Int) throws -> [Double] {
-            // The other hosts are told, too, and would fill up.
+            // The other hosts get pushes, too, and their buffers would fill up.
             try hosts[index].0.times(500) { for host in hosts { host.1.drain() } }.p50AndP99
         }
         var rows: [Measured] = []
@@ -127,7 +127,7 @@ extension Scenario {
         return rows
     }
 
-    /// Invalidations per second, and what Redis manages of the same script when nobody stands in between.
+    /// Invalidations per second, and the rate of the same script in Redis without syncd.
     static func append(_ rounds: Int) async throws -> [Measured] {
         let redis = try await RedisServer()
         let syncd = try await SyncdProcess.forMeasuring(redis: redis)
@@ -154,8 +154,8 @@ extension Scenario {
         ]
     }
 
-    /// Where the machine is so busy that Redis does not answer within 250 ms, syncd isolates itself and writes what it
-    /// owes into files: another thing than what is measured, so it is measured again.
+    /// On a machine that is too busy for Redis to answer within 250 ms, syncd isolates itself and writes pending
+    /// invalidations into files. This is not the measured work, so the measurement is repeated.
     private static func undisturbed(
         _ syncd: SyncdProcess, _ measure: () async throws -> [Double]
     ) async throws -> [Double] {
@@ -168,10 +168,10 @@ extension Scenario {
         throw TestFailure("syncd was isolated in each of ten attempts: the machine is too busy")
     }
 
-    /// The very command that syncd sends, as Redis shows it.
+    /// The exact command of syncd, as Redis shows it.
     private static func appendCommand(_ syncd: SyncdProcess, _ redis: RedisServer) async throws -> [String] {
         let (monitor, writer) = (try Wire(path: redis.socketPath), try Wire(path: syncd.socketPath))
-        // The first append teaches syncd the script's name.
+        // Before the first append syncd does not know the script's name.
         for _ in 0..<20 { try writer.command("INVALIDATE", "TAGS", "user:000000000001") }
         try monitor.command("MONITOR")
         try writer.command("INVALIDATE", "TAGS", "user:000000000001")

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 
 extension Scenario {
-    /// From the start of the process until it vouches for caches.
+    /// From the start of the process until the host is attached.
     static func start(_ rounds: Int) async throws -> [Measured] {
         let empty = try await RedisServer()
         let full = try await RedisServer()
@@ -49,7 +49,7 @@ extension Scenario {
         }
     }
 
-    /// What a thousand workers cost that are connected and silent.
+    /// Memory of a thousand workers that are connected and silent.
     static func memory(_ rounds: Int) async throws -> [Measured] {
         let syncd = try await SyncdProcess.forMeasuring()
         let workers = Workers(of: syncd)

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 
 extension Scenario {
-    /// A hit in the worker's own cache, by the call that a worker makes, and the least that any cache does.
+    /// A hit in the worker's own cache, by the call that a worker makes, and the minimum of any cache.
     static func l1(_ rounds: Int) async throws -> [Measured] {
         let syncd = try await SyncdProcess.forMeasuring()
         let cache = SyncedCache(
@@ -47,7 +47,7 @@ extension Scenario {
         return [row, time]
     }
 
-    /// FETCH of what an embedded syncd has, and GET of the same bytes.
+    /// FETCH of a value in an embedded syncd, and GET of the same bytes.
     static func fetch(_ rounds: Int) async throws -> [Measured] {
         let syncd = try await SyncdProcess.forMeasuring()
         let redis = try await RedisServer()
@@ -95,7 +95,7 @@ extension Scenario {
         for key in keys { try wire.command([.init(string: "SET"), .init(string: key), value]) }
     }
 
-    /// FETCH of what is in Redis, and GET by as many clients without syncd in between.
+    /// FETCH of a value in Redis, and GET by as many clients without syncd in between.
     static func fetchRedis(_ rounds: Int) async throws -> [Measured] {
         let redis = try await RedisServer()
         let syncd = try await SyncdProcess.forMeasuring(redis: redis)

@@ -7,9 +7,9 @@ final class UserWriter {
     private let api: API
     private let http: Wire
     private let mongo: Wire
-    /// Never twice the same: what changes nothing is no write.
+    /// Never the same twice: an equal value would be no write.
     private var age = 0
-    /// The driver tries a write once more after a network error, and so numbers it in a session of its own.
+    /// The driver repeats a write after a network error, and so numbers it in a separate session.
     private let session = BSONValue.uuid(.random(in: 0...UInt64.max), .random(in: 0...UInt64.max))
     private var transaction: Int64 = 0
 
@@ -19,9 +19,9 @@ final class UserWriter {
         mongo = try Wire(port: api.mongo.portNumber)
     }
 
-    /// A write waits in mongod for a thread that looks around at every full millisecond of the clock. One that follows
-    /// at once upon another's answer always comes at the same time, so that its median is one millisecond or two, as it
-    /// happens. So each comes at a time of its own (docs/performance.md, "What a write waits for in MongoDB").
+    /// A write waits in mongod for a thread that runs at every full millisecond of the clock. A write that directly
+    /// follows another's answer always comes at the same time, so that its median is one millisecond or two, by chance.
+    /// So each comes at a random time (docs/performance.md, "Wait times of writes in MongoDB").
     private func waitForAnyMoment() { usleep(.random(in: 0..<2000)) }
 
     /// PUT over HTTP.
@@ -60,7 +60,7 @@ extension Scenario {
         let orphaned = try await API()
         orphaned.syncd.kill()
         let orphanedWriter = try UserWriter(orphaned)
-        // Until nobody believes the last beat any more, writes wait.
+        // Writes wait until the last heartbeat is not trusted any more.
         try await Task.sleep(for: .seconds(2))
         let result = try await Rounds(rounds) {
             try writer.put(500).p50AndP99

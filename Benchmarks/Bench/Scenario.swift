@@ -11,7 +11,7 @@ enum Scenario: String, CaseIterable {
     case start
     case memory
 
-    /// The rows that it makes.
+    /// The rows of a scenario.
     var rows: String {
         switch self {
         case .l1: "l1-hit"

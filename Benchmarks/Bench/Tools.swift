@@ -43,15 +43,15 @@ struct Wrk {
     }
 }
 
-/// Where processes may run.
+/// The processors of the measured processes.
 enum Processors {
     static let last = max(1, ProcessInfo.processInfo.activeProcessorCount) - 1
 
-    /// The first processor alone, for all threads of a process: that is how a worker is installed, one for each.
+    /// The first processor alone, for all threads of a process, as a worker is installed.
     static func pinToFirst(_ pid: Int32) async throws { try await pin(pid, "0") }
 
-    /// Measures servers on the first processor from the last: whether both happen to share one makes their times differ
-    /// fourfold, since a processor that sleeps takes long to wake up.
+    /// Measures servers on the first processor from the last. If both shared one by chance, their times would differ
+    /// fourfold, since a sleeping processor takes long to wake up.
     static func across<Result>(_ servers: [Int32], _ body: () async throws -> Result) async throws -> Result {
         for pid in servers { try await pinToFirst(pid) }
         try await pin(getpid(), "\(last)")
@@ -73,9 +73,9 @@ enum Processors {
     }
 }
 
-/// What is known about a process from outside.
+/// Properties of a process, seen from outside.
 enum ProcessFigures {
-    /// Memory of its own that is resident, in bytes.
+    /// Resident private memory, in bytes.
     static func residentBytes(_ pid: Int32) throws -> Double {
         let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
         let line = text.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }

@@ -3,14 +3,14 @@ import IPCWire
 import NIOCore
 import TestSupport
 
-/// A blocking connection that costs as little as can be: what is measured through it is the server. It counts frames
-/// of RESP without making anything of them, the same way for syncd and for Redis.
+/// A blocking connection with minimal cost, so that the server is measured. It counts frames of RESP without decoding
+/// them, the same way for syncd and for Redis.
 final class Wire {
-    /// How it waits for bytes.
+    /// The way to wait for bytes.
     enum Waiting {
         /// In the kernel, as programs do.
         case blocked
-        /// Asking again and again, so that no wakeup of this process is part of what is measured.
+        /// By polling, so that no wakeup of this process is part of the measurement.
         case spinning
     }
 
@@ -85,7 +85,7 @@ final class Wire {
         }
     }
 
-    /// Takes whatever has come, and says how many bytes; for connections whose frames don't matter.
+    /// Reads the bytes that have arrived, and returns their number; for connections whose frames don't matter.
     func drain() -> Int {
         end = 0
         return input.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT)) }
@@ -93,7 +93,7 @@ final class Wire {
 
     // MARK: RESP
 
-    /// Waits until `frames` have come, and drops them.
+    /// Waits for this number of frames, and drops them.
     func await(frames: Int = 1, _ waiting: Waiting = .blocked) throws {
         var place = 0
         var missing = frames
@@ -104,12 +104,12 @@ final class Wire {
                 try receive(waiting)
             }
         }
-        // More than was asked for would count as an answer to what is asked next.
+        // Further bytes would count as an answer to the next request.
         guard place == end else { throw TestFailure("\(end - place) bytes that nobody asked for") }
         end = 0
     }
 
-    /// Goes over one header and, for a blob, its bytes; `nil`: they are not all there yet.
+    /// Skips one header and, for a blob, its bytes; `nil`: they are incomplete.
     private static func skip(_ input: [UInt8], from start: Int, to end: Int, _ missing: inout Int) -> Int? {
         var place = start + 1
         var number = 0
@@ -134,7 +134,7 @@ final class Wire {
         return place
     }
 
-    /// A command and its reply, decoded: for what is not measured.
+    /// A command and its decoded reply, for unmeasured steps.
     @discardableResult
     func command(_ words: String...) throws -> RESPValue { try command(words.map { ByteBuffer(string: $0) }) }
 

@@ -1,8 +1,8 @@
 import Glibc
 
-/// Does one thing so often, and nothing else: `scripts/check-costs` counts the instructions and allocations of it.
+/// Repeats one piece of work: `scripts/check-costs` counts its instructions and allocations.
 ///
-/// Counts do not depend on what else the machine does, so that they can be held to a limit at every change.
+/// Counts do not depend on other work of the machine, so they can be compared with a limit at every change.
 @main
 enum CostsCommand {
     static func main() {

@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// Everything of an embedded syncd between the socket's bytes in and out, with a clock that stands still.
+/// The complete path of an embedded syncd between the socket's bytes in and out, with a clock that stands still.
 final class EmbeddedHost: EngineHost {
     private var loop: EngineLoop?
     private var client: ClientID = 0
@@ -36,7 +36,7 @@ final class EmbeddedHost: EngineHost {
         return writer.buffer
     }
 
-    /// Loads the key that ``fetch`` asks for.
+    /// Loads the key of ``fetch``.
     func fill() {
         let lease = answer(Self.fetch).split(separator: ":")[1].prefix { $0.isNumber }
         let words = ["FILL", "user:000000000001", String(lease), "60000", "3"].map { ByteBuffer(string: $0) }

@@ -3,19 +3,19 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// What is counted.
+/// The pieces of work that are counted.
 enum Work: String, CaseIterable {
     /// A hit in a worker's own cache, with three tags.
     case l1Hit = "l1-hit"
-    /// The bytes of a FETCH, to a request.
+    /// From the bytes of a FETCH to a request.
     case decodeFetch = "decode-fetch"
-    /// The reply to it, to bytes.
+    /// From the reply to its bytes.
     case encodeHit = "encode-hit"
-    /// These bytes, to an outcome, at the worker.
+    /// From these bytes to an outcome, at the worker.
     case decodeHit = "decode-hit"
-    /// A push `invalidate` that a worker passes over.
+    /// A push `invalidate` that a worker skips.
     case skipPush = "skip-push"
-    /// FETCH of what an embedded syncd has, from bytes to bytes.
+    /// FETCH of a value in an embedded syncd, from bytes to bytes.
     case fetchHit = "fetch-hit"
     /// INVALIDATE at an embedded syncd, from bytes to bytes.
     case invalidate

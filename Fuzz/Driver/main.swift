@@ -1,7 +1,7 @@
 import CLibFuzzer
 import Glibc
 
-/// What is fuzzed, by `FUZZ_TARGET`: libFuzzer has all arguments to itself, also those of processes that it starts.
+/// The target, by `FUZZ_TARGET`: all arguments belong to libFuzzer, also those of processes that it starts.
 enum Chosen {
     static let target: FuzzTarget = {
         if let name = getenv("FUZZ_TARGET"), let target = FuzzTarget(rawValue: String(cString: name)) { return target }
@@ -10,7 +10,7 @@ enum Chosen {
     }()
 }
 
-/// Called by libFuzzer with each input. What does not hold ends the process, and libFuzzer keeps the input.
+/// Called by libFuzzer with each input. A broken condition ends the process, and libFuzzer keeps the input.
 func fuzzOne(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     do {
         try Chosen.target.check(Array(UnsafeBufferPointer(start: start, count: count)))

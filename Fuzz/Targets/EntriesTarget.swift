@@ -4,7 +4,7 @@ import NIOCore
 @testable import SyncCore
 @testable import syncd
 
-/// What is kept in Redis, where others can write as well. The first byte chooses what is read.
+/// Data in Redis, where others can write as well. The first byte chooses the reader.
 enum EntriesTarget {
     static func check(_ input: inout FuzzInput) throws {
         switch input.byte() % 6 {

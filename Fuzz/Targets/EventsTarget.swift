@@ -46,7 +46,7 @@ enum EventsTarget {
     private static func checkFields(_ payload: ByteBuffer) throws {
         let names = ["userId", "tags", "a", ""].map { ByteBuffer(string: $0) }
         let fields = JSONFields(payload, names: names)
-        // That of the API is the stricter one. It counts levels, this one values.
+        // The API's parser is the stricter one. The API counts levels, this one values.
         guard case .object(let members)? = try? JSONValue.parse(payload),
             JSONValue.object(members).depth < JSONFields.maximumDepth
         else { return }

@@ -1,10 +1,10 @@
 import NIOCore
 
-/// What is fuzzed: everything that reads bytes which others wrote. The name is that of the folder with its inputs.
+/// The targets: all readers of bytes that others wrote. The name is that of the folder with its inputs.
 enum FuzzTarget: String, CaseIterable, Sendable {
     /// Commands and replies, and the parsing of requests.
     case wire
-    /// What is kept in Redis: log entries and cached values.
+    /// Data in Redis: log entries and cached values.
     case entries
     /// Events of other programs, and the rules of what they invalidate.
     case events
@@ -57,14 +57,14 @@ struct FuzzInput {
         (0..<count).reduce(0) { number, _ in number << 8 | UInt64(byte()) }
     }
 
-    /// So many bytes, or as many as there are.
+    /// The next `count` bytes, or as many as there are.
     mutating func take(_ count: Int) -> ArraySlice<UInt8> {
         let taken = rest.prefix(count)
         rest = rest.dropFirst(count)
         return taken
     }
 
-    /// What comes before the next NUL, which is taken as well; everything if there is none.
+    /// The bytes before the next NUL, which is consumed as well; everything if there is none.
     mutating func field() -> ArraySlice<UInt8> {
         let field = rest.prefix { $0 != 0 }
         rest = rest.dropFirst(field.count + 1)

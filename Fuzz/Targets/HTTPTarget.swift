@@ -3,7 +3,7 @@ import NIOCore
 
 @testable import apiworker
 
-/// What anybody may send to the API. The first byte chooses: a body, a query, or headers.
+/// Input that anybody may send to the API. The first byte chooses: a body, a query, or headers.
 enum HTTPTarget {
     static func check(_ input: inout FuzzInput) throws {
         switch input.byte() % 3 {

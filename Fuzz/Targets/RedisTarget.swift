@@ -3,7 +3,7 @@ import NIOCore
 @testable import SyncCore
 @testable import syncd
 
-/// What is configured about Redis, and what a server tells about itself. The first byte chooses: a whole URL, one with a
+/// The configuration of Redis, and a server's information about itself. The first byte chooses: a whole URL, one with a
 /// login whose rest is the input, or the text of INFO.
 enum RedisTarget {
     static func check(_ input: inout FuzzInput) throws {

@@ -51,7 +51,7 @@ enum TableTarget {
             try require(isNew, "a new table is not new")
         }
         try checkReading(table)
-        // Whatever was there, slots are only raised.
+        // Slots are only raised, whatever was there.
         for (hash, position): (UInt64, UInt64) in [(0, 1), (.max, 5), (0xffff, TagTableLayout.greatestNumber)] {
             let before = table.slot(table.slotIndex(hash))
             table.raise(hash, to: position)

@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-/// What a client sends: the decoder, the parsing of requests, and what is answered to what can't be parsed.
+/// Input of a client: the decoder, the parsing of requests, and the replies to malformed ones.
 extension WireTarget {
     static func checkCommands(_ bytes: ByteBuffer, pieces size: Int, _ limits: WireLimits) throws {
         let whole = try decode([bytes], limits)

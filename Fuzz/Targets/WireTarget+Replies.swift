@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-/// What syncd, or something in its place, sends: the decoder, and everything that a client reads out of a frame.
+/// Output of syncd, or of an impostor: the decoder, and everything that a client reads from a frame.
 extension WireTarget {
     static func checkReplies(_ bytes: ByteBuffer, pieces size: Int, _ limits: WireLimits) throws {
         let whole = try decode([bytes], limits)
@@ -17,7 +17,7 @@ extension WireTarget {
         }
     }
 
-    /// Who passes over invalidations misses nothing else.
+    /// A client that skips invalidations misses nothing else.
     private static func checkSkipping(
         _ chunks: [ByteBuffer], _ whole: Outcome<RESPValue>, _ limits: WireLimits
     ) throws {
@@ -73,7 +73,7 @@ extension WireTarget {
         parts(of: value)?.reduce(0) { $0 + 1 + elements(of: $1) } ?? 0
     }
 
-    /// What can be read is written and read again, and is the same.
+    /// A value that was read, written and read again is the same.
     private static func read(_ value: RESPValue) throws {
         if let reply = try? FetchReply(value) {
             switch reply {

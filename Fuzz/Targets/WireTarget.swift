@@ -59,7 +59,7 @@ extension ByteBuffer {
         while let piece = rest.readSlice(length: size == 0 ? rest.readableBytes : min(size, rest.readableBytes)),
             piece.readableBytes > 0
         {
-            // In memory of its own, as it comes from a socket.
+            // A separate buffer, as from a socket.
             pieces.append(ByteBuffer(bytes: piece.readableBytesView))
         }
         return pieces

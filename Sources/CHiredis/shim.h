@@ -7,18 +7,17 @@
 #ifndef SYNCD_CHIREDIS_SHIM_H
 #define SYNCD_CHIREDIS_SHIM_H
 
-// What hiredis reads is kept as one list and one text, not as a tree in which every value, every text and every array
-// is memory of its own. The functions below are called in the order in which a reply is written: an array's header,
-// then its elements.
+// A reply is stored as one list and one text, not as a tree with separate memory for every value, text and array.
+// hiredis calls the functions below in the order in which a reply is written: an array's header, then its elements.
 
-// In one reply, those of nested arrays included. The greatest that syncd asks for has 512 entries of 5 elements.
-// hiredis itself would reserve memory for as many as a header announces: 16 GB for `*2147483647`.
+// Maximum number of elements in one reply, those of nested arrays included. syncd's greatest request has 512 entries of
+// 5 elements. hiredis itself would reserve memory for as many as a header announces: 16 GB for `*2147483647`.
 #define SYNCD_MAX_ELEMENTS 65536
 
-// Memory that is kept from one reply to the next, at most.
+// Maximum memory that is kept from one reply to the next, in bytes.
 #define SYNCD_KEPT_BYTES 65536
 
-// Its type differs between hiredis 0.14 and 1.x.
+// The type differs between hiredis 0.14 and 1.x.
 #if HIREDIS_MAJOR >= 1
 typedef size_t syncd_element_count;
 #else
@@ -48,7 +47,7 @@ static inline void *syncd_add(syncd_reply *reply, int type, long long number) {
     }
     reply->values[reply->count] = (syncd_value){type, number};
     reply->count += 1;
-    // What hiredis takes for the value: anything but NULL.
+    // hiredis expects a value other than NULL.
     return reply;
 }
 
@@ -82,7 +81,7 @@ static inline void *syncd_create_nil(const redisReadTask *task) {
     return syncd_add((syncd_reply *)task->privdata, REDIS_REPLY_NIL, 0);
 }
 
-// Nothing of RESP3 is asked for; where hiredis reads it, it is nothing.
+// syncd requests no types of RESP3; where hiredis reads one, it becomes null.
 #if HIREDIS_MAJOR >= 1
 static inline void *syncd_create_double(const redisReadTask *task, double number, char *text, size_t length) {
     return syncd_create_nil(task);
@@ -118,7 +117,7 @@ static inline void syncd_reply_free(syncd_reply *reply) {
 
 // A reader whose replies are `reply`, which has to live as long as it. NULL: out of memory.
 static inline redisReader *syncd_reader_create(syncd_reply *reply) {
-    // hiredis only reads it.
+    // hiredis only reads the table.
     static redisReplyObjectFunctions functions = {
         .createString = syncd_create_string,
         .createArray = syncd_create_array,

@@ -3,8 +3,8 @@
 
 #include <malloc.h>
 
-// Memory that was freed goes back to the system at once: what is large has pages of its own. By default glibc raises the
-// threshold to what was freed last, and keeps such memory from then on.
+// Large freed memory is returned to the system at once, because it has separate pages. By default glibc raises the
+// threshold to the size that was freed last, and keeps such memory from then on.
 static inline void syncd_return_large_memory(int threshold) {
 #ifdef M_MMAP_THRESHOLD
     mallopt(M_MMAP_THRESHOLD, threshold);

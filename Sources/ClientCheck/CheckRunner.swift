@@ -1,14 +1,14 @@
-/// Plays all checks with a client, one after the other, each with a new process of it.
+/// Runs all checks with a client, one after the other, each with a new process of the client.
 package struct CheckRunner: Sendable {
     package enum Verdict: Sendable, Hashable {
         case kept
         case broken(String)
-        /// Says why it does not concern this client.
+        /// The check does not apply to this client, with the reason.
         case skipped(String)
     }
 
     var launch: CheckStage.Launch
-    /// Says what is going on, line by line.
+    /// Reports the progress, line by line.
     var say: @Sendable (String) -> Void
 
     package init(launch: @escaping CheckStage.Launch, say: @escaping @Sendable (String) -> Void = { _ in }) {
@@ -16,10 +16,10 @@ package struct CheckRunner: Sendable {
         self.say = say
     }
 
-    /// How often a check that measures times is played before its rule counts as broken.
+    /// How often a check that measures times is repeated before its rule counts as broken.
     private static let attempts = 3
 
-    /// What kind of client it is.
+    /// The traits of the client.
     func traits() async throws -> ClientTraits {
         let stage = try await CheckStage(launch, traits: ClientTraits())
         do {
@@ -49,7 +49,7 @@ package struct CheckRunner: Sendable {
         return traits
     }
 
-    /// Plays the checks.
+    /// Runs the checks.
     ///
     /// - Parameter names: which ones; empty: all.
     package func run(_ names: [String] = []) async throws -> [(check: ClientRule, verdict: Verdict)] {

@@ -4,26 +4,26 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// A rule that the client breaks, and how that showed.
+/// A rule that the client breaks, and the observation that shows it.
 package struct BrokenRule: Error, CustomStringConvertible {
     package var description: String
     init(_ description: String) { self.description = description }
 }
 
-/// What kind of client it is, as it showed by itself.
+/// Traits of the client, as observed.
 package struct ClientTraits: Sendable, Hashable {
-    /// It speaks RESP3.
+    /// The client speaks RESP3.
     var isModern = false
-    /// It asks with WAIT.
+    /// The client sends WAIT.
     var waits = false
-    /// It answers a second question for a value without asking anybody.
+    /// The client answers a second request for a value without asking anybody.
     var keepsValues = false
-    /// It has mapped the tag table.
+    /// The client has mapped the tag table.
     var mapsTable = false
-    /// It has said TRACK ON.
+    /// The client has sent TRACK ON.
     var tracks = false
 
-    /// It is told by pushes alone, which need their time.
+    /// The client learns of invalidations by pushes alone, which need their time.
     var isToldByPushes: Bool { keepsValues && !mapsTable }
 
     var summary: String {
@@ -34,9 +34,9 @@ package struct ClientTraits: Sendable, Hashable {
     }
 }
 
-/// Where one check takes place: a scripted syncd, a scripted database, and the client between them.
+/// The environment of one check: a scripted syncd, a scripted database, and the client between them.
 package final class CheckStage: Sendable {
-    /// Starts the client in this environment; the path is for what it writes on standard error.
+    /// Starts the client in this environment; the path is that of its standard error.
     package typealias Launch =
         @Sendable (_ environment: [String: String], _ errorPath: String) async throws -> any CheckedClient
 
@@ -68,7 +68,7 @@ package final class CheckStage: Sendable {
 
     // MARK: Asking the client
 
-    /// What it answers for a key.
+    /// The client's answer for a key.
     @discardableResult
     func read(_ key: String) async throws -> String {
         switch try await client.ask(.load, key) {
@@ -77,7 +77,7 @@ package final class CheckStage: Sendable {
         }
     }
 
-    /// Reads a key and measures that.
+    /// Reads a key and measures the time.
     func timedRead(_ key: String) async throws -> (value: String, time: Duration) {
         let start = ContinuousClock.now
         let value = try await read(key)
@@ -100,9 +100,9 @@ package final class CheckStage: Sendable {
         }
     }
 
-    /// Lets the client take a value of the database under a lease, and keep it if it keeps values.
+    /// Lets the client load a value of the database under a lease, and store it if it stores values.
     ///
-    /// - Returns: what a change of the value invalidates.
+    /// - Returns: the tags that a change of the value invalidates.
     func load(_ key: String, _ value: Int) async throws -> [ByteBuffer] {
         database.set(key, value)
         try expect(try await read(key), "\(value)", "a value that was loaded under a lease")
@@ -112,8 +112,8 @@ package final class CheckStage: Sendable {
         return fill.tags.isEmpty ? [ByteBuffer(string: "=" + key)] : fill.tags
     }
 
-    /// Fails unless the client now answers the present value: at once, or, told by pushes alone, as soon as a frame
-    /// has had its time.
+    /// Fails unless the client now answers the present value: at once, or, if it relies on pushes alone, after the time
+    /// of a frame.
     func expectFresh(_ key: String, _ value: Int, _ what: String) async throws {
         let deadline = ContinuousClock.now + (traits.isToldByPushes ? Self.frameTime : .zero)
         var answer = try await read(key)
@@ -126,9 +126,9 @@ package final class CheckStage: Sendable {
 
     // MARK: Judging
 
-    /// A push needs less, by far, on any machine that is not on its knees.
+    /// Time for a push: much more than it needs, even on a busy machine.
     static let frameTime = Duration.milliseconds(500)
-    /// What a busy machine may add to a time that is measured.
+    /// Tolerance for measured times on a busy machine.
     static let tolerance = Duration.milliseconds(400)
 
     func expect(_ condition: Bool, _ failure: @autoclosure () -> String) throws {
@@ -139,7 +139,7 @@ package final class CheckStage: Sendable {
         if answer != wanted { throw BrokenRule("\(what): it answered \(answer) instead of \(wanted)") }
     }
 
-    /// Waits for something; fails with "it should have been that …".
+    /// Waits for a condition; fails with "it should have been that …".
     func until(
         _ what: String, within limit: Duration = .seconds(5), _ condition: () async throws -> Bool
     ) async throws {
@@ -152,12 +152,12 @@ package final class CheckStage: Sendable {
 
     // MARK: The journal
 
-    /// The files in the journal directory that mean something.
+    /// The files of this kind in the journal directory.
     func journalFiles(_ kind: JournalFile.Kind) throws -> [JournalFile] {
         try syncd.journal.scan().filter { $0.kind == kind }
     }
 
-    /// The tags in a journal file, complete or not at all.
+    /// The tags in a journal file; `nil` if it is incomplete.
     func tags(_ file: JournalFile) -> [ByteBuffer]? {
         guard let bytes = SystemFiles.read("\(syncd.journal.path)/\(file.name)") else { return nil }
         var decoder = CommandDecoder(limits: WireLimits())

@@ -3,27 +3,27 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// What a client answered to one line.
+/// The answer of a client to one line.
 package enum ClientAnswer: Sendable, Hashable {
-    /// `-` stands for "there is none".
+    /// A value; `-` means that there is none.
     case value(String, source: String)
     case error(String)
 }
 
-/// A client that is checked. It is asked what a service would be asked by its own clients, and does not know that its
-/// syncd and its database only play parts.
+/// A client under test. It gets the requests that a service gets from its own clients, and does not know that its syncd
+/// and its database are scripted.
 package protocol CheckedClient: Sendable {
-    /// Asks it to read or to write a key.
+    /// Requests the reading or writing of a key.
     func ask(_ verb: ScriptedDatabase.Verb, _ key: String) async throws -> ClientAnswer
-    /// The process group that it runs in.
+    /// The process group of the client.
     var processGroup: pid_t { get }
-    /// What it had to say besides, for a failure message.
+    /// The client's standard error, for a failure message.
     var complaints: String { get }
     func end() async
 }
 
-/// A client as a process: `<id> read <key>` or `<id> write <key>` go to its standard input, one line each, and
-/// `<id> ok <value> <source>` or `<id> error <text>` come from its standard output, in any order.
+/// A client as a process: `<id> read <key>` or `<id> write <key>` go to its standard input, one line each, and `<id> ok
+/// <value> <source>` or `<id> error <text>` come from its standard output, in any order.
 package final class ClientProcess: CheckedClient {
     struct LaunchError: Error, CustomStringConvertible {
         var description: String
@@ -38,10 +38,10 @@ package final class ClientProcess: CheckedClient {
     package let processGroup: pid_t
     private let errorPath: String
     private let state = Mutex(State())
-    // Set once by `init`, before anybody else knows the object.
+    // Set once by `init`, before the object is shared.
     private let pipes = Mutex<(any Channel)?>(nil)
 
-    /// How long a client may take for anything.
+    /// Maximum time of any answer.
     static let patience = TimeAmount.seconds(10)
 
     package init(_ command: [String], environment: [String: String], errorPath: String) async throws {
@@ -71,7 +71,7 @@ package final class ClientProcess: CheckedClient {
                 throw LaunchError(description: "no pipe: \(String(cString: strerror(errno)))")
             }
             (reading, writing) = (ends[0], ends[1])
-            // Else the other end would stay open in every process that is started meanwhile.
+            // Otherwise the other end would stay open in every process that is started meanwhile.
             for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         }
     }
@@ -85,12 +85,12 @@ package final class ClientProcess: CheckedClient {
         posix_spawn_file_actions_adddup2(&actions, input.reading, 0)
         posix_spawn_file_actions_adddup2(&actions, output.writing, 1)
         posix_spawn_file_actions_addopen(&actions, 2, errorPath, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-        // NIO's sockets are inherited: one that a child holds open too is not closed for its peer.
+        // NIO's sockets are inherited: a socket that a child holds open, too, is not closed for its peer.
         for descriptor in 3..<Self.greatestDescriptor { posix_spawn_file_actions_addclose(&actions, descriptor) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // A group of its own: whatever it starts ends with it.
+        // A separate group: all processes that the client starts end with it.
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
         var pid: pid_t = 0
         let arguments = command.map { strdup($0) } + [nil]
@@ -104,7 +104,7 @@ package final class ClientProcess: CheckedClient {
         return pid
     }
 
-    /// What this process may have open, at most.
+    /// An upper bound of this process's descriptors.
     private static let greatestDescriptor: Int32 = {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
@@ -164,12 +164,12 @@ package final class ClientProcess: CheckedClient {
     package func end() async {
         kill(-processGroup, SIGKILL)
         try? await pipes.withLock { $0 }?.close().get()
-        // It is killed, so that this does not wait for anything.
+        // The process was killed, so that this does not block.
         waitpid(processGroup, nil, 0)
     }
 }
 
-/// Splits what a client says into lines.
+/// Splits the client's output into lines.
 private final class LineHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
@@ -187,7 +187,7 @@ private final class LineHandler: ChannelInboundHandler {
             client.said(line)
         }
         unread.discardReadBytes()
-        // Longer than any answer: nobody's line.
+        // The line is longer than any answer, so it is dropped.
         if unread.readableBytes > 1 << 20 { unread.clear() }
     }
 

@@ -2,7 +2,7 @@ import IPCTesting
 import IPCWire
 import NIOCore
 
-// A syncd that does not answer, or is not there.
+// Checks with a syncd that does not answer, or does not run.
 extension ClientRule {
     static let absence = [
         ClientRule("silence", "No read waits longer than 500 ms for a syncd that does not answer.", isTimed: true) {

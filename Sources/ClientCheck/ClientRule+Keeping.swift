@@ -2,7 +2,7 @@ import IPCTesting
 import IPCWire
 import NIOCore
 
-// Values that a client keeps itself: when they must not be used any more.
+// Checks of values that a client stores itself: when they must not be used any more.
 extension ClientRule {
     static let keeping = [
         ClientRule("invalidation", "A kept value dies with any of its tags.", need: .keptValues) { stage in

@@ -2,7 +2,7 @@ import IPCTesting
 import IPCWire
 import NIOCore
 
-// FETCH, and what follows from its answer.
+// Checks of FETCH, and of the consequences of its reply.
 extension ClientRule {
     static let loading =
         [

@@ -1,6 +1,6 @@
-/// One rule for clients, and the play that shows whether it is kept.
+/// One rule for clients, and the script that shows whether the client follows it.
 package struct ClientRule: Sendable {
-    /// What a client must have to be concerned.
+    /// A trait that a client must have for the check to apply.
     package enum Need: String, Sendable, Hashable {
         case waiting = "it does not ask with WAIT"
         case keptValues = "it keeps no values"
@@ -12,7 +12,7 @@ package struct ClientRule: Sendable {
     /// The rule, in one sentence.
     package var rule: String
     var need: Need?
-    /// It measures times: it is broken only if it is broken again and again.
+    /// The check measures times: the rule is broken only if repeated attempts break it.
     var isTimed = false
     var play: @Sendable (CheckStage) async throws -> Void
 

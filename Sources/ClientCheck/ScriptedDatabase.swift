@@ -3,7 +3,7 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// The database of a client that is checked: numbers under keys, read by GET and written by INCR, as in Redis.
+/// The database of a client under test: numbers under keys, read by GET and written by INCR, as in Redis.
 package final class ScriptedDatabase: ScriptedServer {
     package enum Verb: Sendable, Hashable {
         case load
@@ -12,11 +12,11 @@ package final class ScriptedDatabase: ScriptedServer {
 
     enum Answer: Sendable {
         case error(String)
-        /// None until ``release()``.
+        /// No answer until ``release()``.
         case hold
     }
 
-    /// Called when a command arrives, before it is carried out; `nil`: as usual.
+    /// Called when a command arrives, before it is carried out; `nil`: the usual answer.
     typealias Script = @Sendable (Verb, String) -> Answer?
 
     private struct State {
@@ -31,14 +31,14 @@ package final class ScriptedDatabase: ScriptedServer {
 
     func script(_ script: Script?) { state.withLock { $0.script = script } }
 
-    /// What another program has written.
+    /// Writes a value as another program would.
     func set(_ key: String, _ value: Int) { state.withLock { $0.values[key] = value } }
 
     func value(_ key: String) -> Int? { state.withLock { $0.values[key] } }
     func loads(_ key: String) -> Int { state.withLock { $0.loads[key] ?? 0 } }
     func writes(_ key: String) -> Int { state.withLock { $0.writes[key] ?? 0 } }
 
-    /// Carries out what was held.
+    /// Carries out held commands.
     func release() {
         let held = state.withLock { state in
             defer { state.held = [] }
@@ -57,7 +57,7 @@ package final class ScriptedDatabase: ScriptedServer {
         switch (words[0].uppercased(), words.count) {
         case ("GET", 2): answer(.load, words[1], connection)
         case ("INCR", 2): answer(.write, words[1], connection)
-        // As redis-py says it.
+        // The command in redis-py's form.
         case ("INCRBY", 3) where words[2] == "1": answer(.write, words[1], connection)
         default:
             guard let request = try? Request.parse(command, limits: WireLimits()),

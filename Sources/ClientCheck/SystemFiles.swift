@@ -1,7 +1,7 @@
 import Glibc
 import IPCTesting
 
-/// What `check-client` looks up in the file system.
+/// Queries of `check-client` to the file system.
 enum SystemFiles {
     private static let maximumBytes = 16 << 20
 
@@ -21,7 +21,7 @@ enum SystemFiles {
         return bytes
     }
 
-    /// When the name, mode or owner of a file was last changed, by the wall clock.
+    /// Time of the last change of the name, mode or owner of a file, by the wall clock.
     static func changeTime(_ path: String) -> Duration? {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
@@ -34,11 +34,11 @@ enum SystemFiles {
         return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
     }
 
-    /// Whether a process of this group has a file mapped. Of a process of another user that cannot be seen.
+    /// Whether a process of this group has a file mapped. For a process of another user this cannot be determined.
     static func isMapped(_ path: String, byGroup group: pid_t) -> Bool {
         ScratchFolder.names(in: "/proc").filter { $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }.contains { pid in
             guard let status = read("/proc/\(pid)/stat") else { return false }
-            // pid (name) state parent group …; the name may hold anything.
+            // pid (name) state parent group …; the name may contain any character.
             let words = String(decoding: status, as: UTF8.self).split(separator: ")").last?.split(separator: " ")
             guard let words, words.count > 2, pid_t(words[2]) == group, let maps = read("/proc/\(pid)/maps") else {
                 return false

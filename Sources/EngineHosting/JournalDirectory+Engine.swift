@@ -23,7 +23,7 @@ extension JournalReading: EngineJournalReading {
 }
 
 extension JournalFile {
-    /// What the file asks of the brain; `nil`: nothing.
+    /// The action that the file requires; `nil`: none.
     fileprivate var item: JournalItem? {
         let kind: JournalItem.Kind? =
             switch demand {

@@ -26,7 +26,7 @@ package struct RedisSessionStateMachine: Sendable {
     private var mayHurry = true
     private var isDenied = false
 
-    /// How long TLS and login may take together, once the server is connected.
+    /// Maximum time of TLS and login together, once the server is connected.
     static let setupNanoseconds: UInt64 = 2_000_000_000
     static let shortestDelay: UInt64 = 50_000_000
     static let longestDelay: UInt64 = 1_000_000_000

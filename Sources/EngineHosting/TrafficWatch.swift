@@ -13,7 +13,7 @@ package struct TrafficWatch: Sendable {
     /// How often ``check(now:)`` is to be called.
     package static let intervalNanoseconds: UInt64 = 500_000_000
     static let replyNanoseconds: UInt64 = 3_000_000_000
-    /// A confirmation comes after all messages that wait before it, which may be many.
+    /// Maximum time of a confirmation. It follows all messages that wait before it, which may be many.
     static let confirmationNanoseconds: UInt64 = 30_000_000_000
 
     package init(now: UInt64) { lastRead = now }

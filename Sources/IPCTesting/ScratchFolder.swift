@@ -9,7 +9,7 @@ package final class ScratchFolder: Sendable {
     package let path: String
 
     package init() throws {
-        // Short: a socket's path has at most 103 bytes.
+        // Short, because a socket's path has at most 103 bytes.
         var template = Array("/tmp/syncd-check-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw Failure(description: "no folder in /tmp: \(String(cString: strerror(errno)))")
@@ -19,7 +19,7 @@ package final class ScratchFolder: Sendable {
 
     deinit { Self.remove(path) }
 
-    /// The names in a folder, sorted; none if there is no such folder.
+    /// The names in a folder, sorted; empty if the folder does not exist.
     package static func names(in folder: String) -> [String] {
         guard let directory = opendir(folder) else { return [] }
         defer { closedir(directory) }

@@ -10,7 +10,7 @@ package protocol ScriptedServer: AnyObject, Sendable {
     func received(_ command: [ByteBuffer], on connection: ScriptedConnection)
 }
 
-/// One connection of a client to a scripted server; answers may be given at any time and from anywhere.
+/// One connection of a client to a scripted server; replies may be sent at any time and from any thread.
 package final class ScriptedConnection: Sendable {
     private let channel: any Channel
     private let spoken = Mutex(RESPVersion.v2)
@@ -22,7 +22,7 @@ package final class ScriptedConnection: Sendable {
         set { spoken.withLock { $0 = newValue } }
     }
 
-    /// Whether the client has closed it, or this side.
+    /// Whether the client or this side has closed the connection.
     package var isClosed: Bool { !channel.isActive }
 
     package func send(_ reply: Reply) {
@@ -57,7 +57,7 @@ extension ScriptedServer {
             .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
     }
 
-    /// What every Redis client asks for before anything else; `nil`: it is something else.
+    /// The reply to commands that Redis clients send first; `nil`: it is another command.
     package func answerToHandshake(_ request: Request, greeting: Greeting) -> Reply? {
         switch request {
         case .hello: .greeting(greeting)

@@ -34,7 +34,7 @@ public final class ScriptedSyncd: Sendable {
     /// What the heartbeats say.
     package struct Pulse: Sendable {
         package var isBeating = true
-        /// Age of what they carry, in ns.
+        /// Age of their data, in ns.
         package var beatAge: UInt64 = 0
         package var freshAsOfAge: UInt64 = 0
         /// Whether they say when the journal was read. Without that, writes that syncd does not answer wait for a whole
@@ -115,7 +115,7 @@ public final class ScriptedSyncd: Sendable {
         former?.cancel()
     }
 
-    /// Nobody listens any more, all connections end, and the socket's file is gone.
+    /// Closes the listener and all connections, and removes the socket's file.
     public func stop() async {
         let (listener, beats, connections) = state.withLock { state in
             defer {
@@ -129,7 +129,7 @@ public final class ScriptedSyncd: Sendable {
         for connection in connections { await connection.closed() }
     }
 
-    // MARK: What it does
+    // MARK: Actions
 
     package func script(_ script: Script?) { state.withLock { $0.script = script } }
 
@@ -216,7 +216,7 @@ public final class ScriptedSyncd: Sendable {
                 freshAsOfNanoseconds: table.freshAsOf))
     }
 
-    // MARK: What it heard
+    // MARK: Received requests
 
     package var heard: [Heard] { state.withLock { $0.heard } }
     package var requests: [Request] { heard.map(\.request) }

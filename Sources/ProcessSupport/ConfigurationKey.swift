@@ -4,14 +4,15 @@ public struct ConfigurationKey: Sendable, Hashable {
     public let name: String
     /// The option on the command line: `--redis-url`.
     public let option: String
-    /// What is used when nobody gives anything, as text; `nil` if there is no default.
+    /// The default value as text; `nil` if there is none.
     public let defaultText: String?
-    /// One line for people.
+    /// A description of one line for people.
     public let help: String
-    /// The value is never shown, and may also come as a file: `REDIS_URL_FILE`, or a systemd credential of that name.
+    /// The value is never shown, and may also be given as a file: `REDIS_URL_FILE`, or a systemd credential of that
+    /// name.
     public let isSecret: Bool
 
-    /// A setting whose option is its name in lower case with dashes, unless another one is given.
+    /// A setting. Its option is its name in lower case with dashes, unless another one is given.
     public init(
         _ name: String, option: String? = nil, default defaultText: String? = nil, help: String,
         isSecret: Bool = false

@@ -1,14 +1,14 @@
 import Glibc
 
-/// How many descriptors this process may have open.
+/// The limit of open descriptors of this process.
 public enum DescriptorLimit {
     /// With fewer, not even an event loop can be made.
     static let least = 64
 
-    /// Raises the limit as far as this process may, as programs that don't use select(2) should: a shell gives 1024, fewer
-    /// than a worker has connections.
+    /// Raises the limit as far as this process may, which is recommended for programs that don't use select(2): a shell
+    /// gives 1024, fewer than a worker has connections.
     ///
-    /// - Throws: there are too few all the same.
+    /// - Throws: the limit is too low nevertheless.
     public static func raise() throws(ConfigurationError) {
         let limit = raised()
         guard limit >= least else {

@@ -1,20 +1,20 @@
 /// The format of `.env` and `--config` files: assignments `KEY=value`, read as python-dotenv reads them.
 ///
-/// Blank lines and lines that begin with `#` are skipped, `export ` in front of a key is allowed, and so is space
+/// Blank lines and lines that begin with `#` are skipped. `export ` in front of a key is allowed, and so is space
 /// around key and value. A value may be in single quotes (with `\'` and `\\`) or in double quotes (with `\n`, `\t`,
 /// `\"`, `\\` and the other escapes of C); any other backslash stands for itself. A quoted value may have several
 /// lines. Without quotes a value ends before a `#` that follows a space, and at the line's end. The last of several
 /// assignments to one key counts.
 enum EnvironmentFile {
-    /// More than a file of settings ever has.
+    /// Maximum size in bytes: more than a file of settings ever has.
     static let maximumBytes = 1 << 20
 
-    /// Whether what is not an assignment, or has a key that we don't know, is an error.
+    /// Whether a line that is not an assignment, or has an unknown key, is an error.
     enum Strictness {
         /// The file is ours: every line has to be an assignment.
         case everything
-        /// The file belongs to other programs, too: what they write, and nobody reads, is passed over, as the other
-        /// readers do. An assignment to a key of ours has to be readable.
+        /// The file belongs to other programs, too: their lines are ignored, as other readers do. An assignment to a
+        /// key of ours has to be readable.
         case keys(@Sendable (String) -> Bool)
     }
 

@@ -1,10 +1,9 @@
-/// Takes the text of an environment file apart, statement by statement. Everything that means something is ASCII, so
-/// that it works on bytes.
+/// Splits the text of an environment file into statements. All syntax is ASCII, so the reader works on bytes.
 struct EnvironmentFileReader {
     enum Statement: Equatable {
-        /// `value` is `nil` if it cannot be read. Reading goes on at the next line then.
+        /// `value` is `nil` if it cannot be read. Reading continues at the next line then.
         case assignment(key: String, value: String?, line: Int)
-        /// A line that is no assignment.
+        /// A line that is not an assignment.
         case other(line: Int)
     }
 
@@ -100,8 +99,8 @@ struct EnvironmentFileReader {
         return String(decoding: bytes[start..<end], as: UTF8.self)
     }
 
-    /// Nothing but a comment may follow the closing quote. Otherwise reading goes on at the line after the first quote, as
-    /// in Node: a quote too many must not swallow other assignments.
+    /// Only a comment may follow the closing quote. Otherwise reading continues at the line after the first quote, as
+    /// in Node: an extra quote must not swallow other assignments.
     private mutating func readQuoted(_ quote: UInt8) -> String? {
         let (start, startLine) = (place, line)
         place += 1

@@ -6,12 +6,12 @@
 
 /// A socket that the service manager opened before it started this process (sd_listen_fds(3)).
 public struct InheritedSocket: Sendable, Hashable {
-    /// The descriptor. It belongs to the process now.
+    /// The descriptor. The process owns it now.
     public let descriptor: Int32
     /// `FileDescriptorName=` of the socket unit; `unknown` if none was given.
     public let name: String
 
-    /// What a program can serve on.
+    /// The kind of socket that a program can serve on.
     public enum Kind: String, Sendable {
         case unix = "AF_UNIX"
         case internet = "AF_INET or AF_INET6"
@@ -25,19 +25,19 @@ public struct InheritedSocket: Sendable, Hashable {
     }
 }
 
-/// The sockets that were handed over.
+/// The sockets that the service manager passed.
 public struct InheritedSockets: Sendable, Hashable {
     /// The first descriptor, SD_LISTEN_FDS_START.
     static let firstDescriptor: Int32 = 3
-    /// What systemd calls a descriptor without a name.
+    /// systemd's name for a descriptor without a name.
     static let unnamed = "unknown"
 
-    /// In the order in which they were handed over.
+    /// The sockets in the order of their descriptors.
     public let all: [InheritedSocket]
 
     /// Sockets meant for another process (`LISTEN_PID`) are ignored. The descriptors are closed on exec from here on.
     ///
-    /// - Throws: `LISTEN_FDS` or `LISTEN_FDNAMES` is meant for this process and makes no sense.
+    /// - Throws: `LISTEN_FDS` or `LISTEN_FDNAMES` is meant for this process and is malformed.
     public init(
         environment: [String: String] = ProcessEnvironment.current, processID: Int32 = getpid()
     ) throws(ConfigurationError) {
@@ -66,13 +66,12 @@ public struct InheritedSockets: Sendable, Hashable {
         for socket in all { _ = fcntl(socket.descriptor, F_SETFD, FD_CLOEXEC) }
     }
 
-    /// These and no others.
     init(_ all: [InheritedSocket]) { self.all = all }
 
-    /// The socket to serve on: the only one, named `name` or without a name of its own; `nil` if none was handed over.
+    /// The socket to serve on: the only one, named `name` or unnamed; `nil` if none was passed.
     ///
-    /// - Throws: there is another one, or it is not a listening stream socket of this kind. Serving on something
-    ///   else than what the administrator set up would only look as if it worked.
+    /// - Throws: there is another one, or it is not a listening stream socket of this kind. Serving on another socket
+    ///   than the configured one would only look as if it worked.
     public func listener(named name: String, kind: InheritedSocket.Kind) throws(ConfigurationError) -> Int32? {
         guard let socket = all.first else { return nil }
         guard all.count == 1 else {
@@ -97,7 +96,7 @@ public struct InheritedSockets: Sendable, Hashable {
 }
 
 extension InheritedSocket {
-    /// Why it can't be accepted on; `nil` if it can.
+    /// The reason why connections can't be accepted on the socket; `nil` if they can.
     fileprivate func problem(as kind: Kind) -> String? {
         guard let domain = option(SO_DOMAIN) else {
             return errno == EBADF ? "is not open" : "is not a socket"

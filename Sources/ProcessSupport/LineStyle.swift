@@ -1,7 +1,7 @@
 import Logging
 import Notation
 
-/// How one event of the log becomes one line.
+/// The format of one log event as one line.
 struct LineStyle: Sendable, Hashable {
     var format = LogFormat.text
     var reader = LogReader.stream
@@ -19,7 +19,7 @@ struct LineStyle: Sendable, Hashable {
             for (name, value) in fields { line += " \(LogText.escaped(name))=\(LogText.quoted(value))" }
             return line
         case .json:
-            // What is the same in every line comes first; a field can't take its name.
+            // Fixed fields come first; a metadata field can't take their name.
             let own = [("time", "\(timestamp)"), ("level", level.rawValue), ("message", message)]
             let names = Set(own.map(\.0))
             let all = own + fields.map { (names.contains($0.name) ? "field-\($0.name)" : $0.name, $0.value) }

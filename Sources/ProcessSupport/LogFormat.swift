@@ -4,23 +4,23 @@
     import Musl
 #endif
 
-/// How the lines of the log are written.
+/// The format of log lines.
 public enum LogFormat: String, Sendable, CaseIterable {
-    /// `message key=value`, with time and level in front of it where the journal doesn't keep them.
+    /// `message key=value`, preceded by time and level if the journal doesn't store them.
     case text
     /// One JSON object per line.
     case json
 }
 
-/// Who reads the log.
+/// The destination of the log.
 enum LogReader: Sendable, Hashable {
-    /// A terminal, a file, a pipe: every line says when and how important.
+    /// A terminal, a file, a pipe: every line has time and level.
     case stream
-    /// The journal: it knows the time, and takes the level as a prefix `<N>` (sd-daemon(3)).
+    /// The journal: it stores the time, and takes the level as a prefix `<N>` (sd-daemon(3)).
     case journal
 
-    /// The journal, if `JOURNAL_STREAM` names the file that this descriptor is; it is inherited by whoever redirects
-    /// its output elsewhere.
+    /// The journal, if `JOURNAL_STREAM` names the file of this descriptor. A process that redirects its output inherits
+    /// the variable.
     init(environment: [String: String], descriptor: Int32 = STDERR_FILENO) {
         var status = stat()
         let isJournal =

@@ -2,7 +2,7 @@ import Logging
 import Synchronization
 
 extension Logger.Level {
-    /// The priority of syslog(3) that the journal sorts by.
+    /// The priority of syslog(3), which the journal uses.
     var priority: Int {
         switch self {
         case .trace, .debug: 7
@@ -15,7 +15,7 @@ extension Logger.Level {
     }
 }
 
-/// The least important level that is written, for all loggers of the process; it can change while they are in use.
+/// The lowest level that is written, for all loggers of the process; it can change while they are in use.
 final class LogThreshold: Sendable {
     private let index: Atomic<Int>
 

@@ -1,6 +1,6 @@
-/// Text that may come from outside, for a line of the log.
+/// Conversion of text that may come from outside, for a line of the log.
 enum LogText {
-    /// Control characters and everything that ends a line somewhere, as escapes: nobody can forge a line.
+    /// Replaces control characters and all kinds of line ends by escapes: nobody can forge a line.
     static func escaped(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: isUnsafe) else { return text }
         var result = ""
@@ -8,7 +8,7 @@ enum LogText {
         return result
     }
 
-    /// A metadata value: as it is where it is one word, else in double quotes.
+    /// A metadata value: unchanged if it is one word, else in double quotes.
     static func quoted(_ text: String) -> String {
         let isWord =
             !text.isEmpty
@@ -32,10 +32,10 @@ enum LogText {
         }
     }
 
-    /// Whether a character ends a line somewhere, is invisible, or turns the direction of writing.
+    /// Whether a character ends a line in some program, is invisible, or changes the direction of writing.
     static func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
-        // C0, DEL and C1; line and paragraph separators; what turns the direction of writing.
+        // C0, DEL and C1; line and paragraph separators; characters that change the direction of writing.
         case 0..<0x20, 0x7f..<0xa0, 0x2028, 0x2029, 0x202a...0x202e, 0x2066...0x2069: true
         default: false
         }

@@ -1,4 +1,4 @@
-// `environ` is a global that libc lets everybody change; nobody here does.
+// `environ` is a global variable that any code may change; no code of this program does.
 #if canImport(Glibc)
     @preconcurrency import Glibc
 #elseif canImport(Musl)
@@ -7,7 +7,7 @@
 
 /// The environment of this process.
 public enum ProcessEnvironment {
-    /// Names and values at this moment. What is not UTF-8 or has no `=` is left out.
+    /// Names and values at this moment. Entries that are not UTF-8 or have no `=` are left out.
     public static var current: [String: String] {
         var values: [String: String] = [:]
         var next = environ

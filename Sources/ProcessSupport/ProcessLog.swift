@@ -1,10 +1,10 @@
 import Logging
 
-/// The log of a process: lines on standard error, which systemd keeps.
+/// The log of a process: lines on standard error, which systemd stores.
 public enum ProcessLog {
     private static let threshold = LogThreshold(.info)
 
-    /// Makes every `Logger` write there. To be called once, before the first logger is made.
+    /// Makes every `Logger` write there. Must be called once, before the first logger is made.
     ///
     /// - Parameters:
     ///   - label: the process's name, which its own lines don't repeat.
@@ -22,16 +22,16 @@ public enum ProcessLog {
         }
     }
 
-    /// Changes what is written from now on, by loggers that are in use too.
+    /// Changes the level, also of loggers that are in use.
     public static func setLevel(_ level: Logger.Level) { threshold.level = level }
 }
 
 /// Writes one line per event.
 struct LineLogHandler: LogHandler {
-    /// Longer lines are cut: a pipe takes up to 4 KiB at once, and nobody reads more.
+    /// Maximum length of a line in bytes; longer ones are cut, since a pipe accepts up to 4 KiB at once.
     static let maximumBytes = 16 << 10
 
-    /// Added as metadata where it is not the process itself.
+    /// The component, added as metadata unless it is the process itself.
     var component: String?
     var style: LineStyle
     var metadata: Logger.Metadata = [:]

@@ -1,17 +1,17 @@
 import Synchronization
 import UnixSignals
 
-/// How a process ends when it is asked to.
+/// The way in which a process ends on request.
 public enum ShutdownMode: String, Sendable, Hashable {
-    /// Nothing new is taken; what is under way is finished, within a limit.
+    /// No new requests are accepted; running ones are finished, within a limit.
     case drain
-    /// Whatever is under way is cut.
+    /// Running requests are cut.
     case immediate
 }
 
-/// What an administrator wants of a running process.
+/// A request of an administrator to a running process.
 public enum ProcessRequest: Sendable, Hashable {
-    /// The end. `reason` is the name of the signal or command.
+    /// End the process. `reason` is the name of the signal or command.
     case shutdown(ShutdownMode, reason: String)
     /// Read the configuration again (SIGHUP).
     case reload
@@ -39,11 +39,11 @@ public enum ProcessSignals {
     }
 }
 
-/// Asked once, a process drains; asked again, it ends.
+/// The first request drains the process, the second one ends it.
 final class Escalation: Sendable {
     private let isRepeated = Atomic(false)
 
-    /// How the process ends when it is asked now.
+    /// The way in which the process ends at the next request.
     func next() -> ShutdownMode {
         isRepeated.exchange(true, ordering: .relaxed) ? .immediate : .drain
     }

@@ -1,4 +1,4 @@
-/// On which cores this process may run.
+/// The cores on which this process may run.
 public enum ProcessorAffinity {
     private static let field = "Cpus_allowed_list:"
 

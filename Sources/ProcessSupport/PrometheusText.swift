@@ -1,26 +1,26 @@
 /// The text format of Prometheus, version 0.0.4
 /// (https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
 public struct PrometheusText {
-    /// What a metric counts as.
+    /// The type of a metric.
     public enum Kind: String, Sendable {
         case counter, gauge
     }
 
-    /// One value, and what tells it from the others of its metric.
+    /// One value, and the labels that distinguish it from the other samples of its metric.
     public typealias Sample = (labels: [(String, String)], value: Double)
 
-    /// How often something took how long.
+    /// Counts of durations.
     public struct Histogram: Sendable {
-        /// What tells it from the others of its metric.
+        /// The labels that distinguish it from the other histograms of its metric.
         public var labels: [(String, String)]
         /// Upper bounds in seconds, ascending, with the number of values up to each.
         public var buckets: [(bound: Double, count: Double)]
-        /// All values, also those beyond the last bound.
+        /// Number of all values, also of those beyond the last bound.
         public var count: Double
-        /// Of all values, in seconds.
+        /// Sum of all values, in seconds.
         public var sum: Double
 
-        /// All that there is to know.
+        /// A histogram with cumulative buckets.
         public init(
             labels: [(String, String)] = [], buckets: [(bound: Double, count: Double)], count: Double, sum: Double
         ) {
@@ -33,7 +33,7 @@ public struct PrometheusText {
 
     private let prefix: String
     private let labels: [(String, String)]
-    /// What was added so far.
+    /// The text so far.
     public private(set) var text = ""
 
     /// - Parameters:
@@ -41,7 +41,7 @@ public struct PrometheusText {
     ///   - labels: those that every sample has.
     public init(prefix: String, labels: [(String, String)] = []) { (self.prefix, self.labels) = (prefix, labels) }
 
-    /// Adds a metric with its samples; none at all without a sample. The name of a counter ends with `_total`.
+    /// Adds a metric with its samples; nothing without a sample. The name of a counter ends with `_total`.
     public mutating func add(_ name: String, _ kind: Kind, help: String, _ samples: [Sample]) {
         guard !samples.isEmpty else { return }
         header(name, type: kind.rawValue, help: help)
@@ -53,7 +53,7 @@ public struct PrometheusText {
         add(name, kind, help: help, [([], value)])
     }
 
-    /// Adds a metric of histograms; none at all without one.
+    /// Adds a metric of histograms; nothing without one.
     public mutating func add(_ name: String, help: String, _ histograms: [Histogram]) {
         guard !histograms.isEmpty else { return }
         header(name, type: "histogram", help: help)
@@ -76,14 +76,14 @@ public struct PrometheusText {
         text += prefix + name + (pairs.isEmpty ? "" : "{\(pairs.joined(separator: ","))}") + " \(Self.number(value))\n"
     }
 
-    /// Whole numbers without a fraction, also large ones.
+    /// Whole numbers have no fraction, also large ones.
     private static func number(_ value: Double) -> String {
         if let whole = Int64(exactly: value) { return String(whole) }
         if value.isInfinite { return value < 0 ? "-Inf" : "+Inf" }
         return value.isNaN ? "NaN" : String(value)
     }
 
-    /// By scalars: a line feed is a part of the character CR LF.
+    /// Escapes by scalars: a line feed is a part of the character CR LF.
     private static func escaped(_ text: String, quotes: Bool) -> String {
         text.unicodeScalars.reduce(into: "") { result, scalar in
             switch scalar {

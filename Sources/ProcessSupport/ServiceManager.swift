@@ -7,7 +7,7 @@
 /// The service manager that started this process, as sd_notify(3) describes it: datagrams of `NAME=value` lines to
 /// the socket that `NOTIFY_SOCKET` names. Without one, nothing is sent.
 public final class ServiceManager: Sendable {
-    /// What can be said to it.
+    /// A message to the service manager.
     public enum Message: Sendable, Hashable {
         /// Start or reload is complete.
         case ready
@@ -17,11 +17,11 @@ public final class ServiceManager: Sendable {
         case stopping
         /// One line for people: what the process is doing.
         case status(String)
-        /// The process is alive. To be said more often than ``Watchdog/timeoutNanoseconds``.
+        /// The process is alive. Must be sent more often than ``Watchdog/timeoutNanoseconds``.
         case watchdog
     }
 
-    /// How long a message that has to arrive may wait for room in the manager's queue.
+    /// Maximum time that an important message waits for room in the manager's queue.
     private static let patienceMilliseconds: Int32 = 1000
 
     private let address: UnixAddress?
@@ -36,13 +36,13 @@ public final class ServiceManager: Sendable {
 
     deinit { if descriptor >= 0 { close(descriptor) } }
 
-    /// Whether anybody is told anything.
+    /// Whether there is a service manager.
     public var isPresent: Bool { descriptor >= 0 }
 
-    /// Says it in one datagram. Never fails: a manager that doesn't listen is no reason to end.
+    /// Sends the message in one datagram. Never fails: a manager that doesn't listen is no reason to end.
     ///
-    /// - Parameter isWaiting: wait up to a second for room in the manager's queue. Not for an event loop, except at
-    ///   the start and the end of the process.
+    /// - Parameter isWaiting: wait up to a second for room in the manager's queue. Not for an event loop, except at the
+    ///   start and the end of the process.
     /// - Returns: whether it was sent.
     @discardableResult
     public func notify(_ messages: Message..., isWaiting: Bool = false) -> Bool {
@@ -71,7 +71,7 @@ extension ServiceManager.Message {
         return .reloading(monotonicMicroseconds: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
     }
 
-    /// As it is sent. A status is one line, whatever is in it.
+    /// The line of the message. A status is always one line.
     var line: String {
         switch self {
         case .ready: "READY=1"
@@ -85,10 +85,10 @@ extension ServiceManager.Message {
 
 /// The address of a Unix socket: a path, or an abstract name, written with `@` in front.
 public struct UnixAddress: Sendable, Hashable {
-    /// What `sun_path` holds; an abstract name begins with a zero byte and has none at its end.
+    /// The content of `sun_path`; an abstract name begins with a zero byte and has none at its end.
     let bytes: [UInt8]
 
-    /// `nil` if it is neither, or too long.
+    /// `nil` if the text is neither, or too long.
     public init?(_ text: String) {
         let capacity = MemoryLayout.size(ofValue: sockaddr_un().sun_path)
         guard text.utf8.count > 1, text.utf8.count < capacity else { return nil }
@@ -99,7 +99,7 @@ public struct UnixAddress: Sendable, Hashable {
         }
     }
 
-    /// Whether some program listens there, or may do so: only of a refusal it is sure that none does.
+    /// Whether a program listens there, or may do so: only a refused connection shows that none does.
     public var isInUse: Bool {
         let descriptor = socket(
             AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)

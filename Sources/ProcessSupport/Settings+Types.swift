@@ -1,18 +1,18 @@
 import Logging
 
 extension Settings {
-    /// A text that has to be there and not to be empty.
+    /// A required text, which must not be empty.
     public func required(_ key: ConfigurationKey) throws(ConfigurationError) -> String {
         guard let text = try string(key), !text.isEmpty else { throw ConfigurationError(missing: key) }
         return text
     }
 
-    /// A whole number. An empty text is as good as none: the default counts.
+    /// A whole number. An empty text means the default.
     ///
-    /// - Throws: it is no number, is outside of `range`, or missing without a default.
+    /// - Throws: the text is no number, is outside of `range`, or missing without a default.
     public func integer(_ key: ConfigurationKey, in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
         let text = try given(key)
-        // `Int` would also take a sign in front.
+        // `Int` would also accept a leading sign.
         guard let first = text.utf8.first, first != UInt8(ascii: "+"), let number = Int(text), range.contains(number)
         else {
             throw ConfigurationError(
@@ -22,8 +22,7 @@ extension Settings {
         return number
     }
 
-    /// true, 1, yes or false, 0, no, in any case. An empty text is as good as none: the default counts, and without
-    /// one it is false.
+    /// A flag: true, 1, yes or false, 0, no, in any case. An empty text means the default, and without a default false.
     public func flag(_ key: ConfigurationKey) throws(ConfigurationError) -> Bool {
         let text = try string(key).flatMap { $0.isEmpty ? nil : $0 } ?? key.defaultText ?? "false"
         switch text.lowercased() {

@@ -1,27 +1,27 @@
 import Synchronization
 
 /// The settings of a process, in layers: command line, environment, `--config FILE`, `.env` in the working directory.
-/// The first layer that gives a key counts.
+/// The first layer that has a key counts.
 ///
-/// Secrets may also come as a file: in each layer `KEY` is looked for first, then `KEY_FILE`; after all layers comes
-/// the file `KEY` in `$CREDENTIALS_DIRECTORY`, which is how systemd hands over credentials.
+/// Secrets may also be given as a file: in each layer `KEY` is looked for first, then `KEY_FILE`. After all layers
+/// comes the file `KEY` in `$CREDENTIALS_DIRECTORY`, which is how systemd passes credentials.
 public struct Settings: Sendable {
-    /// Where values come from, in order of precedence.
+    /// Sources of values, in order of precedence.
     private struct Layer: Sendable {
         var name: String
         var values: [String: String]
     }
 
-    /// What a configuration file may have: the keys of syncd and of apiworker, which may share one, and those of the
-    /// units. Another one is a slip of the pen, and what was meant would silently not count.
+    /// Keys that a configuration file may have: those of syncd and of apiworker, which may share one, and those of the
+    /// units. Another key is a typing error: the intended setting would silently have no effect.
     static let knownKeys: Set<String> = {
         let keys = ConfigurationKey.syncdKeys + ConfigurationKey.workerKeys
         return Set(keys.map(\.name) + keys.filter(\.isSecret).map(\.fileName) + ["WORKERS"])
     }()
-    /// So begin the keys of limits. Which there are, syncd knows.
+    /// The prefix of keys of limits. syncd knows their names.
     public static let limitPrefix = "SYNCD_LIMIT_"
 
-    /// More than a connection string ever has.
+    /// Maximum size in bytes: more than a connection string ever has.
     static let maximumSecretBytes = 64 << 10
 
     private let layers: [Layer]
@@ -33,7 +33,7 @@ public struct Settings: Sendable {
     ///   - configFile: a file that has to be readable and to have known keys only; `nil` if none was named.
     ///   - environment: the process's own by default.
     ///   - workingDirectory: where a `.env` may be; `nil`: none is read.
-    /// - Throws: a file can't be read or understood.
+    /// - Throws: a file can't be read or parsed.
     public init(
         commandLine: [String: String], configFile: String?,
         environment: [String: String] = ProcessEnvironment.current, workingDirectory: String? = "."
@@ -54,14 +54,14 @@ public struct Settings: Sendable {
         credentialsDirectory = environment["CREDENTIALS_DIRECTORY"]
     }
 
-    /// The keys that begin like this and have a value somewhere.
+    /// The keys with this prefix that have a value in any layer.
     public func keys(beginningWith prefix: String) -> [String] {
         layers.flatMap { $0.values.keys.sorted() }.filter { $0.hasPrefix(prefix) }
     }
 
     private static func isKnown(_ key: String) -> Bool { knownKeys.contains(key) || key.hasPrefix(limitPrefix) }
 
-    /// Only of a file that was named: a `.env` and the environment belong to other programs, too.
+    /// Only for a file that was named: a `.env` and the environment belong to other programs, too.
     private static func refuseUnknownKeys(_ keys: some Sequence<String>, path: String) throws(ConfigurationError) {
         let unknown = keys.filter { !isKnown($0) }
         guard let first = unknown.min() else { return }
@@ -82,7 +82,7 @@ public struct Settings: Sendable {
         return try EnvironmentFile.parse(text, path: path, isOptional ? .keys { isKnown($0) } : .everything)
     }
 
-    /// The value as it was given, also when it is empty; else the default.
+    /// The value unchanged, also when it is empty; else the default.
     ///
     /// - Throws: a secret's file can't be read.
     public func string(_ key: ConfigurationKey) throws(ConfigurationError) -> String? {
@@ -127,14 +127,14 @@ public struct Settings: Sendable {
         return String(text.dropLast())
     }
 
-    /// Which layers have given something so far: "environment, .env". "defaults" if none has.
+    /// The layers that have given a value so far: "environment, .env". "defaults" if none has.
     public var source: String {
         let used = usage.names
         let names = (layers.map(\.name) + ["credentials"]).filter { used.contains($0) }
         return names.isEmpty ? "defaults" : names.joined(separator: ", ")
     }
 
-    /// Names of the layers that gave something.
+    /// Names of the layers that gave a value.
     private final class Usage: Sendable {
         private let used = Mutex<Set<String>>([])
 

@@ -8,7 +8,7 @@ import Synchronization
 
 /// Text for people on standard error.
 public enum StandardError {
-    /// Writes the text as it is: no newline is added. Never waits long, and a reader that is gone is no error.
+    /// Writes the text without adding a newline. Never waits long, and a closed reader is no error.
     public static func write(_ text: String) { LineOutput.standardError.write(Array(text.utf8)) }
 }
 
@@ -17,17 +17,17 @@ public func ignoreBrokenPipes() {
     signal(SIGPIPE, SIG_IGN)
 }
 
-/// Writes to a descriptor whose reader may be slow, stopped or gone: what can't be written in time is dropped, since
-/// a log that nobody reads must not stop the process.
+/// Writes to a descriptor whose reader may be slow, stopped or gone. Text that can't be written in time is dropped,
+/// since a log that nobody reads must not stop the process.
 final class LineOutput: Sendable {
     static let standardError = LineOutput(descriptor: STDERR_FILENO)
 
-    /// What a pipe takes at once or not at all; a poll(2) that promises room promises this much.
+    /// The size that a pipe accepts completely or not at all; a poll(2) that promises room promises this much.
     private static let chunkBytes = 4096
 
     private let descriptor: Int32
     private let patienceMilliseconds: Int32
-    /// Whether the last write found no room. Then nobody waits until there is some.
+    /// Whether the last write found no room. Then no write waits until there is some.
     private let isStuck = Mutex(false)
 
     init(descriptor: Int32, patienceMilliseconds: Int32 = 100) {
@@ -53,12 +53,12 @@ final class LineOutput: Sendable {
     private func hasRoom(within milliseconds: Int32) -> Bool {
         var request = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         var result = poll(&request, 1, milliseconds)
-        // Interrupted by a signal: look once more without waiting.
+        // Interrupted by a signal: check once more without waiting.
         if result < 0, errno == EINTR { result = poll(&request, 1, 0) }
         return result > 0 && request.revents & Int16(POLLOUT) != 0
     }
 
-    /// How many bytes were written; `nil` if none can be.
+    /// Number of bytes written; `nil` if none can be.
     private func put(_ bytes: ArraySlice<UInt8>) -> Int? {
         while true {
             let count = bytes.prefix(Self.chunkBytes).withUnsafeBytes { chunk in

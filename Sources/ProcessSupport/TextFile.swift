@@ -6,9 +6,9 @@
 
 /// Reads small text files: settings and secrets.
 enum TextFile {
-    /// Why a file can't be used, in words for people.
+    /// The reason why a file can't be used, in words for people.
     enum Problem: Error, Hashable {
-        /// Neither the file nor maybe its directory exists.
+        /// The file does not exist, and possibly not its directory either.
         case missing
         /// The text of strerror(3).
         case unreadable(String)
@@ -17,7 +17,7 @@ enum TextFile {
     }
 
     static func read(_ path: String, maximumBytes: Int) throws(Problem) -> String {
-        // Without O_NONBLOCK a pipe of that name would be waited for.
+        // Without O_NONBLOCK, opening a pipe of that name would block.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
             if errno == ENOENT || errno == ENOTDIR { throw .missing }

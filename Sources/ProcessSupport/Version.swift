@@ -1,5 +1,5 @@
 /// The version of both programs; shown by `--version`, HELLO and STATUS.
 public enum Version {
-    /// As in semantic versioning.
+    /// A semantic version.
     public static let current = "0.1.0"
 }

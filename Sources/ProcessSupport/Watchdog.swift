@@ -6,8 +6,8 @@ import NIOCore
     import Musl
 #endif
 
-/// The service manager's watchdog (sd_watchdog_enabled(3)): it ends and restarts a process that has not given a sign
-/// of life for this long.
+/// The service manager's watchdog (sd_watchdog_enabled(3)): it ends and restarts a process that has not sent a
+/// keep-alive for this long.
 public struct Watchdog: Sendable, Hashable {
     /// `WATCHDOG_USEC`, in nanoseconds.
     public let timeoutNanoseconds: Int64
@@ -21,9 +21,9 @@ public struct Watchdog: Sendable, Hashable {
         timeoutNanoseconds = microseconds * 1000
     }
 
-    /// Gives a sign of life at half the time allowed, from the event loop itself: one that is stuck gives none.
+    /// Sends a keep-alive at half the allowed time, from the event loop itself: a blocked loop sends none.
     ///
-    /// - Parameter isHealthy: asked before each one, on the loop; none is given for `false`.
+    /// - Parameter isHealthy: called before each one, on the loop; for `false` none is sent.
     public func start(
         on eventLoop: any EventLoop, manager: ServiceManager, isHealthy: @escaping @Sendable () -> Bool = { true }
     ) -> RepeatedTask {

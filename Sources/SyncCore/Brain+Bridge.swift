@@ -1,10 +1,11 @@
 import IPCWire
 import NIOCore
 
-// The event bridge: what other programs publish on the channels of the rules invalidates as if a worker had written.
+// The event bridge: an event that another program publishes on a channel of the rules invalidates like a write of a
+// worker.
 extension Brain {
-    /// An event came from the server. If another program has published it, its tags are invalidated: by this host
-    /// or by another one that has seen it, once.
+    /// Handles an event from the server. If another program has published the event, its tags are invalidated once: by
+    /// this host, or by another one that has received it.
     mutating func bridge(_ event: Event, now: UInt64, effects: inout [Effect]) {
         guard feed.isForeign(event.channel), let tags = bridgedTags(event, now: now, effects: &effects) else { return }
         let name = feed.name()
@@ -14,8 +15,9 @@ extension Brain {
         }
     }
 
-    /// PUBLISH by a client on a channel of the rules: the invalidation and the event go together, as in INVALIDATE,
-    /// so that no subscriber hears of a change that is not invalidated yet. Returns false without a rule.
+    /// PUBLISH by a client on a channel of the rules. The invalidation and the event are appended together, as in
+    /// INVALIDATE, so that no subscriber hears of a change that is not invalidated yet. Returns false if there is no
+    /// rule.
     mutating func publishBridged(
         _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
     ) -> Bool {
@@ -27,7 +29,7 @@ extension Brain {
         return true
     }
 
-    /// What an event invalidates; `nil` without a rule.
+    /// The tags that an event invalidates; `nil` without a rule.
     private mutating func bridgedTags(_ event: Event, now: UInt64, effects: inout [Effect]) -> [ByteBuffer]? {
         guard let (tags, problem) = configuration.bridge.reading(event, limits: limits.wire) else { return nil }
         figures.bridged += 1

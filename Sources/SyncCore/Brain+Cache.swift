@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 
 extension Brain {
-    /// A question to L2 in Redis that is not answered yet, and everybody who wants the answer.
+    /// A query to L2 in Redis that is not answered yet, and every request that waits for its result.
     struct Lookup: Sendable {
         var key: ByteBuffer
         var askers: [Asker]
@@ -96,7 +96,7 @@ extension Brain {
 
     private func isBeingLoaded(_ key: ByteBuffer) -> Bool { loads.isLoading(key) && !breaks(.renewedByEverybody) }
 
-    /// A fresh value of the cache in this process.
+    /// A fresh value from the embedded cache.
     private mutating func cached(_ key: ByteBuffer, now: UInt64) -> Hit? {
         guard let cached = cache.value(for: key) else { return nil }
         guard verdict(on: cached, now: now).isFresh else {
@@ -106,18 +106,18 @@ extension Brain {
         return Hit(cached.entry, ttlMilliseconds: max(1, (cached.expiresAt - now) / 1_000_000), epoch: log.epoch)
     }
 
-    /// The verdict on an entry of the cache in this process.
+    /// The verdict on an entry of the embedded cache.
     private func verdict(on cached: CachedEntry, now: UInt64) -> FreshnessVerdict {
         verdict(cached.incarnation, asOf: cached.entry.asOf, cached.slots, deadline: cached.expiresAt, now: now)
     }
 
-    /// The verdict on an entry that Redis keeps.
+    /// The verdict on an entry that is stored in Redis.
     private func verdict(
         on entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64
     ) -> FreshnessVerdict {
         var slots = table.slots(key: key, tags: entry.tags)
         #if MUTANTS
-            // What was invalidated since the question does not count.
+            // Invalidations since the query do not count.
             if let question = appliedAtQuestion { slots.removeAll { table.slot($0) > question } }
         #endif
         let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
@@ -150,7 +150,7 @@ extension Brain {
             epoch: log.epoch)
     }
 
-    /// The key is not in the cache: a lease for the first who asks, a ticket for the others.
+    /// The key is not in the cache: the first request gets a lease, later ones a ticket.
     private mutating func admit(
         _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, isRenewal: Bool = false, now: UInt64,
         effects: inout [Effect]
@@ -199,7 +199,7 @@ extension Brain {
         effects.append(.upstream(.get(id, key: key)))
     }
 
-    /// Answers everybody who asked for a key; the verdict is made now. `nil`: not there, or no answer in time.
+    /// Answers every request that waits for a key; the verdict is made now. `nil`: no value, or no answer in time.
     mutating func lookupEnded(
         _ id: UpstreamID, found: (entry: ByteBuffer, ttlMilliseconds: UInt64)?, now: UInt64, effects: inout [Effect]
     ) {
@@ -250,7 +250,7 @@ extension Brain {
         return hit(entry, ttlMilliseconds: ttlMilliseconds)
     }
 
-    /// Redis will not answer any more, or nobody would believe it.
+    /// Ends all queries: Redis will not answer any more, or its answers would not be trusted.
     mutating func endLookups(now: UInt64, effects: inout [Effect]) {
         for id in lookups.keys.sorted() { lookupEnded(id, found: nil, now: now, effects: &effects) }
     }
@@ -284,7 +284,7 @@ extension Brain {
         accept(fill, lease, client, id, now: now, effects: &effects)
     }
 
-    /// Keeps a value that is fresh, and gives it to everybody who waits for it.
+    /// Stores a value that is fresh, and sends it to every waiter.
     private mutating func accept(
         _ fill: Fill, _ lease: Lease, _ client: ClientID, _ id: RequestID, now: UInt64, effects: inout [Effect]
     ) {
@@ -318,7 +318,7 @@ extension Brain {
 
     // MARK: Leases
 
-    /// The load ended without a value: the next who waits may try.
+    /// The load ended without a value: the next waiter gets the lease.
     mutating func passOn(_ key: ByteBuffer, now: UInt64, effects: inout [Effect]) {
         guard mayAnswer(now) else {
             for waiter in loads.finish(key) {
@@ -331,7 +331,7 @@ extension Brain {
         }
     }
 
-    /// Ends all loads: their leases are of an epoch that is over, or nothing may be answered from cache.
+    /// Ends all loads: their leases are of a past epoch, or nothing may be answered from cache.
     mutating func endLoads(effects: inout [Effect]) {
         for key in loads.keys() {
             for waiter in loads.finish(key) {
@@ -392,7 +392,7 @@ extension Brain {
 }
 
 extension FreshnessVerdict {
-    /// For people.
+    /// The verdict as text for people.
     fileprivate var explanation: String {
         switch self {
         case .fresh: "no tag was invalidated after as-of"

@@ -46,7 +46,7 @@ extension Brain {
         }
     }
 
-    /// What every Redis client expects a server to answer.
+    /// Commands that every Redis client expects a server to answer.
     private mutating func connectionRequest(
         _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
     ) {
@@ -98,7 +98,7 @@ extension Brain {
             trustWindowMilliseconds: TrustTiming.trustWindowNanoseconds / 1_000_000)
     }
 
-    /// RESP2 cannot tell a reply from a message, so that a subscribed client may ask for little else.
+    /// Whether the client may use few commands only: in RESP2, a subscribed client cannot tell a reply from a message.
     private func isRestricted(_ client: ClientID) -> Bool {
         subscriptions.count > 0 && clients[client]?.version == .v2 && subscriptions.count(of: client) > 0
     }
@@ -171,13 +171,13 @@ extension Brain {
         effects.append(.upstream(.publish(command, event)))
     }
 
-    /// Number of clients here that get an event.
+    /// Number of clients on this host that get an event.
     func receivers(_ channel: ByteBuffer) -> UInt64 {
         let byPattern = subscriptions.matches(channel).reduce(0) { $0 + $1.listeners.count }
         return UInt64(subscriptions.listeners(channel).count + byPattern)
     }
 
-    /// Gives an event to the clients of this host. Returns how many they are.
+    /// Sends an event to the subscribers on this host. Returns their number.
     func relay(_ event: Event, effects: inout [Effect]) -> UInt64 {
         var count: UInt64 = 0
         for client in subscriptions.listeners(event.channel) {

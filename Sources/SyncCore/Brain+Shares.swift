@@ -1,11 +1,11 @@
 import IPCWire
 import NIOCore
 
-// What all clients have in common, places, leases, waiters, subscriptions and patterns, is not for one of them alone: a
-// process gets at most half of each, and a user three quarters. The rest is kept for others, so that nobody can lock
-// out the workers by taking everything.
+// All clients share places, leases, waiters, subscriptions and patterns. One process gets at most half of each, and one
+// user three quarters. The rest is reserved for others, so that no client can lock out the workers by taking
+// everything.
 extension Brain {
-    /// Smaller limits are not divided: they are for tests and for hosts with a few clients of one kind.
+    /// Smaller limits are not divided: they are used in tests and on hosts with a few clients of one kind.
     private static let leastDivided = 64
 
     /// Whether one more client has a place.
@@ -13,7 +13,7 @@ extension Brain {
         clients.count < limits.clients && isWithinShare(peer, total: clients.count, limit: limits.clients) { _ in 1 }
     }
 
-    /// Whether a client's process and user may have so many more of what there are `total`.
+    /// Whether a client's process and user may have `more` additional items, of which `total` are in use.
     func isWithinShare(
         _ client: ClientID, total: Int, more: Int = 1, limit: Int, count: (ClientID) -> Int
     ) -> Bool {
@@ -24,7 +24,7 @@ extension Brain {
     private func isWithinShare(
         _ peer: Peer, total: Int, more: Int = 1, limit: Int, count: (ClientID) -> Int
     ) -> Bool {
-        // As long as half is free nobody can have more than half.
+        // While half is free, no process can have more than half.
         guard limit >= Self.leastDivided, total + more > limit / 2 else { return true }
         var (ofUser, ofProcess) = (more, more)
         for (id, other) in clients where other.peer.uid == peer.uid {

@@ -1,15 +1,15 @@
 import IPCWire
 import NIOCore
 
-/// What only the connection of a client knows about it.
+/// Properties of a client that only its connection knows.
 package struct Transport: Sendable, Hashable {
-    /// Since it was made, also those that were refused.
+    /// Number of requests since the connection was made, refused ones included.
     package var requests: UInt64
     package var requestsInFlight: Int
     package var unsentBytes: Int
-    /// Memory that a request which has not come whole needs, in bytes.
+    /// Memory of a request that is not complete, in bytes.
     package var unreadRequestBytes = 0
-    /// CLOCK_BOOTTIME in ns; 0: there was none.
+    /// CLOCK_BOOTTIME in ns of the last request; 0: there was none.
     package var lastRequestAt: UInt64 = 0
 
     package init(requests: UInt64, requestsInFlight: Int, unsentBytes: Int) {
@@ -20,10 +20,10 @@ package struct Transport: Sendable, Hashable {
 }
 
 extension Brain {
-    /// The names of the sections of STATUS that the brain knows (docs/protocol.md, "STATUS").
+    /// The names of the sections of STATUS that the engine provides (docs/protocol.md, "STATUS").
     package static let statusSections = ["log", "cache", "fanout", "clients", "limits"]
 
-    /// One of them. `transport` tells of a client's connection.
+    /// One section of STATUS. `transport` returns the properties of a client's connection.
     package func statusSection(
         _ name: String, now: UInt64, transport: (ClientID) -> Transport?
     ) -> StatusValue {
@@ -119,7 +119,8 @@ extension Brain {
             ]
     }
 
-    /// The answer to CLIENT INFO or CLIENT LIST, a line for each of `ids`. `transport` tells of a client's connection.
+    /// The reply to CLIENT INFO or CLIENT LIST, a line for each of `ids`. `transport` returns the properties of a
+    /// client's connection.
     package func clientLines(
         _ ids: [ClientID], now: UInt64, transport: (ClientID) -> Transport?
     ) -> String {
@@ -128,7 +129,7 @@ extension Brain {
 
     private func clientLine(_ id: ClientID, now: UInt64, _ transport: Transport?) -> String {
         guard let client = clients[id] else { return "" }
-        // One word, whatever it says: whoever reads the line splits it at spaces and equals signs.
+        // Clients split the line at spaces and equal signs, so the name must be one word.
         let name = client.name?.escaped(besides: " =") ?? ""
         let age = (now &- client.connectedAt) / 1_000_000_000
         let lastRequest = max(transport?.lastRequestAt ?? 0, client.connectedAt)
@@ -136,7 +137,7 @@ extension Brain {
         let (input, output) = (transport?.unreadRequestBytes ?? 0, transport?.unsentBytes ?? 0)
         let channels = subscriptions.count(of: id, .channel)
         let patterns = subscriptions.count(of: id, .pattern)
-        // redis-py 5 fails without the fields that mean nothing here.
+        // redis-py 5 requires these fields, which mean nothing here.
         return "id=\(id) addr=unix:\(client.peer.pid) name=\(name) age=\(age) idle=\(idle) uid=\(client.peer.uid) "
             + "flags=\(channels + patterns > 0 ? "P" : "N") db=0 sub=\(channels) psub=\(patterns) multi=-1 "
             + "qbuf=\(input) qbuf-free=0 argv-mem=0 obl=0 oll=0 omem=\(output) tot-mem=\(input + output) "

@@ -1,7 +1,7 @@
 import IPCWire
 
 extension Brain {
-    /// Something came from the server that holds the shared log, or from the connections to it.
+    /// Handles an event of the server that holds the shared log, or of the connections to it.
     package mutating func upstream(_ event: UpstreamEvent, now: UInt64, effects: inout [Effect]) {
         switch event {
         case .commandsConnected:
@@ -21,7 +21,7 @@ extension Brain {
             if !patterns.isEmpty { effects.append(.upstream(.patternSubscribe(patterns))) }
             withLog(now: now, effects: &effects) { log, turn in log.subscriptionConnected(identity, &turn) }
         case .subscriptionDisconnected:
-            // What is missed meanwhile shows in the probes.
+            // Probes show the entries that are missed meanwhile.
             log.subscriptionDisconnected()
             feed.disconnected(last: log.lastID)
         case .published(let incarnation, let entry):
@@ -32,7 +32,7 @@ extension Brain {
             feed.interrupted(last: log.lastID)
             withLog(now: now, effects: &effects) { log, turn in log.publishedUnreadable(&turn) }
         case .message(let event):
-            // The invalidation goes on its way before anybody here hears of the event.
+            // The invalidation is sent before any client of this host receives the event.
             bridge(event, now: now, effects: &effects)
             guard isHandedOn(event, effects: &effects) else { return }
             for client in subscriptions.listeners(event.channel) { effects.append(.push(client, .message(event))) }
@@ -45,7 +45,8 @@ extension Brain {
         }
     }
 
-    /// No client could read a longer one, and each would lose its connection. Said once.
+    /// Whether the event fits into a frame. A longer one would cost every subscriber its connection. The first one is
+    /// reported.
     private mutating func isHandedOn(_ event: Event, effects: inout [Effect]) -> Bool {
         let (bytes, limit) = (event.payload.readableBytes, limits.wire.valueBytes)
         if bytes <= limit { return true }

@@ -2,16 +2,16 @@ import IPCWire
 import NIOCore
 import Sieve
 
-/// What the brain is told at start.
+/// Parameters of the engine that are fixed at start.
 package struct BrainConfiguration: Sendable {
     package var mode: LogMode
     package var limits: Limits
     package var version: String
-    /// Path of the tag table, told to clients.
+    /// Path of the tag table, which HELLO tells clients.
     package var tablePath: String
-    /// Path of the journal directory, told to clients.
+    /// Path of the journal directory, which HELLO tells clients.
     package var journalPath: String
-    /// What the events of other programs invalidate.
+    /// Rules for the invalidations by events of other programs.
     package var bridge: BridgeRules
 
     package init(
@@ -27,12 +27,12 @@ package struct BrainConfiguration: Sendable {
     }
 }
 
-/// All decisions of syncd: what is fresh, who loads, who is told what. A pure state machine: requests, the server's
-/// words, the journal and the time go in; effects come out. The tag table is plain memory to it.
+/// The engine: all decisions of syncd about freshness, leases and notifications. A pure state machine: requests, events
+/// of the server, the journal and the time go in; effects come out. The tag table is plain memory to it.
 ///
-/// It is made of smaller machines, each for one thing: ``InvalidationLog`` knows what has been invalidated and
-/// whether that can be relied on, ``LoadTable`` who loads and who waits, ``Subscriptions`` who listens,
-/// ``JournalPass`` what of the journal is in the log, ``BridgeFeed`` which events are other programs'.
+/// The engine consists of smaller machines with one task each. ``InvalidationLog`` holds the invalidations and whether
+/// they are complete, ``LoadTable`` leases and waiters, ``Subscriptions`` listeners, ``JournalPass`` which journal
+/// files are in the log, and ``BridgeFeed`` which events are those of other programs.
 package struct Brain: ~Copyable {
     let configuration: BrainConfiguration
     private(set) var limits: Limits
@@ -45,22 +45,22 @@ package struct Brain: ~Copyable {
     var journal = JournalPass()
     /// L2 without Redis.
     var cache: SieveCache<ByteBuffer, CachedEntry>
-    /// L2 in Redis: what is being looked up there.
+    /// L2 in Redis: the queries that are under way.
     var lookups: [UpstreamID: Lookup] = [:]
     var lookupOfKey: [ByteBuffer: UpstreamID] = [:]
     var publishes: [UpstreamID: PendingPublish] = [:]
     var deadlines = Deadlines<Due>()
-    /// An event was too long to be handed on, and that was said.
+    /// An event was too long to be sent to clients, and this was reported.
     var hasDroppedEvent = false
     var clients: [ClientID: Client] = [:]
     /// Clients with `TRACK ON`, ascending.
     var trackers: [ClientID] = []
-    /// Answers to INVALIDATE that a new table holds back.
+    /// Replies to INVALIDATE that are delayed because the table is new.
     var held: [(ClientID, RequestID, Reply)] = []
-    /// When answers to INVALIDATE may be given.
+    /// Replies to INVALIDATE are sent from this time on.
     let acknowledgeFrom: UInt64
     var lastBeat: UInt64 = 0
-    /// When syncd was awake again after it had slept. What Redis said before is no proof that nothing was missed.
+    /// The time when syncd woke up after it had slept. Earlier replies of Redis do not show that nothing was missed.
     var awakeSince: UInt64 = 0
     var isUpstreamConnected = false
     /// Continuity was proven and that was said, since this host was attached last or has connected.
@@ -77,7 +77,7 @@ package struct Brain: ~Copyable {
         var event: Event
     }
 
-    /// What the brain itself waits for, besides the machines' own deadlines.
+    /// Times for which the engine itself waits, in addition to the machines' deadlines.
     enum Due: Sendable, Hashable {
         case lookup(UpstreamID)
         case publish(UpstreamID)
@@ -97,21 +97,21 @@ package struct Brain: ~Copyable {
         var bridged: UInt64 = 0
     }
 
-    /// Takes the table over: from here on nobody believes what an earlier syncd vouched for.
+    /// Takes over the table: from here on, no worker trusts the state that an earlier syncd stored.
     package init(
         configuration: BrainConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: UInt64
     ) {
         self.configuration = configuration
         limits = configuration.limits
         self.table = table
-        // Times of another boot, or of a damaged file, which nothing may be reckoned from.
+        // Times of another boot, or of a damaged file, cannot be compared with the clock.
         if table.beat > now { table.setBeat(0) }
         if table.scanStarted > now { table.setScanStarted(0) }
         if table.freshAsOf > now { table.setFreshAsOf(0) }
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
         loads = LoadTable(limits: limits, now: now)
         cache = SieveCache(byteBudget: configuration.mode == .embedded ? limits.embeddedCacheBytes : 0)
-        // Workers may believe one that is gone until then, whichever syncd made this one.
+        // Until then, workers may trust a deleted table, whichever syncd made this one.
         acknowledgeFrom = table.madeAt == 0 ? 0 : min(table.madeAt, now) + TrustTiming.trustWindowNanoseconds
         if acknowledgeFrom > now { deadlines.add(.acknowledge, at: acknowledgeFrom) }
     }
@@ -119,8 +119,8 @@ package struct Brain: ~Copyable {
     private static let scanIntervalNanoseconds: UInt64 = 10_000_000
 
     package var state: SyncState { log.state }
-    /// The state as people should see it, and why it is not `attached`: without a beat nobody believes the table, whatever
-    /// it says.
+    /// The state that people should see, and the reason if it is not `attached`: without a heartbeat no worker trusts
+    /// the table, whatever state it shows.
     package func shownState(now: UInt64) -> (state: SyncState, reason: String?) {
         if log.state == .attached, !TagTable.isWithin(now, of: lastBeat, TrustTiming.trustWindowNanoseconds) {
             return (.isolated, journal.problem ?? "the journal is being read")
@@ -130,11 +130,11 @@ package struct Brain: ~Copyable {
     package var epoch: UInt64 { log.epoch }
     package var applied: UInt64 { log.applied }
 
-    /// Whether an answer may come from cache: this host is attached, syncd has beaten recently enough to know that
-    /// it has not slept, and whatever was invalidated while it did sleep is applied (docs/consistency.md, "Fencing").
+    /// Whether an answer may come from cache. The host must be attached, the last heartbeat recent enough to exclude a
+    /// sleep, and every invalidation during an earlier sleep applied (docs/consistency.md, "Fencing").
     func mayAnswer(_ now: UInt64) -> Bool { trust.distrust(at: now) == nil }
 
-    /// What vouches for the table, as this syncd knows it.
+    /// The trust in the table, as this syncd knows it.
     var trust: Trust {
         var trust = Trust(state: log.state, heartbeat: lastBeat, freshAsOf: log.freshAsOf)
         trust.heartbeatWindow = breaks(.fenceIgnored) ? .max : TrustTiming.fenceNanoseconds
@@ -148,21 +148,21 @@ package struct Brain: ~Copyable {
         clients[id] = Client(id: id, peer: peer, connectedAt: now)
     }
 
-    /// Forgets a client. Its leases go to those who wait, and what it left in the journal is collected now.
+    /// Removes a client. Its leases go to the next waiters, and its journal files are collected now.
     package mutating func clientClosed(_ id: ClientID, now: UInt64, effects: inout [Effect]) {
         guard clients.removeValue(forKey: id) != nil else { return }
         trackers.removeAll { $0 == id }
         unsubscribeAll(id, effects: &effects)
         for key in loads.removeClient(id) { passOn(key, now: now, effects: &effects) }
-        // Sooner than the next beat would; a storm of short connections does not make it a storm of directory reads.
+        // A reading now is earlier than the next heartbeat. Many short connections must not cause as many readings.
         if now > lastBeat + Self.scanIntervalNanoseconds { scanJournal(now: now, effects: &effects) }
     }
 
-    /// The daemon is ending: from here on nobody on this host believes the table.
+    /// The daemon is ending: from here on, no worker of this host trusts the table.
     package mutating func stop() { table.setState(.isolated) }
 
-    /// From here on other limits hold. What is already beyond one stays; nothing is added to it. Those of single
-    /// connections hold for new ones.
+    /// Other limits hold from here on. Items that already exceed one stay; nothing is added to them. Limits of single
+    /// connections apply to new connections.
     package mutating func adopt(_ limits: Limits) {
         self.limits = limits
         loads.limits = limits
@@ -201,7 +201,8 @@ package struct Brain: ~Copyable {
             switch due {
             case .lookup(let id): lookupEnded(id, found: nil, now: now, effects: &effects)
             case .publish(let id):
-                // Its outcome is unknown, so it is not relayed here: an event comes at most once.
+                // The outcome of the append is unknown, so its event is not relayed here: an event is delivered at most
+                // once.
                 if let publish = publishes.removeValue(forKey: id) {
                     effects.append(.reply(publish.client, publish.request, .integer(0)))
                 }
@@ -214,7 +215,7 @@ package struct Brain: ~Copyable {
 
     // MARK: The log's effects
 
-    /// Runs one event of the log and turns what it wants into effects.
+    /// Runs one event of the log and converts its results into effects.
     mutating func withLog(
         now: UInt64, effects: inout [Effect], _ body: (inout InvalidationLog, inout Turn<LogEffect>) -> Void
     ) {
@@ -256,13 +257,13 @@ package struct Brain: ~Copyable {
             effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
             effects.append(.notice(.isolated(reason)))
-            // An epoch is raised while isolated only.
+            // An epoch is raised only while the host is isolated.
             if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
             endLookups(now: now, effects: &effects)
             pushTracking(.beat(beat), effects: &effects)
         case .switched:
             if breaks(.lostEntriesForgotten) { return }
-            // In the new log, after everything that it holds: no value from before that is fresh anywhere.
+            // Appended to the new log after all of its entries: no earlier value of it is fresh on any host.
             owe([ByteBuffer(string: "*")], effects: &effects)
         case .synced(let version):
             // A server that refuses one append after the other is synced each time.
@@ -276,7 +277,7 @@ package struct Brain: ~Copyable {
         }
     }
 
-    /// Answers an INVALIDATE; a table that was just made holds the answers back.
+    /// Replies to INVALIDATE. For one trust window after a new table was created, replies are delayed.
     private mutating func acknowledge(
         _ client: ClientID, _ request: RequestID, _ reply: Reply, now: UInt64, effects: inout [Effect]
     ) {

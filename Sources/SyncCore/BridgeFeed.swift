@@ -1,10 +1,10 @@
 import NIOCore
 
-/// Names one event of another program. Hosts that saw the same messages name it alike.
+/// The name of one event of another program. Hosts that saw the same messages give it the same name.
 package struct BridgedEvent: Sendable, Hashable {
     /// The log's position when the event was published, or a greater one.
     package var base: UInt64
-    /// Its place among the bridged events since then, from 1.
+    /// The event's place among the bridged events since then, from 1.
     package var ordinal: UInt64
 
     package init(base: UInt64, ordinal: UInt64) {
@@ -13,30 +13,30 @@ package struct BridgedEvent: Sendable, Hashable {
     }
 }
 
-/// Tells which messages of the subscription are events of other programs, and names them, so that of all hosts
-/// that see one of them only the first one's append goes into the log.
+/// Decides which messages of the subscription are events of other programs, and names them, so that of all hosts that
+/// see an event only the first one's append goes into the log.
 ///
-/// Both rest on the order of messages on one connection, which is the same on all of them:
+/// Both rely on the order of messages on one connection, which is the same on all of them:
 /// - An append publishes its log entry and directly after it its event. So the message that follows an entry which
-///   names an event is that event, and needs no invalidation more. (The channels of the rules are subscribed before
+///   names an event is that event, and needs no further invalidation. (The channels of the rules are subscribed before
 ///   the log's, so that no such event is left out.)
-/// - Hosts count events from the last log entry on. The append carries the position of that entry, the count, and
-///   the tags; the server remembers for a while which of these it has taken, and refuses the same once more.
+/// - Hosts count events from the last log entry on. The append has the position of that entry, the count, and the tags.
+///   The server remembers for a while which of these it has accepted, and refuses the same once more.
 ///
-/// Nothing is lost by that. Say the server refuses an append for an event M, because it has taken one with the same
-/// tags and base, at position q > base. Had M been published after q, then the entry q would have come before M,
-/// and M's base were at least q. So M came before q, and what M is about is invalidated by q. Where the base isn't
-/// known (on a new connection, until a probe that was sent on it is answered) an event has no name and every host
-/// appends for it.
+/// Nothing is lost by that. Assume that the server refuses an append for an event M, because it has accepted one with
+/// the same tags and base, at position q > base. Had M been published after q, then the entry q would have come before
+/// M, and M's base would be at least q. So M came before q, and q invalidates the values that M concerns. Where the
+/// base is unknown (on a new connection, until a probe that was sent on it is answered) an event has no name and every
+/// host appends for it.
 struct BridgeFeed: Sendable {
-    /// The log's channel is subscribed: no entry passes unseen.
+    /// The log's channel is subscribed: every entry is received.
     private var isListening = false
     /// Channel of the event that the last message, a log entry, has named.
     private var announced: ByteBuffer?
-    /// At least the position at which the next message will be published. Exact once an entry has come.
+    /// A lower bound of the position at which the next message will be published. Exact once an entry has come.
     private var base: UInt64?
     private var ordinal: UInt64 = 0
-    /// Everything is invalidated by an append for an event that has come since the last log entry.
+    /// An append that invalidates everything was requested for an event since the last log entry.
     private var isEverythingAsked = false
     /// Probes with a greater id were sent after the base was lost.
     private var lostAt: UpstreamID = 0
@@ -51,7 +51,7 @@ struct BridgeFeed: Sendable {
         isListening = false
     }
 
-    /// The base is lost, also by a message that cannot be read. `last` is the last command's id.
+    /// The base is lost, for instance by an unreadable message. `last` is the last command's id.
     mutating func interrupted(last: UpstreamID) {
         announced = nil
         isEverythingAsked = false
@@ -60,36 +60,36 @@ struct BridgeFeed: Sendable {
         lostAt = last
     }
 
-    /// A log entry came. `isOurs`: of the log that this host appends to.
+    /// Handles a log entry. `isOurs`: of the log that this host appends to.
     mutating func entryCame(_ entry: LogEntry, isOurs: Bool, last: UpstreamID) {
         interrupted(last: last)
-        // What another log has taken is not in this one.
+        // Entries of another log are not in this one.
         guard isOurs else { return }
         announced = entry.body.eventChannel
         if isListening { base = entry.position }
     }
 
-    /// The position of our log was asked for with a command of this id. Entries that came since then have said more.
+    /// A command of this id read the position of our log. Entries that came since then are newer.
     mutating func probed(_ id: UpstreamID, position: UInt64) {
         if isListening, base == nil, id > lostAt { base = position }
     }
 
-    /// An event came on a channel. Returns whether another program has published it.
+    /// Handles an event on a channel. Returns whether another program has published it.
     mutating func isForeign(_ channel: ByteBuffer) -> Bool {
         defer { announced = nil }
         return announced != channel
     }
 
-    /// The name of the event of another program that has just come.
+    /// The name of the event of another program that was received last.
     mutating func name() -> BridgedEvent? {
         ordinal += 1
         return base.map { BridgedEvent(base: $0, ordinal: ordinal) }
     }
 
-    /// An event came by which everything has to be invalidated. Returns whether it needs an append: if the log's
-    /// entries are listened to and none has come since the last such event, then the entry of that one's append is
-    /// published after this event, and covers it. So however many such events come, there is one append for them
-    /// between two entries. All hosts see the same order and decide alike.
+    /// Handles an event that invalidates everything. Returns whether it needs an append. If the log's entries are
+    /// listened to and none has come since the last such event, the entry of that one's append will be published after
+    /// this event and covers it. So there is one append for all such events between two entries. All hosts see the same
+    /// order and decide alike.
     mutating func asksForEverything() -> Bool {
         defer { isEverythingAsked = isListening }
         return !isEverythingAsked

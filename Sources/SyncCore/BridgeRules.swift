@@ -1,9 +1,9 @@
 import IPCWire
 import NIOCore
 
-/// What the events of other programs invalidate: one rule per channel (docs/event-bridge.md).
+/// Rules for the invalidations by events of other programs, one per channel (docs/event-bridge.md).
 package struct BridgeRules: Sendable, Hashable {
-    /// What an event on one channel invalidates.
+    /// The tags that an event on one channel invalidates.
     package struct Rule: Sendable, Hashable {
         package var channel: ByteBuffer
         package var terms: [Term]
@@ -14,22 +14,22 @@ package struct BridgeRules: Sendable, Hashable {
         }
     }
 
-    /// One part of a rule. A field is a member of the JSON object that the event carries, a string or a number; of
-    /// an array, each element counts.
+    /// One part of a rule. A field is a member of the event's JSON object, a string or a number; of an array, each
+    /// element counts.
     package enum Term: Sendable, Hashable {
-        /// This tag, always.
+        /// A fixed tag.
         case tag(ByteBuffer)
         /// `before`, the field's value, `after`. An event without the field does not show what has changed, unless
         /// the field is optional.
         case field(before: ByteBuffer, name: ByteBuffer, after: ByteBuffer, isOptional: Bool = false)
-        /// This tag, if the field has this value.
+        /// A tag that is invalidated if the field has this value.
         case match(field: ByteBuffer, value: ByteBuffer, tag: ByteBuffer)
-        /// This tag, if the field has a value that no `match` of the rule names.
+        /// A tag that is invalidated if the field has a value that no `match` of the rule names.
         case otherwise(field: ByteBuffer, tag: ByteBuffer)
     }
 
     package var rules: [Rule]
-    /// A longer payload is not looked into: it counts as malformed.
+    /// A longer payload is not parsed: it counts as malformed.
     static let maximumPayloadBytes = 1 << 20
 
     package init(_ rules: [Rule]) { self.rules = rules }
@@ -39,7 +39,7 @@ package struct BridgeRules: Sendable, Hashable {
 
     package var channels: [ByteBuffer] { rules.map(\.channel) }
 
-    /// Why an event does not show what has changed.
+    /// The reason why an event does not show what has changed.
     enum Problem: Error, Sendable, Hashable, CustomStringConvertible {
         case tooLong
         case notText
@@ -60,11 +60,12 @@ package struct BridgeRules: Sendable, Hashable {
         }
     }
 
-    /// What an event invalidates; `nil`: there is no rule for its channel.
+    /// The tags that an event invalidates, and the problem if it could not be read; `nil`: there is no rule for its
+    /// channel.
     ///
     /// A superfluous invalidation is harmless and a missing one is not. So an event that does not show what has changed
     /// invalidates everything that it could have been, and because a rule's field can name any tag, that is everything.
-    /// Tags that no entry can have, or too many, stand for everything, too.
+    /// Invalid tags, or too many, stand for everything, too.
     func reading(_ event: Event, limits: WireLimits) -> (tags: [ByteBuffer], problem: Problem?)? {
         guard let rule = rules.first(where: { $0.channel == event.channel }) else { return nil }
         var tags: [ByteBuffer]
@@ -99,7 +100,7 @@ extension BridgeRules.Rule {
 
     fileprivate func tags(of payload: ByteBuffer) throws(BridgeRules.Problem) -> [ByteBuffer] {
         let names = fieldNames
-        // A rule that always says the same does not look at what comes.
+        // A rule without fields ignores the payload.
         if names.isEmpty { return try tags(from: JSONFields(ByteBuffer(), names: [])) }
         guard payload.readableBytes <= BridgeRules.maximumPayloadBytes else { throw .tooLong }
         guard payload.isUTF8 else { throw .notText }
@@ -139,12 +140,12 @@ extension BridgeRules.Rule {
 }
 
 extension JSONFields.Field {
-    /// What programs write where a name is missing.
+    /// Texts that programs write in place of a missing name.
     private static let placeholders = ["undefined", "null", "NaN", "None", "[object Object]"].map {
         ByteBuffer(string: $0)
     }
 
-    /// Whether the value names something. A number does if there is one way only to write it, and if nobody has
+    /// Whether the value names something. A number does if it can be written in one way only, and if no program has
     /// rounded it: an integer up to 2^53.
     fileprivate var isName: Bool {
         guard isNumber else { return value.readableBytes > 0 && !Self.placeholders.contains(value) }

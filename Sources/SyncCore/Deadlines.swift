@@ -1,10 +1,10 @@
 import HeapModule
 
-/// What is due at some time. What is settled stays in the heap until it is the earliest, which is cheaper than to find it.
+/// Items with due times. A settled item stays in the heap until it is the earliest, which is cheaper than to find it.
 struct Deadlines<Item: Sendable>: Sendable {
     private struct Entry: Sendable, Comparable {
         var time: UInt64
-        /// Keeps items of one time in the order in which they came: the simulator needs one seed to give one trace.
+        /// Items of one time stay in the order of insertion: in the simulator, one seed must give one trace.
         var order: UInt64
         var item: Item
 
@@ -15,8 +15,8 @@ struct Deadlines<Item: Sendable>: Sendable {
     private var heap = Heap<Entry>()
     private var added: UInt64 = 0
 
-    /// The earliest time at which something is due that is still `isOpen`. What is settled and comes before that is
-    /// forgotten: most of what is waited for comes in order and long before its time, and must not wake anybody up.
+    /// The earliest time of an item that is still `isOpen`. Settled items before it are removed: most requests are
+    /// answered in order and long before their deadline, and must not cause a wakeup.
     mutating func next(where isOpen: (Item) -> Bool) -> UInt64? {
         while let first = heap.min {
             if isOpen(first.item) { return first.time }
@@ -27,7 +27,7 @@ struct Deadlines<Item: Sendable>: Sendable {
 
     var count: Int { heap.count }
 
-    /// Forgets what `isSettled`.
+    /// Removes the items that are settled.
     mutating func removeAll(where isSettled: (Item) -> Bool) {
         heap = Heap(heap.unordered.filter { !isSettled($0.item) })
     }
@@ -44,7 +44,7 @@ struct Deadlines<Item: Sendable>: Sendable {
     }
 }
 
-/// The earlier of two times, either of which there may not be. Asked for at the end of every turn.
+/// The earlier of two optional times. Called at the end of every turn.
 func earlier(_ one: UInt64?, _ other: UInt64?) -> UInt64? {
     guard let one, let other else { return one ?? other }
     return min(one, other)

@@ -1,10 +1,10 @@
 import NIOCore
 
-/// The fields of a JSON object that somebody wants: strings and numbers directly in it, and those directly in its
-/// arrays, as bytes. A string is unescaped; a number is as it is written. A field that is null counts as absent.
+/// Selected fields of a JSON object: strings and numbers directly in it, and those directly in its arrays, as bytes. A
+/// string is unescaped; a number stays as written. A field that is null counts as absent.
 ///
-/// RFC 8259 to the letter, byte by byte, without recursion on bytes of a peer beyond ``maximumDepth``. An object that
-/// was encoded twice, so that the text is a string with the object's text, is read all the same.
+/// The parser follows RFC 8259 exactly, byte by byte, with a recursion of at most ``maximumDepth``. An object that was
+/// encoded twice, so that the text is a string with the object's text, is read all the same.
 struct JSONFields {
     struct Field: Equatable {
         var name: ByteBuffer
@@ -13,8 +13,8 @@ struct JSONFields {
     }
 
     private(set) var found: [Field] = []
-    /// Wanted fields that hold something else than strings and numbers: true, false, an object, an array in an array,
-    /// null in an array.
+    /// Selected fields with a value other than strings and numbers: true, false, an object, an array in an array, null
+    /// in an array.
     private(set) var unusable: [ByteBuffer] = []
     /// The text is one JSON object and nothing else.
     private(set) var isWellFormed = false
@@ -33,10 +33,10 @@ struct JSONFields {
     func values(of name: ByteBuffer) -> [ByteBuffer] { found.filter { $0.name == name }.map(\.value) }
 }
 
-/// The text is no JSON.
+/// The text is not JSON.
 private struct MalformedJSON: Error {}
 
-/// Walks over a text once, from left to right.
+/// Scans a text once, from left to right.
 private struct JSONScanner {
     let bytes: ByteBufferView
     let names: [ByteBuffer]
@@ -50,7 +50,7 @@ private struct JSONScanner {
         index = bytes.startIndex
     }
 
-    /// The string that the whole text is, unescaped; `nil`, and nothing is taken, if it is none.
+    /// The unescaped string, if the whole text is one string. Otherwise `nil`, and nothing is consumed.
     mutating func textOfString() -> ByteBuffer? {
         skipSpace()
         guard peek == UInt8(ascii: "\""), let text = try? string() else { return nil }
@@ -69,7 +69,7 @@ private struct JSONScanner {
     // MARK: Values
 
     /// - Parameters:
-    ///   - field: under which a string or number is to be kept; `nil`: it is not wanted.
+    ///   - field: the name under which a string or number is stored; `nil`: the value is not selected.
     ///   - isInField: the value is the field's own, so that the elements of an array count as well.
     private mutating func value(depth: Int, field: ByteBuffer?, isInField: Bool) throws(MalformedJSON) {
         guard depth <= JSONFields.maximumDepth else { throw MalformedJSON() }
@@ -185,7 +185,7 @@ private struct JSONScanner {
         }
     }
 
-    /// What follows `\u`: one unit of UTF-16, or two of which the second is escaped as well.
+    /// The code point after `\u`: one unit of UTF-16, or two of which the second is escaped as well.
     private mutating func codePoint() throws(MalformedJSON) -> UInt32 {
         let first = try hexadecimal()
         guard (0xd800...0xdbff).contains(first) else { return first }

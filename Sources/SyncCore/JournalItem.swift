@@ -1,31 +1,32 @@
 import NIOCore
 
-/// One file of the journal directory that asks for something.
+/// One file of the journal directory that requires an action.
 package struct JournalItem: Sendable, Hashable {
     package enum Kind: Sendable, Hashable {
-        /// An invalidation that nobody has committed.
+        /// An invalidation that is not in the log.
         case owed
         /// A write that may still reach the database: renamed by its owner, or left behind by a dead one.
         case orphan
         /// A write of a living owner, which may hang between database and invalidation.
         case living
-        /// Left behind by an owner that died while it wrote it: its database write had not begun.
+        /// Left behind by an owner that died while writing it: its database write had not begun.
         case incomplete
-        /// "Replace the incarnation": stands for more owed invalidations than can be named.
+        /// "Replace the incarnation": stands for pending invalidations that are too many to name.
         case marker
     }
 
-    /// The name inside the directory; of a directory that was replaced, with its number and a slash before it.
+    /// The name inside the directory. In a directory that was replaced, the directory's number and a slash precede it.
     package var name: String
     package var kind: Kind
-    /// Empty where the file cannot be read: then everything is invalidated.
+    /// The tags; empty if the file cannot be read, which invalidates everything.
     package var tags: [ByteBuffer]
-    /// Whether the content was looked at: ``Brain/wantsJournalFile(_:isLiving:version:now:)``.
+    /// Whether the content was read: ``Brain/wantsJournalFile(_:isLiving:version:now:)``.
     package var isRead: Bool
-    /// Another one for every other content of a file of this name.
+    /// A number that differs for every other content of a file of this name.
     package var version: UInt64
 
-    /// What identifies a file wherever its directory is moved to: an owner never uses a name twice.
+    /// The part of the name that identifies a file wherever its directory is moved to: an owner never uses a name
+    /// twice.
     static func identity(_ name: String) -> Substring {
         name.lastIndex(of: "/").map { name[name.index(after: $0)...] } ?? name[...]
     }

@@ -2,14 +2,14 @@ import DequeModule
 import IPCWire
 import NIOCore
 
-/// How far the journal is in the log. One pass at a time: the directory is read, in parts, everything that it asks for
-/// is appended, and only then a beat is made, with the time from before the directory was read.
+/// Progress of the journal into the log, one pass at a time. The directory is read, in parts, and the tags of its files
+/// are appended. Only then a heartbeat is written, with the time from before the directory was read.
 struct JournalPass: Sendable {
     /// A file whose tags are in an append.
     struct Settling: Sendable {
         var name: String
         var version: UInt64
-        /// To be deleted once the append is answered.
+        /// The file is deleted once the append is answered.
         var isFinal: Bool
     }
 
@@ -22,20 +22,20 @@ struct JournalPass: Sendable {
 
     struct Pass: Sendable {
         var sampledAt: UInt64
-        /// The proof that it began after.
+        /// The value of `syncs` when the pass began.
         var syncs: UInt64
         var number: UInt64 = 0
-        /// Files have come.
+        /// The first files have arrived.
         var isBegun = false
-        /// All files have come.
+        /// All files have arrived.
         var isRead = false
         /// The group that the next file is added to.
         var open = Group()
-        /// What is to be appended after what waits.
+        /// Groups that wait for their append.
         var remaining: Deque<Group> = []
-        /// What is appended and not answered yet.
+        /// Groups whose append is not answered yet, by number.
         var waiting: [UInt64: [Settling]] = [:]
-        /// Something more has been owed since the directory was read.
+        /// An invalidation became pending after the directory was read.
         var isOutdated = false
 
         var isDone: Bool { isRead && remaining.isEmpty && waiting.isEmpty }
@@ -60,7 +60,7 @@ struct JournalPass: Sendable {
     /// A file that stays for a while and is appended again and again.
     struct Repeated: Sendable {
         var isLiving: Bool
-        /// The file is no older than this: the reading before did not find it.
+        /// The file did not exist before this time: the previous reading did not find it.
         var notBefore: UInt64
         var firstAppend: UInt64?
         var lastAppend: UInt64?
@@ -73,8 +73,8 @@ struct JournalPass: Sendable {
             return !isLiving || now >= notBefore + limits.hungNanoseconds
         }
 
-        /// Nothing of the write can reach the database any more once it is appended now. Of a living owner that is not
-        /// known: it may not even have sent it.
+        /// Whether the write cannot reach the database any more after this append. For a living owner this is unknown:
+        /// it may not even have sent the write.
         func isLast(_ now: UInt64, _ limits: Limits) -> Bool {
             guard !isLiving, let firstAppend else { return false }
             let isForgottenEarly = breaks(.orphanForgottenEarly)
@@ -82,7 +82,7 @@ struct JournalPass: Sendable {
         }
     }
 
-    /// A file that is in the log and could not be deleted.
+    /// A file whose tags are in the log and that could not be deleted.
     struct Undeletable: Sendable {
         var version: UInt64
         var nextAttempt: UInt64
@@ -90,25 +90,25 @@ struct JournalPass: Sendable {
     }
 
     private(set) var pass: Pass?
-    /// When the last reading began that came to its end; 0: none has. A syncd that has just started, or has slept, does
-    /// not know how long a worker has been hanging.
+    /// The start of the last reading that was completed; 0: none. A syncd that has just started, or has slept, does not
+    /// know how long a worker has been hanging.
     private(set) var lastReading: UInt64 = 0
     private var passes: UInt64 = 0
     private var groups: UInt64 = 0
-    /// Files are being appended; what is committed meanwhile does not begin that anew.
+    /// True while files are being appended: a commit meanwhile does not start that again.
     var isAppending = false
-    /// By ``JournalItem/identity(_:)``: what is known of a file goes on when its directory is replaced.
+    /// Files by ``JournalItem/identity(_:)``, so that their state survives a replacement of the directory.
     var repeated: [Substring: Repeated] = [:]
     var undeletable: [String: Undeletable] = [:]
-    /// Invalidations of this syncd that are owed, about.
+    /// Approximate number of pending invalidations of this syncd.
     var owed = 0
-    /// A marker was seen, or an owed file could not be written: the log must be replaced.
+    /// A marker was found, or a pending file could not be written: the log must be replaced.
     var isMarked = false
-    /// The log that is to take its place, once this was asked for.
+    /// The log that will replace it, once the replacement was requested.
     var replacing: Incarnation?
-    /// Why the last pass came to no beat.
+    /// The reason why the last pass ended without a heartbeat.
     var problem: String?
-    /// The table is not this syncd's any more.
+    /// The table at the path belongs to another syncd.
     var isTableLost = false
 
     mutating func begin(_ pass: Pass) {
@@ -117,17 +117,17 @@ struct JournalPass: Sendable {
         self.pass?.number = passes
     }
 
-    /// The log is to be replaced. A replacement that is under way does not count: it may have happened already, and
+    /// Marks the log for replacement. A replacement that is under way does not count: it may have happened already, and
     /// other hosts may have filled caches since.
     mutating func mark() {
         isMarked = true
         replacing = nil
     }
 
-    /// Something could not be appended: no beat comes of this pass.
+    /// An append failed: this pass ends without a heartbeat.
     mutating func abort() { pass = nil }
 
-    /// An invalidation is owed that this pass has not seen.
+    /// An invalidation became pending that this pass has not read.
     mutating func becomeOutdated() { pass?.isOutdated = true }
 
     mutating func beginFiles() { pass?.isBegun = true }
@@ -136,7 +136,7 @@ struct JournalPass: Sendable {
         pass?.add(tags, of: file, limits: limits)
     }
 
-    /// All files have come: what the directory does not hold any more is forgotten.
+    /// All files have arrived: forgets files that the directory no longer holds.
     mutating func endFiles() {
         pass?.closeGroup()
         pass?.isRead = true

@@ -1,13 +1,14 @@
 import IPCWire
 
-/// How often a latency was how long, since the start: what Prometheus adds up over hosts, which percentiles can't be.
+/// Counts of latencies by duration since the start. Prometheus can add them over hosts, which is impossible for
+/// percentiles.
 package struct LatencyHistogram: Sendable, Hashable {
-    /// Upper bounds in µs, inclusive. Fixed: changing them breaks whoever compares with the past.
+    /// Upper bounds in µs, inclusive. Fixed: a change would break comparisons with older data.
     package static let boundsMicroseconds: [UInt64] = [
         50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
     ]
 
-    /// One more than there are bounds: the last one counts what is beyond.
+    /// Counts per bound; the last one, without a bound, counts larger latencies.
     private var counts = [UInt64](repeating: 0, count: boundsMicroseconds.count + 1)
     private var sumNanoseconds: UInt64 = 0
 
@@ -20,7 +21,7 @@ package struct LatencyHistogram: Sendable, Hashable {
         sumNanoseconds &+= nanoseconds
     }
 
-    /// For STATUS: per bound how many were at most so long, then how many there were, then their sum in µs.
+    /// Values for STATUS: for each bound the number of latencies up to it, then the total number, then their sum in µs.
     package var statusFields: [StatusField] {
         var total: UInt64 = 0
         var fields: [StatusField] = []

@@ -2,13 +2,12 @@
 package struct LatencyRing: Sendable {
     private var samples: [UInt64] = []
     private var next = 0
-    /// All of them since the start.
+    /// The histogram of all latencies since the start.
     package private(set) var histogram = LatencyHistogram()
     private static let capacity = 1024
 
     package init() {}
 
-    /// Adds a latency.
     package mutating func add(_ nanoseconds: UInt64) {
         histogram.add(nanoseconds)
         if samples.count < Self.capacity {

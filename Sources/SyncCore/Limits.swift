@@ -1,88 +1,88 @@
 import IPCWire
 
-/// Every bound of the brain, each with its reason and what happens at it. Those of single frames are in
-/// ``WireLimits``.
+/// Every limit of the engine, with its reason and its consequence. Limits of single frames are in ``WireLimits``.
 package struct Limits: Sendable, Equatable {
     package var wire = WireLimits()
-    /// Clients at once. A further one is told `-ERR max number of clients reached`.
+    /// Maximum number of clients. A further one is told `-ERR max number of clients reached`.
     package var clients = 1024
-    /// Requests of one connection that are not answered yet. At it, reading from the connection pauses.
+    /// Unanswered requests of one connection. At the limit, reading from the connection pauses.
     package var requestsInFlight = 1024
-    /// Bytes of answers that one connection has not read. At it, reading from the connection pauses.
+    /// Bytes of replies that one connection has not read. At the limit, reading from the connection pauses.
     package var unreadBytes = 1 << 20
-    /// Pushes wait apart from replies while more bytes than this are with the kernel or before it.
+    /// Bytes in the kernel and in the channel above which pushes wait apart from replies.
     package var comfortableBytes = 256 << 10
     /// Bytes of pushes that wait for one connection. More collapse into one `epoch` push.
     package var waitingPushBytes = 1 << 20
-    /// Bytes of any output that wait for one connection. At it, the connection is closed.
+    /// Bytes of any output that wait for one connection. At the limit, the connection is closed.
     package var unsentBytes = 32 << 20
-    /// Bytes of all connections together: output that is not sent, and requests that have not come whole. Beyond, the
-    /// connections of whoever holds most are closed. With half of it in use long values are answered `-BUSY`, and long
-    /// requests wait.
+    /// Bytes of all connections together: unsent output and incomplete requests. Beyond the limit, the connections of
+    /// the process that holds most are closed. Above half of it, long values are answered `-BUSY`, and long requests
+    /// wait.
     package var bufferedBytes = 96 << 20
-    /// How long a request may take to come whole while others wait for room. A local client needs some milliseconds.
+    /// Maximum time to complete a request while others wait for room. A local client needs some milliseconds.
     package var requestNanoseconds: UInt64 = 500_000_000
-    /// Leases at once; `-BUSY` beyond.
+    /// Maximum number of leases; `-BUSY` beyond.
     package var leases = 65_536
-    /// How long a lease is valid: longer than any sane load, short enough that a stuck holder is replaced.
+    /// Validity of a lease: longer than a normal load, short enough to replace a stuck holder.
     package var leaseNanoseconds: UInt64 = 10_000_000_000
-    /// Who waits for one key's load; `-BUSY` beyond.
+    /// Waiters for one key's load; `-BUSY` beyond.
     package var waitersPerKey = 4096
-    /// Who waits in all; `-BUSY` beyond.
+    /// Waiters for all keys; `-BUSY` beyond.
     package var waiters = 65_536
     /// Subscriptions of all clients together; `-BUSY` beyond.
     package var subscriptions = 65_536
     /// Patterns among them, of all clients together; `-BUSY` beyond. Every event is compared with each.
     package var patterns = 1024
-    /// Figures that one client may report; further ones are dropped.
+    /// Values that one client may report; further ones are dropped.
     package var reportedFields = 64
-    /// Bytes of the cache that syncd keeps in its own memory when there is no Redis.
+    /// Bytes of the embedded cache.
     package var embeddedCacheBytes = 256 << 20
-    /// The greatest value that is kept in Redis: a larger one would hold up everything behind it.
+    /// The greatest value that is stored in Redis, in bytes: a larger one would delay everything behind it.
     package var upstreamValueBytes = 1 << 20
-    /// How long an append may take before syncd isolates itself and owes it.
+    /// Maximum time of an append. After it, syncd isolates itself and the invalidation becomes pending.
     package var appendNanoseconds: UInt64 = 250_000_000
-    /// How long a lookup in Redis may take before the asker is sent to the database.
+    /// Maximum time of a lookup in Redis. After it, the worker reads the database.
     package var lookupNanoseconds: UInt64 = 200_000_000
-    /// Lookups in Redis at once; beyond, a key counts as not there. Appends need room, too.
+    /// Concurrent lookups in Redis; beyond, a key counts as absent. Appends need room, too.
     package var lookups = 8192
-    /// How often Redis is probed.
+    /// Interval of probes.
     package var probeNanoseconds: UInt64 = 250_000_000
-    /// How long until a server that refuses user or permission is tried again.
+    /// Time until syncd tries a server again that refuses user or permission.
     package var deniedNanoseconds: UInt64 = 5_000_000_000
-    /// How long a position that a probe showed may take to arrive by itself.
+    /// Maximum time for a position that a probe showed to arrive by itself.
     package var arrivalNanoseconds: UInt64 = 100_000_000
-    /// Entries read from the stream at once: small enough not to hold up the event loop.
+    /// Entries read from the stream at once: few enough not to block the event loop.
     package var entriesPerPage = 512
-    /// Entries that arrived before their predecessors; beyond, they are read from the stream instead.
+    /// Entries in the reorder buffer; beyond, they are read from the stream instead.
     package var entriesAhead = 65_536
-    /// Bytes of memory of the same.
+    /// Bytes of memory of the reorder buffer.
     package var entriesAheadBytes = 16 << 20
-    /// Appends that wait for Redis; beyond, syncd isolates itself and owes them.
+    /// Appends that wait for Redis; beyond, syncd isolates itself and invalidations become pending.
     package var pendingAppends = 65_536
-    /// Bytes of memory of their tags; the same.
+    /// Bytes of memory of the tags of waiting appends; the same consequence.
     package var pendingAppendBytes = 32 << 20
-    /// Appends for the journal that are under way at once: Redis takes them well within `appendNanoseconds`.
+    /// Concurrent appends for the journal: Redis accepts them well within `appendNanoseconds`.
     package var journalAppends = 16
-    /// Files of the journal that one append stands for: their deletion must not hold up the event loop.
+    /// Files of the journal that one append stands for: their deletion must not block the event loop.
     package var filesPerAppend = 256
-    /// Owed invalidations; beyond, one marker stands for all.
+    /// Pending invalidations; beyond, one marker stands for all.
     package var owed = 100_000
-    /// Bytes of the file system for what this host owes, in whole pages; beyond, one marker stands for all.
+    /// Bytes of the file system for pending invalidations of this host, in whole pages; beyond, one marker stands for
+    /// all.
     package var pendingBytes = 64 << 20
-    /// How often the tags of a write that may still reach the database are appended.
+    /// Interval at which the tags of a write that may still reach the database are appended.
     package var orphanNanoseconds: UInt64 = 5_000_000_000
-    /// How long after the first append nothing of such a write reaches the database any more: MongoDB ends a
-    /// transaction after 60 s and looks every 30 s; the rest is margin.
+    /// Time after the first append until no such write can reach the database any more: MongoDB ends a transaction
+    /// after 60 s and checks every 30 s; the rest is margin.
     package var landingNanoseconds: UInt64 = 120_000_000_000
-    /// How old an intent is whose owner lives and hangs: longer than a write and its invalidation take.
+    /// Age of an intent at which its living owner counts as hung: longer than a write and its invalidation take.
     package var hungNanoseconds: UInt64 = 3_000_000_000
-    /// How often it is tried to delete a file that could not be deleted.
+    /// Interval of attempts to delete a file that could not be deleted.
     package var deletionNanoseconds: UInt64 = 10_000_000_000
 
     package init() {}
 
-    /// A limit that configuration may change, and that STATUS shows under the same name.
+    /// A limit that can be configured, and that STATUS shows under the same name.
     package struct Adjustable: Sendable {
         /// Lower case with dashes, as in STATUS.
         package let name: String
@@ -90,7 +90,7 @@ package struct Limits: Sendable, Equatable {
         package let range: ClosedRange<Int>
     }
 
-    /// Every limit that configuration may change.
+    /// Every limit that can be configured.
     package static let adjustable: [Adjustable] = [
         Adjustable(name: "clients", path: \.clients, range: 1...1_000_000),
         Adjustable(name: "frame-bytes", path: \.wire.frameBytes, range: 65_536...(512 << 20)),

@@ -2,18 +2,18 @@ import DequeModule
 import IPCWire
 import NIOCore
 
-/// Somebody who waits for a key's load.
+/// A request that waits for a key's load.
 struct Waiter: Sendable, Hashable {
     var client: ClientID
     var ticket: UInt64
     var deadline: UInt64
 }
 
-/// The loads that are under way: who holds the lease of a key, and who waits for its value.
+/// The loads that are under way: the lease holder of each key, and the waiters for its value.
 ///
-/// At most one lease per key. When it ends without a value, the next waiter gets one, with a new `asOf`. Keys and
-/// ids are looked up in dictionaries; everything that touches many keys at once goes in the order of lease ids,
-/// so that the same events have the same effects.
+/// There is at most one lease per key. When it ends without a value, the next waiter gets one, with a new `asOf`. Keys
+/// and ids are looked up in dictionaries. Operations on many keys go in the order of lease ids, so that the same events
+/// have the same effects.
 struct LoadTable: Sendable {
     struct Load: Sendable {
         var holder: ClientID
@@ -29,22 +29,22 @@ struct LoadTable: Sendable {
         case waiter(key: ByteBuffer, ticket: UInt64)
     }
 
-    /// How a fetch goes on when its key is not in the cache.
+    /// The result of a fetch whose key is not in the cache.
     enum Admission: Equatable {
         case lease(Lease)
         case wait(ticket: UInt64)
-        /// Being loaded, and the asker doesn't wait.
+        /// The key is being loaded, and the request does not wait.
         case loading
         case full
     }
 
     private(set) var loads: [ByteBuffer: Load] = [:]
-    /// The tickets of all who wait.
+    /// The tickets of all waiters.
     private var waiting: Set<UInt64> = []
     var waiterCount: Int { waiting.count }
-    /// Clients that have had a lease or waited: all others leave nothing behind.
+    /// Clients that have had a lease or a waiter. Other clients need no cleanup.
     private var clients: Set<ClientID> = []
-    /// How many leases each of them has, and how often it waits.
+    /// Number of leases and of waiters per client.
     private var leasesOf: [ClientID: Int] = [:]
     private var waitersOf: [ClientID: Int] = [:]
     private(set) var deadlines = Deadlines<Event>()
@@ -52,8 +52,8 @@ struct LoadTable: Sendable {
     private var nextLease: LeaseID
     private var nextTicket: UInt64 = 0
 
-    /// Lease ids begin at the time in µs: a later process begins above everything that an earlier one gave out,
-    /// which would have needed more than a million leases a second to get there.
+    /// Lease ids begin at the time in µs. A later process begins above all ids of an earlier one, which would have
+    /// needed more than a million leases a second to reach that number.
     init(limits: Limits, now: UInt64) {
         self.limits = limits
         nextLease = now / 1000
@@ -74,14 +74,14 @@ struct LoadTable: Sendable {
         return load
     }
 
-    /// Whether somebody waits no more.
+    /// Removes a ticket. Returns whether it existed.
     private mutating func endWait(_ ticket: UInt64, _ client: ClientID) -> Bool {
         guard waiting.remove(ticket) != nil else { return false }
         Self.subtract(client, &waitersOf)
         return true
     }
 
-    /// When ``takeDue(_:)`` has something next.
+    /// The next time at which ``takeDue(_:)`` returns something.
     mutating func nextDeadline() -> UInt64? {
         let (loads, waiting) = (loads, waiting)
         func isOpen(_ event: Event) -> Bool {
@@ -90,7 +90,7 @@ struct LoadTable: Sendable {
             case .waiter(_, let ticket): waiting.contains(ticket)
             }
         }
-        // What is settled leaves when it is the first; behind one that takes long it must not pile up.
+        // Settled items are removed when they are first. They must not accumulate behind one that takes long.
         if deadlines.count > 2 * (loads.count + waiting.count) + 1024 { deadlines.removeAll { !isOpen($0) } }
         return deadlines.next(where: isOpen)
     }
@@ -99,7 +99,7 @@ struct LoadTable: Sendable {
     func isRenewing(_ key: ByteBuffer) -> Bool { loads[key]?.isRenewal ?? false }
     func load(_ key: ByteBuffer) -> Load? { loads[key] }
 
-    /// Gives the asker the lease, or a place among those who wait.
+    /// Gives the request the lease, or a place among the waiters.
     ///
     /// - Parameters:
     ///   - isRenewal: whether a fresh value is there all the same.
@@ -165,7 +165,7 @@ struct LoadTable: Sendable {
         return load.lease
     }
 
-    /// Ends a load whose value everybody gets: those who waited, in order.
+    /// Ends a load with a value: returns the waiters, in order.
     mutating func finish(_ key: ByteBuffer) -> Deque<Waiter> {
         guard let load = remove(key) else { return [] }
         for waiter in load.waiters { _ = endWait(waiter.ticket, waiter.client) }
@@ -182,7 +182,7 @@ struct LoadTable: Sendable {
         return (next, lease)
     }
 
-    /// Takes a waiter whose time is over.
+    /// Removes a waiter whose time is over.
     mutating func removeWaiter(_ ticket: UInt64, key: ByteBuffer) -> Waiter? {
         guard waiting.contains(ticket), let index = loads[key]?.waiters.firstIndex(where: { $0.ticket == ticket })
         else { return nil }
@@ -190,7 +190,7 @@ struct LoadTable: Sendable {
         return loads[key]?.waiters.remove(at: index)
     }
 
-    /// Forgets a client: removes it from those who wait, and returns the keys whose lease it held.
+    /// Removes a client's waiters, and returns the keys whose lease it held.
     mutating func removeClient(_ client: ClientID) -> [ByteBuffer] {
         guard clients.remove(client) != nil else { return [] }
         for (key, load) in loads where load.waiters.contains(where: { $0.client == client }) {

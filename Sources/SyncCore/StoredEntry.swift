@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-/// A value as it is kept in L2, with all that its freshness is judged by.
+/// A value as it is stored in L2, with the data that decide its freshness.
 struct StoredEntry: Sendable, Hashable {
     var incarnation: Incarnation
     var asOf: UInt64
@@ -11,13 +11,12 @@ struct StoredEntry: Sendable, Hashable {
     var value: ByteBuffer?
 }
 
-// As it is kept in Redis (docs/protocol.md, "In Redis"), all numbers big endian:
-// "S1" · incarnation (16 bytes) · asOf (8) · 1 if there is a value, else 0 (1) · number of tags (1) ·
-// per tag its length (2) and bytes · the value.
+// The encoding in Redis (docs/protocol.md, "In Redis"), all numbers big endian: "S1" · incarnation (16 bytes) · asOf
+// (8) · 1 if there is a value, else 0 (1) · number of tags (1) · per tag its length (2) and bytes · the value.
 extension StoredEntry {
     private static let magic: UInt16 = 0x5331
 
-    /// The bytes that are kept in Redis.
+    /// The encoded bytes for Redis.
     func encoded() -> ByteBuffer {
         var buffer = ByteBuffer()
         buffer.reserveCapacity(32 + tags.reduce(value?.readableBytes ?? 0) { $0 + $1.readableBytes + 2 })
@@ -35,7 +34,7 @@ extension StoredEntry {
         return buffer
     }
 
-    /// `nil` for anything that is not exactly what `encoded()` makes: a foreign value is no value.
+    /// `nil` for anything that is not exactly the output of `encoded()`: a foreign value is no value.
     init?(encoded buffer: ByteBuffer, limits: WireLimits) {
         var input = buffer
         guard input.readInteger() == Self.magic,

@@ -1,16 +1,16 @@
 import IPCWire
 import NIOCore
 
-/// Names in the order in which they came. To add, find or remove one takes the same time however many there are.
+/// Names in the order of insertion. Adding, finding and removing take constant time.
 private struct OrderedNames: Sendable {
     private var places: [ByteBuffer: Int] = [:]
-    /// Those that were removed are `nil` until they are as many as the others.
+    /// Removed names are `nil` until they are as many as the others.
     private var names: [ByteBuffer?] = []
 
     var count: Int { places.count }
     var inOrder: some Sequence<ByteBuffer> { names.lazy.compactMap(\.self) }
 
-    /// Returns whether it is new.
+    /// Returns whether the name is new.
     mutating func append(_ name: ByteBuffer) -> Bool {
         guard places[name] == nil else { return false }
         places[name] = names.count
@@ -18,7 +18,7 @@ private struct OrderedNames: Sendable {
         return true
     }
 
-    /// Returns whether it was there.
+    /// Returns whether the name existed.
     mutating func remove(_ name: ByteBuffer) -> Bool {
         guard let place = places.removeValue(forKey: name) else { return false }
         names[place] = nil
@@ -30,21 +30,21 @@ private struct OrderedNames: Sendable {
     }
 }
 
-/// Who listens to which channel and pattern, and what the server must therefore be asked for: a channel is
-/// subscribed upstream while it has at least one listener here.
+/// The listeners of each channel and pattern, and the subscriptions that are needed upstream: a channel is subscribed
+/// upstream while it has at least one listener here.
 struct Subscriptions: Sendable {
-    /// Listeners in the order in which they came.
+    /// Listeners in the order of their subscriptions.
     private var channels: [ByteBuffer: [ClientID]] = [:]
     private var patterns: [ByteBuffer: [ClientID]] = [:]
-    /// The keys of both.
+    /// The names of all channels and patterns.
     private var channelNames = OrderedNames()
     private var patternNames = OrderedNames()
     private var ofClient: [ClientID: Own] = [:]
     private(set) var count = 0
-    /// Those by pattern, of all clients.
+    /// Number of pattern subscriptions of all clients.
     private(set) var patternCount = 0
 
-    /// What one client listens to, in the order in which it asked.
+    /// The subscriptions of one client, in order.
     private struct Own: Sendable {
         var channels = OrderedNames()
         var patterns = OrderedNames()
@@ -66,7 +66,7 @@ struct Subscriptions: Sendable {
     /// Number of subscriptions of a client, both kinds.
     func count(of client: ClientID) -> Int { ofClient[client]?.count ?? 0 }
 
-    /// Those of one kind.
+    /// Number of subscriptions of one kind.
     func count(of client: ClientID, _ kind: Kind) -> Int {
         guard let own = ofClient[client] else { return 0 }
         return kind == .channel ? own.channels.count : own.patterns.count
@@ -115,13 +115,13 @@ struct Subscriptions: Sendable {
         ofClient[client].map { Array($0[kind].inOrder) } ?? []
     }
 
-    /// Who listens to a channel by name.
+    /// The listeners of a channel by name.
     func listeners(_ channel: ByteBuffer) -> [ClientID] { channels[channel] ?? [] }
 
-    /// Who listens by a pattern as the server names it.
+    /// The listeners of a pattern as the server names it.
     func listeners(pattern: ByteBuffer) -> [ClientID] { patterns[pattern] ?? [] }
 
-    /// Who listens to a channel by patterns; in the order in which the patterns came.
+    /// The listeners of a channel by patterns, in the order of the patterns.
     func matches(_ channel: ByteBuffer) -> [(pattern: ByteBuffer, listeners: [ClientID])] {
         patternNames.inOrder.compactMap { pattern in
             guard globMatches(pattern, channel), let listeners = patterns[pattern] else { return nil }
@@ -130,8 +130,8 @@ struct Subscriptions: Sendable {
     }
 }
 
-/// Redis' glob: `*`, `?`, `[a-c]`, `[^x]`, `\` before a literal. Matches bytes, in time proportional to the product
-/// of both lengths at worst: only the last `*` is ever tried again.
+/// Redis' glob: `*`, `?`, `[a-c]`, `[^x]`, `\` before a literal. Matches bytes, in time proportional to the product of
+/// both lengths at worst: only the last `*` is ever tried again.
 func globMatches(_ pattern: ByteBuffer, _ text: ByteBuffer) -> Bool {
     pattern.withUnsafeReadableBytes { p in
         text.withUnsafeReadableBytes { t in

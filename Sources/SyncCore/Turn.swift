@@ -1,4 +1,4 @@
-/// The time of a turn, and what it decides to be done, in this order.
+/// The time of a turn, and its effects in order.
 package struct Turn<Effect> {
     /// CLOCK_BOOTTIME in ns.
     package let now: UInt64

@@ -1,14 +1,14 @@
 import IPCWire
 import NIOCore
 
-// The seam between the brain and the server that holds the shared log (Redis): data in both directions, so that
-// the simulator can stand in for the server. Every command but the subscriptions has an id, and its answer
-// carries it. When the command connection breaks, the ids in flight are never answered: their outcome is unknown.
+// The interface between the engine and the server that holds the shared log (Redis). It is data in both directions, so
+// that the simulator can implement the server. Every command except the subscriptions has an id, and its reply has the
+// same. When the command connection breaks, the ids in flight are never answered: their outcome is unknown.
 
 /// Names one command until it is answered.
 package typealias UpstreamID = UInt64
 
-/// The process that holds the log. Another process, another history: nothing it says continues what was applied.
+/// The process that holds the log. Another process has another history: nothing of it continues the applied log.
 package struct ServerIdentity: Sendable, Hashable {
     /// `run_id` of INFO.
     package var runID: String
@@ -21,12 +21,12 @@ package struct ServerIdentity: Sendable, Hashable {
     }
 }
 
-/// What the brain wants the server to do.
+/// Commands of the engine to the server.
 package enum UpstreamCommand: Sendable, Hashable {
-    /// Ask for everything by which continuity is proven.
+    /// Read all data of the continuity check.
     case inspect(UpstreamID, lastApplied: UInt64)
     case append(UpstreamID, AppendCommand)
-    /// Ask for incarnation and position.
+    /// Read incarnation and position.
     case probe(UpstreamID)
     /// Read at most `count` entries after a position.
     case read(UpstreamID, after: UInt64, count: Int)
@@ -34,13 +34,13 @@ package enum UpstreamCommand: Sendable, Hashable {
     case replace(UpstreamID, ReplaceCommand)
     case publish(UpstreamID, Event)
     case get(UpstreamID, key: ByteBuffer)
-    /// Keep an entry. Not answered: a failed write is no error.
+    /// Store an entry. There is no reply: a failed write is no error.
     case set(key: ByteBuffer, entry: ByteBuffer, ttlMilliseconds: UInt64)
     case subscribe([ByteBuffer])
     case unsubscribe([ByteBuffer])
     case patternSubscribe([ByteBuffer])
     case patternUnsubscribe([ByteBuffer])
-    /// Close the command connection and connect anew: it answers something that it must not.
+    /// Close the command connection and connect again: a reply was invalid.
     case reconnect(reason: String)
 }
 
@@ -53,8 +53,8 @@ package struct AppendCommand: Sendable, Hashable {
     package var body: LogEntryBody
     /// Payload for `body.eventChannel`.
     package var eventPayload: ByteBuffer?
-    /// The event of another program that it is for. If the server has taken an append with this name and the same
-    /// tags a short while ago, it does not append, and answers ``UpstreamReply/alreadyBridged(_:)``.
+    /// The name of another program's event. If the server has accepted an append with this name and the same tags a
+    /// short while ago, it does not append, and answers ``UpstreamReply/alreadyBridged(_:)``.
     package var bridged: BridgedEvent?
 
     package init(
@@ -74,7 +74,7 @@ package struct ReplaceCommand: Sendable, Hashable {
     /// The raw record that the server had at the inspection; `nil`: none. Compared byte for byte.
     package var expected: ByteBuffer?
     package var fresh: Incarnation
-    /// Positions go on from the greatest of this, the server's position and the last stream id.
+    /// Positions continue from the greatest of this, the server's position and the last stream id.
     package var floor: UInt64
 
     package init(expected: ByteBuffer?, fresh: Incarnation, floor: UInt64) {
@@ -86,16 +86,16 @@ package struct ReplaceCommand: Sendable, Hashable {
 
 /// Why a command failed.
 package enum UpstreamFailure: Error, Sendable, Hashable {
-    /// The server refuses for now (LOADING, BUSY, OOM, MISCONF, NOREPLICAS …). Says which.
+    /// The server refuses for now (LOADING, BUSY, OOM, MISCONF, NOREPLICAS …). The text has the reply.
     case refused(String)
     /// The server is a replica or was demoted (READONLY): another one holds the log.
     case wrongRole(String)
     /// The keys of the log hold something else (WRONGTYPE, ids that go back): the log is damaged.
     case damaged(String)
-    /// The configuration is wrong (NOAUTH, WRONGPASS, NOPERM): waiting doesn't help.
+    /// The configuration is wrong (NOAUTH, WRONGPASS, NOPERM): waiting does not help.
     case denied(String)
 
-    /// What is wrong, for people.
+    /// The fault as text for people.
     package var message: String {
         switch self {
         case .refused(let why), .wrongRole(let why), .damaged(let why), .denied(let why): why
@@ -103,12 +103,12 @@ package enum UpstreamFailure: Error, Sendable, Hashable {
     }
 }
 
-/// What the server shows about itself and its log.
+/// The data that the server shows about itself and its log.
 package struct Inspection: Sendable, Hashable {
-    /// `nil`: the server doesn't show it; every reconnect counts as another process.
+    /// `nil`: the server does not show it; every reconnect counts as another process.
     package var identity: ServerIdentity?
     package var serverVersion: String
-    /// Whether the server says that it is a primary; `true` where it doesn't say.
+    /// Whether the server has the role of a primary; `true` if it shows no role.
     package var isPrimary: Bool
     /// The raw record, for ``ReplaceCommand/expected``; `nil`: there is no log.
     package var rawRecord: ByteBuffer?
@@ -121,7 +121,7 @@ package struct Inspection: Sendable, Hashable {
     package var lastEntry: UInt64?
     /// The entry at the `lastApplied` asked for.
     package var entryAtLastApplied: LogEntry?
-    /// What is worrying about the server's settings (eviction of log keys), for the log and for STATUS.
+    /// Warnings about the server's settings (eviction of log keys), for the log and for STATUS.
     package var warnings: [String]
 
     package init(
@@ -143,32 +143,32 @@ package struct Inspection: Sendable, Hashable {
     }
 }
 
-/// What an answered command brings.
+/// The reply to a command.
 package enum UpstreamReply: Sendable, Hashable {
     case inspected(Inspection)
-    /// Appended at a position of this log: the one asked for, or the fresh one if there was none.
+    /// Appended at a position of this log: the requested one, or the fresh one if there was none.
     case appended(Incarnation, position: UInt64)
     /// Not appended: the log has another incarnation.
     case otherIncarnation(Incarnation?)
-    /// Not appended: this log has it, by another host or by an earlier try.
+    /// Not appended: this log has the event already, from another host or an earlier attempt.
     case alreadyBridged(Incarnation)
     case probed(Incarnation?, position: UInt64)
-    /// Entries, and the log that they are of.
+    /// Entries, and the incarnation of their log.
     case entries(Incarnation?, [LogEntry])
-    /// The log's incarnation and position after the attempt, whoever won.
+    /// The log's incarnation and position after the attempt, whichever host won.
     case replaced(Incarnation, position: UInt64)
     case published(receivers: UInt64)
     case got(entry: ByteBuffer?, ttlMilliseconds: UInt64)
     case failed(UpstreamFailure)
 }
 
-/// What the server, or the connections to it, make known.
+/// Events of the server, or of the connections to it.
 package enum UpstreamEvent: Sendable, Hashable {
-    /// Commands can be sent. Nothing is proven about the server.
+    /// Commands can be sent. The continuity check has not begun.
     case commandsConnected
     case commandsDisconnected(reason: String)
-    /// The log channel is subscribed. The brain subscribes everything else again. The identity is that of the
-    /// process at the other end of this connection, where it shows one.
+    /// The log channel is subscribed. The engine subscribes all other channels again. The identity is that of the
+    /// process at the other end of this connection, if it shows one.
     case subscriptionConnected(ServerIdentity?)
     case subscriptionDisconnected(reason: String)
     case reply(UpstreamID, UpstreamReply)

@@ -8,7 +8,7 @@ import ProcessSupport
 struct APIWorkerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "apiworker",
-        abstract: "Serves the HTTP API from MongoDB, with a cache that syncd keeps right.",
+        abstract: "Serves the HTTP API from MongoDB, with a cache that syncd keeps consistent.",
         discussion: """
             One worker per CPU core; all listen on one port. Everything can be set by the environment, by a file of \
             KEY=value lines (--config, and .env in the working directory) or here; this beats the environment, which \
@@ -21,7 +21,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
     @Option(help: "File of KEY=value lines.") var config: String?
     @Option(help: "Port to listen on (PORT).") var port: String?
     @Option(help: "Address to listen on (HOST).") var host: String?
-    @Option(name: .customLong("db-url"), help: "Where MongoDB is (DB_URL).") var databaseURL: String?
+    @Option(name: .customLong("db-url"), help: "URL of MongoDB (DB_URL).") var databaseURL: String?
     @Option(name: .customLong("frontend-origin-url"), help: "Origins for CORS (FRONTEND_ORIGIN_URL).")
     var origins: String?
     @Option(help: "Path of syncd's socket; empty: no syncd, no cache (SYNCD_SOCKET).") var socket: String?
@@ -31,14 +31,14 @@ struct APIWorkerCommand: AsyncParsableCommand {
     var auditOneIn: String?
     @Option(
         name: .customLong("worker-grace-seconds"),
-        help: "How long values are served without MongoDB (WORKER_GRACE_SECONDS).")
+        help: "Seconds past its time to live for which a value is served without MongoDB (WORKER_GRACE_SECONDS).")
     var graceSeconds: String?
     @Option(name: .customLong("worker-gzip-bytes"), help: "Bytes for bodies in gzip; 0: none (WORKER_GZIP_BYTES).")
     var gzipBytes: String?
-    @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
+    @Option(help: "Lowest level that is logged (LOG_LEVEL).") var logLevel: String?
     @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
-    /// What was given here, by the keys' names.
+    /// Options of the command line, by key.
     private var given: [String: String] {
         let options: [(ConfigurationKey, String?)] = [
             (ConfigurationKey.port, port), (ConfigurationKey.host, host),
@@ -67,12 +67,12 @@ struct APIWorkerCommand: AsyncParsableCommand {
                 logger: Logger(label: "apiworker"))
             let (given, config) = (given, config)
             try await worker.run { () throws(ConfigurationError) in
-                // What counts only from the next start on has to be usable, too.
+                // Settings that take effect at the next start only have to be valid, too.
                 let settings = try Settings(commandLine: given, configFile: config)
                 _ = try MongoURI.checked(try WorkerConfiguration.read(settings, sockets: sockets).databaseURL)
                 return try settings.logLevel()
             }
-            // Everything is answered. Freeing what is left could mean to wait for the database.
+            // All responses are sent. Freeing the rest could mean to wait for the database.
             withExtendedLifetime(worker) { Glibc.exit(EXIT_SUCCESS) }
         } catch let error as ConfigurationError {
             StandardError.write("apiworker: \(error)\n")

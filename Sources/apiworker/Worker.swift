@@ -5,7 +5,7 @@ import NIOPosix
 import ProcessSupport
 import ServiceLifecycle
 
-/// A worker: its parts, put together.
+/// A worker, composed of its parts.
 struct Worker {
     private let services: [any Service]
     private let manager: ServiceManager
@@ -21,7 +21,7 @@ struct Worker {
         } catch {
             throw MongoURI.unusable(configuration.databaseURL, error)
         }
-        // One thread: connections of clients and the one to syncd live on it.
+        // One thread serves the connections of clients and the one to syncd.
         eventLoop = MultiThreadedEventLoopGroup(numberOfThreads: 1).any()
         let worker = WorkerIdentity()
         let limits = HTTPLimits()
@@ -33,7 +33,7 @@ struct Worker {
             configuration: SyncedCacheConfiguration(
                 socketPath: configuration.socketPath, l1Bytes: configuration.l1Bytes,
                 clientName: "apiworker-\(worker.text)",
-                // The threads of the database are the bound. Whoever waited here would not be answered in time.
+                // The threads of the database are the limit. A request that waited here would not be answered in time.
                 maximumConcurrentLoads: limits.connections,
                 subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) },
                 grace: .seconds(configuration.graceSeconds), auditOneIn: configuration.auditOneIn,
@@ -43,7 +43,7 @@ struct Worker {
                 }),
             eventLoop: eventLoop, logger: logger)
         let (requests, connections) = (RequestMetrics(), OpenConnections(limit: limits.connections))
-        // While no page listens, invalidations are nobody's business: the table says what is fresh.
+        // While no page listens, invalidation pushes are not needed: the table says which values are fresh.
         let streams = EventStreams { cache.notifiesInvalidations = $0 }
         let state = WorkerState(worker: worker, cache: cache, operations: operations)
         let responder = Responder(
@@ -65,8 +65,7 @@ struct Worker {
                 logger.notice("Worker \(worker.text) started on port \($0)")
                 manager.notify(.ready, isWaiting: true)
             })
-        // They are stopped in the opposite order: first streams end, then no more requests, last the connection to
-        // syncd.
+        // Services stop in the opposite order: first streams end, then requests, last the connection to syncd.
         var services: [any Service] = [
             CacheConnection(cache: cache),
             EventFeed(
@@ -77,20 +76,20 @@ struct Worker {
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
             EventStreamKeeper(cache: cache, streams: streams),
         ]
-        // A service that returns ends the process: without syncd there is none.
+        // A service that returns ends the process, so without syncd the service is left out.
         if let path = configuration.socketPath {
             services.append(SyncWatch(cache: cache, socketPath: path, logger: logger))
         }
         self.services = services
     }
 
-    /// Serves until SIGTERM or SIGINT: then requests may finish. A second one cuts them. Threads and connections stay:
-    /// one that waits for a silent database would have to be waited for.
+    /// Serves until SIGTERM or SIGINT. Then requests may finish; a second signal cuts them. Threads and connections
+    /// stay: the end of one that waits for a silent database would have to be waited for.
     ///
     /// - Parameter reload: reads the log level again, for SIGHUP.
     func run(reload: @escaping @Sendable () throws(ConfigurationError) -> Logger.Level) async throws {
         let services = ServiceGroup(services: services, logger: logger)
-        // Whoever is told that the worker is ready may send it a signal.
+        // A process that is told that the worker is ready may send it a signal.
         let (signalsAreHeard, begin) = AsyncStream<Never>.makeStream()
         let serving = Task {
             for await _ in signalsAreHeard {}
@@ -118,7 +117,7 @@ struct Worker {
         watchdog?.cancel()
     }
 
-    /// A configuration that can't be used changes nothing.
+    /// An invalid configuration changes nothing.
     private func reload(_ read: () throws(ConfigurationError) -> Logger.Level) {
         manager.notify(.reloadingNow, isWaiting: true)
         do {

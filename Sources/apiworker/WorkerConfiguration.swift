@@ -1,7 +1,7 @@
 import Logging
 import ProcessSupport
 
-/// What a worker is told by its environment, checked.
+/// The configuration of a worker, validated.
 struct WorkerConfiguration: Sendable {
     var address: HTTPServer.Address
     var databaseURL: String
@@ -9,20 +9,20 @@ struct WorkerConfiguration: Sendable {
     /// `nil`: no syncd, hence no cache.
     var socketPath: String?
     var l1Bytes: Int
-    /// One in so many hits is compared with the database; 0: none.
+    /// One in N hits is compared with the database; 0: none.
     var auditOneIn: Int
-    /// For how long past its time to live a value may be served while MongoDB fails.
+    /// Time in seconds after its time to live for which a value may be served while MongoDB fails.
     var graceSeconds: Int
-    /// Bytes for compressed bodies; 0: nothing is compressed.
+    /// Bytes for compressed bodies; 0: no compression.
     var gzipBytes: Int
 
-    /// What an address of a Unix socket may have.
+    /// Maximum length of a Unix socket's path, in bytes.
     private static let maximumSocketPath = 103
 
-    /// `FileDescriptorName=` of the socket that is handed over.
+    /// `FileDescriptorName=` of the socket that systemd passes.
     static let socketName = "http"
 
-    /// - Parameter sockets: what the service manager handed over. A listener is used instead of host and port.
+    /// - Parameter sockets: sockets passed by the service manager. A listener replaces host and port.
     static func read(
         _ settings: Settings, sockets: InheritedSockets
     ) throws(ConfigurationError) -> WorkerConfiguration {
@@ -58,7 +58,7 @@ struct WorkerConfiguration: Sendable {
         return path
     }
 
-    /// An origin is compared as a browser sends it: scheme, host and, if it is not the scheme's own, port.
+    /// An origin is compared as a browser sends it: scheme, host and, if it is not the scheme's default, port.
     private static func origins(_ text: String) throws(ConfigurationError) -> Set<String> {
         var origins: Set<String> = []
         for part in text.split(separator: ",") {
@@ -80,7 +80,7 @@ struct WorkerConfiguration: Sendable {
         let host = text.dropFirst(scheme.count).utf8
         return !host.isEmpty
             && host.allSatisfy { byte in
-                // Visible ASCII, lower case, and nothing that begins a path, a query or user information.
+                // Visible ASCII, lower case, and no character that begins a path, a query or user information.
                 (0x21...0x7e).contains(byte) && !(0x41...0x5a).contains(byte) && !"/?#@*\\".utf8.contains(byte)
             }
     }

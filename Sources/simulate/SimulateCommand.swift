@@ -2,12 +2,12 @@ import ArgumentParser
 import Glibc
 import IPCWire
 
-/// `simulate`: runs the real state machines in a world that a seed makes, and checks the promises.
+/// `simulate`: runs the real state machines in a world that is generated from a seed, and checks the promises.
 @main
 struct SimulateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
-        abstract: "Runs syncd's brain and its workers in simulated worlds full of faults, and checks the promises.",
+        abstract: "Runs syncd's engine and its workers in simulated worlds full of faults, and checks the promises.",
         discussion: """
             One seed is one world: hosts, workers, Redis, MongoDB, sockets and clocks. The same seed gives the same \
             run. Exits with status 1 when a promise was broken, 2 when a rare situation was never reached.
@@ -19,27 +19,27 @@ struct SimulateCommand: ParsableCommand {
     @Option(help: "Many seeds to run: first..last.")
     var seeds: SeedRange?
 
-    @Option(help: "Run seeds from the first one on until so many seconds have passed.")
+    @Option(help: "Run seeds from the first one on until this number of seconds has passed.")
     var time: Int?
 
-    @Option(help: "How many events of each world there are before faults end.")
+    @Option(help: "Number of events of each world before faults end.")
     var steps = 2000
 
-    @Option(help: "Processes at once; as many as there are processors if not given.")
+    @Option(help: "Number of concurrent processes; by default the number of processors.")
     var jobs: Int?
 
-    @Flag(help: "Print what happens (for one seed).")
+    @Flag(help: "Print all events (for one seed).")
     var trace = false
 
-    @Flag(help: "Run every seed twice and compare the hashes of what happened.")
+    @Flag(help: "Run every seed twice and compare the hashes of all events.")
     var checkDeterminism = false
 
-    @Flag(help: "Workers use everything that docs/cache.md offers.")
+    @Flag(help: "Workers use the additional features of docs/cache.md.")
     var cacheFeatures = false
 
     @Option(
         help:
-            "An action that is to happen often, say a race: \(Plan.Action.allCases.map(\.rawValue).joined(separator: ", "))."
+            "An action that is made frequent, for instance a race: \(Plan.Action.allCases.map(\.rawValue).joined(separator: ", "))."
     )
     var often: Plan.Action?
 
@@ -51,7 +51,7 @@ struct SimulateCommand: ParsableCommand {
         var mutant: Mutant?
     #endif
 
-    /// Runs the seeds in this process, for the process that collects.
+    /// Runs the seeds in this process, for the process that collects the results.
     @Flag(help: .hidden)
     var batch = false
 
@@ -106,7 +106,7 @@ struct SimulateCommand: ParsableCommand {
         throw ExitCode(1)
     }
 
-    /// Dictionaries are in another order in every process unless this variable says otherwise, before it starts.
+    /// Dictionaries are in another order in every process unless this variable is set before it starts.
     private static func makeHashingDeterministic() throws {
         guard getenv("SWIFT_DETERMINISTIC_HASHING") == nil else { return }
         setenv("SWIFT_DETERMINISTIC_HASHING", "1", 1)

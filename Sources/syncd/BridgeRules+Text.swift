@@ -1,10 +1,10 @@
 import NIOCore
 import SyncCore
 
-// The rules of the event bridge as text (docs/event-bridge.md): rules end at a semicolon or a line's end, words are
-// separated by spaces. The first word is the channel, the others say what an event on it invalidates.
+// The rules of the event bridge as text (docs/event-bridge.md). Rules end at a semicolon or a line's end, words are
+// separated by spaces. The first word is the channel, the others name the tags that an event on it invalidates.
 extension BridgeRules {
-    /// What is wrong with a text.
+    /// The fault in a text.
     struct TextError: Error, CustomStringConvertible {
         var description: String
     }

@@ -28,11 +28,11 @@ final class Daemon {
     private var trimmer = MemoryTrimmer()
     private var problems: JournalProblems
     private var stateLine: StateLine?
-    /// Called when a client that may has asked for the end.
+    /// Called when an authorized client has requested the shutdown.
     var onShutdownAsked: () -> Void = {}
-    /// Called when the runtime directory is not this process's any more: it has to end, and to touch nothing there.
+    /// Called when the runtime directory no longer belongs to this process, which has to end without touching it.
     var onTableLost: () -> Void = {}
-    /// Called when the state or its reason is another one.
+    /// Called when the state or its reason has changed.
     var onStateChanged: (StateLine) -> Void = { _ in }
 
     init(
@@ -61,7 +61,7 @@ final class Daemon {
             table: table, random: BufferedRandom())
     }
 
-    /// Goes through the journal, beats, and begins to talk to Redis. After it, the daemon may listen.
+    /// Processes the journal, writes the first heartbeat, and connects to Redis. Afterwards, the daemon may listen.
     func start() {
         eventLoop.assertInEventLoop()
         loop.start()
@@ -72,7 +72,7 @@ final class Daemon {
             bridgedChannels: configuration.bridge.channels, eventLoop: eventLoop, logger: logger
         ) { [weak self] event in
             guard let self else { return }
-            // One chunk from Redis may hold the answers to many: all of them are one turn.
+            // One chunk from Redis may hold many replies: all of them are one turn.
             self.loop.submit(.upstream(event), isLast: self.upstream?.isDelivering != true)
         }
         self.upstream = upstream
@@ -90,10 +90,10 @@ final class Daemon {
     /// Whether requests are still under way.
     var isBusy: Bool { loop.isBusy }
 
-    /// From here on nobody is told to believe a cache; what is under way may still be answered.
+    /// From here on no client is told to trust a cache; running requests may still be answered.
     func beginStop() { loop.beginStop() }
 
-    /// Closes everything.
+    /// Closes all connections.
     func stop() -> EventLoopFuture<Void> {
         for timer in timers.values { timer.cancel() }
         timers = [:]
@@ -123,7 +123,7 @@ extension Daemon: EngineHost {
     func flushUpstream() {
         guard !isUpstreamFlushDue, let upstream, upstream.hasOutput else { return }
         isUpstreamFlushDue = true
-        // Tasks run after everything that was readable.
+        // Tasks run after all readable input.
         eventLoop.assumeIsolated().execute { [self] in
             isUpstreamFlushDue = false
             upstream.flush()
@@ -199,7 +199,7 @@ extension Daemon: EngineHost {
     private func log(_ notice: Notice) {
         switch notice {
         case .attached(let epoch, let applied):
-            // The words that operators of the service before this one look for.
+            // Operators of the previous Node.js service look for this text.
             let text = configuration.mode == .redis ? "Redis is ready for state synchronization" : "attached"
             logger.notice("\(text)", metadata: ["epoch": "\(epoch)", "applied": "\(applied)"])
         case .isolated(let reason):

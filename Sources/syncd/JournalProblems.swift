@@ -1,7 +1,7 @@
 import Logging
 import SyncCore
 
-/// What is wrong with the journal: each kind of problem is logged when it begins or changes, and when it ends.
+/// Problems of the journal: each kind is logged when it begins or changes, and when it ends.
 struct JournalProblems {
     let path: String
     let logger: Logger
@@ -12,7 +12,7 @@ struct JournalProblems {
         self.logger = logger
     }
 
-    /// - Parameter isSame: another text is no news while the problem lasts.
+    /// - Parameter isSame: a changed text is not logged again while the problem lasts.
     mutating func report(_ kind: JournalTrouble, _ problem: String?, isSame: Bool = false) {
         guard problem != known[kind], !isSame || problem == nil || known[kind] == nil else { return }
         known[kind] = problem

@@ -3,26 +3,26 @@ import Logging
 import ProcessSupport
 import SyncCore
 
-/// What the daemon is told by its environment, checked.
+/// The configuration of the daemon, validated.
 struct DaemonConfiguration: Sendable {
     var paths: RuntimePaths
     var mode: LogMode
     /// `nil` when embedded.
     var endpoint: RedisEndpoint?
-    /// For `rediss://`.
+    /// TLS settings, for `rediss://`.
     var tls: TLSSettings?
     var namespace: String
     var limits: Limits
     var slotBits: Int
-    /// A listening socket at `paths.socket` that the service manager handed over; `nil` if the daemon makes its own.
+    /// A listening socket at `paths.socket` that the service manager passed; `nil` if the daemon makes its own.
     var inheritedSocket: Int32?
-    /// What the events of other programs invalidate.
+    /// Rules for the invalidations by events of other programs.
     var bridge: BridgeRules
-    /// Which layers gave something, for STATUS.
+    /// The layers that gave a value, for STATUS.
     var source: String
 }
 
-/// What can change while the daemon runs.
+/// The settings that can change while the daemon runs.
 struct ReloadableSettings: Sendable {
     var logLevel: Logger.Level
     var limits: Limits
@@ -36,7 +36,7 @@ enum SyncdConfiguration {
         return ConfigurationKey(name, default: String(Limits()[keyPath: limit.path]), help: "limit \(limit.name)")
     }
 
-    /// `FileDescriptorName=` of the socket that is handed over.
+    /// `FileDescriptorName=` of the socket that systemd passes.
     static let socketName = "syncd"
 
     static func read(_ settings: Settings, sockets: InheritedSockets) throws -> DaemonConfiguration {
@@ -56,8 +56,8 @@ enum SyncdConfiguration {
             source: settings.source)
     }
 
-    /// What SIGHUP reads again. What counts only from the next start on has to be usable, too: else that start would
-    /// fail, long after somebody could have been told.
+    /// Settings that SIGHUP reads again. Settings that take effect at the next start only have to be valid, too:
+    /// otherwise that start would fail, long after the change.
     static func readReloadable(_ settings: Settings, sockets: InheritedSockets) throws -> ReloadableSettings {
         _ = try read(settings, sockets: sockets)
         return ReloadableSettings(logLevel: try settings.logLevel(), limits: try readLimits(settings))
@@ -76,7 +76,7 @@ enum SyncdConfiguration {
         return limits
     }
 
-    /// Table and journal lie beside the socket: one somewhere else would separate them from their workers.
+    /// Table and journal are beside the socket: a socket in another directory would separate them from their workers.
     private static func inherited(_ sockets: InheritedSockets, path: String) throws(ConfigurationError) -> Int32? {
         guard let descriptor = try sockets.listener(named: socketName, kind: .unix) else { return nil }
         let bound = InheritedSocket.unixPath(of: descriptor)
@@ -112,8 +112,8 @@ enum SyncdConfiguration {
         return name
     }
 
-    /// The socket's path for the commands that ask a running daemon: given, of the environment, or the default. They run
-    /// in any directory and as any user, so that no file there may say whom they ask.
+    /// The socket's path for commands that query a running daemon: given, of the environment, or the default. These
+    /// commands run in any directory and as any user, so no file may determine the daemon.
     static func socketPath(commandLine: String?) throws -> String {
         let given = commandLine.map { [ConfigurationKey.syncdSocket.name: $0] } ?? [:]
         let settings = try Settings(commandLine: given, configFile: nil, workingDirectory: nil)

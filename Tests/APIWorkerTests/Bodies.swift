@@ -15,7 +15,7 @@ extension JSONValue {
     }
 }
 
-/// What is written in `write`.
+/// The JSON that `write` writes.
 func json(_ write: (inout JSONWriter) -> Void) -> String {
     var writer = JSONWriter()
     write(&writer)

@@ -8,7 +8,7 @@ import Testing
 @testable import apiworker
 
 @Suite struct CompressionTests {
-    // MARK: What a client accepts
+    // MARK: Accepted codings
 
     @Test(arguments: [
         "gzip", "GZIP", "x-gzip", " gzip ", "gzip, deflate, br", "br;q=1.0, gzip;q=0.8", "*", "*;q=0.1", "gzip;q=1.000",

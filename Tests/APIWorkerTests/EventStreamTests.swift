@@ -3,7 +3,7 @@ import Testing
 
 @testable import apiworker
 
-/// What one client has yet to be sent.
+/// The message queue of one client.
 @Suite(.timeLimit(.minutes(1))) struct EventStreamTests {
     private static func texts(_ messages: [ByteBuffer]?) -> [String]? { messages?.map { String(buffer: $0) } }
 

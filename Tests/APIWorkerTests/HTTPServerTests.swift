@@ -233,7 +233,7 @@ import Testing
     @Test(arguments: [
         "G", "GET / HTTP/1.1\r\nHost: a\r\nX: ",
         "POST /body HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
-        // A chunk of nearly 2^64 bytes: so many are not waited for.
+        // A chunk of nearly 2^64 bytes is not waited for.
         "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{",
     ])
     func `a request that doesn't arrive`(part: String) async throws {

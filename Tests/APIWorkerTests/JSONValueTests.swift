@@ -3,7 +3,7 @@ import Testing
 
 @testable import apiworker
 
-/// Bodies of requests: RFC 8259 and nothing besides.
+/// Bodies of requests: RFC 8259 and nothing else.
 @Suite struct JSONValueTests {
     @Test(
         arguments: [

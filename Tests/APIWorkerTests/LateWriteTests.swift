@@ -139,7 +139,7 @@ import Testing
 
     @Test(arguments: [1, 2]) func `without transactions neither half of a link lands late`(half: Int) async throws {
         let stage = try await Stage(.standalone)
-        // What takes the first half back says so.
+        // Undoing the first half has the same operator.
         stage.proxy.stall(at: "$addToSet", time: half)
         let failure = await StorePlace.failure { () throws(StorageFailure) in
             _ = try await stage.far.change(.link, between: "a", and: "b")

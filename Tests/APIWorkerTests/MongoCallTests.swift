@@ -4,7 +4,7 @@ import Testing
 
 @testable import apiworker
 
-/// Who waits for the database, and how long. Times are those of the timer; the thread's own are the clock's.
+/// The waiting for the database. Times are those of the timer; the thread's own are the clock's.
 @Suite struct MongoCallTests {
     private static func failure(_ check: MongoCall.Check) -> StorageFailure? {
         if case .giveUp(let failure) = check { failure } else { nil }

@@ -63,7 +63,7 @@ import Testing
         let uri = try MongoURI("mongodb://h/?readPreference=secondary&w=1&wtimeoutMS=1&retryWrites=true")
         #expect(mongoc_read_prefs_get_mode(mongoc_uri_get_read_prefs_t(uri.pointer)) == MONGOC_READ_PRIMARY)
         #expect(mongoc_uri_get_option_as_bool(uri.pointer, MONGOC_URI_RETRYWRITES, true) == false)
-        // Each write has one of its own.
+        // Each write has a separate write concern.
         #expect(mongoc_write_concern_get_w(mongoc_uri_get_write_concern(uri.pointer)) == MONGOC_WRITE_CONCERN_W_DEFAULT)
     }
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import apiworker
 
-/// Whom reads are answered by: real replica sets, one of whose members lags behind by seconds.
+/// The servers that answer reads: real replica sets, one of whose members lags behind by seconds.
 @Suite(.processes) struct SecondaryTests {
     /// All that a store reads.
     private static func reads(_ store: UserStore) -> [(String, () async throws(StorageFailure) -> Void)] {

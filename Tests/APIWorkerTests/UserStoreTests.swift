@@ -8,7 +8,7 @@ import Testing
 
 /// Users in a real MongoDB: a replica set of one, and where it makes a difference also a server without transactions.
 @Suite(.processes) struct UserStoreTests {
-    /// A store with a database of its own, which is dropped with it.
+    /// A store with a separate database, which is dropped with it.
     private final class Place: Sendable {
         let server: MongoServer
         let database = MongoServer.newDatabaseName()

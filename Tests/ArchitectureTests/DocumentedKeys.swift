@@ -39,7 +39,7 @@ enum DocumentedKeys {
                 .map { String($0.0) })
     }
 
-    /// What differs between two lists of names.
+    /// The differences between two lists of names.
     static func differences(_ documented: [String], _ read: [String]) -> [String] {
         let doubles = Dictionary(grouping: documented) { $0 }.filter { $1.count > 1 }.keys.map { "\($0) stands twice" }
         let missing = Set(read).subtracting(documented).map { "\($0) is missing" }

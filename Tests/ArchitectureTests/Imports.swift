@@ -1,11 +1,11 @@
 import Foundation
 
-/// What may import what.
+/// The rules for imports.
 enum Imports {
     /// The standard library's own, and the C library of the system.
     private static let toolchain: Set<String> = ["Swift", "Synchronization"]
     private static let system: Set<String> = ["Glibc", "Musl", "Dispatch"]
-    /// They know no socket, no clock and no file: nothing of the system.
+    /// Modules without access to the system: no socket, no clock, no file.
     private static let pure: Set<String> = ["IPCWire", "Notation", "Sieve", "SyncCore"]
 
     /// Words of the table in docs/architecture.md that stand for several modules.
@@ -50,7 +50,7 @@ enum Imports {
             guard cells.count == 3, let module = cells[0].split(separator: "`").first, !module.contains("/") else {
                 continue
             }
-            // What follows a full stop is an explanation.
+            // The text after a full stop is an explanation.
             let names = (cells[2].split(separator: ".").first ?? "").split(separator: ",")
                 .map { $0.trimmingCharacters(in: .whitespaces) }
             allowed[String(module)] = names.reduce(into: []) { $0.formUnion(words[$1] ?? [$1]) }
@@ -58,7 +58,7 @@ enum Imports {
         return allowed
     }
 
-    /// What is wrong with the imports of one file.
+    /// Violations in the imports of one file.
     static func violations(in file: TextFile, of target: String, allowed: Set<String>) -> [String] {
         modules(in: file.text).compactMap { module in
             if let folder = confined[module], !file.path.hasPrefix(folder) {

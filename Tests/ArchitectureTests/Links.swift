@@ -61,12 +61,12 @@ enum Links {
         return folders.joined(separator: "/")
     }
 
-    /// Headings, and what paragraphs begin with in bold: `**Fencing.** A beat …`.
+    /// Headings, and beginnings of paragraphs in bold: `**Fencing.** A heartbeat …`.
     private static func sections(of text: String) -> [String] {
         headings(in: text) + prose(text).compactMap { $0.prefixMatch(of: /\*\*([^*]+)\.\*\*/).map { String($0.1) } }
     }
 
-    /// What comments and messages refer to: `docs/x.md`, `x.md`, or `x.md, "A section"`.
+    /// References in comments and messages: `docs/x.md`, `x.md`, or `x.md, "A section"`.
     static func brokenReferences(in file: TextFile, documents: [String: String]) -> [String] {
         // A reference may go over the end of a line.
         let text = file.text.replacing(#/\n *///? /#, with: " ")

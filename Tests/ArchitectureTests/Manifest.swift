@@ -1,6 +1,6 @@
 import Foundation
 
-/// What Package.swift says, as far as the rules need it.
+/// The content of Package.swift, as far as the rules need it.
 struct Manifest {
     struct Target: Equatable {
         var kind: String
@@ -34,7 +34,7 @@ struct Manifest {
         }
     }
 
-    /// What stands before the closing bracket of one that is already open.
+    /// The text before the closing bracket of one that is already open.
     private static func enclosed(_ text: Substring, by brackets: (Character, Character)) -> Substring {
         var depth = 1
         for index in text.indices {

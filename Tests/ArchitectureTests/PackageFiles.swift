@@ -20,13 +20,22 @@ struct TextFile: Sendable, CustomStringConvertible {
     var lines: [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
 }
 
-/// What the package consists of.
+/// The files of the package.
 enum PackageFiles {
     /// All files below a folder whose name ends like this, in order.
     static func all(below folder: String, ending: String) throws -> [TextFile] {
+        try paths(below: folder).filter { $0.hasSuffix(ending) }.map { try TextFile($0) }
+    }
+
+    private static func paths(below folder: String) -> [String] {
         let names = FileManager.default.enumerator(atPath: "\(Executables.packageFolder)/\(folder)")
         let paths = (names?.compactMap { $0 as? String } ?? []).map { "\(folder)/\($0)" }
-        return try paths.filter { $0.hasSuffix(ending) && !isFolder($0) }.sorted().map { try TextFile($0) }
+        return paths.filter { !isFolder($0) }.sorted()
+    }
+
+    /// Scripts without those in Python, units and their configuration.
+    static func scripts() throws -> [TextFile] {
+        try ["scripts", "systemd", ".ci"].flatMap(paths).filter { !$0.contains(".py") }.map { try TextFile($0) }
     }
 
     static func sources() throws -> [TextFile] { try all(below: "Sources", ending: ".swift") }

@@ -3,9 +3,9 @@ import Foundation
 /// Rules for the text of source files.
 enum Style {
     static let maximumLines = 500
-    /// What is unfinished, or ends the process on something that a peer can cause.
+    /// Unfinished code, and calls that end the process on something that a peer can cause.
     private static let forbidden = ["TODO", "FIXME", "try!", "fatalError("]
-    /// What takes the compiler's word away has to be explained.
+    /// Attributes that override the compiler's checks need an explanation.
     private static let unchecked = ["@unchecked Sendable", "nonisolated(unsafe)"]
 
     static func violations(in file: TextFile) -> [String] {

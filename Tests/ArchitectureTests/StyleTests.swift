@@ -1,6 +1,6 @@
 import Testing
 
-/// What the compiler and the formatter don't check.
+/// Rules that the compiler and the formatter don't check.
 @Suite struct StyleTests {
     @Test func `sources keep the rules`() throws {
         let files = try PackageFiles.sources()
@@ -20,7 +20,32 @@ import Testing
         for file in files { #expect(Style.namelessTests(in: file) == []) }
     }
 
+    @Test func `documents and comments are in plain technical English`() throws {
+        let manual = try PackageFiles.all(below: "docs/man", ending: "")
+        let code = try ["Sources", "Tests", "Benchmarks", "Fuzz"].flatMap {
+            try PackageFiles.all(below: $0, ending: ".swift")
+        }
+        let files = try PackageFiles.documents() + manual + code + PackageFiles.scripts()
+        #expect(files.count > 400)
+        for file in files { #expect(Language.violations(in: file) == []) }
+    }
+
     // MARK: The rules notice
+
+    @Test(arguments: [
+        ("A.swift", "/// What is closed is the connection.", 1), ("A.swift", "// True. Who floods is closed.", 1),
+        ("A.swift", "/// One in so\n/// many hits.", 1), ("A.swift", "/// It ends.", 1), ("A.swift", "/// Lease.", 1),
+        ("A.swift", "/// The lease.\n///\n/// It ends.", 0), ("A.swift", "/// `besides` is a parameter.", 0),
+        ("A.swift", "let it = \"What is that there isn't\"", 0), ("A.swift", "/// Whether the brain beats.", 2),
+        ("a.md", "| `a` | What it is. |", 1), ("a.md", "- names that there aren't", 1),
+        ("a.md", "```\nbesides\n```", 0),
+        ("a.8", ".Nm besides", 0), ("a.8", "For so long", 1), ("scripts/a", "#!/bin/sh\n# A folder of its own.", 1),
+        ("scripts/a", "# The hit rate of its own cache.", 0), ("A.swift", "/// Invalidations that are owed.", 1),
+        ("A.swift", "/// A doubtful write.", 1),
+    ])
+    func `a sentence that must not come back`(path: String, text: String, count: Int) {
+        #expect(Language.violations(in: TextFile(path: path, text: text)).count == count)
+    }
 
     @Test(arguments: [
         ("@Te" + "st func itIsSo() {", 1), ("@Te" + "st(arguments: [1])\n    func itIsSo(_ number: Int) {", 1),

@@ -9,7 +9,7 @@ struct Mistake: Sendable, CustomTestStringConvertible {
     var client = ExampleClient.pythonRESP3
     /// In the client's folder.
     var file: String
-    /// What stands there, exactly once.
+    /// The original text, which occurs exactly once.
     var right: String
     var wrong: String
     var check: String

@@ -67,7 +67,8 @@ import Testing
         for example in ExampleClient.allCases {
             let client = try await example.launch(
                 environment, errorPath: directory.file("\(all.count).errors"))
-            // By pushes alone it hears of a write as soon as a frame gets to it, and at the latest when its beats stop.
+            // With pushes alone, a client learns of a write as soon as a frame gets to it, and at the latest when
+            // heartbeats stop.
             all.append(
                 Participant(
                     name: example.rawValue, client: client, window: example == .nodePushes ? .seconds(1) : .zero))

@@ -5,7 +5,7 @@ import NIOPosix
 import TestSupport
 
 /// A connection to the database of these tests: registers in a real Redis, read by GET and written by INCR, so that
-/// every write has a number of its own.
+/// every write has a separate number.
 final class RegisterStore: Sendable {
     private let channel: any Channel
 

@@ -6,7 +6,7 @@ import TestSupport
 
 @testable import ClientCheck
 
-/// A worker in Swift, with a cache of its own, in the process of the test.
+/// A worker in Swift, with a separate cache, in the process of the test.
 final class SwiftClient: CheckedClient {
     private let cache: SyncedCache
     private let store: RegisterStore

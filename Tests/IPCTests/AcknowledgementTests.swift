@@ -6,10 +6,10 @@ import Testing
 
 @testable import IPC
 
-/// When a write is answered that no syncd has taken (docs/consistency.md, "Writing", step 4): as soon as nobody believes
-/// a beat any more that may have missed the file.
+/// The time of the answer to a write that no syncd has accepted (docs/consistency.md, "Writing", step 4): as soon as no
+/// heartbeat is trusted any more that may have missed the file.
 @Suite(.timeLimit(.minutes(1))) struct AcknowledgementTests {
-    /// What a write finds.
+    /// The state that a write finds.
     private struct Scene {
         let harness: CacheHarness
         var syncd: ScriptedSyncd { harness.syncd }
@@ -72,7 +72,8 @@ import Testing
         try await withoutSyncd { scene in
             scene.syncd.beat()
             scene.syncd.clock.advance(by: .milliseconds(5000))
-            // A syncd that starts at this very moment: it reads the directory before the file is there, and beats later.
+            // A syncd that starts at this very moment: it reads the directory before the file is there, and writes its
+            // heartbeat later.
             scene.syncd.table.setScanStarted(scene.syncd.clock.now)
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }

@@ -8,7 +8,7 @@ import Testing
 
 /// Hits that are compared with the database.
 @Suite(.timeLimit(.minutes(1))) struct AuditorTests {
-    /// What the database holds, and how often it was read.
+    /// The content of the database, and the number of its reads.
     private final class Database: Sendable {
         private struct State {
             var value: String?

@@ -41,7 +41,7 @@ final class CacheHarness: Sendable {
     ) async throws {
         try await run(hasTable: hasTable, configure: configure) { (harness: CacheHarness) async throws in
             try await harness.syncd.start()
-            // It may be there before this line is.
+            // The connection may exist before this line runs.
             await harness.connectAgain(after: 0)
             try await body(harness)
         }

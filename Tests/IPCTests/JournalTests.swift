@@ -62,7 +62,8 @@ import Testing
         #expect(directory.names(in: "journal").isEmpty)
     }
 
-    /// It is read when it is due. Taken for incomplete it would be deleted, and its write might still land.
+    /// The file is read when it is due. If it counted as incomplete it would be deleted, and its write might still
+    /// land.
     @Test func `a dead owner's intent that is not looked at this time is not incomplete`() throws {
         let owner = "0123456789abcdef-77"
         let intent = Data("*1\r\n$5\r\nusers\r\n".utf8)

@@ -82,7 +82,7 @@ import Testing
     }
 
     @Test func `the clock is taken after the slots`() {
-        // A syncd that beats between the look at the slots and the look at the clock must not make them pass.
+        // A heartbeat between the reading of the slots and of the clock must not make the entry fresh.
         cache.insert(hit(), for: key)
         clock.advance(by: .milliseconds(1500))
         let time = Mutex(clock.now)

@@ -6,7 +6,7 @@ import Testing
 
 @testable import IPC
 
-/// What becomes of a write of unknown outcome after its caller was answered (docs/consistency.md, "Writes that land
+/// The steps after a write of unknown outcome, when its caller was answered (docs/consistency.md, "Writes that land
 /// late").
 @Suite(.timeLimit(.minutes(1))) struct UnknownOutcomeTests {
     @Test func `the error in it is thrown, and its end invalidates once more and takes the orphan away`() async throws {
@@ -118,7 +118,7 @@ import Testing
     @Test func `nobody waits for an end any more when the cache stops, and the orphan is left to syncd`() async throws {
         let (unsettled, never) = (UnsettledWrites(), SharedTask<Void>())
         let isTold = SharedTask<Void>()
-        // It ignores cancellation: a task of its own waits.
+        // `settled` ignores cancellation: a separate task waits.
         unsettled.follow(until: { await Task { _ = try? await never.value() }.value }) { isTold.finish(()) }
         #expect(unsettled.count == 1)
         unsettled.end()

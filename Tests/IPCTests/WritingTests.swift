@@ -207,7 +207,7 @@ import Testing
             #expect(try await write.value == "done")
             syncd.script(nil)
             syncd.beat()
-            // It may have connected again by now, and told a syncd that was still silent.
+            // The worker may have connected again by now, and told a syncd that was still silent.
             let before = syncd.invalidations.count
             await eventually("syncd is told, and answers") {
                 syncd.advance(by: .milliseconds(50))

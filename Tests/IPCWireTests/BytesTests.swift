@@ -3,7 +3,7 @@ import Testing
 
 @testable import IPCWire
 
-/// Keys and tags are bytes. What looks the same, or is the same to Unicode, is not the same here.
+/// Keys and tags are bytes. Texts that look the same, or are the same to Unicode, are not the same here.
 @Suite struct BytesTests {
     static let pairs: [([UInt8], [UInt8])] = [
         ([0xc3, 0xa9], [0x65, 0xcc, 0x81]),  // é, precomposed and decomposed

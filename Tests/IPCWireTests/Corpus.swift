@@ -32,7 +32,7 @@ enum BadLengths {
     ]
 }
 
-/// What a client may send to syncd, and worse.
+/// Input that a client may send to syncd, and worse.
 enum CommandCorpus {
     private static let limits = WireLimits()
     private static let tooLarge = RESPError.frameTooLarge(limit: limits.frameBytes)

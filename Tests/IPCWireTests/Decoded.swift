@@ -2,7 +2,7 @@ import NIOCore
 
 @testable import IPCWire
 
-/// What both decoders have in common, so that one test can drive either.
+/// The common interface of both decoders, so that one test can drive either.
 protocol FrameDecoder {
     associatedtype Frame
     init(limits: WireLimits)
@@ -33,7 +33,7 @@ extension FrameDecoder {
         return shown
     }
 
-    /// What comes of these chunks. Nothing is fed after an error.
+    /// The frames of these chunks. Nothing is fed after an error.
     static func decode(_ chunks: some Sequence<ArraySlice<UInt8>>, limits: WireLimits = WireLimits()) -> [String] {
         var decoder = Self(limits: limits)
         var shown: [String] = []
@@ -45,7 +45,7 @@ extension FrameDecoder {
         return shown
     }
 
-    /// What comes of these bytes in one chunk.
+    /// The frames of these bytes in one chunk.
     static func decode(_ bytes: [UInt8], limits: WireLimits = WireLimits()) -> [String] {
         decode([bytes[...]], limits: limits)
     }

@@ -13,7 +13,7 @@ import Testing
         #expect(Decoder.decode(item.bytes) == item.expected)
         #expect(Decoder.decode(item.bytes.pieces(of: 1)) == item.expected, "byte by byte")
         #expect(Decoder.decode(item.bytes.pieces(of: 4)) == item.expected, "in pieces of four bytes")
-        // What is long is split at its beginning, at its end, and here and there.
+        // A long item is split at its beginning, at its end, and here and there.
         let length = item.bytes.count
         let splits =
             length <= 256

@@ -5,11 +5,11 @@ import Testing
 
 /// The one rule as a worker applies it (docs/consistency.md, "Reading", step 1).
 ///
-/// What is tested: every condition alone turns a hit into a miss, at its boundary; and the clock is taken after
-/// everything has been loaded, and state, beat and freshAsOf before the slots and the epoch. The order shows by what
-/// a change at the moment of taking the clock does: nothing that was loaded before it may be replaced by it. What
-/// can't be tested from outside is the order among loads without a call between them; the code loads with acquire
-/// ordering in the order of its lines.
+/// The tests show that every condition alone turns a hit into a miss, at its boundary. They also show that the clock is
+/// read after everything has been loaded, and that state, heartbeat and freshAsOf are loaded before the slots and the
+/// epoch. The order shows by the effect of a change at the moment of reading the clock: nothing that was loaded before
+/// it may be replaced by it. The order among loads without a call between them can't be tested from outside; the code
+/// loads with acquire ordering in the order of its lines.
 @Suite struct FreshnessTests {
     private static let start: UInt64 = 1_000_000_000_000
     private static let second: UInt64 = 1_000_000_000
@@ -69,7 +69,7 @@ import Testing
         #expect(!scene.isFresh)
     }
 
-    /// Age of the beat, age of freshAsOf, verdict.
+    /// Age of the heartbeat, age of freshAsOf, verdict.
     @Test(
         arguments: [
             (0, 0, true), (1, 1, true), (second - 1, 0, true), (second, 0, true), (second + 1, 0, false),
@@ -107,8 +107,8 @@ import Testing
 
     // MARK: Order
 
-    /// syncd was stopped, wakes up, applies what it missed and beats, all while a reader is between its loads and
-    /// its clock. Loaded last, the new beat would vouch for the old slot.
+    /// syncd was stopped, wakes up, applies missed entries and writes a heartbeat, all while a reader is between its
+    /// loads and its clock. If the heartbeat were loaded last, the new one would make the old slot look trustworthy.
     @Test func `a beat that comes late vouches for nothing that was loaded before it`() {
         let scene = Scene()
         scene.table.setBeat(Self.start - 2 * Self.second)
@@ -137,7 +137,7 @@ import Testing
             })
     }
 
-    /// A reader that sleeps between its loads and its clock finds its beat too old.
+    /// A reader that sleeps between its loads and its clock finds its heartbeat too old.
     @Test func `the clock is taken once, after everything`() {
         let scene = Scene()
         var calls = 0
@@ -190,7 +190,7 @@ import Testing
         await withTaskGroup(of: Int.self) { group in
             group.addTask {
                 for round in 1...rounds {
-                    // As syncd does: the slot first, then the beat that vouches for it.
+                    // The order of syncd: the slot first, then the heartbeat.
                     table.raise(9, to: round)
                     table.setFreshAsOf(round)
                     table.setBeat(round)
@@ -203,7 +203,7 @@ import Testing
                     var seen: UInt64 = 0
                     while seen < rounds {
                         let beat = table.beat
-                        // An entry as of one position earlier is not fresh once that beat was made.
+                        // An entry as of one position earlier is not fresh once that heartbeat was written.
                         if beat > 0, table.isFresh(slots: [9], asOf: beat - 1, epoch: 1, clock: { beat }) {
                             violations += 1
                         }

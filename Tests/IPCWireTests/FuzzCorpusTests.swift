@@ -3,8 +3,8 @@ import Testing
 
 @testable import IPCWire
 
-/// The inputs of the fuzzer for the wire, those that once crashed it included, in every piece size. What each is is said in
-/// Fuzz/Targets/WireTarget.swift.
+/// The inputs of the fuzzer for the wire, those that once crashed it included, in every piece size.
+/// Fuzz/Targets/WireTarget.swift explains their format.
 @Suite struct FuzzCorpusTests {
     private static let folder = URL(filePath: #filePath).deletingLastPathComponent()
         .appending(path: "../../Fuzz/corpus/wire").standardizedFileURL

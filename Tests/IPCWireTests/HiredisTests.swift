@@ -80,7 +80,7 @@ import Testing
         return verdict.hasPrefix("!frame larger") || verdict.hasPrefix("!more than") || verdict.hasPrefix("!nested")
     }
 
-    /// Whether there is a length of more digits than we read: hiredis waits for so many bytes.
+    /// Whether there is a length of more digits than we read: hiredis waits for that number of bytes.
     private static func hasLongLength(_ bytes: [UInt8]) -> Bool {
         bytes.indices.contains { index in
             (bytes[index] == UInt8(ascii: "$") || bytes[index] == UInt8(ascii: "*"))

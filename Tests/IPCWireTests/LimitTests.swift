@@ -3,7 +3,8 @@ import Testing
 
 @testable import IPCWire
 
-/// What is too large is refused from its header alone; what is allowed takes no more memory than it has bytes.
+/// A frame that is too large is refused from its header alone; one that is allowed takes no more memory than it has
+/// bytes.
 @Suite struct LimitTests {
     private let limits = WireLimits()
 

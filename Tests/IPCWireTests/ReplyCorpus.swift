@@ -1,6 +1,6 @@
 import IPCWire
 
-/// What syncd, or something in its place, may send to a client, and worse.
+/// Output that syncd, or an impostor, may send to a client, and worse.
 enum ReplyCorpus {
     private static let limits = WireLimits()
     private static let tooLarge = RESPError.frameTooLarge(limit: limits.frameBytes)

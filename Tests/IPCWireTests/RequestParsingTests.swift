@@ -5,7 +5,7 @@ import Testing
 
 /// From arguments to requests, and what is said when that can't be done: docs/protocol.md, "Commands", "Errors".
 @Suite struct RequestParsingTests {
-    /// What a command of these words is, or the code and text of the refusal.
+    /// The request of these words, or the code and text of the error.
     private func parse(_ words: String..., limits: WireLimits = WireLimits()) -> Parsed {
         parse(words.map { ByteBuffer(string: $0) }, limits)
     }
@@ -176,7 +176,7 @@ import Testing
         #expect(parse("FILL", "k", "1", "1", "0", "abc", limits: limits).message == "a value has at most 2 bytes")
     }
 
-    // MARK: What is what
+    // MARK: Kinds of requests
 
     @Test func `a fill without a value is a negative result, an empty value is a value`() {
         func fill(_ value: ByteBuffer?) -> Parsed {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import IPCWire
 
-/// Who passes over invalidations misses nothing else, however the bytes are cut.
+/// A client that skips invalidations misses nothing else, however the bytes are cut.
 @Suite struct SkippingTests {
     private static let pushes: [Push] = [
         .invalidate(position: 1, tags: [RoundTripTests.text]),

@@ -55,7 +55,7 @@ import Testing
         #expect(try await socket.command("GET", "{syncd}:position").string == "1")
     }
 
-    /// What a managed service may withhold, one by one and all at once.
+    /// Commands that a managed service may withhold, one by one and all at once.
     @Test(arguments: [
         ["+script|load"], ["+evalsha"], ["+client|setname"], ["+info"], ["+role"],
         ["+script|load", "+evalsha", "+client|setname", "+info", "+role"],

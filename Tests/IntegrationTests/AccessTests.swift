@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Users who are not let in: docs/protocol.md, "Who may connect".
+/// Users who are not let in: docs/protocol.md, "Access control".
 @Suite(.processes) struct AccessTests {
     private static let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--pdeathsig=KILL"]
 
@@ -30,7 +30,7 @@ import Testing
         }
         let http = try HTTPConnection(port: port.number)
         var count = 0
-        // It tries to connect all the time, and says so once.
+        // The worker tries to connect all the time, and logs the reason once.
         try await eventually("it says why it has no cache", within: .seconds(30), details: { worker.transcript }) {
             count += 1
             try await TestHost.createUser(http, "user \(count)")

@@ -107,7 +107,7 @@ final class Browser: Sendable {
         try await command("actions", ["actions": [["type": "key", "id": "keys", "actions": actions]]])
     }
 
-    /// Drags an element with the mouse, by so many pixels.
+    /// Drags an element with the mouse, by `x` and `y` pixels.
     func drag(_ selector: String, x: Int, y: Int) async throws {
         let origin = ["element-6066-11e4-a52e-4f735466cecf": try await element(selector)]
         let actions: [[String: Any]] = [
@@ -120,7 +120,7 @@ final class Browser: Sendable {
         try await command("actions", ["actions": [["type": "pointer", "id": "mouse", "actions": actions]]])
     }
 
-    /// What a screen reader is told: role and name of an element.
+    /// The accessible role and name of an element.
     func accessible(_ selector: String) async throws -> (role: String, name: String) {
         let path = "/session/\(session)/element/\(try await element(selector))"
         let role = try await connection.get(path + "/computedrole").json["value"].string ?? ""

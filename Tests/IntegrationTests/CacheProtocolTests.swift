@@ -10,7 +10,7 @@ import Testing
         let client = try await syncd.connect()
         let lease = try await client.lease("users:all")
         #expect(try await client.fill("users:all", lease.id, "[]", tags: ["users", "b"]) == nil)
-        // What is written to Redis is there when a later command is answered.
+        // A value written to Redis is there when a later command is answered.
         let hit = try await client.hit("users:all")
         #expect(hit.text == "[]")
         #expect(hit.asOf == lease.asOf && hit.epoch == lease.epoch)

@@ -1,7 +1,7 @@
 import TestSupport
 import Testing
 
-/// Whom the certificate of a server has to be for. All of these are from an authority that syncd trusts.
+/// The host that the certificate of a server has to be for. All certificates are from an authority that syncd trusts.
 @Suite(.processes) struct CertificateNameTests {
     private let authority: CertificateAuthority
 

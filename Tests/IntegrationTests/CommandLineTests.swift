@@ -129,7 +129,8 @@ import Testing
         #expect(empty.exit == .status(64) && empty.errors.contains("SYNCD_SOCKET"), "1 would mean isolated")
     }
 
-    /// They run in any directory and as any user: what lies there must not say whom they ask, or keep them from asking.
+    /// These commands run in any directory and as any user: files there must not determine the queried daemon, or
+    /// prevent the query.
     @Test func `only run reads a .env of the working directory`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         let folder = try TemporaryDirectory()

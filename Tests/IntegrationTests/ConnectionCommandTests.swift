@@ -3,7 +3,7 @@ import NIOCore
 import TestSupport
 import Testing
 
-/// What every Redis client says first, and what people ask.
+/// Commands that Redis clients send first, and queries of people.
 @Suite(.processes) struct ConnectionCommandTests {
     @Test func `greetings`() async throws {
         let (_, syncd) = try await Home.embedded.start()
@@ -54,7 +54,7 @@ import Testing
         #expect(try await client.command("CLIENT", "LIST").string?.split(separator: "\n").count == 1)
     }
 
-    /// Whoever reads these lines splits them at these characters.
+    /// Programs split these lines at these characters.
     @Test func `what a client calls itself is one word in every list`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         let client = try await syncd.connect()

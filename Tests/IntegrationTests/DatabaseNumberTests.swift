@@ -53,7 +53,8 @@ import Testing
         #expect(try await hosts[1].status("log", "applied")?.number == 1, "and does not echo")
     }
 
-    /// What a host of an earlier version with another database publishes, and what one of the same database misses.
+    /// Entries from a host of an earlier version with another database, and entries that one of the same database
+    /// misses.
     @Test func `entries of another log on the channel are passed over, with a warning`() async throws {
         let redis = try await RedisServer()
         let host = try await syncd(redis, database: 0)

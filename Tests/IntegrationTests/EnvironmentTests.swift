@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    /// The clocks of processes in containers may differ: a table whose beats come from the future is not believed.
+    /// The clocks of processes in containers may differ: a table with heartbeats from the future is not trusted.
     @Test(.enabled(if: getuid() == 0, "only root makes time namespaces"))
     func `syncd lives in another time`() async throws {
         let directory = try TemporaryDirectory()

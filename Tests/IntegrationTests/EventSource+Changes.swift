@@ -1,11 +1,11 @@
 import TestSupport
 
 extension EventSource {
-    /// What a write made known to a page.
+    /// A write as a page sees it.
     struct Change {
         var channel: String
         var data: JSON
-        /// What was invalidated before the event.
+        /// Tags that were invalidated before the event.
         var tags: Set<String> = []
         var positions: [Double] = []
     }

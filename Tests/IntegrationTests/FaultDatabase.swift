@@ -82,8 +82,8 @@ final class FaultDatabase: Sendable {
 
     // MARK: Faults
 
-    /// How long a member may stand still and go on as if nothing had happened: others don't stand for election yet.
-    /// What a deposed primary still answers in its first milliseconds is not promised (docs/consistency.md).
+    /// Maximum time for which a member may be stopped and resumed without consequences: others don't stand for election
+    /// yet. Answers of a deposed primary in its first milliseconds are not promised (docs/consistency.md).
     private static let longestStop = MongoReplicaSet.electionTimeout / 2
 
     func pause(_ server: MongoServer) async {

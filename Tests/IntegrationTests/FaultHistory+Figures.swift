@@ -1,5 +1,5 @@
 extension FaultHistory {
-    /// What was counted.
+    /// Counters of the history.
     struct Figures: Sendable {
         var reads = 0
         var judgedByObservation = 0

@@ -1,7 +1,7 @@
 import Synchronization
 import TestSupport
 
-/// What was acknowledged and what was read over HTTP on several hosts, and whether the one fits the other.
+/// Acknowledged writes and reads over HTTP on several hosts, and whether they are consistent.
 ///
 /// **The rule.** Each key is a register that goes through numbered rounds. All writes of one round ask for the same
 /// state, from however many workers and hosts at once, and however often they are repeated. A round begins only after
@@ -23,17 +23,17 @@ import TestSupport
 /// 3. on every host, if a committed read of the database showed its state ``afterObservation`` before, and syncd and
 ///    Redis have been well since. That covers the writes that nobody got an answer to.
 ///
-/// What is known about a key is a list of (time, round) with both rising, so that each read costs one look at its
-/// end, and what is too old to matter is dropped: the whole check is linear, and its memory is bounded.
+/// The knowledge about a key is a list of (time, round) with both rising, so that each read costs one look at its end.
+/// Entries that are too old to matter are dropped: the whole check is linear, and its memory is bounded.
 final class FaultHistory: Sendable {
-    /// What a read shows of a register.
+    /// The state that a read shows of a register.
     enum Shown: Sendable, Equatable {
         /// The state of one round and of no other.
         case round(Int)
         /// The state of all odd rounds, or of all even ones.
         case odd(Bool)
-        /// What was made in this round and goes in the next one. A later round makes something else, and acknowledges
-        /// nothing about this.
+        /// An object that was made in this round and is deleted in the next one. A later round makes another one, and
+        /// acknowledges nothing about this.
         case owner(Int)
         /// Not the state of this round.
         case otherThan(Int)
@@ -49,7 +49,7 @@ final class FaultHistory: Sendable {
         }
     }
 
-    /// Whom a fault keeps from telling others what was written.
+    /// The hosts that a fault prevents from telling others of writes.
     enum Scope: Sendable, Equatable {
         case host(Int)
         case everybody
@@ -90,7 +90,7 @@ final class FaultHistory: Sendable {
 
     /// Longer than the bound between hosts, and what a busy machine adds.
     private static let acrossHosts = Duration.seconds(2)
-    /// A fault that has been over for so long is no reason for a host to be behind.
+    /// A fault that has been over for this time is no reason for a host to be behind.
     private static let recovery = Duration.seconds(3)
     /// A file that a writer left behind is in the log again 5 s after the last time, that of a writer that hangs after
     /// 3 s. The rest is for a busy machine.
@@ -139,7 +139,7 @@ final class FaultHistory: Sendable {
 
     /// A worker is about to be killed, or is back.
     func lifeChanged(ofWorkerAt port: Int) { state.withLock { $0.lives[port, default: 0] += 1 } }
-    /// Even while it lives. What fails between two equal answers that are even fails a living worker.
+    /// Even while the worker lives. If a request fails between two equal even numbers, a living worker has failed it.
     func life(ofWorkerAt port: Int) -> Int { state.withLock { $0.lives[port, default: 0] } }
 
     // MARK: Writes
@@ -263,7 +263,7 @@ final class FaultHistory: Sendable {
         }
     }
 
-    /// What an answer showed of one register.
+    /// The state that an answer showed of one register.
     func showed(_ read: Read, _ key: Int, _ shown: Shown, from source: String, worker: String) {
         guard let floor = read.floors[key] else { return }
         state.withLock { state in

@@ -34,7 +34,7 @@ extension FaultStage {
         }
     }
 
-    /// Who had a name in which round: ids are made by the server, and never again.
+    /// The owner of a name in each round: ids are made by the server, and never again.
     final class Owners: Sendable {
         private let ids = Mutex<[Int: String]>([:])
 
@@ -57,7 +57,7 @@ extension FaultStage {
 }
 
 extension FaultStage.Register {
-    // MARK: What an answer shows
+    // MARK: States in answers
 
     /// Where one user is read who shows this register; `nil`: nobody is known yet.
     func path(round: Int) -> String? {
@@ -68,11 +68,11 @@ extension FaultStage.Register {
         }
     }
 
-    /// What the answer to a ``path(round:)`` shows; `nil`: nothing.
+    /// The state that the answer to a ``path(round:)`` shows; `nil`: none.
     func shown(by reply: HTTPReply, path: String) -> FaultHistory.Shown? {
         switch self {
         case .position, .friendship:
-            // They are never deleted: 404 is from before the history.
+            // These users are never deleted: 404 is from before the history.
             if reply.status == 404 { return .round(-1) }
             return reply.status == 200 ? shown(in: [reply.json]) : nil
         case .name(_, let owners):
@@ -85,7 +85,7 @@ extension FaultStage.Register {
         }
     }
 
-    /// What a list of users shows; `nil`: nothing.
+    /// The state that a list of users shows; `nil`: none.
     func shown(in users: [JSON]) -> FaultHistory.Shown? {
         switch self {
         case .position(let id):
@@ -109,7 +109,7 @@ extension FaultStage.Owners {
     private var all: [Int: String] { ids.withLock { $0 } }
 }
 
-/// What the database had at one time.
+/// The content of the database at one time.
 struct Snapshot {
     private var users: [String: BSONDocument] = [:]
     private var names: [String: String] = [:]

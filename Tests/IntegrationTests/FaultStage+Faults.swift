@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 
 extension FaultStage {
-    /// What can go wrong.
+    /// The faults of the stage.
     enum Fault: String, CaseIterable, Sendable {
         case killSyncd, crashSyncd, stopSyncd, loseSyncd, killWorker, stopWorker, hangWorker
         case replaceJournal, loseJournal, emptyJournal
@@ -25,7 +25,7 @@ extension FaultStage {
             }
         }
 
-        /// What needs more than one thing to meet with another, and is therefore tried more often.
+        /// Faults that must coincide with others to show anything, and are therefore caused more often.
         fileprivate static let rare: [Fault] = [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
 
         /// Those that a host without Redis can have.
@@ -40,7 +40,7 @@ extension FaultStage {
         /// Whether a process of ours ends by it.
         fileprivate var isDeadly: Bool { [.killSyncd, .crashSyncd, .loseSyncd, .killWorker].contains(self) }
 
-        /// Whom it keeps from telling the others what was written.
+        /// The hosts that the fault prevents from telling others of writes.
         fileprivate func scope(_ host: Host) -> FaultHistory.Scope {
             switch self {
             case .hangWorker, .delayMongo, .stopMongo, .killMongo, .stepDownMongo, .killWorker, .stopWorker: .nobody
@@ -112,12 +112,12 @@ extension FaultStage {
             await chance.pause(0...2500)
             try await host.syncd.start()
         case .loseSyncd:
-            // For so long that nobody can believe its last heartbeat.
+            // Longer than its last heartbeat is trusted.
             host.syncd.kill()
             await pauseUnlessCalm(2500...8000)
             try await host.syncd.start()
         case .crashSyncd:
-            // What a failed precondition in Swift sends.
+            // The signals of a failed precondition in Swift.
             host.syncd.child.signal(chance.element([SIGILL, SIGTRAP, SIGABRT]))
             await chance.pause(0...2500)
             try await host.syncd.start()

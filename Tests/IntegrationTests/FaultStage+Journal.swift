@@ -1,7 +1,7 @@
 import Foundation
 import TestSupport
 
-/// What becomes of a journal directory under a syncd and workers that use it.
+/// Faults of a journal directory under a syncd and workers that use it.
 extension FaultStage {
     /// Its caller sees to it that nobody is killed meanwhile who could have put right what was lost.
     func harmJournal(_ fault: Fault, _ host: Host) async throws {
@@ -22,7 +22,7 @@ extension FaultStage {
                     attributes: attributes.filter { $0.key == .posixPermissions })
             }
         case .loseJournal, .emptyJournal:
-            // What is owed there would be lost: nothing can be promised for that.
+            // Pending invalidations there would be lost: nothing can be promised for that.
             let deadline = ContinuousClock.now + .seconds(2)
             while hasPending(path), .now < deadline { await chance.pause(20...20) }
             guard !hasPending(path) else { return }

@@ -83,7 +83,7 @@ extension FaultStage {
     /// Some links stand still, one after the other, and go on in another order: what FoundationDB found to bring
     /// about more than other faults.
     func swizzle() async throws {
-        // It has everybody's turn, too.
+        // This fault takes the turns of all places.
         try await take(hosts.map { "\($0.index)" } + ["mongo"]) {
             let some = chance.shuffled(links).prefix(chance.number(2...5))
             for link in some {

@@ -9,10 +9,10 @@ extension FaultStage {
     /// Longer than a worker stands still.
     static let patience = Duration.seconds(45)
 
-    /// What one of a round's writes brought.
+    /// The result of one of a round's writes.
     private enum Outcome: Sendable {
         case shown
-        /// It has ended, and showed nothing.
+        /// The write has ended, and showed nothing.
         case nothing
         case unknown
     }

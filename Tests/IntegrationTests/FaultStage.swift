@@ -39,11 +39,11 @@ struct FaultStage: Sendable {
         var firstMortalHost = 0
         var home = Home.redis
         var database = FaultDatabase.Kind.setOfOne
-        /// What the programs are told beyond where things are.
+        /// Additional settings of the programs.
         var environment: [String: String] = [:]
     }
 
-    /// What a request was, for whoever measures.
+    /// The kind of a request, for measurements.
     enum Request: Sendable { case read, write }
 
     let redis: RedisServer?
@@ -52,7 +52,7 @@ struct FaultStage: Sendable {
     let registers: [Register]
     let history: FaultHistory
     let pace: Pace
-    /// What chance decides about faults.
+    /// The random choices of faults.
     let chance: Chance
     let turns = Turns()
     /// Told how long each answer took.
@@ -116,7 +116,7 @@ struct FaultStage: Sendable {
 
     // MARK: A run
 
-    /// Writes, reads and does harm for so long; `beside` goes on meanwhile, until the history is over.
+    /// Writes, reads and causes faults for this time; `beside` runs meanwhile, until the history is over.
     func run(for length: Duration, beside: @escaping @Sendable () async throws -> Void = {}) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for key in registers.indices { group.addTask { await keep(key) } }
@@ -160,8 +160,8 @@ struct FaultStage: Sendable {
                     try await http.get("/").json["sync"].string == "attached"
                 }
             }
-            // What somebody was writing when he was killed has not got its name, and is nothing (docs/protocol.md).
-            // Files of writers whose outcome is unknown are kept for as long as it can change.
+            // A file that a killed writer had not finished has no final name, and no meaning (docs/protocol.md). Files
+            // of writers whose outcome is unknown are kept as long as it can change.
             let owed: ([String]) -> [String] = { kept in
                 host.syncd.directory.names(in: "journal").filter { name in
                     !kept.contains { name.hasSuffix($0) } && !name.hasPrefix(".new-")

@@ -4,10 +4,10 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// A client of syncd that sends requests as fast as it can, on a thread of its own. It gives way to whoever else wants
-/// the processor: what it does to others is to be syncd's doing, not the scheduler's.
+/// A client of syncd that sends requests as fast as it can, on a separate thread. The thread has the lowest priority,
+/// so that delays of others are syncd's doing, not the scheduler's.
 final class Flood: Sendable {
-    /// What it sends, again and again.
+    /// The repeated request.
     enum Kind: String, CaseIterable, Sendable {
         case ping, fetch, invalidate
 

@@ -33,7 +33,7 @@ import Testing
         }
         #expect(try ProcessMemory.resident(syncd.pid) < 200 << 20)
         #expect(try ProcessMemory.resident(host.workers[0].pid) < 300 << 20)
-        // Who reads nothing is not read from either: it stands still at what one connection may keep.
+        // A client that reads nothing is not read from either: it stops at the limit of one connection.
         let stuck = floods[2].bytes.sent
         #expect(stuck < 64 << 20, "\(stuck) bytes were taken of a client that reads nothing")
         for flood in floods { await flood.end() }

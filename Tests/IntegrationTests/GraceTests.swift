@@ -3,7 +3,7 @@ import NIOCore
 import TestSupport
 import Testing
 
-/// What a worker serves when its database is down and its values have ended.
+/// Answers of a worker when its database is down and its values have expired.
 @Suite(.processes) struct GraceTests {
     /// Stops MongoDB, and gives the statistics that the worker has cached a short time to live: five minutes are too
     /// long for a test. MongoDB stops first, or a slow machine would load them once more, for five minutes.
@@ -49,7 +49,7 @@ import Testing
         // An upper bound: this worker only knows that no value is kept for more than 300 s.
         #expect((1...330).contains(age), "\(age)")
 
-        // What was invalidated is not served, whatever else there is.
+        // An invalidated value is not served, even without another one.
         let client = try await (try #require(host.syncd)).connect()
         try await client.invalidate("users")
         let refused = try await http.get("/api/users/stats/overview")

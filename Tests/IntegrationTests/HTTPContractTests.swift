@@ -59,7 +59,7 @@ import Testing
             "POST", "/api/users", body: String(repeating: " ", count: 1 << 20 | 1), headers: [Self.origin])
         check(large, 413, "a large body")
         checkOrigin(large, "a large body")
-        // What can't be parsed has no origin.
+        // A malformed request has no origin.
         for (text, status) in [
             ("NO HTTP\r\n\r\n", 400), ("GET / HTTP/1.1\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "x", count: 17 << 10))\r\n\r\n", 431),
@@ -134,7 +134,7 @@ import Testing
         }
     }
 
-    // MARK: What endpoints say
+    // MARK: Contents of responses
 
     @Test func `health follows Redis and syncd`() async throws {
         let host = try await TestHost.start(workers: 1, home: .redis)
@@ -204,7 +204,8 @@ import Testing
             ("/api/graph?page=2&limit=7&includeConnections=false", "graph:2:7:false", "users", 120),
         ] as [(String, String, String, UInt64)] {
             var (reply, hit) = (try await http.get(path), try await syncd.present(key))
-            // Whoever has to wait too long for a processor answers without storing anything, or without looking.
+            // A request that waits too long for a processor is answered without storing anything, or without asking
+            // syncd.
             for _ in 0..<5 where hit == nil {
                 let again = try await http.get(path)
                 if again.cache == "MISS" { reply = again }

@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What is not quite HTTP, in all the ways that have led servers and the proxies before them to read one request
-/// differently: each is either refused, with the end of its connection, or has one meaning.
+/// Input that is not quite HTTP, in all the ways that have led servers and the proxies before them to read one request
+/// differently. Each is either refused, with the end of its connection, or has one meaning.
 @Suite(.processes) struct HTTPFramingTests {
     private static func post(_ headers: String, _ body: String) -> String {
         "POST /api/users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\(headers)\r\n\r\n\(body)"
@@ -87,7 +87,7 @@ import Testing
             if status == 100 { #expect(try await http.reply().status == 400) }
             #expect(try await http.get("/").status == 200, "after \(text.prefix(120))")
         }
-        // Who asks for another protocol gets this one, and knows that the connection ends.
+        // A request for another protocol gets this one, and the response announces the end of the connection.
         for upgrade in ["Upgrade\r\nUpgrade: websocket", "Upgrade, HTTP2-Settings\r\nUpgrade: h2c"] {
             let other = try host.connect()
             try await other.send(Self.get("HTTP2-Settings: AA\r\nConnection: \(upgrade)"))
@@ -100,7 +100,7 @@ import Testing
         for _ in 0..<2000 { #expect(try await http.reply().status == 200) }
     }
 
-    /// What a chunk says about itself is read by nobody, and would go on for as long as a body may take.
+    /// Chunk extensions are read by nobody, and would continue as long as a body may take.
     @Test func `extensions without end are cut`() async throws {
         let host = try await TestHost.start(workers: 1, home: nil)
         let http = try host.connect()

@@ -74,7 +74,7 @@ import Testing
             clients.append(client)
         }
         try await stage.watch("300 that do not read")
-        // It is one value, not 300: nobody has to be closed for it.
+        // There is one value, not 300: no connection has to be closed for it.
         #expect(!stage.syncd.log.contains("client closed"))
         clients.removeAll()
     }
@@ -106,7 +106,7 @@ import Testing
             await withTaskGroup { group in
                 for client in clients {
                     group.addTask {
-                        // Who waits for room is not read from: that is where it stands still.
+                        // A client that waits for room is not read from: the loop stops there.
                         for _ in 0..<220 {
                             do { try await client.send(bytes: part, within: .seconds(20)) } catch { return }
                         }

@@ -6,7 +6,7 @@ import TestSupport
 
 /// Stands before a real Redis, and answers in its place what it is told, good or bad.
 final class HostileRedis: Sendable {
-    /// What to do with a command of a client.
+    /// The treatment of a client's command.
     enum Answer: Sendable {
         /// The real server answers.
         case honest

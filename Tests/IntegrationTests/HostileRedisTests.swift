@@ -135,7 +135,7 @@ import Testing
             : [(2000, 1, 1, 1000), (60, 4, 200_000, 20), (3, 1, 30 << 20, 1)]
         for (count, tags, bytes, batch) in batches {
             for _ in 0..<count / batch {
-                // It may be another one by now.
+                // The incarnation may be another one by now.
                 incarnation = try await syncd.status("log", "incarnation")?.string ?? incarnation
                 var pushes = ByteBuffer()
                 for _ in 0..<batch {
@@ -292,7 +292,7 @@ import Testing
             let reply = try? await syncd.command("INVALIDATE", "TAGS", "hostile")
             #expect(reply?.number != nil || reply?.string == "DEFERRED", "\(what): \(String(describing: reply))")
             if hostile.lies > before { return true }
-            // Whoever replaces the log, because of the lie before, has no more need of the entry.
+            // A host that replaces the log, because of the lie before, does not need the entry any more.
             if victim == "XRANGE" { try? await provoke(victim, redis) }
             return false
         }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import IPC
 
-/// What workers leave behind in the journal directory is in the table before the next beat.
+/// The tags of journal files that workers leave behind are in the table before the next heartbeat.
 @Suite(.processes) struct JournalProcessTests {
     private static func journal(of host: Host) throws -> WorkerJournal {
         try WorkerJournal(path: host.syncd.directory.file("journal"))
@@ -39,7 +39,7 @@ import Testing
         let journal = try Self.journal(of: host)
         for number in 1...50 {
             #expect(try journal.begin(Self.tags("t\(number)")).becomeOwed())
-            // Whoever sees a beat that is younger than the file sees the invalidation, too.
+            // A reader that sees a heartbeat that is younger than the file sees the invalidation, too.
             let written = BootClock.now
             await eventually("a beat comes", details: { host.syncd.transcript }) { host.table.beat > written }
             #expect(host.slot("t\(number)") > 0)

@@ -32,7 +32,7 @@ import Testing
         #expect(nextLease.id > lease.id, "lease ids never repeat")
         #expect(nextLease.asOf == UInt64(position) && nextLease.epoch == map.table.epoch)
         #expect(try await next.fill("open", lease.id, "late") == "NOLEASE")
-        // Whoever still maps the table sees the next syncd's invalidations.
+        // A worker that still maps the table sees the next syncd's invalidations.
         let slot = map.table.slotIndex(TagHash.tag(ByteBuffer(string: "b")))
         #expect(map.table.slot(slot) == UInt64(position))
         let later = try await next.invalidate("b")

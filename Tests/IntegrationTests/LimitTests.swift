@@ -4,7 +4,7 @@ import NIOCore
 import TestSupport
 import Testing
 
-/// Who asks for too much, or reads too slowly, harms itself alone.
+/// A client that asks for too much, or reads too slowly, harms itself alone.
 @Suite(.processes) struct LimitTests {
     @Test func `one client too many`() async throws {
         let (_, syncd) = try await Home.embedded.start(["SYNCD_LIMIT_CLIENTS": "3"])
@@ -83,7 +83,7 @@ import Testing
         await eventually("it is logged", details: { syncd.transcript }) {
             syncd.log.contains("client is slow: its pushes collapsed into one")
         }
-        // What was on its way comes, then the epoch instead of the rest, and what comes later comes again.
+        // Pushes on their way arrive, then the epoch instead of the rest, and later pushes arrive again.
         let push = try #require(try await slow.push("epoch", where: { $0[2] == .text("slow") }))
         #expect(push[1].number == (try await syncd.status("log", "epoch")?.number))
         try await writer.invalidate("last")

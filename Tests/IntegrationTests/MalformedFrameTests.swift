@@ -37,7 +37,7 @@ import Testing
         for frame in Self.frames {
             let client = try RESPSocket(path: syncd.socketPath)
             let shown = ByteBuffer(string: String(frame.prefix(60))).escaped
-            // What is closed while it is sent need not take everything.
+            // A connection that is closed during the sending need not accept everything.
             try? await client.send(raw: frame)
             do {
                 let reply = try await client.reply()

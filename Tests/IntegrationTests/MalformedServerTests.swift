@@ -17,7 +17,7 @@ import Testing
             host = try await Host(redis, ["REDIS_URL": proxy.url])
         }
 
-        /// It lives, and is attached as soon as Redis is sane.
+        /// syncd lives, and is attached as soon as Redis is sane.
         func expectRecovery(_ what: String, sourceLocation: SourceLocation = #_sourceLocation) async throws {
             proxy.setRule(nil)
             let isAlive = try await host.client.command("PING").string == "PONG"

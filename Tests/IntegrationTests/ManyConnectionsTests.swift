@@ -38,13 +38,13 @@ import Testing
                 refused += 1
             }
         }
-        // Those of the test's own beginning may have gone meanwhile.
+        // The test's first connections may have been closed meanwhile.
         #expect((4093...4095).contains(idle.count) && idle.count + refused == 10_000, "\(idle.count) were served")
         #expect(worker.log.components(separatedBy: "Too many connections").count == 2, "it is said once")
         let perConnection = (try ProcessMemory.resident(worker.pid) - before) / idle.count
         #expect(perConnection < 64 << 10, "\(perConnection) bytes for each")
 
-        // Who is served stays served, in a second round as well, and writes are seen.
+        // A served client stays served, in a second round as well, and writes are seen.
         for client in idle.enumerated().filter({ $0.offset % 16 == 0 }).map(\.element) {
             let reply = try await client.get("/api/users")
             #expect(reply.status == 200 && reply.cache == "L1")
@@ -93,7 +93,7 @@ import Testing
         var refused = 0
         for number in 0..<5000 {
             let client = try RESPSocket(path: syncd.socketPath)
-            // Who is refused may be cut off before it asks.
+            // A refused client may be cut off before it asks.
             try? await client.send("PING")
             let reply = try await client.reply()
             if reply.string == "PONG" {
@@ -110,7 +110,7 @@ import Testing
         let late = try await syncd.runTool(["status"])
         #expect(late.exit == .status(0), "\(late)")
         #expect(try await idle[0].command("PING").string == "PONG")
-        // What is written is still seen, by whoever is connected.
+        // A write is still seen by all connected clients.
         try await TestHost.createUser(http, "b")
         #expect(try await http.get("/api/users").json.array?.count == 2)
         #expect(try await http.get("/api/users").cache == "L1")

@@ -10,9 +10,9 @@ final class NameServer: Sendable {
     enum Answer {
         /// These IPv4 addresses, and none of IPv6.
         case addresses([[UInt8]])
-        /// SERVFAIL.
+        /// The error SERVFAIL.
         case failure
-        /// NXDOMAIN.
+        /// The error NXDOMAIN.
         case noSuchName
         case silence
     }

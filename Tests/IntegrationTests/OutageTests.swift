@@ -17,7 +17,7 @@ import Testing
 
         let book = Mutex(Book())
 
-        /// One writer that changes an age, and checks each time that every worker shows it; readers besides.
+        /// One writer that changes an age, and checks each time that every worker shows it, and several readers.
         func run(_ host: TestHost, during body: () async throws -> Void) async throws {
             let connections = try await host.connectToEach()
             let id = try await TestHost.createUser(connections[0], "a")

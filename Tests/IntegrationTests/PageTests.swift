@@ -4,7 +4,7 @@ import Testing
 
 /// The page at `/ui`, in a real browser, on real workers.
 @Suite(.processes) struct PageTests {
-    /// syncd, and workers on a port each, so that a page has one of its own.
+    /// syncd, and workers on a port each, so that a page has a separate worker.
     private struct Stage {
         let syncd: SyncdProcess
         let workers: [WorkerProcess]

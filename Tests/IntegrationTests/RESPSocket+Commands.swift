@@ -3,9 +3,9 @@ import NIOCore
 import TestSupport
 import Testing
 
-/// What a client of syncd says, in one line each.
+/// Commands of a syncd client, in one line each.
 extension RESPSocket {
-    /// FETCH; with `wait`, for so many milliseconds.
+    /// FETCH; with `wait`, for this number of milliseconds.
     func fetch(_ key: String, wait: Int? = nil) async throws -> FetchReply {
         let reply =
             if let wait {
@@ -33,7 +33,7 @@ extension RESPSocket {
         return try #require(hit, "\(key): \(reply)", sourceLocation: sourceLocation)
     }
 
-    /// What syncd has for a key at this moment. Leaves no lease.
+    /// The value that syncd has for a key at this moment. Leaves no lease.
     func present(_ key: String) async throws -> Hit? {
         switch try await fetch(key) {
         case .outcome(.hit(let hit)): return hit
@@ -91,7 +91,7 @@ extension RESPSocket {
         #expect(refusal == nil, sourceLocation: sourceLocation)
     }
 
-    /// INVALIDATE; the position. A busy machine may not be done with it within 250 ms: then it is owed, which is no
+    /// INVALIDATE; the position. A busy machine may not finish it within 250 ms: then it is pending, which is no
     /// failure, and tried again.
     @discardableResult
     func invalidate(_ tags: String..., sourceLocation: SourceLocation = #_sourceLocation) async throws -> Int {

@@ -32,7 +32,7 @@ import Testing
         for round in 1...10 {
             try await redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             if round % 2 == 0 { try await redis.command("CLIENT", "KILL", "TYPE", "pubsub") }
-            // What was on its way is sent again after the next proof, within the 250 ms that it may take.
+            // Commands on their way are sent again after the next continuity check, within their 250 ms.
             let reply = try await hosts[0].client.command("INVALIDATE", "TAGS", "\(round)")
             #expect(reply.number != nil || reply.string == "DEFERRED")
             await hosts[0].waitUntilAttached()

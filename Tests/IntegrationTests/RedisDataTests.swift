@@ -4,7 +4,7 @@ import NIOCore
 import TestSupport
 import Testing
 
-/// What is done to the log behind syncd's back: everything that was kept is dead, and service goes on.
+/// Changes of the log behind syncd's back: no earlier value is used, and service continues.
 @Suite(.processes) struct RedisDataTests {
     /// A host with a value in L2 and some history, and what a test needs to see that nothing old survives.
     private struct Scene {
@@ -64,7 +64,8 @@ import Testing
         let socket = try scene.redis.connect()
         for _ in 0..<5 {
             try await socket.command("FLUSHALL")
-            // It meets a server without a log: it is owed, and follows when the log is replaced.
+            // The append meets a server without a log: the invalidation is pending, and follows when the log is
+            // replaced.
             let reply = try await scene.host.client.command("INVALIDATE", "TAGS", "during")
             #expect(reply.string == "DEFERRED" || reply.number != nil)
             await scene.host.waitUntilAttached()
@@ -155,7 +156,7 @@ import Testing
         try await scene.redis.command("DEL", "{syncd}:stream")
         let position = try await scene.host.client.invalidate("users")
         await second.waitUntilApplied(position)
-        // Who reconnects finds no proof any more, and starts from there.
+        // A host that reconnects fails the continuity check, and starts from there.
         try await scene.redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         try await scene.redis.command("XTRIM", "{syncd}:stream", "MAXLEN", "0")
         let last = try await scene.host.client.invalidate("users")
@@ -278,7 +279,7 @@ import Testing
     /// A value's time to live says how long it may be stale at worst, so it must not get that of another value.
     @Test func `a value never comes with the time to live of another one`() async throws {
         let redis = try await RedisServer()
-        // It hands commands on one by one, so that others come in between.
+        // The proxy forwards commands one by one, so that others come in between.
         let between = try await HostileRedis(before: redis)
         let syncd = try await SyncdProcess(environment: ["REDIS_ENABLED": "true", "REDIS_URL": between.url])
         try await syncd.waitUntilAttached()

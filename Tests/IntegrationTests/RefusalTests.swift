@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What a real server refuses, one error reply after the other: the invalidation is owed, STATUS says why, and when
-/// the server takes writes again, everything is appended and caches are trusted.
+/// Errors of a real server, one after the other: the invalidation is pending, STATUS has the reason, and when the
+/// server accepts writes again, everything is appended and caches are trusted.
 @Suite(.processes) struct RefusalTests {
     @Test func `OOM: memory is full and nothing may be evicted`() async throws {
         let redis = try await RedisServer()
@@ -196,7 +196,8 @@ import Testing
         #expect(try await syncd.isAttached == false)
     }
 
-    /// Attached, then refused: the invalidation is owed, the reason is told. Then no longer: it is in the log.
+    /// Attached, then refused: the invalidation is pending, and the reason is reported. Then accepted: it is in the
+    /// log.
     ///
     /// - Parameter orSilent: the server may just not answer in time.
     private func refused(

@@ -6,7 +6,7 @@ import Testing
 
 @testable import IPC
 
-/// What lies beside the socket is removed, replaced or damaged under a running host.
+/// Files beside the socket are removed, replaced or damaged under a running host.
 @Suite(.processes) struct RuntimeDirectoryTests {
     private static let tags = [ByteBuffer(string: "t")]
 
@@ -95,8 +95,8 @@ import Testing
         #expect(directory.names().contains("syncd.sock.lock") && directory.names().contains("tags.table"))
     }
 
-    /// A directory in memory, as in production: a busy disk needs minutes for so many files. Where there is no room for
-    /// them, one on disk.
+    /// A directory in memory, as in production: a busy disk needs minutes for this many files. Without room for them,
+    /// one on disk.
     private static func memoryDirectory() throws -> TemporaryDirectory {
         let path = "/dev/shm"
         let space = try? FileManager.default.attributesOfFileSystem(forPath: path)[.systemFreeSize] as? NSNumber

@@ -145,7 +145,7 @@ private final class MemoryGroup: Sendable {
     }()
 
     private let folder: String
-    /// Who writes its process id here is in it.
+    /// The file of the group's members: a process joins by writing its id.
     let members: String
 
     init(megabytes: Int) throws {

@@ -2,8 +2,8 @@ import Foundation
 import Synchronization
 import TestSupport
 
-/// What a long run writes down, as tables of comma-separated values: what processes hold, how long requests take, and
-/// when something failed.
+/// The records of a long run, as tables of comma-separated values: resources of processes, latency of requests, and
+/// failures.
 final class SoakLog: Sendable {
     private struct Window {
         var reads: [Duration] = []

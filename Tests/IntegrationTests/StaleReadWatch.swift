@@ -4,7 +4,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Writers and readers of a few keys through the socket of one syncd, with a database of their own: a dictionary of
+/// Writers and readers of a few keys through the socket of one syncd, with a separate database: a dictionary of
 /// versions. Each read from cache is compared with the newest version that had been acknowledged before it began.
 final class StaleReadWatch: Sendable {
     private struct Book {
@@ -52,7 +52,7 @@ final class StaleReadWatch: Sendable {
         #expect(found.hits > 0 && found.writes > 0, "nothing was tried: \(found.hits) hits, \(found.writes) writes")
     }
 
-    /// Waits until so many further reads were answered from cache.
+    /// Waits until this number of further reads were answered from cache.
     func moreHits(_ count: Int) async {
         let goal = hits + count
         await eventually("\(count) more reads from cache", within: .seconds(20), details: { self.syncd.transcript }) {

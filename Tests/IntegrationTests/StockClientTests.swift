@@ -38,7 +38,7 @@ import Testing
         withExtendedLifetime(redis) {}
     }
 
-    /// It sends an empty line, and then an ECHO whose answer ends it.
+    /// redis-cli sends an empty line, and then an ECHO whose reply ends it.
     @Test func `redis-cli --pipe`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         let commands = String(repeating: "*1\r\n$4\r\nPING\r\n", count: 1000)

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What the other tests stand on: servers start, answer, end, and leave nothing behind.
+/// The basis of the other tests: servers start, answer, end, and leave nothing behind.
 @Suite(.processes) struct SupportTests {
     @Test func `a Redis server`() async throws {
         let redis = try await RedisServer()

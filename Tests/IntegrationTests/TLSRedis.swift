@@ -27,7 +27,7 @@ struct TLSRedis: Sendable {
 }
 
 extension SyncdProcess {
-    /// It doesn't attach, says why in log and STATUS, and lives.
+    /// syncd doesn't attach, reports the reason in log and STATUS, and lives.
     func expectRefusal(_ reason: String) async throws {
         await eventually("log and STATUS say \(reason)", details: { self.transcript }) {
             let shown = try? await status("redis", "last-error")?.string

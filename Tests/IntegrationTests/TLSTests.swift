@@ -10,7 +10,7 @@ import Testing
 
     init() async throws { authority = try await CertificateAuthority() }
 
-    // MARK: What is accepted
+    // MARK: Accepted certificates
 
     @Test func `a private authority, named by REDIS_TLS_CA_FILE`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost"))
@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    // MARK: What is refused, and how it is told
+    // MARK: Refused certificates, and the messages
 
     @Test func `a certificate that nobody vouches for`() async throws {
         let redis = try await TLSRedis(try await authority.issue("server", names: "DNS:localhost"))

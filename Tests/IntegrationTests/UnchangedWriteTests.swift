@@ -15,7 +15,7 @@ import Testing
         var stale: [String] = []
         for round in 1...150 {
             let body = #"{"age":\#(round)}"#
-            // Whoever reads has the value from before in its own cache.
+            // Each reader has the earlier value in its own cache.
             _ = try await connections[2].get(path)
             _ = try await connections[2].get(path)
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -83,7 +83,7 @@ import Testing
         syncd.kill()
         var slow = 0
         var waited = Duration.zero
-        // The first ones wait until nobody believes the last beat; from then on none does.
+        // The first writes wait until the last heartbeat is not trusted any more; from then on none waits.
         for round in 1...40 {
             let begin = ContinuousClock.now
             let reply = try await connection.request("PUT", "/api/users/\(id)", body: #"{"age":\#(round)}"#)

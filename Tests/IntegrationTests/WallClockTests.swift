@@ -3,7 +3,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// What the wall clock of a host does is of no importance: nothing that expires looks at it.
+/// Jumps of a host's wall clock have no effect: no expiry depends on it.
 @Suite(.processes) struct WallClockTests {
     /// Settings for libfaketime, which asks this file what time it is.
     private static func environment(_ clock: String) throws -> [String: String] {
@@ -71,7 +71,7 @@ import Testing
         try await stage.expectRecovery()
     }
 
-    /// What a worker thinks that it is.
+    /// The worker's idea of the time.
     private static func date(_ http: HTTPConnection) async throws -> Date? {
         let format = DateFormatter()
         format.locale = Locale(identifier: "en_US_POSIX")

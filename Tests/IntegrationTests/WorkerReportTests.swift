@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// docs/operations.md, "How is it?": what workers say about themselves.
+/// docs/operations.md, "Health and status": the reports of workers.
 @Suite(.processes) struct WorkerReportTests {
     private func status(_ syncd: SyncdProcess, _ options: [String] = []) async throws -> String {
         let status = try await syncd.runTool(["status"] + options)

@@ -11,7 +11,7 @@ private final class NotifySocket {
     let descriptor: Int32
     let name: String
 
-    /// An abstract socket with a name of its own.
+    /// An abstract socket with a separate name.
     init() throws {
         name = "@syncd-test-\(getpid())-\(UInt64.random(in: .min ... .max))"
         descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)

@@ -21,7 +21,7 @@ import Testing
         #expect(output.contains("1000 seeds"), "\(output)")
     }
 
-    /// What is rare, made frequent (docs/simulation.md, "Races").
+    /// Rare races, made frequent (docs/simulation.md, "Races").
     @Test(arguments: [
         "lostTail", "lostLog", "newTable", "longPass", "attaching", "lateOrphan", "trimmedGap", "wakeRace",
         "rewrittenLog", "slowPages", "splitLog", "equalWrites", "lateTransaction", "hungWriter", "replacedJournal",

@@ -95,7 +95,7 @@ import TestSupport
         }
     }
 
-    /// What must be equal: everything but words for people, versions, and times.
+    /// The part that must be equal: everything except texts for people, versions, and times.
     private static func comparable(_ reply: UpstreamReply?) -> UpstreamReply? {
         switch reply {
         case .failed(.damaged): return .failed(.damaged(""))

@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// What must not outlive the test process: processes that it started and directories that it made. Whatever a test
-/// has not ended by itself is ended when the process exits.
+/// Processes and directories that must not outlive the test process. Those that a test has not ended by itself are
+/// ended when the process exits.
 enum AtExit {
     struct Token: Sendable, Hashable {
         fileprivate let number: UInt64
@@ -16,7 +16,7 @@ enum AtExit {
 
     private static let registry = Mutex(Registry())
 
-    /// Remembers an action until it is run or removed.
+    /// Stores an action until it is run or removed.
     static func add(_ action: @escaping @Sendable () -> Void) -> Token {
         registry.withLock { registry in
             if !registry.isInstalled {

@@ -14,7 +14,7 @@ package indirect enum BSONValue: Sendable, Hashable {
     case int64(Int64)
     /// Two halves, of which the first comes first.
     case uuid(UInt64, UInt64)
-    /// Something that the tests don't look at.
+    /// A value of a type that the tests don't use.
     case other(type: UInt8)
 
     /// A number of any kind.

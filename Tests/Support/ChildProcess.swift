@@ -1,10 +1,10 @@
 import Foundation
 import Synchronization
 
-/// A process that a test started. What it writes is kept for failure messages; it is killed at the latest when this
-/// object goes away, and never becomes a zombie.
+/// A process that a test started. Its output is kept for failure messages. The process is killed at the latest when
+/// this object is released, and never becomes a zombie.
 package final class ChildProcess: Sendable {
-    /// How a process ended.
+    /// The end of a process.
     package enum Exit: Sendable, Hashable {
         case status(Int32)
         case signal(Int32)
@@ -37,7 +37,7 @@ package final class ChildProcess: Sendable {
         command = ([executable] + arguments).joined(separator: " ")
         var environment = environment
         if environment["PATH"] == nil { environment["PATH"] = ProcessInfo.processInfo.environment["PATH"] }
-        // A crash must end at once, not when the backtracer is done.
+        // A crash must end the process at once, without waiting for the backtracer.
         if environment["SWIFT_BACKTRACE"] == nil { environment["SWIFT_BACKTRACE"] = "enable=no" }
         let pid = try ProcessSpawner.shared.spawn(
             SpawnRequest(
@@ -56,11 +56,11 @@ package final class ChildProcess: Sendable {
 
     // MARK: Output
 
-    /// What it wrote on standard output.
+    /// The text of standard output.
     package var output: String { read("output") }
-    /// What it wrote on standard error: the log of syncd and apiworker.
+    /// The text of standard error: the log of syncd and apiworker.
     package var errors: String { read("errors") }
-    /// Everything, with the command line, for a failure message.
+    /// All output, with the command line, for a failure message.
     package var transcript: String { "--- \(command) (pid \(pid))\n\(output)\(errors)---" }
 
     private func read(_ name: String) -> String {
@@ -69,7 +69,7 @@ package final class ChildProcess: Sendable {
 
     // MARK: Life
 
-    /// How it ended; `nil`: it runs.
+    /// The end of the process; `nil`: it runs.
     package var exit: Exit? {
         life.withLock { life in
             reap(&life, options: WNOHANG)
@@ -94,7 +94,7 @@ package final class ChildProcess: Sendable {
         }
     }
 
-    /// Sends a signal; none if it has ended.
+    /// Sends a signal, unless the process has ended.
     package func signal(_ number: Int32) {
         life.withLock { life in
             reap(&life, options: WNOHANG)
@@ -102,7 +102,7 @@ package final class ChildProcess: Sendable {
         }
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL, and waits until the process is gone.
     package func kill() {
         life.withLock { life in
             reap(&life, options: WNOHANG)
@@ -112,18 +112,18 @@ package final class ChildProcess: Sendable {
         }
     }
 
-    /// SIGSTOP: it stands still until ``resume()``.
+    /// Sends SIGSTOP: the process is stopped until ``resume()``.
     package func pause() { signal(SIGSTOP) }
     package func resume() { signal(SIGCONT) }
 
-    /// SIGTERM; kills it and fails if it doesn't end in time.
+    /// Sends SIGTERM; kills the process and fails if it doesn't end in time.
     @discardableResult
     package func stop(within limit: Duration = .seconds(10)) async throws -> Exit {
         signal(SIGTERM)
         return try await waitForExit(within: limit)
     }
 
-    /// Waits until it has ended by itself; kills it and fails if it doesn't in time.
+    /// Waits until the process has ended by itself; kills it and fails if it doesn't in time.
     package func waitForExit(within limit: Duration = .seconds(10)) async throws -> Exit {
         let deadline = PatientClock.now + limit
         while PatientClock.now < deadline {
@@ -135,7 +135,7 @@ package final class ChildProcess: Sendable {
     }
 }
 
-/// What a program that was run to its end has left.
+/// The result of a program that was run to its end.
 package struct Finished: Sendable {
     package var exit: ChildProcess.Exit
     package var output: String

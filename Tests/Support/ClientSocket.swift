@@ -1,7 +1,7 @@
 import Foundation
 import NIOCore
 
-/// A connected stream socket of a test: gives and takes bytes, waits with a deadline, blocks no thread for long.
+/// A connected stream socket of a test: sends and receives bytes, waits with a deadline, blocks no thread for long.
 final class ClientSocket: Sendable {
     enum Received {
         case bytes(ByteBuffer)
@@ -30,7 +30,7 @@ final class ClientSocket: Sendable {
 
     deinit { if descriptor >= 0 { close(descriptor) } }
 
-    /// Sends everything; throws if the other side doesn't take it in time.
+    /// Sends everything; throws if the other side doesn't accept it in time.
     func send(_ bytes: ByteBuffer, within limit: Duration) async throws {
         let deadline = PatientClock.now + limit
         var rest = bytes
@@ -48,7 +48,7 @@ final class ClientSocket: Sendable {
         }
     }
 
-    /// Takes what has arrived.
+    /// Reads the bytes that have arrived.
     func receive() -> Received {
         var buffer = ByteBuffer()
         var count = -1
@@ -62,16 +62,16 @@ final class ClientSocket: Sendable {
         return count < 0 && errno == EAGAIN ? .nothingYet : .ended
     }
 
-    /// Lets some time pass, or less if something arrives: the kernel wakes a thread sooner than a timer would.
+    /// Waits for a short time, or less if something arrives: the kernel wakes a thread sooner than a timer would.
     func waitAWhile() async throws {
         var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         if poll(&request, 1, 1) == 0 { try await Task.sleep(for: .milliseconds(1)) }
     }
 
-    /// Ends what this side has to say.
+    /// Closes the output.
     func shutdownWriting() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
-    /// Shrinks what the kernel keeps for a reader that is slow.
+    /// Shrinks the kernel's buffer of a slow reader.
     func setReceiveBuffer(bytes: Int32) {
         var bytes = bytes
         setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout<Int32>.size))

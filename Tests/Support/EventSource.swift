@@ -16,19 +16,19 @@ package actor EventSource {
     private var hasEnded = false
     /// The head of the response.
     package private(set) var head = HTTPReply(status: 0, headers: [], body: ByteBuffer())
-    /// What the chunks held and no line was made of yet.
+    /// Bytes of the chunks that are not a complete line yet.
     private var stream = ByteBuffer()
-    /// Whether the last chunk was there.
+    /// Whether the last chunk has arrived.
     private var isComplete = false
     private var name = ""
     private var data: [String] = []
     private var events: [Event] = []
-    /// Comments so far.
+    /// Number of comments so far.
     package private(set) var comments = 0
 
-    /// Connects to a port of 127.0.0.1 and asks; waits for the head of the response.
+    /// Connects to a port of 127.0.0.1 and sends the request; waits for the head of the response.
     ///
-    /// - Parameter receiveBuffer: what the kernel keeps for a reader that is slow, in bytes.
+    /// - Parameter receiveBuffer: size of the kernel's buffer in bytes, for a slow reader.
     package init(
         port: Int, path: String = "/api/events", headers: [(String, String)] = [], version: String = "1.1",
         receiveBuffer: Int32? = nil
@@ -40,12 +40,12 @@ package actor EventSource {
         try await readHead()
     }
 
-    /// Sends text as it is.
+    /// Sends text unchanged.
     package func send(_ text: String) async throws {
         try await socket.send(ByteBuffer(string: text), within: .seconds(5))
     }
 
-    /// Ends what this side has to say.
+    /// Closes the output.
     package func shutdownWriting() { socket.shutdownWriting() }
 
     /// The next event; comments are counted.
@@ -64,7 +64,7 @@ package actor EventSource {
         }
     }
 
-    /// Waits until there were so many comments.
+    /// Waits for this number of comments.
     package func waitForComments(_ count: Int, within limit: Duration = .seconds(20)) async throws -> Bool {
         try await wait(limit) { comments >= count ? true : nil } ?? false
     }
@@ -74,7 +74,7 @@ package actor EventSource {
         try await wait(limit) { hasEnded ? true : nil } ?? false
     }
 
-    /// Whether the response was finished as HTTP has it, and not cut.
+    /// Whether the response was complete by HTTP's rules, and not cut.
     package var isFinished: Bool { isComplete || (hasEnded && head["transfer-encoding"] == nil) }
 
     // MARK: Reading

@@ -1,6 +1,6 @@
 import Testing
 
-/// Waits for something that other threads or processes bring about; an issue is recorded if it doesn't come.
+/// Waits for a condition that other threads or processes cause; records an issue if it doesn't come true.
 ///
 /// - Parameters:
 ///   - what: the fact that is waited for.

@@ -1,9 +1,9 @@
 import Foundation
 
-/// Where the programs are that the tests start.
+/// The paths of the programs that the tests start.
 package enum Executables {
-    /// The folder with the package's own programs: that of the test bundle, or `TEST_PROGRAMS`, for tests that
-    /// measure what a release build does.
+    /// The folder with the package's own programs: that of the test bundle, or `TEST_PROGRAMS`, for tests that measure
+    /// a release build.
     package static let builtFolder: String = {
         if let folder = ProcessInfo.processInfo.environment["TEST_PROGRAMS"] { return folder }
         let path = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
@@ -32,7 +32,7 @@ package enum Executables {
         throw TestFailure("\(name) is missing: scripts/install-dependencies installs it")
     }
 
-    /// mongod of the machine, else the one that is kept under the build folder.
+    /// The machine's mongod, else the one in the build folder.
     package static func mongod() throws -> String {
         let candidates = searchPath("mongod") + ["\(packageFolder)/.build/servers/mongod"]
         for path in candidates where isExecutable(path) { return path }

@@ -1,7 +1,7 @@
 import Foundation
 import NIOCore
 
-/// What an HTTP server answered.
+/// The response of an HTTP server.
 package struct HTTPReply: Sendable {
     package var status: Int
     /// Names in lower case, in the order in which they came.
@@ -14,13 +14,13 @@ package struct HTTPReply: Sendable {
     package var text: String { String(buffer: body) }
     /// The body, decoded.
     package var json: JSON { JSON(text) }
-    /// Where a cached answer came from.
+    /// The source of a cached response.
     package var cache: String? { self["x-cache"] }
-    /// Which process answered.
+    /// The process that answered.
     package var worker: pid_t? { self["x-worker"].flatMap { pid_t($0) } }
 }
 
-/// JSON as a test looks at it.
+/// A JSON value for tests.
 package struct JSON: Sendable, Equatable, CustomStringConvertible {
     private enum Value: Sendable, Equatable {
         case object([String: JSON])
@@ -34,7 +34,7 @@ package struct JSON: Sendable, Equatable, CustomStringConvertible {
 
     private var value: Value
 
-    /// From text; anything that is no JSON has no value.
+    /// Parses text; malformed JSON has no value.
     package init(_ text: String) {
         let parsed = try? JSONSerialization.jsonObject(with: Data(text.utf8), options: .fragmentsAllowed)
         value = parsed.map { Self.convert($0).value } ?? .none
@@ -78,7 +78,7 @@ package actor HTTPConnection {
     /// Connects to a port of 127.0.0.1.
     package init(port: Int) throws { socket = try ClientSocket(port: port) }
 
-    /// Asks one thing. A body is sent as JSON.
+    /// Sends one request. A body is sent as JSON.
     package func request(
         _ method: String, _ path: String, body: String? = nil, headers: [(String, String)] = [],
         within limit: Duration = .seconds(15)
@@ -99,7 +99,7 @@ package actor HTTPConnection {
 
     package func get(_ path: String) async throws -> HTTPReply { try await request("GET", path) }
 
-    /// Sends text as it is.
+    /// Sends text unchanged.
     package func send(_ text: String) async throws {
         try await socket.send(ByteBuffer(string: text), within: .seconds(5))
     }
@@ -117,7 +117,7 @@ package actor HTTPConnection {
         }
     }
 
-    /// What comes next, up to this text.
+    /// The next bytes up to this text.
     package func bytes(upTo end: String, within limit: Duration = .seconds(15)) async throws -> String {
         let deadline = PatientClock.now + limit
         while true {
@@ -131,10 +131,10 @@ package actor HTTPConnection {
         }
     }
 
-    /// What has arrived and was not taken.
+    /// Bytes that have arrived and were not read.
     package var unread: String { String(buffer: input) }
 
-    /// Ends what this side has to say.
+    /// Closes the output.
     package func shutdownWriting() { socket.shutdownWriting() }
 
     /// Whether the other side closes the connection in time.

@@ -29,7 +29,7 @@ package actor MongoConnection {
         return answer
     }
 
-    /// A command as it is sent; `$db` names its database.
+    /// The encoded command; `$db` names its database.
     package static func message(_ command: BSONDocument, id: Int32) -> ByteBuffer {
         var body = ByteBuffer()
         body.writeInteger(UInt32(0), endianness: .little)  // No flags.

@@ -2,12 +2,12 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// One worker's way to MongoDB: a port in front of each member, which passes everything on until it is told to hold
-/// it. What was held is delivered in the end, even if the worker has closed its connection long ago, as the kernel of
-/// a host with a broken network does.
+/// One worker's way to MongoDB: a port in front of each member, which forwards everything until it is told to hold it.
+/// Held data are delivered in the end, even if the worker has closed its connection long ago, as the kernel of a host
+/// with a broken network does.
 ///
-/// The members of a replica set announce their own addresses. The proxy puts its own ones into these answers, so that
-/// a driver never finds the way past it.
+/// The members of a replica set announce their own addresses. The proxy replaces them by its own ones, so that a driver
+/// never bypasses it.
 package final class MongoProxy: Sendable {
     private struct State {
         var isHeld = false
@@ -16,7 +16,7 @@ package final class MongoProxy: Sendable {
     }
 
     private let ports: [ReservedPort]
-    /// What servers say, and what the worker is told instead.
+    /// Addresses of the servers, and the replacements for the worker.
     private let addresses: [(real: String, shown: String)]
     private let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
     private let state = Mutex(State())
@@ -24,7 +24,7 @@ package final class MongoProxy: Sendable {
     /// Listens in front of these servers.
     package init(to servers: [MongoServer]) async throws {
         ports = try servers.map { _ in try ReservedPort() }
-        // Ports of tests have five digits: an address takes the other's place without moving anything.
+        // Ports of tests have five digits: a replaced address has the same length.
         addresses = zip(servers, ports).map { ("127.0.0.1:\($0.portNumber)", "127.0.0.1:\($1.number)") }
         for (server, port) in zip(servers, ports) {
             let target = server.portNumber
@@ -45,21 +45,21 @@ package final class MongoProxy: Sendable {
         }
     }
 
-    /// For DB_URL: all members but for the last `hidden`, or the one server.
+    /// The value of DB_URL: all members except the last `hidden`, or the one server.
     package func url(database: String, hidden: Int = 0) -> String {
         let hosts = addresses.dropLast(hidden).map(\.shown).joined(separator: ",")
         return "mongodb://\(hosts)/\(database)" + (ports.count > 1 ? "?replicaSet=\(MongoServer.replicaSet)" : "")
     }
 
-    /// For DB_URL: one member alone, in the form that names no replica set.
+    /// The value of DB_URL with one member alone, in the form that names no replica set.
     package func url(database: String, member: Int) -> String { "mongodb://\(addresses[member].shown)/\(database)" }
 
     // MARK: Faults
 
-    /// Passes nothing on in either direction and closes nothing: a cut network is silent.
+    /// Forwards nothing in either direction and closes nothing: a cut network is silent.
     package func hold() { state.withLock { $0.isHeld = true } }
 
-    /// Delivers what was held, and passes everything on again.
+    /// Delivers held data, and forwards everything again.
     package func release() async throws {
         let links = state.withLock { state in
             state.isHeld = false
@@ -117,9 +117,9 @@ final class MongoLink {
     private var hasClientClosed = false
     private(set) var isClosed = false
 
-    /// How long a server is still connected to a client that has left: it must not give up what was sent late.
+    /// Time for which a server stays connected to a client that has left: it must not drop late data.
     private static let afterlife = TimeAmount.seconds(2)
-    /// Answers in which a server announces addresses are shorter.
+    /// Maximum length of answers in which a server announces addresses.
     private static let longestAnnouncement = 16_384
 
     init(client: any Channel, proxy: MongoProxy, addresses: [(real: String, shown: String)]) {
@@ -155,7 +155,7 @@ final class MongoLink {
         passOn()
     }
 
-    /// Passes on what is there, unless it is held.
+    /// Forwards the waiting data, unless they are held.
     func passOn() {
         guard let proxy, !proxy.isHeld, !isClosed, let server else { return }
         if fromClient.readableBytes > 0 {
@@ -169,7 +169,7 @@ final class MongoLink {
         while let message = nextMessage() { client.writeAndFlush(message, promise: nil) }
     }
 
-    /// The next whole answer: an address that it announces is never in two pieces.
+    /// The next whole answer: an address in it is never in two pieces.
     private func nextMessage() -> ByteBuffer? {
         guard let length = fromServer.getInteger(at: fromServer.readerIndex, endianness: .little, as: Int32.self),
             length >= 16, var message = fromServer.readSlice(length: Int(length))

@@ -1,12 +1,12 @@
-/// A replica set of three real members. The third one is a delayed member: it votes, holds what the set had some
-/// seconds ago, and never becomes the primary.
+/// A replica set of three real members. The third one is a delayed member: it votes, holds the state of some seconds
+/// ago, and never becomes the primary.
 package final class MongoReplicaSet: Sendable {
     package let members: [MongoServer]
 
     /// A member that has not heard of a primary for this long stands for election.
     package static let electionTimeout = Duration.seconds(2)
 
-    /// Starts the members and waits until one takes writes.
+    /// Starts the members and waits until one accepts writes.
     ///
     /// - Parameters:
     ///   - delay: of the third member, in seconds.
@@ -37,10 +37,10 @@ package final class MongoReplicaSet: Sendable {
 
     package var delayed: MongoServer { members[members.count - 1] }
 
-    /// What all members logged, for failure messages.
+    /// The logs of all members, for failure messages.
     package var log: String { members.map(\.log).joined() }
 
-    /// The member that takes writes.
+    /// The member that accepts writes.
     package func primary(within limit: Duration = .seconds(30)) async throws -> MongoServer {
         let deadline = PatientClock.now + limit
         while PatientClock.now < deadline {
@@ -52,7 +52,7 @@ package final class MongoReplicaSet: Sendable {
 }
 
 extension MongoServer {
-    /// Whether it says now that it takes writes; a server that stands still says nothing.
+    /// Whether the server reports that it accepts writes; a stopped server reports nothing.
     package var isPrimary: Bool {
         get async {
             let hello = try? await connect().command(["hello": 1], within: .milliseconds(500))

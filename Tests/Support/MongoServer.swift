@@ -1,13 +1,11 @@
 import Foundation
 import Synchronization
 
-/// A mongod of a test: a replica set of one node, or a server by itself, on a port of its own, with a directory of its
-/// own.
+/// A mongod of a test: a replica set of one node, or a standalone server, with a separate port and directory.
 ///
-/// Its start takes a second or two. Tests that don't harm the server use ``shared()``, each with a database of its
-/// own.
+/// Its start takes a second or two. Tests that don't harm the server use ``shared()``, each with a separate database.
 package final class MongoServer: Sendable {
-    /// What it is.
+    /// The kind of a server.
     package enum Kind: Sendable, Hashable, CaseIterable {
         case replicaSet
         /// Without transactions.
@@ -24,7 +22,7 @@ package final class MongoServer: Sendable {
     /// The name of every set.
     package static let replicaSet = "rs0"
 
-    /// Starts a server and waits until it takes writes.
+    /// Starts a server and waits until it accepts writes.
     ///
     /// - Parameters:
     ///   - arguments: further ones for mongod.
@@ -36,7 +34,7 @@ package final class MongoServer: Sendable {
         try await waitUntilWritable(isNew: kind == .replicaSet)
     }
 
-    /// Starts a server and waits for nothing.
+    /// Starts a server without waiting.
     package init(launching kind: Kind, _ arguments: [String] = [], _ environment: [String: String] = [:]) throws {
         self.kind = kind
         self.arguments = arguments
@@ -100,15 +98,15 @@ package final class MongoServer: Sendable {
 
     package var portNumber: Int { port.number }
     package var child: ChildProcess { process.withLock { $0 } }
-    /// What it logged, for failure messages.
+    /// The log, for failure messages.
     package var log: String { child.transcript }
 
-    /// For DB_URL.
+    /// The value of DB_URL.
     package func url(database: String) -> String {
         "mongodb://127.0.0.1:\(port.number)/\(database)" + (kind == .replicaSet ? "?replicaSet=\(Self.replicaSet)" : "")
     }
 
-    /// For DB_URL: this server and no other, as it is.
+    /// The value of DB_URL with this server and no other, in any state.
     package func directURL(database: String) -> String { "mongodb://127.0.0.1:\(port.number)/\(database)" }
 
     /// A name that no other test uses.
@@ -118,7 +116,7 @@ package final class MongoServer: Sendable {
 
     package func connect() throws -> MongoConnection { try MongoConnection(port: port.number) }
 
-    /// Runs one command over a connection of its own.
+    /// Runs one command over a separate connection.
     @discardableResult
     package func command(_ command: BSONDocument, database: String = "admin") async throws -> BSONDocument {
         try await connect().command(command, database: database)
@@ -133,7 +131,7 @@ package final class MongoServer: Sendable {
 
     package func drop(database: String) async throws { try await command(["dropDatabase": 1], database: database) }
 
-    /// Waits until it answers, whether it takes writes or not.
+    /// Waits until it answers, whether it accepts writes or not.
     package func waitUntilItAnswers() async throws {
         let deadline = PatientClock.now + .seconds(60)
         while (try? await command(["hello": 1])) == nil {
@@ -142,7 +140,7 @@ package final class MongoServer: Sendable {
         }
     }
 
-    /// Waits until a member's view of its replica set is as it should be.
+    /// Waits until a member's view of its replica set fulfils a condition.
     package func wait(
         until what: String, within limit: Duration = .seconds(60), _ condition: (BSONDocument) -> Bool
     ) async throws {
@@ -180,7 +178,7 @@ package final class MongoServer: Sendable {
     package func pause() { child.pause() }
     package func resume() { child.resume() }
 
-    /// Starts it again on the same port with its data, and waits until it takes writes.
+    /// Starts it again on the same port with its data, and waits until it accepts writes.
     package func start() async throws {
         try launchAgain()
         try await waitUntilWritable(isNew: false)
@@ -199,6 +197,6 @@ package final class MongoServer: Sendable {
         }
     }
 
-    /// Ends it; also done when this object goes away.
+    /// Ends it; also done when this object is released.
     package func stop() { child.kill() }
 }

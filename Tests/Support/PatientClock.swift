@@ -1,9 +1,9 @@
 import Synchronization
 
-/// The time for limits of tests: it goes on only while this process does.
+/// The clock for time limits of tests: it stops while this process is stopped.
 ///
-/// On a machine that others use, all of it or the threads of this process may stand still for seconds. Whoever waits
-/// would wake up to find the time over that the program under test has not had, and that nobody has looked at.
+/// On a busy machine, the whole machine or the threads of this process may stop for seconds. A waiting test would then
+/// find its time over, although the program under test had no time either.
 package enum PatientClock {
     private static let ticker = Ticker()
 
@@ -14,7 +14,7 @@ package enum PatientClock {
         private let time = Mutex(PatientTime(at: .now))
 
         init() {
-            // It needs a thread of those that tests run on: while it gets none, they get none.
+            // The task needs one of the threads that tests run on: while it gets none, they get none.
             Task.detached { [self] in
                 while true {
                     time.withLock { $0.tick(at: .now) }
@@ -27,9 +27,9 @@ package enum PatientClock {
     }
 }
 
-/// Counts the time between ticks, but of a long pause without any only its beginning.
+/// Sums the time between ticks; of a long pause only its beginning counts.
 package struct PatientTime {
-    /// What counts at most between two ticks.
+    /// Maximum time that counts between two ticks.
     package static let longestInterval = Duration.milliseconds(100)
 
     private var counted = Duration.zero

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What the kernel says about a process's memory.
+/// Memory of a process, as the kernel reports it.
 package enum ProcessMemory {
     /// Bytes that are resident (proc(5), VmRSS).
     package static func resident(_ pid: pid_t) throws -> Int {

@@ -1,8 +1,8 @@
 import Synchronization
 import Testing
 
-/// Lets only a few of the tests that start processes run at once: they look at times, and a machine with two cores
-/// that runs fifty servers keeps none of them.
+/// Limits the number of concurrent tests that start processes: they check times, and a machine with two cores and fifty
+/// servers cannot meet any of them.
 package struct ProcessSlots: TestTrait, SuiteTrait, TestScoping {
     private static let gate = Gate(slots: 4)
 
@@ -24,7 +24,7 @@ extension Trait where Self == ProcessSlots {
     package static var processes: Self { ProcessSlots() }
 }
 
-/// A counting semaphore that suspends instead of blocking; the first who comes goes first.
+/// A counting semaphore that suspends instead of blocking, first come, first served.
 private final class Gate: Sendable {
     private struct State {
         var free: Int

@@ -11,7 +11,7 @@ struct SpawnRequest: Sendable {
     var errorPath: String
 }
 
-/// Starts processes that die with this one, however it dies.
+/// Starts processes that die with this one, whatever ends it.
 ///
 /// The kernel sends their death signal when the *thread* ends that started them, so one thread starts them all and
 /// lives for ever.
@@ -42,7 +42,7 @@ final class ProcessSpawner: Sendable {
         thread.start()
     }
 
-    /// Takes about a millisecond; throws if the program can't be started.
+    /// Starts a process in about a millisecond; throws if this fails.
     func spawn(_ request: SpawnRequest) throws -> pid_t {
         let job = Job(request)
         jobs.withLock { $0.append(job) }
@@ -72,10 +72,10 @@ final class ProcessSpawner: Sendable {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, request.outputPath, create, 0o600)
         posix_spawn_file_actions_addopen(&actions, 2, request.errorPath, create, 0o600)
-        // Sockets of this process must not live on in a child: their peers would never see them closed.
+        // Sockets of this process must not be inherited by a child: their peers would never see them closed.
         for descriptor in 3..<Self.greatestDescriptor { posix_spawn_file_actions_addclose(&actions, descriptor) }
 
-        // Signals are as a shell would leave them, whatever this process does with its own.
+        // Signals have their default state, whatever this process does with its own.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -96,7 +96,7 @@ final class ProcessSpawner: Sendable {
         return .success(pid)
     }
 
-    /// Descriptors are below it. One that is not open is no error.
+    /// An upper bound of descriptors. Closing one that is not open is no error.
     private static let greatestDescriptor: Int32 = {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)

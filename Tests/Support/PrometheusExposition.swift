@@ -1,4 +1,4 @@
-/// The text format of Prometheus, read strictly: what the format allows but no program of ours writes is refused, too.
+/// A strict reader of Prometheus' text format: features that no program of ours uses are refused, too.
 package struct PrometheusExposition: Sendable {
     package struct Sample: Sendable {
         package var name: String
@@ -13,13 +13,13 @@ package struct PrometheusExposition: Sendable {
         package var samples: [Sample] = []
     }
 
-    /// In the order of the text.
+    /// The metrics in the order of the text.
     package private(set) var metrics: [Metric] = []
 
-    /// - Throws: what is wrong, with the line.
+    /// - Throws: the fault, with the line.
     package init(_ text: String) throws {
         guard text.isEmpty || text.hasSuffix("\n") else { throw TestFailure("the last line has no end") }
-        // By scalars: a line feed is a part of the character CR LF.
+        // Split by scalars: a line feed is a part of the character CR LF.
         for line in text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).dropLast() {
             do {
                 try read(String(line))
@@ -132,7 +132,7 @@ package struct PrometheusExposition: Sendable {
         case "-Inf": return -.infinity
         case "NaN": return .nan
         default:
-            // What Swift reads besides: hexadecimal, "inf", signs.
+            // Further forms that Swift accepts: hexadecimal, "inf", signs.
             let isPlain = text.utf8.allSatisfy { "0123456789.e-+".utf8.contains($0) } && text.first != "+"
             return isPlain ? Double(text) : nil
         }

@@ -1,15 +1,15 @@
 import IPCWire
 import NIOCore
 
-/// One connection through a ``RedisProxy``: the client's side, the server's side, and the order of the answers.
-/// Belongs to one event loop.
+/// One connection through a ``RedisProxy``: the client's side, the server's side, and the order of the answers. Belongs
+/// to one event loop.
 final class ProxyLink {
-    /// Where the answer to a command comes from.
+    /// The source of the answer to a command.
     private enum Source {
         case server
-        /// It is ready, whatever the server says.
+        /// A fixed answer, independent of the server.
         case text(String)
-        /// The server's answer is thrown away for this.
+        /// A fixed answer that replaces the server's.
         case insteadOfServer(String)
     }
 
@@ -18,12 +18,12 @@ final class ProxyLink {
     private weak var proxy: RedisProxy?
     private var commands = CommandDecoder(limits: WireLimits())
     private var answers = RESPDecoder(limits: WireLimits())
-    /// What is held back.
+    /// Held data.
     private var fromClient = ByteBuffer()
     private var fromServer = ByteBuffer()
     private var sources: [Source] = []
     private(set) var isSubscriber = false
-    /// Nothing of what the server says is passed on.
+    /// The server's output is dropped.
     private var isSilent = false
     private(set) var isClosed = false
 
@@ -55,7 +55,7 @@ final class ProxyLink {
         passOn()
     }
 
-    /// Passes on what is there, unless the network is cut.
+    /// Forwards the waiting data, unless the network is cut.
     func passOn() {
         guard let proxy, !proxy.isStalled, !isClosed, let server else { return }
         commands.feed(fromClient)
@@ -102,7 +102,7 @@ final class ProxyLink {
         }
     }
 
-    /// Sends the answers whose turn it is and for which nobody is asked.
+    /// Sends the fixed answers whose turn it is.
     private func flushReady() {
         while case .text(let text)? = sources.first {
             sources.removeFirst()
@@ -121,7 +121,7 @@ final class ProxyLink {
 }
 
 extension RESPValue {
-    /// As a server of RESP2 would write it.
+    /// The encoding of a RESP2 server.
     fileprivate func encodeAsRESP2(into writer: inout RESPWriter) {
         switch self {
         case .simpleString(let text): line("+", text, into: &writer)
@@ -142,7 +142,7 @@ extension RESPValue {
     }
 }
 
-/// Hands on what arrives.
+/// Forwards received data.
 final class ProxyHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 

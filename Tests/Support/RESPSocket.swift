@@ -1,8 +1,7 @@
 import IPCWire
 import NIOCore
 
-/// A raw client of syncd or Redis: sends what it is told, good or bad, and reads what comes back. For one task at a
-/// time.
+/// A raw client of syncd or Redis: sends any bytes, valid or not, and reads the replies. For one task at a time.
 package actor RESPSocket {
     private let socket: ClientSocket
     private var decoder = RESPDecoder(limits: WireLimits())
@@ -42,18 +41,18 @@ package actor RESPSocket {
         try await send(bytes: writer.buffer)
     }
 
-    /// Sends text as it is.
+    /// Sends text unchanged.
     package func send(raw text: String) async throws { try await send(bytes: ByteBuffer(string: text)) }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     package func send(bytes: ByteBuffer, within limit: Duration = .seconds(5)) async throws {
         try await socket.send(bytes, within: limit)
     }
 
-    /// Ends what this side has to say; replies can still be read.
+    /// Closes the output; replies can still be read.
     package func shutdownWriting() { socket.shutdownWriting() }
 
-    /// Shrinks what the kernel keeps for a reader that is slow.
+    /// Shrinks the kernel's buffer of a slow reader.
     package func setReceiveBuffer(bytes: Int32) { socket.setReceiveBuffer(bytes: bytes) }
 
     // MARK: Receiving
@@ -67,7 +66,7 @@ package actor RESPSocket {
         return reply
     }
 
-    /// The next push of a kind that fits; others before it are dropped. `nil`: none came in time.
+    /// The next push that matches; others before it are dropped. `nil`: none came in time.
     package func push(
         _ kind: String, within limit: Duration = .seconds(5),
         where fits: @Sendable ([RESPValue]) -> Bool = { _ in true }
@@ -81,7 +80,7 @@ package actor RESPSocket {
         }
     }
 
-    /// Every push that has come and was not taken.
+    /// Every push that has arrived and was not read.
     package func pushes() throws -> [[RESPValue]] {
         try receive()
         defer { waitingPushes.removeAll() }
@@ -93,7 +92,7 @@ package actor RESPSocket {
         try await next(within: limit) { hasEnded ? true : nil } ?? false
     }
 
-    /// Reads until `take` gives something, the connection ends or the time is over.
+    /// Reads until `take` returns a value, the connection ends or the time is over.
     private func next<Value>(within limit: Duration, _ take: () -> Value?) async throws -> Value? {
         let deadline = PatientClock.now + limit
         while true {
@@ -104,7 +103,7 @@ package actor RESPSocket {
         }
     }
 
-    /// Takes whatever has arrived.
+    /// Reads the bytes that have arrived.
     private func receive() throws {
         while !hasEnded {
             switch socket.receive() {

@@ -2,17 +2,17 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// Stands between syncd and a real Redis server: passes everything on, until it is told to hold it back, to cut it,
-/// or to answer in Redis' place.
+/// A proxy between syncd and a real Redis server: forwards everything, until it is told to hold it, to cut it, or to
+/// answer in Redis' place.
 package final class RedisProxy: Sendable {
-    /// What becomes of one command.
+    /// The treatment of one command.
     package enum Verdict: Sendable {
         case forward
-        /// These bytes are its answer; Redis never hears of it.
+        /// Answer with these bytes; Redis does not receive the command.
         case answer(String)
-        /// Redis gets it, and these bytes come instead of its answer.
+        /// Forward to Redis, and replace its answer by these bytes.
         case replaceAnswer(String)
-        /// Redis gets it, and nothing comes back any more on this connection.
+        /// Forward to Redis, and drop all further output of this connection.
         case forwardAndFallSilent
     }
 
@@ -52,24 +52,24 @@ package final class RedisProxy: Sendable {
         }
     }
 
-    /// For REDIS_URL.
+    /// The value of REDIS_URL.
     package var url: String { "redis://127.0.0.1:\(port.number)" }
 
     // MARK: Faults
 
-    /// Decides about all commands from now on; `nil`: everything is passed on.
+    /// Decides about all commands from now on; `nil`: everything is forwarded.
     package func setRule(_ rule: Rule?) { state.withLock { $0.rule = rule } }
 
-    /// Passes nothing on in either direction and closes nothing: a cut network is silent.
+    /// Forwards nothing in either direction and closes nothing: a cut network is silent.
     package func stall() { state.withLock { $0.isStalled = true } }
 
-    /// Passes everything on again, also what came meanwhile.
+    /// Forwards everything again, also data that arrived meanwhile.
     package func resume() async throws {
         state.withLock { $0.isStalled = false }
         try await forEachLink { $0.passOn() }
     }
 
-    /// Ends all connections and takes no new ones until ``heal()``.
+    /// Ends all connections and accepts no new ones until ``heal()``.
     package func cut() async throws {
         state.withLock { $0.isRefusing = true }
         try await forEachLink { $0.close() }
@@ -77,15 +77,15 @@ package final class RedisProxy: Sendable {
 
     package func heal() { state.withLock { $0.isRefusing = false } }
 
-    /// Ends all connections; new ones are taken.
+    /// Ends all connections; new ones are accepted.
     package func closeAll() async throws { try await forEachLink { $0.close() } }
 
-    /// Ends the connections on which something was subscribed.
+    /// Ends the connections with subscriptions.
     package func closeSubscriptions() async throws {
         try await forEachLink { if $0.isSubscriber { $0.close() } }
     }
 
-    /// Sends syncd bytes that it has not asked for.
+    /// Sends syncd unrequested bytes.
     package func inject(_ text: String, intoSubscription: Bool) async throws {
         try await forEachLink { if $0.isSubscriber == intoSubscription { $0.answer(text) } }
     }

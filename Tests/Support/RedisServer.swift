@@ -3,7 +3,7 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// A redis-server of a test, on a port of its own, with a directory of its own.
+/// A redis-server of a test, with a separate port and directory.
 package final class RedisServer: Sendable {
     private let port: ReservedPort
     private let directory: TemporaryDirectory
@@ -37,19 +37,19 @@ package final class RedisServer: Sendable {
     // MARK: Where it is
 
     package var portNumber: Int { port.number }
-    /// For REDIS_URL.
+    /// The value of REDIS_URL.
     package var url: String { "redis://127.0.0.1:\(port.number)" }
     package var socketPath: String { directory.file("redis.sock") }
     package var child: ChildProcess { process.withLock { $0 } }
-    /// What it logged, for failure messages.
+    /// The log, for failure messages.
     package var log: String { child.transcript }
 
     // MARK: Talking to it
 
-    /// A connection of the test's own.
+    /// A separate connection for the test.
     package func connect() throws -> RESPSocket { try RESPSocket(port: port.number) }
 
-    /// Runs one command over a connection of its own.
+    /// Runs one command over a separate connection.
     @discardableResult
     package func command(_ arguments: String...) async throws -> RESPValue {
         let socket = try connect()
@@ -57,7 +57,7 @@ package final class RedisServer: Sendable {
         return try await socket.command(words)
     }
 
-    /// The names of all connections but the asking one, in alphabetical order; `?` for one without a name.
+    /// The names of all connections except the asking one, in alphabetical order; `?` for one without a name.
     package func clientNames() async throws -> [String] {
         let socket = try connect()
         let id = try await socket.command("CLIENT", "ID").number ?? 0
@@ -91,7 +91,7 @@ package final class RedisServer: Sendable {
     package func pause() { child.pause() }
     package func resume() { child.resume() }
 
-    /// Starts it again on the same port after ``kill()``; what it had saved is there again.
+    /// Starts it again on the same port after ``kill()``; saved data are there again.
     ///
     /// - Parameters:
     ///   - further: options for this life only.
@@ -112,6 +112,6 @@ package final class RedisServer: Sendable {
         try await start()
     }
 
-    /// Ends it; also done when this object goes away.
+    /// Ends it; also done when this object is released.
     package func stop() { child.kill() }
 }

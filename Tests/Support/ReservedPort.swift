@@ -1,11 +1,11 @@
 import Foundation
 
-/// A TCP port on 127.0.0.1 that nobody else takes for as long as the value lives, not even while the server of the
+/// A TCP port on 127.0.0.1 that no other process takes as long as the value lives, not even while the server of the
 /// test is down.
 ///
-/// A bound socket that does not listen holds it: servers that set SO_REUSEADDR or SO_REUSEPORT may bind beside it,
-/// while another test's probe, which sets neither, may not. Ports that the kernel gives to outgoing connections are
-/// left out: a program that connects to one on which nobody listens can get itself as its peer.
+/// A bound socket that does not listen holds the port: servers that set SO_REUSEADDR or SO_REUSEPORT may bind beside
+/// it, while another test's probe, which sets neither, may not. Ports that the kernel gives to outgoing connections are
+/// left out: a program that connects to one without a listener can get itself as its peer.
 package final class ReservedPort: Sendable {
     package let number: Int
     private let descriptor: Int32
@@ -41,7 +41,7 @@ package final class ReservedPort: Sendable {
     }
 }
 
-/// An address as the socket calls take it.
+/// An address in the form of the socket calls.
 enum SocketAddress {
     case internet(sockaddr_in)
     case unix(sockaddr_un)

@@ -3,14 +3,14 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// A syncd of a test, with a runtime directory of its own: a host.
+/// A syncd of a test, with a separate runtime directory: a host.
 package final class SyncdProcess: Sendable {
     package let directory: TemporaryDirectory
-    /// The environment that it is started with.
+    /// The environment of the daemon.
     package let environment: [String: String]
     private let wrapper: [String]
     private let process: Mutex<ChildProcess>
-    /// Logs of earlier lives, the end of them: some tests kill it hundreds of times.
+    /// The end of the logs of earlier lives: some tests kill it hundreds of times.
     private let formerLogs = Mutex("")
     private static let formerLogCharacters = 1 << 20
 
@@ -18,7 +18,7 @@ package final class SyncdProcess: Sendable {
     ///
     /// - Parameters:
     ///   - redis: the server that holds log and cache; `nil`: embedded.
-    ///   - environment: further settings; they beat the others.
+    ///   - environment: further settings; they override the others.
     ///   - directory: the runtime directory; by default a new one.
     ///   - wrapper: a command that prepares something and executes the daemon, whose words follow.
     package init(
@@ -49,9 +49,9 @@ package final class SyncdProcess: Sendable {
     package var socketPath: String { environment["SYNCD_SOCKET"] ?? "" }
     package var child: ChildProcess { process.withLock { $0 } }
     package var pid: pid_t { child.pid }
-    /// What it logged in this life.
+    /// The log of this life.
     package var log: String { child.errors }
-    /// Everything that it and its former lives logged, for failure messages.
+    /// The logs of this life and of all earlier ones, for failure messages.
     package var transcript: String { formerLogs.withLock { $0 } + child.transcript }
 
     // MARK: Talking to it
@@ -69,7 +69,7 @@ package final class SyncdProcess: Sendable {
         return socket
     }
 
-    /// Runs one command over a connection of its own.
+    /// Runs one command over a separate connection.
     @discardableResult
     package func command(_ arguments: String...) async throws -> RESPValue {
         try await connect().command(arguments.map { ByteBuffer(string: $0) })
@@ -87,7 +87,7 @@ package final class SyncdProcess: Sendable {
         get async throws { try await status("log", "state")?.string == "attached" }
     }
 
-    /// Runs one of the commands that ask a daemon, on this one.
+    /// Runs one of the commands that query a daemon, on this one.
     package func runTool(_ arguments: [String], within limit: Duration = .seconds(20)) async throws -> Finished {
         try await ChildProcess.run(
             try Executables.built("syncd"), arguments, environment: ["SYNCD_SOCKET": socketPath], within: limit)
@@ -105,10 +105,10 @@ package final class SyncdProcess: Sendable {
         throw TestFailure("syncd does not answer\n\(transcript)")
     }
 
-    /// Waits until it vouches for caches.
+    /// Waits until the host is attached.
     package func waitUntilAttached(within limit: Duration = .seconds(30)) async throws {
         let deadline = PatientClock.now + limit
-        // One connection for all questions: its log is what explains a failure.
+        // One connection for all queries: its log explains a failure.
         var socket: RESPSocket?
         while PatientClock.now < deadline {
             if socket == nil { socket = try? await connect() }
@@ -125,7 +125,7 @@ package final class SyncdProcess: Sendable {
     package func kill() { child.kill() }
     package func pause() { child.pause() }
     package func resume() { child.resume() }
-    /// SIGTERM.
+    /// Sends SIGTERM.
     @discardableResult
     package func stop() async throws -> ChildProcess.Exit { try await child.stop() }
 
@@ -140,7 +140,7 @@ package final class SyncdProcess: Sendable {
         try await waitUntilAnswering()
     }
 
-    /// SIGKILL and a new life.
+    /// Sends SIGKILL and starts it again.
     package func restart() async throws {
         kill()
         try await start()

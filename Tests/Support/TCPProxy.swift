@@ -2,8 +2,8 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// A network between a client and a server on 127.0.0.1 that can hold back what is sent, and deliver it later, also
-/// when the client has closed its connection meanwhile: that is what a kernel does that sends once more.
+/// A network between a client and a server on 127.0.0.1 that can hold data and deliver them later, also when the client
+/// has closed its connection meanwhile, like a kernel that retransmits.
 package final class TCPProxy: Sendable {
     private struct State {
         var isStalled = false
@@ -22,7 +22,7 @@ package final class TCPProxy: Sendable {
 
     /// Listens in front of a server.
     ///
-    /// - Parameter mark: links on which the client sends this text can be held by themselves.
+    /// - Parameter mark: links on which the client sends this text can be held separately.
     package init(to target: Int, mark: String? = nil) async throws {
         port = try ReservedPort()
         self.target = target
@@ -45,10 +45,10 @@ package final class TCPProxy: Sendable {
 
     package var portNumber: Int { port.number }
 
-    /// Passes nothing on in either direction and closes nothing.
+    /// Forwards nothing in either direction and closes nothing.
     package func stall() { state.withLock { $0.isStalled = true } }
 
-    /// Stalls when a client sends something with this text in it, for the first or another time. That is held back
+    /// Stalls when a client sends data with this text, for the given time of its occurrence. These data are held
     /// already.
     package func stall(at text: String, time: Int = 1) {
         state.withLock { ($0.stallTrigger, $0.stallsAfter) = (text, time - 1) }
@@ -56,10 +56,10 @@ package final class TCPProxy: Sendable {
 
     package var isStalled: Bool { state.withLock { $0.isStalled } }
 
-    /// Holds back the links that are marked, and passes everything else on.
+    /// Holds the links that are marked, and forwards everything else.
     package func holdMarked() { state.withLock { $0.isHoldingMarked = true } }
 
-    /// Passes everything on again, first what was held back.
+    /// Forwards everything again, first the held data.
     package func resume() async throws {
         let links = state.withLock { state in
             (state.isStalled, state.isHoldingMarked, state.stallTrigger) = (false, false, nil)
@@ -68,7 +68,7 @@ package final class TCPProxy: Sendable {
         try await eventLoop.submit { for link in links { link.value.passOn() } }.get()
     }
 
-    /// Bytes of clients that wait to be delivered.
+    /// Number of bytes of clients that wait to be delivered.
     package func heldByteCount() async throws -> Int {
         let links = state.withLock { $0.links }
         return try await eventLoop.submit { links.reduce(0) { $0 + $1.value.heldByteCount } }.get()
@@ -169,13 +169,13 @@ private final class TCPLink {
         server?.close(promise: nil)
     }
 
-    /// Passes on what is there, unless it is held back.
+    /// Forwards the waiting data, unless they are held.
     func passOn() {
         guard let proxy, let server, !proxy.isHeld(marked: isMarked) else { return }
         if fromClient.readableBytes > 0 { server.writeAndFlush(fromClient, promise: nil) }
         if fromServer.readableBytes > 0 { client.writeAndFlush(fromServer, promise: nil) }
         (fromClient, fromServer) = (ByteBuffer(), ByteBuffer())
-        // What was written is sent before the end is.
+        // Written data are sent before the end is.
         if isClientClosed || isServerClosed { close() }
     }
 }

@@ -6,7 +6,7 @@ package final class TemporaryDirectory: Sendable {
     private let cleanup: AtExit.Token
 
     package init(in parent: String = "/tmp") throws {
-        // Short: a socket's path has at most 103 bytes.
+        // Short, because a socket's path has at most 103 bytes.
         let path = "\(parent)/syncd-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
         self.path = path
@@ -15,10 +15,10 @@ package final class TemporaryDirectory: Sendable {
 
     deinit { AtExit.runNow(cleanup) }
 
-    /// The path of something in it.
+    /// The path of a file in it.
     package func file(_ name: String) -> String { "\(path)/\(name)" }
 
-    /// What lies in it or in one of its folders, in alphabetical order.
+    /// The names of files in it or in one of its folders, in alphabetical order.
     package func names(in folder: String = "") -> [String] {
         ((try? FileManager.default.contentsOfDirectory(atPath: file(folder))) ?? []).sorted()
     }

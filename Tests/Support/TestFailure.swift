@@ -1,4 +1,4 @@
-/// Why the surroundings of a test could not be set up, in words for people.
+/// The reason why the environment of a test could not be set up, in words for people.
 package struct TestFailure: Error, CustomStringConvertible {
     package let description: String
 

@@ -7,13 +7,13 @@ package final class WorkerProcess: Sendable {
     private let port: ReservedPort
     private let process: Mutex<ChildProcess>
 
-    /// Starts a worker and waits until it says that it listens.
+    /// Starts a worker and waits until it reports that it listens.
     ///
     /// - Parameters:
     ///   - port: several workers share one.
     ///   - database: for DB_URL.
     ///   - socketPath: of its syncd; empty: none.
-    ///   - environment: further settings; they beat the others.
+    ///   - environment: further settings; they override the others.
     package init(
         port: ReservedPort, database: String, socketPath: String, environment: [String: String] = [:]
     ) async throws {
@@ -49,12 +49,12 @@ package final class WorkerProcess: Sendable {
     package var child: ChildProcess { process.withLock { $0 } }
     package var pid: pid_t { child.pid }
     package var portNumber: Int { port.number }
-    /// What it logged in this life.
+    /// The log of this life.
     package var log: String { child.output + child.errors }
-    /// For failure messages.
+    /// The output for failure messages.
     package var transcript: String { child.transcript }
 
-    /// A port can be shared: only its own words tell that this worker listens.
+    /// A port can be shared: only the log shows that this worker listens.
     private func waitUntilListening(within limit: Duration = .seconds(20)) async throws {
         let deadline = PatientClock.now + limit
         let line = "Worker \(pid) started on port \(port.number)"
@@ -69,7 +69,7 @@ package final class WorkerProcess: Sendable {
     package func kill() { child.kill() }
     package func pause() { child.pause() }
     package func resume() { child.resume() }
-    /// SIGTERM; it finishes what it has begun.
+    /// Sends SIGTERM; the worker finishes running requests.
     @discardableResult
     package func stop() async throws -> ChildProcess.Exit { try await child.stop(within: .seconds(15)) }
 

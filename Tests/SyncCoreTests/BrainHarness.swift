@@ -19,7 +19,7 @@ final class BrainHarness: EngineHost {
     var ownsTable = true
     /// Commands reach the server and answers come back.
     var isLinked = false
-    /// What is published arrives.
+    /// Publications arrive.
     var isListening = true
     /// Effects since the last `take`.
     private var effects: [Effect] = []
@@ -126,7 +126,7 @@ final class BrainHarness: EngineHost {
         beat()
     }
 
-    /// Lets time pass in beats, as the daemon does.
+    /// Lets time pass in heartbeats, as the daemon does.
     func advance(milliseconds: UInt64, beats: Bool = true) {
         let end = now + milliseconds * 1_000_000
         var nextBeat = now + TrustTiming.beatIntervalNanoseconds
@@ -145,7 +145,7 @@ final class BrainHarness: EngineHost {
         deliver()
     }
 
-    /// Everything that is on its way arrives, and two beats pass.
+    /// All messages on their way arrive, and two heartbeats pass.
     func settle() {
         deliver()
         advance(milliseconds: 200)
@@ -197,7 +197,7 @@ final class BrainHarness: EngineHost {
 
     var lastRequest: Int { requests.count - 1 }
 
-    /// Effects since the last time, without notices and beats.
+    /// Effects since the last time, without notices and heartbeats.
     func take() -> [Effect] {
         defer { effects = [] }
         return effects.filter {

@@ -26,7 +26,7 @@ extension BridgeRules {
         ])
 }
 
-/// What an event of another program invalidates.
+/// The tags that an event of another program invalidates.
 @Suite struct BridgeRulesTests {
     private func problem(_ channel: String, _ payload: String) -> BridgeRules.Problem? {
         BridgeRules.ofUsers.reading(Event(channel: .text(channel), payload: .text(payload)), limits: WireLimits())?

@@ -63,7 +63,7 @@ import Testing
         for _ in 0..<100 { server.publish("user:updated", "?") }
         deliver(to: hosts)
         #expect(tags == [["*"]])
-        // What comes after that entry is not covered by it.
+        // An event after that entry is not covered by it.
         server.publish("users:linked", #"{"userId":"a"}"#)
         deliver(to: hosts)
         #expect(tags == [["*"], ["*"]])
@@ -300,7 +300,7 @@ import Testing
     func `no event that somebody heard is missing`(_ seed: Int) {
         var random = SeededRandom(seed: UInt64(seed))
         let hosts = (1...3).map { host(UInt64($0)) }
-        /// What is on its way to each host, with the log's position at the publication.
+        /// Messages on their way to each host, with the log's position at the publication.
         var queues: [[(event: UpstreamEvent, position: UInt64)]] = [[], [], []]
         var isListening = [true, true, true]
         var heard = 0

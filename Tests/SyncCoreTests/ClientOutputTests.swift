@@ -4,7 +4,7 @@ import Testing
 
 @testable import SyncCore
 
-/// What one client is still to be told is bounded within a turn, too.
+/// The pending output of one client is bounded within a turn, too.
 @Suite struct ClientOutputTests {
     private static let mebibyte = ByteBuffer(repeating: UInt8(ascii: "v"), count: 1 << 20)
 
@@ -22,7 +22,7 @@ import Testing
         }
     }
 
-    /// Whoever reads, however much others invalidate at once, loses pushes and not the connection.
+    /// A client that reads, however much others invalidate at once, loses pushes and not the connection.
     @Test func `many pushes of one turn collapse`() {
         let limits = Limits()
         let output = ClientOutput(limits: limits)

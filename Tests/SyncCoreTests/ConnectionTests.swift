@@ -4,7 +4,7 @@ import Testing
 
 @testable import SyncCore
 
-/// What a client says and hears that is not about values: greeting, events, pushes, other Redis commands.
+/// Commands and replies that do not concern values: greeting, events, pushes, other Redis commands.
 @Suite struct ConnectionTests {
     let host = BrainHarness(.embedded)
 

@@ -61,7 +61,7 @@ import Testing
         #expect(host.applied == 1)
     }
 
-    /// It shows that entries are missing, once, and not again and again.
+    /// The position shows that entries are missing, once, and not again and again.
     @Test func `a position that was never given is forgotten`() throws {
         let (host, incarnation) = try host()
         let epoch = host.epoch
@@ -98,7 +98,7 @@ import Testing
         #expect((1..<20).contains(host.journal.count), "the others are owed")
         host.connect()
         host.settle()
-        // What was owed is appended together.
+        // Pending invalidations are appended together.
         let tags = Set(server.entries.flatMap(\.body.tags)).filter { $0 != .text("users") }
         #expect(host.state == .attached && tags.count == 20)
     }

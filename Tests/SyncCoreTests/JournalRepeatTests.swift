@@ -58,7 +58,7 @@ import Testing
         #expect(host.applied == 2)
     }
 
-    /// It does not know for how long the file has been there.
+    /// This syncd does not know how long the file has been there.
     @Test func `a syncd that has slept appends the intents of living owners at once`() {
         let host = BrainHarness(.embedded)
         host.advance(milliseconds: 500)
@@ -84,7 +84,7 @@ import Testing
         #expect(host.slot("t") == 2)
     }
 
-    /// It hangs between database and invalidation, or before: nobody can know.
+    /// The owner hangs between database and invalidation, or before: this is unknown.
     @Test func `the intent of a living owner is appended after 3 s, again every 5 s, and stays`() {
         let host = BrainHarness(.embedded)
         host.journal = [item(.living, "w-1.intent", "t")]
@@ -215,7 +215,7 @@ import Testing
         #expect(table.beat > 0 && table.scanStarted >= table.beat)
     }
 
-    /// Whoever writes to the table's memory while syncd runs ends nothing: such a tag is a miss for ever.
+    /// A process that writes to the table's memory while syncd runs ends nothing: such a tag is a miss for ever.
     @Test func `numbers near 2^64 in the table of a running syncd trap nothing`() {
         let host = BrainHarness(.embedded)
         host.client(1)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SyncCore
 
-/// What the journal owes is in the log before the beat that makes anybody believe the table again.
+/// Pending invalidations of the journal are in the log before the heartbeat that makes workers trust the table again.
 @Suite struct JournalTests {
     private func item(_ kind: JournalItem.Kind, _ name: String = "w-1", tags: [String] = ["t"]) -> JournalItem {
         JournalItem(name: name, kind: kind, tags: tags.map { .text($0) })
@@ -20,7 +20,7 @@ import Testing
         #expect(host.table.beat > before)
     }
 
-    /// However much is owed, only as much is under way as the server takes in time, and no stack grows with it.
+    /// However much is pending, only as much is under way as the server accepts in time, and no stack grows with it.
     @Test(arguments: [LogMode.embedded, .redis]) func `very much is owed`(mode: LogMode) {
         let server = ModelServer()
         let host = mode == .redis ? BrainHarness.attached(server) : BrainHarness(.embedded)
@@ -118,7 +118,7 @@ import Testing
         host.request(.invalidate(tags: [.text("t")], event: nil))
         host.advance(milliseconds: 250, beats: false)
         #expect(host.state == .isolated)
-        // It answers again, command by command.
+        // The server answers again, command by command.
         for command in host.upstreamCommands() {
             if case .inspect = command, let answer = host.server?.execute(command) { host.event(answer) }
         }
@@ -182,8 +182,8 @@ import Testing
         }
     }
 
-    /// Redis has the connection and answers nothing: syncd beats, so that nobody takes it for dead, and does not send
-    /// what is owed again and again.
+    /// Redis has the connection and answers nothing: syncd writes heartbeats, so that it does not count as dead, and
+    /// does not send pending invalidations again and again.
     @Test func `while Redis is silent beats go on and what is owed waits`() throws {
         let host = BrainHarness.attached(ModelServer())
         host.client(1)
@@ -220,8 +220,8 @@ import Testing
         #expect(host.state == .attached, "after \(rounds) round trips")
     }
 
-    /// The log was replaced by somebody else before the marker was written, and nobody here has heard of it: caches
-    /// may have been filled in the new log that know nothing of what is owed.
+    /// Another host replaced the log before the marker was written, and this host does not know it: caches may have
+    /// been filled in the new log without the pending invalidations.
     @Test func `a replacement by somebody else does not cover a marker`() throws {
         var limits = Limits()
         limits.owed = 1

@@ -281,7 +281,7 @@ import Testing
         #expect(host.slot("a") == 1)
     }
 
-    /// Its inspection looks sound: without the memory of the failed append it would be proven again and again.
+    /// The inspection looks sound: without the memory of the failed append the continuity check would pass each time.
     @Test func `a stream that is none is replaced`() throws {
         let host = BrainHarness.attached(server)
         host.client(1)
@@ -296,7 +296,7 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
-    /// What is cached as of position 3 would not be older than an invalidation at position 2.
+    /// A value cached as of position 3 would not be older than an invalidation at position 2.
     @Test func `an append that is not beyond what is applied is none of this log`() {
         let host = BrainHarness.attached(server)
         host.client(1)
@@ -346,7 +346,7 @@ import Testing
         #expect(server.replacements == replacements + 1)
     }
 
-    /// It is told once, not with each try.
+    /// The denial is reported once, not with each attempt.
     @Test func `a denial is noticed once`() {
         let host = BrainHarness.attached(server)
         host.client(1)

@@ -19,7 +19,7 @@ final class ModelServer {
     var isRestless = false
     private(set) var replacements = 0
     private(set) var reconnects = 0
-    /// What was published on the log channel, and on those of ``listened``, and not yet delivered.
+    /// Publications on the log channel, and on those of ``listened``, that are not delivered yet.
     var publications: [UpstreamEvent] = []
     /// Channels of events that the hosts have subscribed.
     var listened: [ByteBuffer] = []

@@ -18,7 +18,7 @@ import Testing
         let theirs = Incarnation(high: 5, low: 6)
         server.record = (theirs, server.identity)
         server.appendElsewhere("x", isPublished: false)
-        // What the new log's hosts have filled by now knows nothing of the write.
+        // Values that hosts of the new log have filled by now lack the write.
         let filled = server.position
         host.connect()
         host.settle()

@@ -4,9 +4,9 @@ import Testing
 
 @testable import SyncCore
 
-/// What all clients have in common is not for one of them alone: half of it for a process, three quarters for a user.
+/// Shared resources are not for one client alone: half of each for a process, three quarters for a user.
 @Suite struct ShareTests {
-    /// What a client can take. Clients' own places are counted by ``BrainHarness/hasRoom(for:)``.
+    /// The resources of a client. Clients' own places are counted by ``BrainHarness/hasRoom(for:)``.
     enum Kind: CaseIterable { case lease, waiter, subscription, pattern }
 
     private static let limit = 64

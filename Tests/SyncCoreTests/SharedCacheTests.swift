@@ -174,7 +174,7 @@ import Testing
         let host = BrainHarness.attached(server)
         host.client(1)
         try load(host)
-        // Stopped for 700 ms; what was published meanwhile is still in the socket when the beat comes.
+        // Stopped for 700 ms; publications of that time are still in the socket when the heartbeat comes.
         server.appendElsewhere("t")
         host.now += 700_000_000
         host.beat()

@@ -159,7 +159,7 @@ import Testing
     }
 }
 
-/// What came of a question.
+/// The result of a request.
 private final class Answer {
     var result: Result<[SocketAddress], ConnectionLoss>?
     var cancel: () -> Void = {}

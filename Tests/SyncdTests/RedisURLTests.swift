@@ -12,7 +12,8 @@ import Testing
         ("redis://u:p@h", RedisEndpoint(address: .tcp(host: "h", port: 6379), user: "u", password: "p")),
         ("redis://:@h", RedisEndpoint(address: .tcp(host: "h", port: 6379))),
         ("redis://u:@h", RedisEndpoint(address: .tcp(host: "h", port: 6379), user: "u", password: "")),
-        // What a password may hold: an @ ends with the last one, a : with the first, everything else is escaped.
+        // Special characters in a password: an @ ends with the last one, a : with the first, everything else is
+        // escaped.
         ("redis://:a@b:c@h:1", RedisEndpoint(address: .tcp(host: "h", port: 1), password: "a@b:c")),
         ("redis://:%2F%3a%40%25@h", RedisEndpoint(address: .tcp(host: "h", port: 6379), password: "/:@%")),
         ("redis://:p%C3%A4ss@h", RedisEndpoint(address: .tcp(host: "h", port: 6379), password: "päss")),

@@ -1,8 +1,8 @@
 import Foundation
 import TestSupport
 
-/// A copy of this machine that `scripts/boot-copy` booted with systemd as its process 1: in memory, with a network of
-/// its own. It ends with this object, or with the test process.
+/// A copy of this machine that `scripts/boot-copy` booted with systemd as its process 1: in memory, with a separate
+/// network. It ends with this object, or with the test process.
 final class BootedCopy: Sendable {
     private let directory: TemporaryDirectory
     private let boot: ChildProcess
@@ -92,7 +92,7 @@ final class BootedCopy: Sendable {
         Int(try await property("MainPID", of: unit)) ?? 0
     }
 
-    /// `systemctl reboot`, and waits until it is up again. What is in /run and /tmp is gone.
+    /// `systemctl reboot`, and waits until it is up again. The content of /run and /tmp is gone.
     func reboot() async throws {
         let before = try String(contentsOfFile: directory.file("pid"), encoding: .utf8)
         _ = try await run("systemctl", "reboot")

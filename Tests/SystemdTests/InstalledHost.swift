@@ -1,7 +1,7 @@
 import Foundation
 import TestSupport
 
-/// A booted copy with the package installed from its .deb, a Redis and a MongoDB of its own, and everything started.
+/// A booted copy with the package installed from its .deb, a separate Redis and MongoDB, and everything started.
 final class InstalledHost: Sendable {
     let copy: BootedCopy
     /// How many cores the copy has: as many workers are expected.
@@ -35,7 +35,7 @@ final class InstalledHost: Sendable {
         return "\(folder)/\(name)"
     }
 
-    /// What is installed and started there already.
+    /// The state of a copy in which everything is installed and started already.
     init(of copy: BootedCopy) async throws {
         self.copy = copy
         cores = Int(try await copy.output("nproc")) ?? 0
@@ -45,7 +45,7 @@ final class InstalledHost: Sendable {
     init() async throws {
         copy = try await Self.bootBare()
         cores = Int(try await copy.output("nproc")) ?? 0
-        // As on a machine of its own: enabled, so that they come back after a reboot.
+        // Enabled as on a real machine, so that they come back after a reboot.
         for (name, command) in Self.servers {
             let unit = "[Service]\nExecStart=\(command)\n[Install]\nWantedBy=multi-user.target\n"
             try await copy.shell("printf '%s' '\(unit)' > /etc/systemd/system/\(name).service")
@@ -118,7 +118,7 @@ final class InstalledHost: Sendable {
     }
 }
 
-/// What the clients of `load.py` saw.
+/// The observations of the clients of `load.py`.
 struct LoadReport: Decodable, CustomStringConvertible {
     var requests: Int
     var writes: Int
@@ -127,7 +127,7 @@ struct LoadReport: Decodable, CustomStringConvertible {
     var failures: [String]
     /// Reads that showed less than what had been acknowledged before they began.
     var stale: [String]
-    /// Seconds.
+    /// The longest time of a request, in seconds.
     var slowest: Double
     /// Answers by the process that gave them.
     var workers: [String: Int]

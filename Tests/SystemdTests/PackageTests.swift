@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The life of the package on a machine of its own.
+/// The life of the package on a separate machine.
 @Suite(.enabled(if: BootedCopy.obstacle == nil, "\(BootedCopy.obstacle ?? "")"))
 struct PackageTests {
     /// The commands of the page for administrators, as they are there.

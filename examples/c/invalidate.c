@@ -1,10 +1,10 @@
-// Tells syncd that something has changed: invalidate TAG…
+// Tells syncd of a change: invalidate TAG…
 //
-// For programs that change the database without a cache of their own. Prints the position in the log, or DEFERRED
-// while this host is cut off from it. If syncd does not answer, the tags are left in the journal, where syncd finds
-// them, and the program ends when nobody on this host believes a cache that is older: with status 0, it is done. What
-// syncd refuses (a tag that is empty or too long) is not done: status 1.
-// (A program that may die between its write and this call writes the journal before its write: docs/clients.md.)
+// For programs that change the database without a cache. Prints the position in the log, or DEFERRED while this host is
+// cut off from it. If syncd does not answer, the tags are left in the journal, where syncd finds them, and the program
+// ends when no cache on this host that is older is trusted any more: with status 0, the invalidation is done. A tag
+// that syncd refuses (empty or too long) is not invalidated: status 1. (A program that may die between its write and
+// this call writes the journal before its write: docs/clients.md.)
 //
 //     cc -o invalidate invalidate.c -lhiredis
 #include <fcntl.h>
@@ -22,13 +22,13 @@ enum { MOST_TAGS = 1024, PATH_BYTES = 256 };
 static const struct timeval silence = {.tv_usec = 500000};
 static const struct timespec trust_window = {.tv_sec = 1, .tv_nsec = 1000000};
 
-// Asks syncd. Returns 1 if it has taken the invalidation, -1 if it refuses it, 0 if it does not answer.
+// Sends the request. Returns 1 if syncd has accepted the invalidation, -1 if it refuses, 0 if it does not answer.
 static int ask(const char *socket_path, char **tags, int count) {
     const char *words[MOST_TAGS + 2] = {"INVALIDATE", "TAGS"};
     for (int index = 0; index < count; index++) words[index + 2] = tags[index];
     int is_taken = 0;
     redisContext *syncd = redisConnectUnixWithTimeout(socket_path, silence);
-    // A syncd that stands still accepts connections and says nothing.
+    // A stopped syncd accepts connections and never answers.
     if (syncd && !syncd->err && redisSetTimeout(syncd, silence) == REDIS_OK) {
         redisReply *reply = redisCommandArgv(syncd, count + 2, words, NULL);
         if (reply && reply->type == REDIS_REPLY_INTEGER) {
@@ -47,7 +47,7 @@ static int ask(const char *socket_path, char **tags, int count) {
     return is_taken;
 }
 
-// Leaves the tags in the journal: a file that is complete before it has its name. Returns whether that went well.
+// Leaves the tags in the journal: a file that is complete before it has its name. Returns whether this succeeded.
 static int leave_in_journal(const char *socket_path, char **tags, int count) {
     unsigned long long owner;
     if (getrandom(&owner, sizeof owner, 0) != sizeof owner) return 0;
@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
         perror("invalidate: syncd does not answer, and the journal cannot be written");
         return 1;
     }
-    // From here on syncd does not beat before it has been through the journal, and nobody believes an older beat.
+    // From here on syncd reads the journal before each heartbeat; after the wait no older heartbeat is trusted.
     nanosleep(&trust_window, NULL);
     printf("OWED\n");
     return 0;

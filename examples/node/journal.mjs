@@ -1,7 +1,7 @@
-// Where syncd finds what this process was about to invalidate, should it die (docs/protocol.md, "The journal").
+// The journal: if this process dies, syncd finds the tags of its writes there (docs/protocol.md, "The journal").
 //
-// Node cannot lock files, and an owner without a lock counts as a dead one: syncd may invalidate a write of this process
-// while it is going on, and once more 5 s later. That is superfluous and does no harm.
+// Node cannot lock files, and an owner without a lock counts as dead: syncd may invalidate the tags of a write while it
+// is under way, and once more 5 s later. Such an invalidation is superfluous and does no harm.
 import fs from "node:fs";
 import path from "node:path";
 import { randomBytes } from "node:crypto";

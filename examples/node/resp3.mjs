@@ -1,5 +1,5 @@
-// A connection that speaks RESP3 to syncd or to Redis, with nothing but Node itself. (node-redis 4, which Debian has,
-// knows no RESP3 and so no pushes; plain-worker.cjs shows what can be done with it.)
+// A connection that speaks RESP3 to syncd or to Redis, using only Node itself. (node-redis 4, the version of Debian,
+// has no RESP3 and so no pushes; plain-worker.cjs shows the use of that library.)
 import net from "node:net";
 
 const LIMIT = 16 << 20;
@@ -9,7 +9,7 @@ export class Connection {
   #unread = Buffer.alloc(0);
   #answers = [];
 
-  // `onPush` gets every push, `onEnd` is called once, when the connection is of no use any more.
+  // `onPush` gets every push, `onEnd` is called once, when the connection has ended.
   constructor(path, onPush = () => {}, onEnd = () => {}) {
     this.onPush = onPush;
     this.onEnd = onEnd;
@@ -19,9 +19,8 @@ export class Connection {
     this.socket.on("close", () => this.end());
   }
 
-  // What `take` makes of the reply, which is an Error where it is one, and null if none has come in time: a late one
-  // must not pass for the answer to something else, so the connection ends. `take` is called before the next frame is
-  // looked at.
+  // The result of `take` for the reply. An error reply is an Error, and a missing one is null: a late reply must not be
+  // taken for the reply to another request, so the connection ends. `take` is called before the next frame is read.
   ask(words, take = (reply) => reply, milliseconds = 500) {
     if (this.isEnded) return Promise.resolve(take(null));
     const frame = words.map(bytesOf).flatMap((word) => [bytesOf(`$${word.length}\r\n`), word, bytesOf("\r\n")]);

@@ -1,5 +1,5 @@
-// A cache that syncd keeps right by pushes (TRACK ON); docs/clients.md explains each step. A value in it can be stale
-// for as long as a frame is on its way; with the mapped table that cannot be.
+// A cache that syncd keeps consistent by pushes (TRACK ON); docs/clients.md explains each step. A value in it can be
+// stale as long as a frame is on its way; with the mapped table that is impossible.
 import fs from "node:fs";
 import path from "node:path";
 import { Journal } from "./journal.mjs";
@@ -7,8 +7,8 @@ import { Connection } from "./resp3.mjs";
 
 const SILENCE = 500, TRUST_WINDOW = 1000, UPSTREAM_TRUST = 2000, CLOCK_STEP = 10, MOST_ENTRIES = 1000; // times in ms
 
-// CLOCK_BOOTTIME in ms, behind by less than CLOCK_STEP: the clock of all times that syncd names. Node's own stands
-// still while the machine sleeps.
+// CLOCK_BOOTTIME in ms, behind by less than CLOCK_STEP: the clock of all times in syncd's messages. Node's own clock
+// stops while the machine sleeps.
 const bootTime = () => Number(fs.readFileSync("/proc/uptime", "latin1").split(" ")[0]) * 1000;
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const kindOf = (reply) => (Array.isArray(reply) ? String(reply[0]) : "");
@@ -50,7 +50,7 @@ export class Cache {
     this.#delay = 50;
   }
 
-  // A beat that was read late is an old one: what counts is the time in it.
+  // A heartbeat that was read late is an old one: the time in it counts.
   #isTrusted() {
     const age = (time) => bootTime() + CLOCK_STEP - time;
     return this.#beat?.isAttached && age(this.#beat.at) <= TRUST_WINDOW && age(this.#beat.freshAsOf) <= UPSTREAM_TRUST;
@@ -67,7 +67,7 @@ export class Cache {
     if (this.#entries.size > MOST_ENTRIES) this.#entries.delete(this.#entries.keys().next().value);
   }
 
-  // A ticket's outcome, and who waits for it, in whichever order they come.
+  // The outcome of a ticket, and its waiter, in whichever order they come.
   #meet(ticket, half) {
     const other = this.#tickets.get(ticket);
     if (other === undefined) return this.#tickets.set(ticket, half);
@@ -75,7 +75,7 @@ export class Cache {
     typeof other === "function" ? other(half) : half(other);
   }
 
-  // What is kept is kept before the next frame is looked at: that may say that it is stale.
+  // The value is stored before the next frame is read: that frame may invalidate it.
   #fetch(connection, key) {
     const ended = (reply) => (kindOf(reply) === "hit" && this.#keep(key, reply[1], reply[4], reply[3]), reply);
     const wait = (ticket) => new Promise((resolve) => {
@@ -85,7 +85,7 @@ export class Cache {
     return connection.ask(["FETCH", key, "WAIT", 400], (reply) => (kindOf(reply) === "wait" ? wait(reply[1]) : ended(reply)));
   }
 
-  // The value of a key and where it came from; `load` reads the database.
+  // The value of a key and its source; `load` reads the database.
   async value(key, tags, ttl, load) {
     const kept = this.#entries.get(key);
     if (kept && kept.deadline > bootTime() && this.#isTrusted()) return [kept.value, "L1"];
@@ -101,7 +101,7 @@ export class Cache {
     return [value, "MISS"];
   }
 
-  // Runs a write; when it returns, nobody on this host who maps the table is answered with anything older.
+  // Runs a write; when it returns, no client of this host that maps the table is answered with anything older.
   async invalidating(tags, write) {
     const note = this.journal.begin(tags);
     try {

@@ -1,4 +1,4 @@
-"""A cache that syncd keeps right, for asyncio and redis-py. docs/clients.md explains each step."""
+"""A cache that syncd keeps consistent, for asyncio and redis-py. docs/clients.md explains each step."""
 import asyncio, collections, pathlib, random
 from redis.asyncio import UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
@@ -42,7 +42,7 @@ class Cache:
                 delay = min(1, 2 * delay)
 
     def received(self, frame):
-        """Replies come in the order of the requests; how a FETCH ends that had to wait comes as a push."""
+        """Replies come in the order of the requests; the outcome of a FETCH that had to wait comes as a push."""
         kind = frame[0] if isinstance(frame, list) else None
         if kind == b"fetched":
             settle(self.outcome(frame[1]), frame[2:])
@@ -57,7 +57,7 @@ class Cache:
         return self.outcomes.setdefault(ticket, asyncio.get_running_loop().create_future())
 
     async def ask(self, *words):
-        """The reply; None if there is none within 500 ms: a late one must not pass for the answer to something else."""
+        """The reply; None if there is none within 500 ms: a late one must not count as the reply to another request."""
         if not (connection := self.connection):
             return None
         self.answers.append(answer := asyncio.get_running_loop().create_future())
@@ -69,7 +69,7 @@ class Cache:
             await connection.disconnect(nowait=True)
 
     async def value(self, key, tags, ttl, load):
-        """The value of a key and where it came from; `load` reads the database. `ttl` is in ms."""
+        """The value of a key and its source; `load` reads the database. `ttl` is in ms."""
         table, kept = self.table, self.entries.get(key)
         if kept and kept[-1] > boot_time() and table.is_fresh(*kept[1:-1]):
             return kept[0], "L1"
@@ -98,7 +98,7 @@ class Cache:
                 self.entries.popitem(last=False)
 
     async def invalidating(self, tags, write):
-        """Runs a write; when it returns, nobody on this host is answered from cache with anything older."""
+        """Runs a write; when it returns, no client of this host is answered from cache with anything older."""
         note = self.journal.begin(tags)
         try:
             return await write()

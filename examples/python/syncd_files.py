@@ -1,4 +1,4 @@
-"""What a worker shares with syncd through files: the tag table and the journal (docs/protocol.md)."""
+"""The files that a worker shares with syncd: the tag table and the journal (docs/protocol.md)."""
 import fcntl, mmap, os, pathlib, random, time
 
 MASK = 2**64 - 1

@@ -149,7 +149,7 @@ class Host:
         if service.restart_at is None:
             if service.process.returncode == UNUSABLE_CONFIGURATION:
                 raise Failed(f"{service.name} {service.ending}: its configuration cannot be used")
-            # Who dies again and again is started less and less often.
+            # A process that dies again and again is started at growing intervals.
             service.delay = min(service.delay * 2, 10.0) if now - service.started_at < 5 else 1.0
             service.restart_at = now + service.delay
             self.say(f"run: {service.name} (pid {service.pid}) {service.ending}; starting it again in {service.delay:g} s")

@@ -15,7 +15,7 @@ import mongodb
 from processes import Failed, Host, Service, Stopped
 from settings import Settings, UsageError, check_port, free_ports
 
-# A socket's path has at most so many bytes.
+# Maximum length of a socket's path, in bytes.
 LONGEST_SOCKET_PATH = 103
 
 
@@ -43,7 +43,7 @@ class Run:
         if not self.settings.database_given:
             self.start_mongod(mongod_port)
         self.start_syncd()
-        # A database that was given is somebody's own: nothing is put into it.
+        # A database given by DB_URL belongs to somebody else: no data is put into it.
         if not self.settings.database_given:
             self.seed()
         self.start_workers()

@@ -1,9 +1,9 @@
 /// A cache with a byte budget and SIEVE eviction (Zhang et al., NSDI '24, https://www.usenix.org/node/294818).
 ///
-/// Entries stand in a queue in the order of their insertion, newest first, and each has a *visited* bit that a hit
-/// sets. To make room, a hand walks from the oldest to the newest and around again: it clears the bit of whoever
-/// has it and evicts the first that doesn't. A hit moves nothing, so it costs one lookup and one bit; and what is
-/// asked for only once is gone sooner than under LRU.
+/// Entries are in a queue in the order of their insertion, newest first, and each has a *visited* bit that a hit sets.
+/// To make room, a hand walks from the oldest to the newest and around again: it clears set bits and evicts the first
+/// entry whose bit is clear. A hit moves nothing, so it costs one lookup and one bit. An entry that is read only once
+/// is evicted sooner than under LRU.
 ///
 /// The queue is a doubly linked list of indices into one array, with a free list: no allocation per entry.
 ///
@@ -16,7 +16,7 @@ public struct SieveCache<Key: Hashable, Value> {
 
     @usableFromInline
     struct Node {
-        // Both `nil`: the node is on the free list, linked by `older`. Apart from each other, so that a hit copies
+        // Both `nil`: the node is on the free list, linked by `older`. Key and value are separate, so that a hit copies
         // the value alone.
         @usableFromInline var key: Key?
         @usableFromInline var value: Value?
@@ -47,20 +47,20 @@ public struct SieveCache<Key: Hashable, Value> {
 
     @usableFromInline var budget: Int
 
-    /// What all entries may cost together, in the unit of ``insert(_:_:bytes:)``.
+    /// Maximum cost of all entries together, in the unit of ``insert(_:_:bytes:)``.
     @inlinable public var byteBudget: Int { budget }
-    /// What all entries cost together.
+    /// Cost of all entries together.
     @inlinable public var bytes: Int { totalBytes }
-    /// How many entries had to make room so far.
+    /// Number of entries evicted so far.
     @inlinable public var evictions: UInt64 { evictionCount }
 
-    /// An empty cache. A budget of 0 keeps nothing.
+    /// An empty cache. A budget of 0 stores nothing.
     @inlinable
     public init(byteBudget: Int) {
         budget = max(0, byteBudget)
     }
 
-    /// Changes the budget, and evicts until what is kept fits.
+    /// Changes the budget, and evicts entries until the rest fits.
     @inlinable
     public mutating func setByteBudget(_ bytes: Int) {
         budget = max(0, bytes)
@@ -74,22 +74,22 @@ public struct SieveCache<Key: Hashable, Value> {
     @inlinable
     public mutating func value(for key: Key) -> Value? {
         guard let place = places[key] else { return nil }
-        // A hit of many writes nothing.
+        // Repeated hits write nothing.
         if !nodes[Int(place)].isVisited { nodes[Int(place)].isVisited = true }
         return nodes[Int(place)].value
     }
 
-    /// The value of `key`, unnoticed by the eviction.
+    /// The value of `key`, without marking it as visited.
     @inlinable
     public func peek(_ key: Key) -> Value? {
         guard let place = places[key] else { return nil }
         return nodes[Int(place)].value
     }
 
-    /// Keeps a value that costs `bytes`, in place of any that `key` had, and evicts until it fits. One that is
-    /// larger than the whole budget is not kept.
+    /// Stores a value that costs `bytes`, in place of any that `key` had, and evicts entries until it fits. A value
+    /// that is larger than the whole budget is not stored.
     ///
-    /// - Returns: how many entries were evicted for it.
+    /// - Returns: number of entries evicted for it.
     @discardableResult
     @inlinable
     public mutating func insert(_ key: Key, _ value: Value, bytes cost: Int) -> Int {
@@ -107,7 +107,7 @@ public struct SieveCache<Key: Hashable, Value> {
         return evicted
     }
 
-    /// Takes a value out; `nil` if there is none.
+    /// Removes a value and returns it; `nil` if there is none.
     @discardableResult
     @inlinable
     public mutating func remove(_ key: Key) -> Value? {
@@ -115,7 +115,7 @@ public struct SieveCache<Key: Hashable, Value> {
         return unlink(place)
     }
 
-    /// Forgets everything and gives the memory back. The number of evictions stays.
+    /// Removes all entries and frees the memory. The number of evictions stays.
     @inlinable
     public mutating func removeAll() {
         nodes = []
@@ -127,9 +127,9 @@ public struct SieveCache<Key: Hashable, Value> {
         totalBytes = 0
     }
 
-    /// Takes out every entry that `isUnwanted`.
+    /// Removes every entry that `isUnwanted`.
     ///
-    /// - Returns: how many were taken out.
+    /// - Returns: number of removed entries.
     @discardableResult
     @inlinable
     public mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
@@ -139,10 +139,10 @@ public struct SieveCache<Key: Hashable, Value> {
         return before - count
     }
 
-    /// Looks at no more than `limit` places, beginning with number `start`, and takes out every entry that
-    /// `isUnwanted`: so that a large cache can be cleaned in steps, between which others may use it.
+    /// Visits at most `limit` places, beginning with number `start`, and removes every entry that `isUnwanted`. A large
+    /// cache can be cleaned in steps, between which other callers may use it.
     ///
-    /// - Returns: where to go on, `nil` at the end.
+    /// - Returns: the start of the next step, `nil` at the end.
     @inlinable
     public mutating func sweep(from start: Int, limit: Int, where isUnwanted: (Key, Value) -> Bool) -> Int? {
         guard start >= 0, start < nodes.count else { return nil }
@@ -155,7 +155,7 @@ public struct SieveCache<Key: Hashable, Value> {
         return end < nodes.count ? end : nil
     }
 
-    /// Moves the hand to the next entry without a visit and takes it out. False if there is no entry.
+    /// Moves the hand to the next entry without a visit and removes it. False if there is no entry.
     @inlinable
     mutating func evictOne() -> Bool {
         var place = hand == Self.none ? oldest : hand
@@ -173,7 +173,7 @@ public struct SieveCache<Key: Hashable, Value> {
         return true
     }
 
-    /// Takes a node out of the queue, moving the hand on if it points there, and frees it.
+    /// Removes a node from the queue, moving the hand on if it points there, and frees it.
     @discardableResult
     @inlinable
     mutating func unlink(_ place: Index) -> Value? {

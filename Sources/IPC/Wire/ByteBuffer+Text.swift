@@ -2,14 +2,15 @@ import NIOCore
 import Notation
 
 extension ByteBuffer {
-    /// A copy of the readable bytes alone. A slice keeps the whole chunk alive that it was read from; what is kept
-    /// for long must not.
+    /// A copy of the readable bytes alone. A slice keeps the whole chunk alive that it was read from; data that is
+    /// stored for long must not.
     package var compacted: ByteBuffer { ByteBuffer(bytes: readableBytesView) }
 
-    /// The readable bytes for people and logs: printable ASCII as it is, a backslash doubled, all else `\xNN`.
+    /// The readable bytes for people and logs: printable ASCII unchanged, a backslash doubled, all else `\xNN`.
     package var escaped: String { escaped(besides: "") }
 
-    /// The same, and these printable characters as `\xNN`, too: where they mean something to whoever reads the text.
+    /// The same, with these printable characters as `\xNN`, too, because they have a meaning for the reader of the
+    /// text.
     package func escaped(besides special: StaticString) -> String {
         let special = UnsafeBufferPointer(start: special.utf8Start, count: special.utf8CodeUnitCount)
         var text = ""

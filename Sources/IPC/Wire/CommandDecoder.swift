@@ -1,15 +1,15 @@
 import NIOCore
 
-/// Decodes requests: arrays of bulk strings and nothing else. For syncd's side of a connection.
+/// Decodes requests, which are arrays of bulk strings. For syncd's side of a connection.
 ///
-/// Empty lines between requests are passed over, as Redis does: `redis-cli --pipe` sends one. Inline commands are refused.
+/// Empty lines between requests are skipped, as in Redis: `redis-cli --pipe` sends one. Inline commands are refused.
 ///
 /// Bounded, resumable, and linear in the bytes it is fed, however they are split. After an error it is poisoned and
 /// gives the same error for ever.
 package struct CommandDecoder: Sendable {
     private enum State: Sendable {
         case betweenFrames
-        /// The header of the next argument; so many are missing.
+        /// The header of the next argument; `missing` arguments are still to come.
         case argumentHeader(missing: Int)
         case argument(length: Int, missing: Int)
     }
@@ -17,9 +17,9 @@ package struct CommandDecoder: Sendable {
     private var feed = RESPFeed()
     private var state = State.betweenFrames
     private var arguments: [ByteBuffer] = []
-    /// Bytes of ``arguments``.
+    /// Number of bytes in ``arguments``.
     private var argumentBytes = 0
-    /// Arguments that have been looked at for the memory that they keep.
+    /// Number of arguments that have been compacted or checked for it.
     private var compacted = 0
     private var failure: RESPError?
     private let limits: WireLimits
@@ -27,34 +27,35 @@ package struct CommandDecoder: Sendable {
     /// A decoder at the beginning of a connection.
     package init(limits: WireLimits) { self.limits = limits }
 
-    /// Bytes taken so far. Never more than were fed; the beginning of a frame that is not complete is looked at twice.
+    /// Number of bytes examined so far. Never more than were fed; the beginning of an incomplete frame is read twice.
     var bytesExamined: Int { feed.bytesExamined }
 
-    /// Bytes of memory that are held for a command that is not complete, apart from its arguments.
+    /// Bytes of memory that are held for an incomplete command, apart from its arguments.
     var heldBytes: Int { feed.heldBytes }
 
-    /// Bytes that the argument lacks which has begun; 0: none has.
+    /// Number of missing bytes of the argument that has begun; 0: none has.
     package var missingBytes: Int { feed.missingBlobBytes }
 
-    /// Memory that a command which has begun needs, as far as it is known, in bytes.
+    /// Memory that an incomplete command needs, as far as it is known, in bytes.
     package var neededBytes: Int {
         feed.neededBytes + argumentBytes + arguments.count * Self.argumentOverhead
     }
 
-    /// What an argument takes besides its bytes: the buffer, its place in the array that grows, and its storage's share.
+    /// Memory of an argument in addition to its bytes: the buffer, its place in the growing array, and its storage's
+    /// share.
     private static let argumentOverhead = 64
 
-    /// Whether everything that was fed has come out in whole commands.
+    /// Whether all bytes that were fed have been returned in whole commands.
     package var isBetweenFrames: Bool {
         if case .betweenFrames = state { !isInsideHeader && feed.input.readableBytes == 0 } else { false }
     }
 
-    /// Takes more bytes of the connection. After an error they are dropped.
+    /// Appends bytes of the connection. After an error they are dropped.
     package mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }
     }
 
-    /// The next command with its arguments, at least one; `nil`: it is not complete yet.
+    /// The next command with its arguments, at least one; `nil`: it is incomplete.
     package mutating func next() throws(RESPError) -> [ByteBuffer]? {
         if let failure { throw failure }
         if case .betweenFrames = state, !isInsideHeader {
@@ -75,8 +76,8 @@ package struct CommandDecoder: Sendable {
         }
     }
 
-    /// Copies the arguments that came out of the present chunk, if they are a small part of it: a command that comes
-    /// in dribs and drabs must not keep every buffer alive that it was read with.
+    /// Copies the arguments that were read from the present chunk, if they are a small part of it. A command that
+    /// arrives in many small pieces must not keep every buffer alive that it was read with.
     private mutating func compact() {
         guard compacted < arguments.count else { return }
         let fresh = arguments[compacted...]
@@ -136,7 +137,7 @@ package struct CommandDecoder: Sendable {
     /// The type byte of the present header has been checked.
     private var isInsideHeader = false
 
-    /// The number of the present header; `nil`: it is not complete yet.
+    /// The number of the present header; `nil`: it is incomplete.
     @inline(__always)
     private mutating func readNumber() throws(RESPError) -> UInt64? {
         if let header = feed.readHeader() {

@@ -1,48 +1,47 @@
 import NIOCore
 
-/// What the rule says about one cached value (docs/consistency.md, "The one rule").
+/// The verdict of the rule on one cached value (docs/consistency.md, "The one rule").
 package enum FreshnessVerdict: Sendable, Hashable {
     case fresh
-    /// The table may not be believed at this moment.
+    /// The table must not be trusted at this moment.
     case notTrusted(Distrust)
-    /// The entry was kept under another epoch, or belongs to another incarnation of the log.
+    /// The entry was stored under another epoch, or belongs to another incarnation of the log.
     case otherLog
-    /// The table does not know every invalidation since the entry was read. The number is the first position from which
-    /// on it does.
+    /// The table does not know every invalidation since the entry was read. The number is the first known position.
     case beforeFirstKnownPosition(UInt64)
     /// The entry's time to live is over.
     case expired
-    /// A tag was invalidated after the entry was read: that of the slot at this place of the entry's slots, at this
+    /// A tag was invalidated after the entry was read: that of the slot with this index in the entry's slots, at this
     /// position.
     case invalidated(place: Int, position: UInt64)
 
-    /// Whether the value may be used. Without a comparison of what other verdicts carry.
+    /// Whether the value may be used. Does not compare the payloads of other verdicts.
     @inline(__always)
     package var isFresh: Bool { if case .fresh = self { true } else { false } }
 }
 
-/// Why the table may not be believed.
+/// The reason why the table must not be trusted.
 package enum Distrust: Sendable, Hashable {
-    /// syncd does not vouch for caches.
+    /// syncd is isolated.
     case isolated
     /// syncd's last heartbeat is too old, or in the future.
     case heartbeatTooOld
-    /// Redis was last asked too long ago whether anything is missing, or in the future.
+    /// The last confirmed probe of Redis is too old, or in the future.
     case freshAsOfTooOld
-    /// Redis was not asked since syncd slept.
+    /// No probe of Redis was confirmed since syncd slept.
     case notAskedSinceSleep
 }
 
-/// What vouches for the table at one moment.
+/// The state of the table that decides whether it may be trusted, at one moment.
 package struct Trust: Sendable {
     package var state: SyncState
     /// CLOCK_BOOTTIME in ns.
     package var heartbeat: UInt64
     /// CLOCK_BOOTTIME in ns.
     package var freshAsOf: UInt64
-    /// The least ``freshAsOf`` that counts: syncd slept until then.
+    /// The minimum of ``freshAsOf``: syncd slept until then.
     package var awakeSince: UInt64 = 0
-    /// How long a heartbeat is believed, in ns.
+    /// Maximum age of a trusted heartbeat, in ns.
     package var heartbeatWindow = TrustTiming.trustWindowNanoseconds
 
     package init(state: SyncState, heartbeat: UInt64, freshAsOf: UInt64) {
@@ -51,7 +50,7 @@ package struct Trust: Sendable {
         self.freshAsOf = freshAsOf
     }
 
-    /// What the table shows, in the order in which a worker has to load it.
+    /// Loads the state from the table, in the order that the rule needs.
     @inline(__always)
     package init(_ table: TagTable) {
         state = table.state
@@ -59,7 +58,7 @@ package struct Trust: Sendable {
         freshAsOf = table.freshAsOf
     }
 
-    /// Why the table may not be believed at `now` (CLOCK_BOOTTIME in ns); `nil`: it may.
+    /// The reason why the table must not be trusted at `now` (CLOCK_BOOTTIME in ns); `nil`: it may.
     @inline(__always)
     package func distrust(at now: UInt64) -> Distrust? {
         guard state == .attached || breaks(.stateIgnored) else { return .isolated }
@@ -71,14 +70,13 @@ package struct Trust: Sendable {
     }
 }
 
-/// The one rule: may a cached value be used at this moment? L1 of the workers, both kinds of L2, FILL and EXPLAIN ask it,
-/// and nothing else compares an entry with the table.
+/// The one rule: may a cached value be used at this moment? L1 of the workers, both kinds of L2, FILL and EXPLAIN use
+/// it. No other code compares an entry with the table.
 package enum FreshnessRule {
     /// Judges an entry.
     ///
-    /// What vouches for the table is loaded first, the slots and the identity of the log then, and the clock is taken
-    /// last. In any other order, a syncd that wakes up between two of these steps would make an old slot look
-    /// trustworthy.
+    /// The trust is loaded first, then the slots and the identity of the log, and the clock is read last. In any other
+    /// order, a syncd that resumes between two of these steps would make an old slot look trustworthy.
     ///
     /// - Parameters:
     ///   - trust: loads what vouches for the table.
@@ -121,7 +119,7 @@ package enum FreshnessRule {
         return nil
     }
 
-    /// Where the simulation may stop a worker in the middle of the rule, when it breaks one.
+    /// The place where the simulation may stop a worker in the middle of the rule, when it breaks one.
     @inline(__always)
     private static func mayStop(_ clock: () -> UInt64) {
         #if MUTANTS
@@ -131,7 +129,7 @@ package enum FreshnessRule {
 }
 
 extension TagTable {
-    /// Judges an entry that was kept under an epoch, as a worker does.
+    /// Judges an entry that was stored under an epoch, as a worker does.
     @inline(__always)
     package func verdict(
         slots: [UInt32], asOf: UInt64, epoch entryEpoch: UInt64, deadline: UInt64, clock: () -> UInt64
@@ -142,7 +140,7 @@ extension TagTable {
             clock: clock)
     }
 
-    /// The slots by which an entry is judged: those of its declared tags, of `=` and its key, and of `*`, in this order.
+    /// The slots of an entry: those of its declared tags, of `=` and its key, and of `*`, in this order.
     package func slots(key: ByteBuffer, tags: [ByteBuffer]) -> [UInt32] {
         var slots: [UInt32] = []
         slots.reserveCapacity(tags.count + 2)

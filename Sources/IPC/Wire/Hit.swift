@@ -1,10 +1,10 @@
 import NIOCore
 
-/// A cached value with everything its freshness is judged by.
+/// A cached value with the data that decide its freshness.
 package struct Hit: Sendable, Hashable {
-    /// What is the same for all hits of one entry.
+    /// The part that all hits of one entry share.
     package let entry: Entry
-    /// How long the value may still be used.
+    /// Remaining time to live.
     package let ttlMilliseconds: UInt64
     /// Epoch of the table at the verdict.
     package let epoch: UInt64
@@ -16,12 +16,12 @@ package struct Hit: Sendable, Hashable {
     /// The declared tags.
     package var tags: [ByteBuffer] { entry.tags }
 
-    /// A value and what it is judged by.
+    /// A value with the data that decide its freshness.
     package init(value: ByteBuffer?, asOf: UInt64, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: UInt64) {
         self.init(Entry(value: value, asOf: asOf, tags: tags), ttlMilliseconds: ttlMilliseconds, epoch: epoch)
     }
 
-    /// A hit of an entry that is kept.
+    /// A hit of a stored entry.
     package init(_ entry: Entry, ttlMilliseconds: UInt64, epoch: UInt64) {
         self.entry = entry
         self.ttlMilliseconds = ttlMilliseconds
@@ -30,14 +30,14 @@ package struct Hit: Sendable, Hashable {
 }
 
 extension Hit {
-    /// What a cache keeps of a value. An object, so that a hit copies one reference.
+    /// The stored part of a value. An object, so that a hit copies one reference.
     package final class Entry: Sendable, Hashable {
         package let value: ByteBuffer?
         package let asOf: UInt64
         package let tags: [ByteBuffer]
-        /// All elements of a reply but two, as they are written; empty: they have not been written yet.
+        /// The encoded elements of a reply except time to live and epoch; empty: they have not been encoded yet.
         fileprivate let frames: ByteBuffer
-        /// Between so many bytes of ``frames`` and the others stands the time to live; after them, the epoch.
+        /// Number of bytes of ``frames`` before the time to live; the epoch follows at the end.
         fileprivate let bytesBeforeTTL: Int
 
         package init(value: ByteBuffer?, asOf: UInt64, tags: [ByteBuffer]) {
@@ -48,11 +48,11 @@ extension Hit {
             bytesBeforeTTL = 0
         }
 
-        /// A copy in memory of its own, from which replies are written at one go. Value and tags lie in the same memory,
-        /// and nothing else does.
+        /// A copy with its own memory, from which replies are written in one step. Value and tags are slices of this
+        /// memory, which holds nothing else.
         package init(encoding entry: Entry) {
             var writer = RESPWriter(version: .v3)
-            // Exactly: what is reserved stays.
+            // The exact size: reserved memory is kept.
             writer.buffer.reserveCapacity(
                 entry.tags.reduce(60 + RESPWriter.bulkStringBytes(entry.value?.readableBytes ?? 0)) {
                     $0 + RESPWriter.bulkStringBytes($1.readableBytes)
@@ -76,13 +76,13 @@ extension Hit {
             tags = copies
         }
 
-        /// Memory that the copy takes, the objects themselves apart, in bytes.
+        /// Memory of the copy without its objects, in bytes.
         package var bytes: Int { frames.storageCapacity + tags.count * MemoryLayout<ByteBuffer>.stride }
 
         /// The memory that replies share when it is long.
         package var sharedData: ByteBuffer? { frames.readableBytes > 0 ? frames : value }
 
-        /// No less than it takes when it is written: header and end of a string are at most 25 bytes.
+        /// An upper bound of the encoded size: header and end of a string are at most 25 bytes.
         fileprivate var encodedBytes: Int {
             tags.reduce(160 + (value?.readableBytes ?? 0)) { $0 + $1.readableBytes + 25 }
         }
@@ -98,9 +98,9 @@ extension Hit {
         }
     }
 
-    /// Writes the elements of the outcome, without the header of the array or push that they stand in.
+    /// Writes the elements of the outcome, without the header of the enclosing array or push.
     func encode(into writer: inout RESPWriter) {
-        // Nothing is written in two ways, one in each version.
+        // Only a null is written differently in the two versions.
         if entry.frames.readableBytes > 0, value != nil || writer.version == .v3 {
             writer.frames(
                 entry.frames, numberAfter: entry.bytesBeforeTTL, ttlMilliseconds, numberAtEnd: epoch)

@@ -1,13 +1,13 @@
 import NIOCore
 
-/// What stands in a journal file: one or more RESP arrays of tags, so that a half-written file shows by itself.
+/// The content of a journal file: one or more RESP arrays of tags, so that an incomplete file is recognized.
 package enum JournalFileFormat {
-    /// More bytes than any file of ours has. A larger file is nothing of ours.
+    /// Maximum size in bytes. A larger file is foreign.
     package static let maximumBytes = 2 << 20
-    /// What is written into one file at most, unless a single invalidation is longer.
+    /// Target size of one file in bytes, unless a single invalidation is longer.
     package static let comfortableBytes = 1 << 20
 
-    /// How many bytes one invalidation takes, about.
+    /// Approximate size of one invalidation, in bytes.
     package static func bytes(_ tags: [ByteBuffer]) -> Int { tags.reduce(16) { $0 + $1.readableBytes + 12 } }
 
     /// Space that a file of this many bytes takes in the file system: whole pages.

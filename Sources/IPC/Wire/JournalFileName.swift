@@ -5,7 +5,7 @@ import Notation
 package struct JournalFileName: Hashable {
     /// What a file asks for; the end of its name.
     package enum Kind: String, Sendable, Hashable {
-        /// A write that is going on, or whose owner died in the middle of it.
+        /// A write that is under way, or whose owner died during it.
         case intent
         /// A write that may still reach the database.
         case orphan
@@ -20,7 +20,7 @@ package struct JournalFileName: Hashable {
     /// The file that says "replace the incarnation".
     package static let marker = "syncd.marker"
     package static let lockSuffix = ".lock"
-    /// Files that don't have their name yet begin with it.
+    /// The prefix of files that don't have their final name yet.
     package static let temporaryPrefix = ".new-"
 
     package var text: String { "\(owner)-\(number).\(kind.rawValue)" }
@@ -41,17 +41,17 @@ package struct JournalFileName: Hashable {
         guard Self.isOwner(owner), self.text == text else { return nil }
     }
 
-    /// A name that nobody has had: 64 random bits and the process id.
+    /// A name that was never used: 64 random bits and the process id.
     package static func newOwner(processID: Int32) -> String {
         owner(random: UInt64.random(in: 0...UInt64.max), processID: processID)
     }
 
-    /// The name that these random bits make.
+    /// The name with these random bits.
     package static func owner(random: UInt64, processID: Int32) -> String {
         random.padded(16, radix: 16) + "-\(processID)"
     }
 
-    /// Whose lock goes by this name; `nil`: it is no lock.
+    /// The owner of a lock file; `nil`: it is no lock.
     package static func ownerOfLock(_ name: String) -> String? {
         guard name.hasSuffix(lockSuffix) else { return nil }
         let owner = String(name.dropLast(lockSuffix.count))

@@ -1,4 +1,4 @@
-/// Every bound of the wire protocol, each with what happens at it (docs/protocol.md, "Limits").
+/// Every limit of the wire protocol, each with its consequence (docs/protocol.md, "Limits").
 package struct WireLimits: Sendable, Equatable {
     /// Bytes of one frame, headers included. A larger one is a protocol error, refused from its header alone.
     package var frameBytes = 16 << 20
@@ -18,29 +18,29 @@ package struct WireLimits: Sendable, Equatable {
     package var tagsPerEntry = 64
     /// Tags of one invalidation. More is answered `-TOOBIG`.
     package var tagsPerInvalidation = 1024
-    /// The longest time to live of an entry: 24 hours.
+    /// Maximum time to live of an entry: 24 hours.
     package var maximumTTLMilliseconds: UInt64 = 24 * 60 * 60 * 1000
-    /// The longest time a `FETCH … WAIT` may wait for somebody else's load.
+    /// Maximum time that a `FETCH … WAIT` may wait for another worker's load.
     package var maximumWaitMilliseconds: UInt64 = 60_000
 
     /// The defaults.
     package init() {}
 
-    /// Greatest number that the protocol carries: every integer up to it is exact as a double as well,
-    /// which is what JavaScript and Lua have.
+    /// Greatest number of the protocol: every integer up to it is also exact as a double, the number type of JavaScript
+    /// and Lua.
     package static let maximumNumber: UInt64 = 1 << 53
 }
 
-/// The times that decide who may be believed (docs/consistency.md).
+/// The times that decide whether a state is trusted (docs/consistency.md).
 package enum TrustTiming {
-    /// How long a worker believes the table after a beat.
+    /// Maximum age of a heartbeat that a worker trusts.
     package static let trustWindowNanoseconds: UInt64 = 1_000_000_000
-    /// How long what Redis said is believed, counted from the moment the probe was sent.
+    /// Maximum age of a confirmed probe, from the moment it was sent.
     package static let upstreamTrustNanoseconds: UInt64 = 2_000_000_000
-    /// How often syncd beats.
+    /// Interval of syncd's heartbeats.
     package static let beatIntervalNanoseconds: UInt64 = 100_000_000
-    /// A syncd whose last beat is older than this answers nothing from cache until it has beaten again.
+    /// A syncd whose last heartbeat is older than this answers nothing from cache until its next heartbeat.
     package static let fenceNanoseconds: UInt64 = trustWindowNanoseconds / 2
-    /// How long a worker waits for a silent syncd before it goes on without it.
+    /// Maximum time that a worker waits for a silent syncd.
     package static let silenceNanoseconds: UInt64 = 500_000_000
 }

@@ -1,15 +1,15 @@
-/// Rules that the simulator breaks on purpose, one at a time, to show that its checks notice. They can be broken only if
-/// `MUTANTS` is defined (scripts/mutants).
+/// Rules that the simulator breaks on purpose, one at a time, to show that its checks detect it. They can be broken
+/// only if `MUTANTS` is defined (scripts/mutants).
 @usableFromInline
 package enum Mutant: String, CaseIterable, Sendable {
-    // How a worker judges what it holds.
+    // Freshness of a worker's entries.
     case slotsBeforeBeat, clockFirst, epochIgnored, stateIgnored, freshAsOfIgnored, slotOffByOne
-    // How a worker shares loads.
+    // Sharing of loads in a worker.
     case joinerGetsOlderLoad, bypassLoadJoinedLate
-    // How a worker writes.
+    // Writes of a worker.
     case silenceIsSuccess, noTrustWindowWait, unknownOutcomeIsForgotten, unchangedNotInvalidated
     case acknowledgedWhileBelieved, firstTagOnly
-    // How syncd answers.
+    // Answers of syncd.
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
     case leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack, deferredIsForgotten
     // The journal.
@@ -19,7 +19,7 @@ package enum Mutant: String, CaseIterable, Sendable {
     case identityIgnored, lastEntryIgnored, incarnationIgnored, horizonIgnored, gapIgnored, entriesOutOfOrder
     case probeNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof, damageForgotten
     case lostEntriesForgotten
-    // What the storage has to see to.
+    // Duties of the storage.
     case readFromLaggingReplica, deadlineMissing
 
     #if MUTANTS

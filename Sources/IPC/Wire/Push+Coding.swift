@@ -1,7 +1,7 @@
 import NIOCore
 
 extension Push {
-    /// Writes the push; in RESP2 as the array that subscribers know.
+    /// Writes the push; in RESP2 as an array, like Redis' messages.
     package func encode(into writer: inout RESPWriter) {
         switch self {
         case .invalidate(let position, let tags):
@@ -47,15 +47,14 @@ extension Push {
         "punsubscribe",
     ]
 
-    /// Whether a push says of itself that it is of a kind that this version does not know. A client passes over it: a
-    /// later syncd may have more to say.
+    /// Whether a push is of a kind that this version does not know. A client skips it: a later syncd may have more
+    /// kinds.
     package static func isOfUnknownKind(_ value: RESPValue) -> Bool {
         guard case .push(let parts) = value, let kind = parts.first?.bytes else { return false }
         return !kinds.contains { kind.isWord($0) }
     }
 
-    /// What a client has received as a push. `nil`: the confirmation of a subscription, which RESP3 sends as a push
-    /// as well.
+    /// Decodes a received push. `nil`: the confirmation of a subscription, which RESP3 sends as a push as well.
     package static func decode(_ value: RESPValue) throws(MalformedReply) -> Push? {
         guard case .push(let parts) = value, let kind = parts.first?.bytes else { throw MalformedReply("a push") }
         var reader = PartReader(parts.dropFirst())
@@ -75,7 +74,7 @@ extension Push {
         }
         if kind.isWord("epoch") {
             let epoch = try reader.number("epoch")
-            // A reason that a later version knows means the same: drop everything.
+            // A reason of a later version means the same: drop everything.
             return .epoch(epoch, reason: EpochReason(rawValue: try reader.text("reason")) ?? .discontinuous)
         }
         if kind.isWord("message") {

@@ -2,8 +2,8 @@ import NIOCore
 
 /// Decodes replies and pushes, RESP2 and RESP3. For the client's side of a connection.
 ///
-/// Bounded, resumable, and linear in the bytes it is fed, however they are split: what is begun stands on a stack
-/// that keeps its place. After an error it is poisoned and gives the same error for ever.
+/// The decoder is bounded, resumable, and linear in the bytes it is fed, however they are split: incomplete aggregates
+/// are on a stack. After an error it is poisoned and gives the same error for ever.
 package struct RESPDecoder: Sendable {
     private enum Kind: Sendable {
         case array, map, set, push, attribute
@@ -22,7 +22,7 @@ package struct RESPDecoder: Sendable {
     private var feed = RESPFeed()
     /// The aggregate that is being read; `nil`: none has begun.
     private var frame: Frame?
-    /// Those that it stands in, the outermost first.
+    /// The enclosing aggregates, the outermost first.
     private var outer: [Frame] = []
     private var blob: (kind: BlobKind, length: Int)?
     private var isInsideLine = false
@@ -33,21 +33,21 @@ package struct RESPDecoder: Sendable {
     /// A decoder at the beginning of a connection.
     package init(limits: WireLimits) { self.limits = limits }
 
-    /// Bytes taken so far. Never more than were fed; the beginning of a frame that is not complete is looked at twice.
+    /// Number of bytes examined so far. Never more than were fed; the beginning of an incomplete frame is read twice.
     var bytesExamined: Int { feed.bytesExamined }
 
-    /// Bytes of memory that are held for a frame that is not complete, apart from its values.
+    /// Bytes of memory that are held for an incomplete frame, apart from its values.
     var heldBytes: Int { feed.heldBytes }
 
-    /// Bytes that the string lacks which has begun; 0: none has.
+    /// Number of missing bytes of the string that has begun; 0: none has.
     package var missingBytes: Int { feed.missingBlobBytes }
 
-    /// Takes more bytes of the connection. After an error they are dropped.
+    /// Appends bytes of the connection. After an error they are dropped.
     package mutating func feed(_ chunk: ByteBuffer) {
         if failure == nil { feed.feed(chunk) }
     }
 
-    /// The next frame; `nil`: it is not complete yet. Attributes are skipped.
+    /// The next frame; `nil`: it is incomplete. Attributes are skipped.
     package mutating func next() throws(RESPError) -> RESPValue? {
         if let failure { throw failure }
         do throws(RESPError) {
@@ -63,14 +63,14 @@ package struct RESPDecoder: Sendable {
         }
     }
 
-    /// Passes over pushes `invalidate` that come next and are complete, for who doesn't want to know more than how many
-    /// there were: at a small part of their cost. Those that it leaves, if any, are read like everything else.
+    /// Skips the next pushes `invalidate` that are complete, for a caller that only needs their number, at a small part
+    /// of the cost. Pushes that are left are read like everything else.
     package mutating func skipInvalidations() -> Int {
         guard failure == nil, frame == nil, blob == nil, !isInsideLine else { return 0 }
         return feed.skipInvalidations(limits: limits)
     }
 
-    /// Puts a value where it belongs; returns the frame when that was its last value.
+    /// Stores a value in its aggregate; returns the frame if that was its last value.
     private mutating func complete(_ value: RESPValue) -> RESPValue? {
         var value = value
         while frame != nil {
@@ -83,15 +83,15 @@ package struct RESPDecoder: Sendable {
             case .map: value = .map(ended.values)
             case .set: value = .set(ended.values)
             case .push: value = .push(ended.values)
-            // It says something about the value that follows, which takes its place.
+            // An attribute describes the value that follows, which takes its place.
             case .attribute: return nil
             }
         }
         return value
     }
 
-    /// A value without parts, or an aggregate without any; `.some(nil)` cannot happen: an aggregate that begins
-    /// is put on the stack and reading goes on.
+    /// A value without parts, or an empty aggregate; `.some(nil)` cannot happen: an aggregate that begins is put on the
+    /// stack and reading continues.
     private mutating func readValue() throws(RESPError) -> RESPValue? {
         while true {
             if let (kind, length) = blob {
@@ -132,7 +132,7 @@ package struct RESPDecoder: Sendable {
         }
     }
 
-    /// What a line says that is a type and a number; the usual case of ``readHeader(_:)``.
+    /// Decodes a line with a type and a number; the usual case of ``readHeader(_:)``.
     private mutating func readHeader(_ type: UInt8, _ number: UInt64) throws(RESPError) -> RESPValue? {
         switch type {
         case UInt8(ascii: ":"): return .integer(Int64(number))
@@ -148,7 +148,7 @@ package struct RESPDecoder: Sendable {
         }
     }
 
-    /// What a line says: a whole value, or `nil` when a blob or the parts of an aggregate follow.
+    /// Decodes a line: returns a whole value, or `nil` when a blob or the parts of an aggregate follow.
     private mutating func readHeader(_ line: [UInt8]) throws(RESPError) -> RESPValue? {
         guard let type = line.first else { throw .unknownType }
         let rest = line.dropFirst()

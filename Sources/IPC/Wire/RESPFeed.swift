@@ -1,20 +1,20 @@
 import NIOCore
 
-/// The bytes that both decoders read from: takes chunks, gives lines and blobs, and looks at no byte twice.
+/// The input of both decoders: takes chunks, returns lines and blobs, and reads no byte twice.
 ///
-/// What is incomplete at the end of a chunk is copied out, into `line` or `blob`, so that a chunk is always used up:
-/// appending to a buffer of which slices are alive would copy it whole, time and again. A blob that lies wholly in
-/// one chunk is a slice of it. Nothing is ever reserved because a header announces it.
+/// Incomplete data at the end of a chunk are copied into `line` or `blob`, so that every chunk is used up: appending to
+/// a buffer with living slices would copy it whole, again and again. A blob that lies completely in one chunk is a
+/// slice of it. Memory is never reserved because a header announces it.
 struct RESPFeed {
     private(set) var input = ByteBuffer()
     private var line: [UInt8] = []
     private var blob = ByteBuffer()
     private var needsBlob = -1
-    /// The last byte was the CR of an empty line.
+    /// Whether the last byte was the CR of an empty line.
     private var isAfterReturn = false
-    /// Bytes taken of the present frame.
+    /// Number of bytes of the present frame.
     private(set) var frameBytes = 0
-    /// Bytes taken since the beginning; a test holds it against the bytes fed.
+    /// Number of bytes examined since the beginning; a test compares it with the bytes fed.
     private(set) var bytesExamined = 0
 
     /// A simple string or error longer than this is an error, however it is split.
@@ -26,23 +26,23 @@ struct RESPFeed {
         if input.readableBytes == 0 {
             input = chunk
         } else {
-            // Only when reading was paused in the middle of a chunk.
+            // This happens only when reading was paused in the middle of a chunk.
             input.writeImmutableBuffer(chunk)
         }
     }
 
-    /// Bytes of memory that are held for what is not complete.
+    /// Bytes of memory that are held for incomplete data.
     var heldBytes: Int { input.readableBytes + line.count + blob.storageCapacity }
 
-    /// Bytes of memory that what has begun needs, as far as it is known.
+    /// Bytes of memory that incomplete data need, as far as it is known.
     var neededBytes: Int { input.readableBytes + line.count + (needsBlob < 0 ? 0 : needsBlob + 2) }
 
-    /// Bytes that the blob lacks which has begun; 0: none has.
+    /// Number of missing bytes of the blob that has begun; 0: none has.
     var missingBlobBytes: Int { needsBlob < 0 ? 0 : needsBlob + 2 - blob.readableBytes }
 
     mutating func beginFrame() { frameBytes = 0 }
 
-    /// Passes over LF and CR LF between two frames. Returns whether something else follows.
+    /// Skips LF and CR LF between two frames. Returns whether something else follows.
     mutating func skipEmptyLines() throws(RESPError) -> Bool {
         while let byte = input.getInteger(at: input.readerIndex, as: UInt8.self) {
             switch byte {
@@ -58,8 +58,8 @@ struct RESPFeed {
         return false
     }
 
-    /// A header that lies wholly in the present chunk and is as it should be: a type, plain digits, CR LF. Takes
-    /// nothing otherwise: ``readLine(limit:)`` then says what is missing or wrong.
+    /// Reads a header that lies completely in the present chunk and is well-formed: a type, plain digits, CR LF.
+    /// Otherwise consumes nothing: ``readLine(limit:)`` then reports the fault.
     @inline(__always)
     mutating func readHeader() -> (type: UInt8, number: UInt64)? {
         guard line.isEmpty, input.readableBytes >= 4 else { return nil }
@@ -73,8 +73,8 @@ struct RESPFeed {
         return (header.type, header.number)
     }
 
-    /// The arguments of a command that lies wholly in the present chunk, has few of them and is as it should be. Takes
-    /// nothing otherwise: what is missing or wrong is found piece by piece then. Only between two frames.
+    /// Reads the arguments of a command that lies completely in the present chunk, has few of them and is well-formed.
+    /// Otherwise consumes nothing: the command is then read piece by piece. Only between two frames.
     mutating func readCommand(limits: WireLimits) -> [ByteBuffer]? {
         guard input.readableBytes >= Self.leastCommandBytes, !isAfterReturn else { return nil }
         return withUnsafeTemporaryAllocation(of: Range<Int>.self, capacity: Self.usualArguments) { places in
@@ -96,12 +96,12 @@ struct RESPFeed {
         }
     }
 
-    /// Nothing is reserved because a header announces more.
+    /// The fast path takes at most this many arguments, so no memory is reserved because a header announces more.
     static let usualArguments = 16
     /// `*1`, `$1`, a byte, and the ends of their lines.
     private static let leastCommandBytes = 11
 
-    /// Where the arguments of the command stand, and where it ends; no arguments: ``readCommand(limits:)`` takes nothing.
+    /// The places of the command's arguments, and its end; no arguments: ``readCommand(limits:)`` consumes nothing.
     private static func scanCommand(
         _ bytes: UnsafeRawBufferPointer, _ limits: WireLimits, _ places: UnsafeMutableBufferPointer<Range<Int>>
     ) -> (count: Int, taken: Int) {
@@ -119,8 +119,8 @@ struct RESPFeed {
         return (count, end)
     }
 
-    /// Passes over pushes `invalidate` that lie wholly in the present chunk and are as they should be. Only between two
-    /// frames. Returns how many there were.
+    /// Skips pushes `invalidate` that lie completely in the present chunk and are well-formed. Only between two frames.
+    /// Returns their number.
     mutating func skipInvalidations(limits: WireLimits) -> Int {
         let (count, taken) = input.withUnsafeReadableBytes { bytes in
             var (count, end) = (0, 0)
@@ -132,7 +132,7 @@ struct RESPFeed {
         return count
     }
 
-    /// Where the push ends that begins at `start`; `nil`: there is none that is complete and as syncd writes it.
+    /// The end of the push that begins at `start`; `nil`: there is no complete push as syncd writes it.
     private static func scanInvalidation(
         _ bytes: UnsafeRawBufferPointer, from start: Int, _ limits: WireLimits
     ) -> Int? {
@@ -160,8 +160,8 @@ struct RESPFeed {
 
     private static let invalidationHead: StaticString = ">3\r\n$10\r\ninvalidate\r\n"
 
-    /// The number of a header of this type at `place`, which is moved behind it. Numbers of more digits are for the slow
-    /// way, which knows their limit.
+    /// The number of a header of this type at `place`, which is moved behind it. Numbers of more digits are left to the
+    /// slow path, which knows their limit.
     @inline(__always)
     private static func scanHeader(
         _ type: UInt8, _ bytes: UnsafeRawBufferPointer, _ place: inout Int, digits: Int = 8
@@ -193,7 +193,7 @@ struct RESPFeed {
         return (bytes[start], number, place + 2)
     }
 
-    /// The bytes of a line without its CR LF; `nil`: it is not complete yet.
+    /// The bytes of a line without its CR LF; `nil`: it is incomplete.
     mutating func readLine(limit: Int = maximumLineBytes) throws(RESPError) -> [UInt8]? {
         var failure: RESPError?
         var isComplete = false
@@ -229,7 +229,7 @@ struct RESPFeed {
         return line
     }
 
-    /// `length` bytes and the CR LF after them; `nil`: they are not complete yet.
+    /// `length` bytes and the CR LF after them; `nil`: they are incomplete.
     mutating func readBlob(_ length: Int) throws(RESPError) -> ByteBuffer? {
         if needsBlob < 0 {
             if input.readableBytes >= length + 2, let slice = input.readSlice(length: length) {

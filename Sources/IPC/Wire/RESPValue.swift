@@ -27,7 +27,7 @@ package enum RESPValue: Sendable, Hashable {
     case verbatim(ByteBuffer)
 }
 
-/// Why bytes are not a frame. The text is fixed, so that nothing from the peer is repeated to it.
+/// The reason why bytes are not a frame. The text is fixed, so that no input of the peer is repeated to it.
 package enum RESPError: Error, Sendable, Hashable, CustomStringConvertible {
     case expectedArray
     case expectedBulkString
@@ -42,7 +42,7 @@ package enum RESPError: Error, Sendable, Hashable, CustomStringConvertible {
     case nestedTooDeep(limit: Int)
     case streamedType
 
-    /// What is wrong, as it follows `-ERR Protocol error: `.
+    /// The fault, as it follows `-ERR Protocol error: `.
     package var description: String {
         switch self {
         case .expectedArray: "expected '*': requests are arrays of bulk strings, inline commands are refused"

@@ -1,21 +1,21 @@
 import NIOCore
 import Notation
 
-/// Writes frames of one protocol version. Data goes out in bulk strings only, whose length says where they end.
+/// Writes frames of one protocol version. Data is written in bulk strings only, whose length determines their end.
 package struct RESPWriter: Sendable {
     /// Output that was written and not taken yet; it follows ``parts``.
     package var buffer: ByteBuffer
-    /// Which null, maps, booleans and pushes are written.
+    /// The version, which determines the form of null, maps, booleans and pushes.
     package var version: RESPVersion
-    /// Long data is not copied: what was written before it, and the data itself, are here, in their order. Only if
-    /// ``sharesData`` says so.
+    /// Output with long data that is not copied: earlier output and the data itself, in order. Only if ``sharesData``
+    /// is set.
     package private(set) var parts: [ByteBuffer] = []
     /// Bytes of ``parts``.
     package private(set) var partBytes = 0
-    /// Whether data of ``sharedBytes`` or more becomes a part of its own.
+    /// Whether data of ``sharedBytes`` or more becomes a separate part.
     package var sharesData = false
 
-    /// Data from here on is shared instead of copied: another write costs about as much as this copy.
+    /// Minimum length of shared data, in bytes: one more write costs about as much as this copy.
     package static let sharedBytes = 16 << 10
 
     /// A writer that appends to `buffer`.
@@ -37,7 +37,7 @@ package struct RESPWriter: Sendable {
         header(version == .v3 ? UInt8(ascii: ">") : UInt8(ascii: "*"), count)
     }
 
-    /// Data: its length, then its bytes as they are.
+    /// Data: its length, then its bytes unchanged.
     package mutating func bulkString(_ bytes: ByteBuffer) {
         let count = bytes.readableBytes
         if sharesData, count >= Self.sharedBytes {
@@ -46,7 +46,7 @@ package struct RESPWriter: Sendable {
             lineEnd()
             return
         }
-        // Header, bytes and end at one go: each write by itself looks whether there is room, and whose the memory is.
+        // Header, bytes and end in one step: each single write checks the capacity and the ownership of the memory.
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + Self.maximumHeaderBytes + 2) { target in
             let start = Self.header(UInt8(ascii: "$"), UInt64(count), target)
             bytes.withUnsafeReadableBytes { source in
@@ -58,7 +58,7 @@ package struct RESPWriter: Sendable {
         }
     }
 
-    /// Puts data behind what was written so far, as it is.
+    /// Appends data to the output without copying.
     private mutating func addPart(_ data: ByteBuffer) {
         if buffer.readableBytes > 0 {
             parts.append(buffer)
@@ -69,7 +69,7 @@ package struct RESPWriter: Sendable {
         partBytes += data.readableBytes
     }
 
-    /// What ``bulkString(_:)`` writes for so many bytes, in bytes.
+    /// The output of ``bulkString(_:)`` for this many bytes, in bytes.
     static func bulkStringBytes(_ count: Int) -> Int {
         var digits = 1
         var rest = count
@@ -80,8 +80,8 @@ package struct RESPWriter: Sendable {
         return digits + count + 5
     }
 
-    /// Frames that were written before, with a number after the first `split` bytes of them and one at their end: at one
-    /// go, since each write by itself looks whether there is room, and whose the memory is.
+    /// Writes encoded frames, with a number after the first `split` bytes of them and one at their end. One step, since
+    /// each single write checks the capacity and the ownership of the memory.
     mutating func frames(_ frames: ByteBuffer, numberAfter split: Int, _ first: UInt64, numberAtEnd last: UInt64) {
         let bytes = frames.readableBytes
         if sharesData, bytes >= Self.sharedBytes {
@@ -110,7 +110,7 @@ package struct RESPWriter: Sendable {
     /// Bytes that are frames already; never data.
     mutating func frames(_ text: StaticString) { buffer.writeStaticString(text) }
 
-    /// Data: its length in UTF-8, then its bytes as they are.
+    /// Data: its length in UTF-8, then its bytes unchanged.
     package mutating func bulkString(_ text: String) {
         header(UInt8(ascii: "$"), text.utf8.count)
         buffer.writeString(text)
@@ -142,7 +142,7 @@ package struct RESPWriter: Sendable {
         buffer.writeString(":-\(number.magnitude)\r\n")
     }
 
-    /// Yes or no; in RESP2 1 or 0.
+    /// A boolean; in RESP2 1 or 0.
     package mutating func boolean(_ flag: Bool) {
         if version == .v3 {
             buffer.writeStaticString(flag ? "#t\r\n" : "#f\r\n")
@@ -151,12 +151,12 @@ package struct RESPWriter: Sendable {
         }
     }
 
-    /// Nothing; in RESP2 the null bulk string.
+    /// Null; in RESP2 the null bulk string.
     package mutating func null() {
         if version == .v3 { buffer.writeStaticString("_\r\n") } else { buffer.writeStaticString("$-1\r\n") }
     }
 
-    /// An error. Whatever is not printable ASCII in the message is escaped: it could end the line.
+    /// An error. All but printable ASCII in the message is escaped: it could end the line.
     package mutating func error(code: String, message: String) {
         buffer.writeInteger(UInt8(ascii: "-"))
         for byte in "\(code) \(message)".utf8 {

@@ -1,25 +1,25 @@
 import NIOCore
 
-/// A reply that is well-formed RESP but not what the protocol says. The connection cannot be trusted any more.
+/// A reply that is well-formed RESP but violates the protocol. The connection cannot be trusted any more.
 package struct MalformedReply: Error, Sendable, Hashable, CustomStringConvertible {
-    /// What there should have been.
+    /// The expected reply.
     package var expected: String
 
-    /// Says what there should have been.
+    /// An error that names the expected reply.
     package init(_ expected: String) { self.expected = expected }
 
-    /// For a log.
+    /// The text for a log.
     package var description: String { "malformed reply: expected \(expected)" }
 }
 
-/// What a client hears of its FETCH.
+/// The reply to FETCH, as a client receives it.
 package enum FetchReply: Sendable, Hashable {
     case outcome(FetchOutcome)
     /// The outcome comes as a push with this ticket.
     case wait(ticket: UInt64)
     case error(ReplyError)
 
-    /// From the reply to FETCH.
+    /// Decodes the reply to FETCH.
     package init(_ value: RESPValue) throws(MalformedReply) {
         if case .error(let text) = value {
             self = .error(ReplyError(text))
@@ -59,7 +59,7 @@ extension FetchOutcome {
 }
 
 extension ReplyError {
-    /// From the text of an error reply: the first word is the code. An unknown code is a general error.
+    /// Decodes the text of an error reply: the first word is the code. An unknown code is a general error.
     package init(_ text: ByteBuffer) {
         let words = String(buffer: text).split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
         guard let first = words.first, let code = ErrorCode(rawValue: String(first)) else {
@@ -71,7 +71,7 @@ extension ReplyError {
 }
 
 extension Greeting {
-    /// From the reply to HELLO, in either protocol version. Unknown fields are ignored.
+    /// Decodes the reply to HELLO, in either protocol version. Unknown fields are ignored.
     package init(_ value: RESPValue) throws(MalformedReply) {
         let fields = try StatusField.decode(value)
         func find(_ name: String) throws(MalformedReply) -> StatusValue {
@@ -153,7 +153,7 @@ extension RESPValue {
     }
 }
 
-/// Takes the parts of an array or push one by one.
+/// Reads the parts of an array or push one by one.
 struct PartReader {
     private var parts: ArraySlice<RESPValue>
 

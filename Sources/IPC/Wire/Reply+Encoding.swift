@@ -46,7 +46,7 @@ extension FetchOutcome {
         }
     }
 
-    /// Writes the elements, without the header of the array or push that they stand in.
+    /// Writes the elements, without the header of the enclosing array or push.
     func encode(into writer: inout RESPWriter) {
         switch self {
         case .hit(let hit): hit.encode(into: &writer)

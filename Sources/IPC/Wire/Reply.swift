@@ -1,12 +1,12 @@
 import NIOCore
 
-/// Whether syncd vouches for the caches of its host (docs/consistency.md).
+/// Whether the caches of syncd's host may be trusted (docs/consistency.md).
 package enum SyncState: UInt64, Sendable, Hashable {
-    /// Nobody may trust a cache: invalidations may be missing.
+    /// No cache may be trusted: invalidations may be missing.
     case isolated = 1
     case attached = 2
 
-    /// As it is written in replies and pushes.
+    /// The state in replies and pushes.
     package var label: String { self == .attached ? "attached" : "isolated" }
 }
 
@@ -22,14 +22,14 @@ package enum ErrorCode: String, Sendable, Hashable, CaseIterable {
     case noProtocol = "NOPROTO"
 }
 
-/// An error that a peer is told: a code and a message that names the thing and the remedy.
+/// An error reply: a code and a message that names the thing and the remedy.
 package struct ReplyError: Error, Sendable, Hashable {
-    /// What kind of error it is.
+    /// The kind of error.
     package var code: ErrorCode
-    /// What is wrong and what helps, for people. May hold data: it is escaped when it is written.
+    /// The fault and its remedy, for people. May hold data, which is escaped when it is written.
     package var message: String
 
-    /// An error of a kind.
+    /// An error of this kind.
     package init(_ code: ErrorCode, _ message: String) {
         self.code = code
         self.message = message
@@ -38,14 +38,14 @@ package struct ReplyError: Error, Sendable, Hashable {
 
 /// Permission to load a key and to fill it.
 package struct Lease: Sendable, Hashable {
-    /// Its number, which FILL and ABANDON name.
+    /// The number that FILL and ABANDON name.
     package var id: LeaseID
-    /// Log position that is applied now, before the load begins: the `asOf` of what will be loaded.
+    /// Log position that was applied before the load began: the `asOf` of the loaded value.
     package var asOf: UInt64
-    /// Epoch of the table when it was given: a later one ends it.
+    /// Epoch of the table when the lease was given: a later epoch ends the lease.
     package var epoch: UInt64
 
-    /// A lease.
+    /// A lease with all its properties.
     package init(id: LeaseID, asOf: UInt64, epoch: UInt64) {
         self.id = id
         self.asOf = asOf
@@ -53,27 +53,27 @@ package struct Lease: Sendable, Hashable {
     }
 }
 
-/// How a fetch ends.
+/// The outcome of a fetch.
 package enum FetchOutcome: Sendable, Hashable {
     case hit(Hit)
     case lease(Lease)
-    /// Read the database yourself and store nothing.
+    /// Read the database directly and store nothing.
     case miss
 }
 
-/// Where the log is kept.
+/// The place of the log.
 package enum LogMode: String, Sendable, Hashable {
     /// In Redis, shared by all hosts.
     case redis
-    /// In syncd itself: one host, no Redis.
+    /// In syncd itself: a single host, no Redis.
     case embedded
 }
 
-/// What `HELLO` tells a client.
+/// The reply to `HELLO`.
 package struct Greeting: Sendable, Hashable {
     /// Version of syncd.
     package var version: String
-    /// The protocol version that is spoken from here on.
+    /// The protocol version from here on.
     package var proto: RESPVersion
     /// Number of this connection, as in CLIENT ID.
     package var clientID: UInt64
@@ -81,20 +81,20 @@ package struct Greeting: Sendable, Hashable {
     package var epoch: UInt64
     /// Incarnation of the log: 32 hexadecimal digits.
     package var incarnation: String
-    /// Log position that is applied.
+    /// Applied log position.
     package var applied: UInt64
     /// Whether the caches may be trusted now.
     package var state: SyncState
-    /// Whether the log is shared through Redis or is syncd's own.
+    /// Whether the log is shared through Redis or embedded in syncd.
     package var logMode: LogMode
     /// Path of the tag table.
     package var table: String
     /// Path of the journal directory.
     package var journal: String
-    /// How long a beat is believed.
+    /// Maximum age of a trusted heartbeat.
     package var trustWindowMilliseconds: UInt64
 
-    /// Everything that HELLO tells.
+    /// A greeting with all its fields.
     package init(
         version: String, proto: RESPVersion, clientID: UInt64, epoch: UInt64, incarnation: String, applied: UInt64,
         state: SyncState, logMode: LogMode, table: String, journal: String, trustWindowMilliseconds: UInt64
@@ -113,7 +113,7 @@ package struct Greeting: Sendable, Hashable {
     }
 }
 
-/// The kinds of confirmation that SUBSCRIBE and its relatives give, one per channel.
+/// The kinds of confirmation of SUBSCRIBE and related commands, one per channel.
 package enum SubscriptionKind: String, Sendable, Hashable {
     case subscribe
     case unsubscribe
@@ -121,7 +121,7 @@ package enum SubscriptionKind: String, Sendable, Hashable {
     case patternUnsubscribe = "punsubscribe"
 }
 
-/// One answer to one request.
+/// The reply to one request.
 package enum Reply: Sendable, Hashable {
     case ok
     /// A fixed text: `PONG`, `RESET`, `DEFERRED`.
@@ -140,7 +140,7 @@ package enum Reply: Sendable, Hashable {
     /// The confirmations of one SUBSCRIBE or UNSUBSCRIBE: channel and number of subscriptions after it.
     case subscriptions(SubscriptionKind, [SubscriptionChange])
 
-    /// The texts that are sent as simple strings; data never is.
+    /// The texts that are sent as simple strings. Data is never sent in this way.
     package enum FixedText: String, Sendable, Hashable {
         case pong = "PONG"
         case reset = "RESET"
@@ -150,9 +150,9 @@ package enum Reply: Sendable, Hashable {
 
 /// One confirmation of SUBSCRIBE or UNSUBSCRIBE.
 package struct SubscriptionChange: Sendable, Hashable {
-    /// `nil`: unsubscribing from everything when there was nothing.
+    /// `nil`: unsubscribing from everything without any subscription.
     package var channel: ByteBuffer?
-    /// Subscriptions of the client afterwards.
+    /// Number of the client's subscriptions afterwards.
     package var count: Int
 
     /// A channel and the number of subscriptions after it.
@@ -164,9 +164,9 @@ package struct SubscriptionChange: Sendable, Hashable {
 
 /// A named value of STATUS or EXPLAIN.
 package struct StatusField: Sendable, Hashable {
-    /// Lower case with dashes.
+    /// The name, lower case with dashes.
     package var name: String
-    /// What it is at this moment.
+    /// The value at this moment.
     package var value: StatusValue
 
     /// A named value.
@@ -187,7 +187,7 @@ package indirect enum StatusValue: Sendable, Hashable {
     case list([StatusValue])
 }
 
-/// A frame that nobody asked for.
+/// A frame that is not a reply.
 package enum Push: Sendable, Hashable {
     case invalidate(position: UInt64, tags: [ByteBuffer])
     case epoch(UInt64, reason: EpochReason)
@@ -197,20 +197,20 @@ package enum Push: Sendable, Hashable {
     case patternMessage(pattern: ByteBuffer, Event)
 }
 
-/// syncd's sign of life.
+/// A heartbeat of syncd.
 package struct Beat: Sendable, Hashable {
     /// Epoch of the tag table.
     package var epoch: UInt64
-    /// Log position that is applied.
+    /// Applied log position.
     package var applied: UInt64
     /// Whether the caches may be trusted.
     package var state: SyncState
-    /// CLOCK_BOOTTIME.
+    /// CLOCK_BOOTTIME in ns of the heartbeat.
     package var beatNanoseconds: UInt64
-    /// CLOCK_BOOTTIME at which the last covered probe was sent.
+    /// CLOCK_BOOTTIME in ns at which the last confirmed probe was sent.
     package var freshAsOfNanoseconds: UInt64
 
-    /// All that a beat says.
+    /// A heartbeat with all its fields.
     package init(
         epoch: UInt64, applied: UInt64, state: SyncState, beatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
     ) {
@@ -222,11 +222,11 @@ package struct Beat: Sendable, Hashable {
     }
 }
 
-/// Why the epoch went up: why everything kept so far is worthless.
+/// The reason why the epoch was raised and earlier values are stale.
 package enum EpochReason: String, Sendable, Hashable, CaseIterable {
     /// syncd started.
     case started
-    /// `TRACK ON` was answered: only what is fetched afterwards may be kept.
+    /// `TRACK ON` was answered: only values that are fetched afterwards may be stored.
     case tracking
     /// This client was too slow for its pushes.
     case slow

@@ -1,6 +1,6 @@
 import NIOCore
 
-// From the arguments of a command to a checked request. Every refusal names the argument and what is expected.
+// Conversion of a command's arguments to a checked request. Every error names the argument and the expected value.
 extension Request {
     /// Checks a command. `arguments` has at least the command's name.
     package static func parse(_ arguments: [ByteBuffer], limits: WireLimits) throws(ReplyError) -> Request {
@@ -35,7 +35,7 @@ extension Request {
         return try connectionCommand(name, &reader)
     }
 
-    /// What every Redis client may say.
+    /// Commands that every Redis client may send.
     private static func connectionCommand(
         _ name: ByteBuffer, _ reader: inout ArgumentReader
     ) throws(ReplyError) -> Request {
@@ -45,7 +45,7 @@ extension Request {
             return try reader.last { (reader) throws(ReplyError) in .echo(try reader.next("message")) }
         }
         if name.isWord("AUTH") {
-            // The socket's permissions say who may come in. A client that has a password to send may send it.
+            // The socket's permissions decide who may connect. Any password is accepted.
             _ = try reader.next("password")
             _ = reader.optional()
             return try reader.finish(.client(.accepted))
@@ -208,7 +208,7 @@ extension Request {
     }
 }
 
-/// Takes the arguments of a command one by one.
+/// Reads the arguments of a command one by one.
 private struct ArgumentReader {
     private let arguments: [ByteBuffer]
     private var index = 0
@@ -269,7 +269,7 @@ private struct ArgumentReader {
     mutating func tag() throws(ReplyError) -> ByteBuffer { try bytes("tag", limit: limits.tagBytes) }
     mutating func channel() throws(ReplyError) -> ByteBuffer { try bytes("channel", limit: limits.channelBytes) }
 
-    /// As long as a value: in a push it has to fit into a frame together with channel and pattern.
+    /// An event may be as long as a value: in a push it has to fit into a frame together with channel and pattern.
     mutating func event() throws(ReplyError) -> Event {
         let event = try Event(channel: channel(), payload: next("payload"))
         guard event.payload.readableBytes <= limits.valueBytes else {
@@ -322,7 +322,7 @@ private struct ArgumentReader {
 }
 
 extension ByteBuffer {
-    /// Escaped and shortened, for an error message.
+    /// The text escaped and shortened, for an error message.
     fileprivate var shown: String {
         guard readableBytes > 64, let part = getSlice(at: readerIndex, length: 64) else { return escaped }
         return part.escaped + "..."

@@ -1,13 +1,13 @@
 import NIOCore
 
-/// An event as applications know it: a payload on a channel, delivered at most once.
+/// An event of an application: a payload on a channel, delivered at most once.
 public struct Event: Sendable, Hashable {
-    /// Where it is published, at most 256 bytes.
+    /// The channel, at most 256 bytes.
     public var channel: ByteBuffer
-    /// Any bytes.
+    /// Any bytes, at most as many as a value may have.
     public var payload: ByteBuffer
 
-    /// A payload on a channel.
+    /// An event on a channel.
     public init(channel: ByteBuffer, payload: ByteBuffer) {
         self.channel = channel
         self.payload = payload
@@ -47,7 +47,7 @@ package enum Request: Sendable, Hashable {
     case shutdown
 }
 
-/// What `CLIENT` is asked for.
+/// The subcommand of `CLIENT`.
 package enum ClientSubcommand: Sendable, Hashable {
     case id
     case getName
@@ -58,7 +58,7 @@ package enum ClientSubcommand: Sendable, Hashable {
     case list
 }
 
-/// What `COMMAND` is asked for.
+/// The subcommand of `COMMAND`.
 package enum CommandSubcommand: Sendable, Hashable {
     case all
     case count
@@ -66,27 +66,27 @@ package enum CommandSubcommand: Sendable, Hashable {
     case other
 }
 
-/// One figure that a worker reports about itself.
+/// One value that a worker reports about itself.
 public struct ReportField: Sendable, Hashable {
     /// Any bytes, at most 256; shown in STATUS.
     public var name: ByteBuffer
     /// Any bytes, at most 256; shown in STATUS.
     public var value: ByteBuffer
 
-    /// A named figure.
+    /// A report of one value.
     public init(name: ByteBuffer, value: ByteBuffer) {
         self.name = name
         self.value = value
     }
 }
 
-/// A value on its way into the cache.
+/// A value to be stored in the cache.
 package struct Fill: Sendable, Hashable {
-    /// The key whose lease it is.
+    /// The key that the lease is for.
     package var key: ByteBuffer
     /// The lease under which the value was loaded.
     package var lease: LeaseID
-    /// 1 ms … 24 h.
+    /// Time to live, 1 ms … 24 h.
     package var ttlMilliseconds: UInt64
     /// The declared tags, at most 64.
     package var tags: [ByteBuffer]

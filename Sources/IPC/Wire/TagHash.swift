@@ -6,16 +6,16 @@ import NIOCore
 package struct TagHash: Sendable {
     @usableFromInline var state: UInt64 = 0xcbf2_9ce4_8422_2325
 
-    /// The hash of nothing yet.
+    /// The hash of no bytes.
     package init() {}
 
-    /// Mixes one more byte in.
+    /// Adds one byte.
     @inline(__always)
     package mutating func combine(_ byte: UInt8) {
         state = (state ^ UInt64(byte)) &* 0x100_0000_01b3
     }
 
-    /// Mixes the readable bytes of `buffer` in.
+    /// Adds the readable bytes of `buffer`.
     package mutating func combine(_ buffer: ByteBuffer) {
         buffer.withUnsafeReadableBytes { bytes in
             for byte in bytes { combine(byte) }

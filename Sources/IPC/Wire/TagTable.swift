@@ -1,25 +1,25 @@
 import NIOCore
 import Synchronization
 
-/// Where everything stands in the tag table's memory (docs/protocol.md, "The tag table byte by byte").
-/// All numbers are 64-bit, little endian and naturally aligned.
+/// The layout of the tag table's memory (docs/protocol.md, "The tag table byte by byte"). All numbers are 64-bit,
+/// little endian and naturally aligned.
 package enum TagTableLayout {
     /// The bytes `SYNCDTAG`, read as a little-endian number.
     package static let magic: UInt64 = 0x4741_5444_434E_5953
-    /// Goes up with every incompatible change of this layout.
+    /// The version of the layout, raised with every incompatible change.
     package static let version: UInt64 = 1
-    /// The slots begin here: one page after the header.
+    /// Offset of the slots: one page after the header.
     package static let headerBytes = 4096
-    /// Binary logarithms of the numbers of slots that a table may have.
+    /// Range of the binary logarithm of the number of slots.
     package static let slotBitsRange = 16...24
-    /// 2^20 slots: 8 MiB.
+    /// Default: 2^20 slots, 8 MiB.
     package static let defaultSlotBits = 20
 
     static let magicOffset = 0
     static let versionOffset = 8
     static let slotCountOffset = 16
     static let madeAtOffset = 24
-    // One cache line of what every beat writes and every L1 hit reads.
+    // One cache line with the data that every heartbeat writes and every L1 hit reads.
     static let stateOffset = 64
     static let epochOffset = 72
     static let beatOffset = 80
@@ -28,33 +28,33 @@ package enum TagTableLayout {
     static let horizonOffset = 104
     static let incarnationHighOffset = 112
     static let incarnationLowOffset = 120
-    // Apart from that line: only writers without syncd read it.
+    // Separate from that line: only writers without syncd read it.
     static let scanStartedOffset = 128
     static let journalDeviceOffset = 136
     static let journalInodeOffset = 144
-    /// Numbers of a sound table stay below it, with room above it for every rise that may come before the next start.
+    /// Greatest number in a sound table. The room above it suffices for every rise that may come before the next start.
     package static let greatestNumber = WireLimits.maximumNumber - 1 << 40
 
     /// Size of a table with 2^`slotBits` slots, in bytes.
     package static func byteCount(slotBits: Int) -> Int { headerBytes + 8 << slotBits }
 }
 
-/// The tag table in shared memory: the greatest position at which a tag of each slot was invalidated, and
-/// syncd's sign of life. One process writes it, any number read it; slots are only ever raised.
+/// The tag table in shared memory: the greatest position at which a tag of each slot was invalidated, and syncd's
+/// heartbeat. One process writes it, any number read it; slots are only ever raised.
 ///
 /// All access is by atomic load and store, so the type is safe to share between threads and processes.
 package final class TagTable: Sendable {
     /// Number of slots, a power of two.
     package let slotCount: Int
-    // Unchecked: the memory is only reached through atomics, and it lives until `deinit`.
+    // Unchecked: the memory is only accessed by atomics, and it lives until `deinit`.
     private nonisolated(unsafe) let memory: UnsafeMutableRawPointer
     private let mask: UInt64
     private let forget: @Sendable (UnsafeMutableRawPointer) -> Void
     private let release: @Sendable (UnsafeMutableRawPointer) -> Void
 
-    /// Takes over `memory` of ``TagTableLayout/byteCount(slotBits:)`` bytes, 8-byte aligned, whose header is
-    /// complete; `release` is called with it when nobody uses the table any more, and `forget` when all of it was
-    /// looked at and most of it will not be needed soon.
+    /// Takes over `memory` of ``TagTableLayout/byteCount(slotBits:)`` bytes, 8-byte aligned, whose header is complete.
+    /// `release` is called with it when the table has no users any more, and `forget` when all of it was read and most
+    /// of it will not be needed soon.
     package init(
         memory: UnsafeMutableRawPointer, slotBits: Int,
         forget: @escaping @Sendable (UnsafeMutableRawPointer) -> Void = { _ in },
@@ -122,7 +122,7 @@ package final class TagTable: Sendable {
         return bits
     }
 
-    /// Checks what ``validateHeader(_:fileBytes:)`` leaves out: every slot. For the start only.
+    /// Checks every slot, which ``validateHeader(_:fileBytes:)`` leaves out. For the start only.
     package func validateSlots() throws(TagTableError) {
         let greatest = greatestSlot
         if greatest > TagTableLayout.greatestNumber { throw .damaged(what: "slot", number: greatest) }
@@ -136,7 +136,7 @@ package final class TagTable: Sendable {
     /// Greatest position at which a tag of this slot was invalidated; 0: never.
     package func slot(_ index: UInt32) -> UInt64 { load(TagTableLayout.headerBytes + Int(index) * 8) }
 
-    /// Greatest position of any slot. Looks at all of them: for the start only.
+    /// Greatest position of any slot. Reads all of them: for the start only.
     package var greatestSlot: UInt64 {
         var greatest: UInt64 = 0
         var index: UInt32 = 0
@@ -148,40 +148,40 @@ package final class TagTable: Sendable {
         return greatest
     }
 
-    /// Whether syncd vouches for caches. A number that is not known means that it doesn't.
+    /// Whether caches may be trusted. An unknown number means isolated.
     package var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
-    /// CLOCK_BOOTTIME in ns at which the table was made; 0: not known. For one trust window from then on, a worker may
-    /// believe an older table whose file is gone.
+    /// CLOCK_BOOTTIME in ns at which the table was made; 0: unknown. For one trust window from then on, a worker may
+    /// trust an older table whose file is deleted.
     package var madeAt: UInt64 { load(TagTableLayout.madeAtOffset) }
-    /// Goes up whenever everything that was kept is worthless.
+    /// The epoch: raised whenever all earlier values are stale.
     package var epoch: UInt64 { load(TagTableLayout.epochOffset) }
-    /// CLOCK_BOOTTIME in ns of the last beat; 0: never.
+    /// CLOCK_BOOTTIME in ns of the last heartbeat; 0: never.
     package var beat: UInt64 { load(TagTableLayout.beatOffset) }
-    /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun; 0: not known. A beat never has a later
-    /// time than this, and a reading that begins later finds every file that had its name before this was loaded.
+    /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun; 0: unknown. A heartbeat never has a
+    /// later time than this, and a reading that begins later finds every file that had its name before this was loaded.
     package var scanStarted: UInt64 {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         return load(TagTableLayout.scanStartedOffset)
     }
-    /// CLOCK_BOOTTIME in ns at which the last covered probe of Redis was sent; embedded: the beat.
+    /// CLOCK_BOOTTIME in ns at which the last confirmed probe of Redis was sent; embedded: the heartbeat.
     package var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
     /// Greatest position up to which every entry of the log is in the slots.
     package var applied: UInt64 { load(TagTableLayout.appliedOffset) }
-    /// Greatest position that this syncd did not apply itself.
+    /// The first known position: the greatest one that this syncd did not apply itself.
     package var horizon: UInt64 { load(TagTableLayout.horizonOffset) }
     /// The log that the positions belong to.
     package var incarnation: Incarnation {
         Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
     }
 
-    /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time
-    /// namespace, a damaged file) is not believed.
+    /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time namespace,
+    /// a damaged file) is not trusted.
     @inline(__always)
     package static func isWithin(_ now: UInt64, of instant: UInt64, _ window: UInt64) -> Bool {
         now >= instant && now - instant <= window
     }
 
-    /// The journal directory that syncd reads; ``FileIdentity/unknown`` if it does not say.
+    /// The journal directory that syncd reads; ``FileIdentity/unknown`` if the table does not name it.
     package var journalDirectory: FileIdentity {
         FileIdentity(
             device: load(TagTableLayout.journalDeviceOffset), inode: load(TagTableLayout.journalInodeOffset))
@@ -195,8 +195,7 @@ package final class TagTable: Sendable {
         if load(offset) < position { store(position, offset) }
     }
 
-    /// Raises the slots of everything that an invalidation of `tags` reaches. A tag is a declared tag, `=` and a
-    /// key, or `*`.
+    /// Raises the slots that an invalidation of `tags` affects. A tag is a declared tag, `=` and a key, or `*`.
     package func raise(tags: [ByteBuffer], to position: UInt64) {
         for tag in tags { raise(TagHash.tag(tag), to: position) }
     }
@@ -205,24 +204,24 @@ package final class TagTable: Sendable {
     package func setState(_ state: SyncState) { store(state.rawValue, TagTableLayout.stateOffset) }
     /// Stores the epoch.
     package func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
-    /// Stores the time of a beat, sampled before what it vouches for was looked at.
+    /// Stores the time of a heartbeat, sampled before the journal was read.
     package func setBeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.beatOffset) }
-    /// Stores the time of a reading of the journal, before the directory is looked at: whoever has named a file and then
-    /// finds an older time here knows that the reading will find the file.
+    /// Stores the time of a reading of the journal, before the directory is read. A worker that has named a file and
+    /// then finds an older time here knows that the reading will find the file.
     package func setScanStarted(_ nanoseconds: UInt64) {
         store(nanoseconds, TagTableLayout.scanStartedOffset)
         atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
-    /// Stores which journal directory is read, before it is read.
+    /// Stores the identity of the journal directory, before it is read.
     package func setJournalDirectory(_ directory: FileIdentity) {
         store(directory.device, TagTableLayout.journalDeviceOffset)
         store(directory.inode, TagTableLayout.journalInodeOffset)
     }
-    /// Stores the time at which a covered probe was sent.
+    /// Stores the time at which a confirmed probe was sent.
     package func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
-    /// Stores the applied position, after the slots that it speaks of.
+    /// Stores the applied position, after the slots up to it.
     package func setApplied(_ position: UInt64) { store(position, TagTableLayout.appliedOffset) }
-    /// Stores the horizon.
+    /// Stores the first known position.
     package func setHorizon(_ position: UInt64) { store(position, TagTableLayout.horizonOffset) }
     /// Stores the incarnation, as two numbers.
     package func setIncarnation(_ incarnation: Incarnation) {
@@ -248,7 +247,7 @@ package final class TagTable: Sendable {
     }
 }
 
-/// Why a file is not a usable tag table.
+/// The reason why a file is not a usable tag table.
 package enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible {
     case notATable
     case otherLayout(version: UInt64)
@@ -256,7 +255,7 @@ package enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible 
     /// A number that no syncd stores.
     case damaged(what: String, number: UInt64)
 
-    /// What is wrong and what helps.
+    /// The fault and its remedy.
     package var description: String {
         switch self {
         case .notATable: "the file is not a syncd tag table"
@@ -269,43 +268,43 @@ package enum TagTableError: Error, Sendable, Equatable, CustomStringConvertible 
     }
 }
 
-/// What tells a file or directory from every other on this host, whatever its path.
+/// The identity of a file or directory on this host, whatever its path.
 package struct FileIdentity: Sendable, Hashable {
     /// The device that holds it.
     package var device: UInt64
-    /// Its number there.
+    /// The inode number on that device.
     package var inode: UInt64
 
-    /// From what stat(2) says.
+    /// The identity from the fields of stat(2).
     package init(device: UInt64, inode: UInt64) {
         self.device = device
         self.inode = inode
     }
 
-    /// It is not known which.
+    /// The identity is unknown.
     package static let unknown = FileIdentity(device: 0, inode: 0)
 }
 
-/// The random id of a log. Another incarnation is another log, and positions of the two don't compare.
+/// The random id of a log. Another incarnation is another log, and positions of the two cannot be compared.
 package struct Incarnation: Sendable, Hashable {
     /// The first 16 hexadecimal digits.
     package var high: UInt64
     /// The last 16 hexadecimal digits.
     package var low: UInt64
 
-    /// From two halves.
+    /// An incarnation from its two halves.
     package init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
 
-    /// No log yet.
+    /// The value while there is no log.
     package static let none = Incarnation(high: 0, low: 0)
 
-    /// From 32 hexadecimal digits.
+    /// Parses 32 hexadecimal digits.
     package init?(_ text: String) { self.init(digits: text.utf8) }
 
-    /// From 32 hexadecimal digits.
+    /// Parses 32 hexadecimal digits.
     package init?(_ text: ByteBuffer) {
         guard let incarnation = text.withUnsafeReadableBytes({ Incarnation(digits: $0) }) else { return nil }
         self = incarnation

@@ -3,15 +3,15 @@ import NIOCore
 
 /// Whether this worker's caches can be used.
 public enum SyncMode: String, Sendable {
-    /// Connected, and syncd vouches for the caches.
+    /// Connected, and the caches may be trusted.
     case attached
-    /// Connected, but syncd can't vouch for them.
+    /// Connected, but syncd is isolated.
     case isolated
     /// No connection, or no syncd configured.
     case detached
 }
 
-/// What is known about Redis, through syncd.
+/// The state of Redis, as syncd reports it.
 public enum UpstreamMode: Sendable {
     /// syncd is embedded: there is no Redis.
     case disabled
@@ -21,18 +21,18 @@ public enum UpstreamMode: Sendable {
     case unavailable
 }
 
-/// Figures of the cache in this process's memory.
+/// Counters of the cache in this process's memory.
 public struct L1Statistics: Sendable, Hashable {
-    /// Reads that were answered from it.
+    /// Number of reads that were answered from it.
     public var hits: Int
-    /// Reads that were not.
+    /// Number of reads that were not.
     public var misses: Int
-    /// Entries that it holds.
+    /// Number of entries.
     public var entries: Int
-    /// Bytes that they cost, keys, tags and overhead included.
+    /// Cost of the entries in bytes, keys, tags and overhead included.
     public var bytes: Int
 
-    /// Four figures.
+    /// The four counters.
     public init(hits: Int = 0, misses: Int = 0, entries: Int = 0, bytes: Int = 0) {
         self.hits = hits
         self.misses = misses
@@ -41,16 +41,16 @@ public struct L1Statistics: Sendable, Hashable {
     }
 }
 
-/// What came of comparing a share of the hits with the database (docs/cache.md, "The auditor").
+/// Results of the auditor (docs/cache.md, "The auditor").
 public struct AuditStatistics: Sendable, Hashable {
-    /// Values that were loaded again and compared.
+    /// Number of values that were loaded again and compared.
     public var sampled: Int
-    /// Of these, values that differed although the rule calls them fresh.
+    /// Of these, values that differed although they are fresh by the rule.
     public var stale: Int
-    /// Of these, values that differed because of a write that was invalidated in time.
+    /// Values that differed because of a write that was invalidated in time.
     public var superseded: Int
 
-    /// Three figures.
+    /// The three counters.
     public init(sampled: Int = 0, stale: Int = 0, superseded: Int = 0) {
         self.sampled = sampled
         self.stale = stale
@@ -58,11 +58,11 @@ public struct AuditStatistics: Sendable, Hashable {
     }
 }
 
-/// How a worker's cache is.
+/// The state of a worker's cache.
 public struct CacheStatus: Sendable, Hashable {
     /// Whether the caches can be used.
     public var sync: SyncMode
-    /// What is known about Redis.
+    /// The state of Redis.
     public var redis: UpstreamMode
     /// Epoch of the tag table; 0 before the first connection.
     public var epoch: UInt64
@@ -70,10 +70,10 @@ public struct CacheStatus: Sendable, Hashable {
     public var applied: UInt64
     /// The cache in this process's memory.
     public var l1: L1Statistics
-    /// `nil`: nothing is audited.
+    /// `nil`: the auditor is off.
     public var audit: AuditStatistics?
 
-    /// All that there is to know.
+    /// A status with all its fields.
     public init(
         sync: SyncMode, redis: UpstreamMode, epoch: UInt64, applied: UInt64, l1: L1Statistics,
         audit: AuditStatistics? = nil
@@ -87,13 +87,13 @@ public struct CacheStatus: Sendable, Hashable {
     }
 }
 
-/// What syncd makes known to a worker, in its order.
+/// syncd's notifications to a worker, in order.
 public enum CacheNotification: Sendable, Hashable {
     /// An event on one of the subscribed channels.
     case event(Event)
     /// An applied entry of the invalidation log.
     case invalidation(position: UInt64, tags: [ByteBuffer])
-    /// syncd answered the greeting. What happened before is not made up for.
+    /// syncd answered the greeting. Earlier notifications were lost.
     case connected
     case disconnected
 }

@@ -2,19 +2,18 @@ import IPCWire
 import Logging
 import NIOCore
 
-/// A worker's cache, kept right by syncd (docs/consistency.md). With Redis down, syncd down or both, reads and
-/// writes go on without it.
+/// A worker's cache, kept consistent by syncd (docs/consistency.md). With Redis down, syncd down or both, reads and
+/// writes continue without it.
 ///
-/// Somebody has to run ``run()`` for it to be of use.
+/// The cache is useful only while ``run()`` is running.
 public final class SyncedCache: Sendable {
-    /// Notifications that nobody has taken yet; beyond, the oldest are dropped. What is fresh doesn't depend on
-    /// them.
+    /// Maximum number of waiting notifications; beyond, the oldest are dropped. Freshness does not depend on them.
     static let maximumNotifications = 16_384
 
     let configuration: SyncedCacheConfiguration
     let session: SyncdSession
     let l1: L1Cache
-    /// `nil`: nothing is audited.
+    /// `nil`: the auditor is off.
     let auditor: Auditor?
     let singleFlight = SingleFlight()
     let bypassLoads: BypassLoads
@@ -29,8 +28,8 @@ public final class SyncedCache: Sendable {
     /// Every event of the subscribed channels and every invalidation, in syncd's order. For one consumer.
     public let notifications: AsyncStream<CacheNotification>
 
-    /// Whether ``notifications`` has invalidations; at first it has. Without them a flood of invalidations costs a worker
-    /// next to nothing. What is fresh does not depend on it.
+    /// Whether ``notifications`` has invalidations; initially true. Without them a flood of invalidations costs a
+    /// worker next to nothing. Freshness does not depend on it.
     public var notifiesInvalidations: Bool {
         get { session.wantsInvalidations }
         set { session.wantsInvalidations = newValue }
@@ -68,7 +67,7 @@ public final class SyncedCache: Sendable {
         }
     }
 
-    /// Connects, and connects anew whenever the connection ends, until the task is cancelled. Then it closes the
+    /// Connects, and connects again whenever the connection ends, until the task is cancelled. Then closes the
     /// connection, ends ``notifications`` and returns.
     public func run() async throws {
         defer {
@@ -104,13 +103,13 @@ public final class SyncedCache: Sendable {
         while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
     }
 
-    /// How the cache is at this moment.
+    /// The present state of the cache.
     public var status: CacheStatus { session.status }
 
-    /// Callers that wait for somebody else's load, or for their turn.
+    /// Number of callers that wait for another request's load, or for their turn.
     package var waitingCount: Int { singleFlight.waitingCount + bypassLoads.waitingCount }
 
-    /// Figures of the application that syncd shows in STATUS for this client, in place of those given before. They
-    /// are sent once a second, together with those of L1.
+    /// Sets the application's values that syncd shows in STATUS for this client, replacing earlier ones. They are sent
+    /// once a second, together with those of L1.
     public func report(_ fields: [ReportField]) { session.report(fields) }
 }

@@ -1,35 +1,36 @@
 import NIOCore
 
-/// How a worker uses syncd.
+/// The configuration of a ``SyncedCache``.
 public struct SyncedCacheConfiguration: Sendable {
     /// Path of syncd's socket, at most 103 bytes. `nil`: no syncd, hence no cache and no waiting for it.
     public var socketPath: String?
-    /// Bytes that the cache in this process's memory may take, keys, tags and overhead included.
+    /// Maximum size of the cache in this process's memory in bytes, keys, tags and overhead included.
     public var l1Bytes: Int
     /// The name by which syncd shows this client in STATUS.
     public var clientName: String
-    /// Loads at once that go to the database without a lease. Further ones wait their turn.
+    /// Maximum number of concurrent loads without a lease. Further ones wait their turn.
     public var maximumConcurrentLoads: Int
     /// How long a read waits for somebody else's load of the same key: 0 to 60 s, in whole milliseconds.
     public var loadWait: Duration
-    /// Channels whose events are wanted; subscribed anew at every connection.
+    /// Channels whose events are wanted; subscribed again at every connection.
     public var subscribedChannels: [ByteBuffer]
-    /// Times to live are shortened by up to so many percent at random, 0 … 90 (docs/cache.md).
+    /// Times to live are shortened at random by up to this percentage, 0 … 90 (docs/cache.md).
     public var ttlSpreadPercent: Int
-    /// A hit in the last so many percent of a value's time to live has it loaded anew in the background, by one worker
-    /// of the host, 0 … 90; 0: never (docs/cache.md).
+    /// A hit in the last part of a value's time to live, of this percentage, starts a new load in the background, by
+    /// one worker of the host. 0 … 90; 0: never (docs/cache.md).
     public var earlyRefreshPercent: Int
     /// For how long past its time to live a value may be served while the database fails; zero: not at all
     /// (docs/cache.md).
     public var grace: Duration
     /// When a load takes longer, such a value is served; `nil`: only when it fails.
     public var graceAfter: Duration?
-    /// One in so many hits is compared with the database in the background (docs/cache.md); 0: none.
+    /// One in N hits is compared with the database in the background (docs/cache.md); 0: none.
     public var auditOneIn: Int
-    /// Told the key of each value that was found to be stale. Called on any thread.
+    /// Called with the key of each value that was found to be stale, on any thread.
     public var staleValueFound: (@Sendable (_ key: ByteBuffer) -> Void)?
 
-    /// Everything by default but the socket: without one there is no cache. What docs/cache.md offers is off.
+    /// The default configuration for a socket; without one there is no cache. The additional features of docs/cache.md
+    /// are off.
     public init(
         socketPath: String? = nil,
         l1Bytes: Int = 64 << 20,

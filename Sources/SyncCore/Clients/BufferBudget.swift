@@ -1,22 +1,22 @@
 import NIOCore
 
-/// The memory of all connections together: what clients have not read yet, and requests that have not come whole.
+/// The memory of all connections together: output that clients have not read yet, and incomplete requests.
 ///
 /// Each connection alone is bounded (``Limits``); a thousand of them would still be too much. Data that several
-/// connections wait for is in memory once and counts once. Above half of the limit, long values are not handed out any
-/// more (`-BUSY`: the asker reads the database), and long requests wait with the kernel until others are complete.
-/// Above the limit the daemon closes the connections of whoever holds most.
+/// connections wait for is in memory once and counts once. Above half of the limit, long values are refused (`-BUSY`:
+/// the worker reads the database), and long requests wait in the kernel until others are complete. Above the limit the
+/// daemon closes the connections of the process that holds most.
 package final class BufferBudget {
-    /// In bytes.
+    /// The limit, in bytes.
     package var limit: Int
     /// Bytes that are in memory for one connection alone.
     private var own = 0
-    /// Bytes of requests that have begun.
+    /// Bytes of incomplete requests.
     private var requests = 0
     private var sharedBytes = 0
-    /// By the address of the data, which stays as long as a connection holds it.
+    /// Shared data by address. The address is valid as long as a connection holds the data.
     private var shared: [UInt: Shared] = [:]
-    /// The most that was used since ``takePeak()``.
+    /// The maximum since the last call of ``takePeak()``.
     private var peak = 0
     private var hasFreed = false
 
@@ -29,10 +29,10 @@ package final class BufferBudget {
 
     package var used: Int { own + requests + sharedBytes }
     package var isExceeded: Bool { used > limit }
-    /// Whether what is long and can wait, or can do without, has to.
+    /// Whether long requests have to wait and long values are refused.
     package var isTight: Bool { used > limit / 2 }
 
-    /// The most that was used since the last call.
+    /// The maximum since the last call.
     package func takePeak() -> Int {
         defer { peak = used }
         return peak
@@ -52,7 +52,7 @@ package final class BufferBudget {
         note()
     }
 
-    /// Whether so many more bytes of a request may be read. The only one that is being read always may.
+    /// Whether `bytes` more of a request may be read. The only incomplete request may always be read.
     package func reserve(_ bytes: Int, besides reserved: Int) -> Bool {
         guard requests == reserved || used + bytes <= limit / 2 else { return false }
         requests += bytes
@@ -65,7 +65,7 @@ package final class BufferBudget {
         hasFreed = true
     }
 
-    /// One more connection holds this memory. Returns what it is known by.
+    /// Adds one connection to the holders of this memory. Returns its key.
     func hold(_ data: ByteBuffer) -> UInt {
         let address = Self.address(data)
         if shared[address]?.holders == nil {
@@ -88,10 +88,10 @@ package final class BufferBudget {
         }
     }
 
-    /// The part of it that one of its holders answers for, in bytes.
+    /// The part of one holder in the size of shared data, in bytes.
     func share(of address: UInt) -> Int { shared[address].map { $0.bytes / $0.holders } ?? 0 }
 
-    /// Whether holding it costs nothing, since somebody holds it already.
+    /// Whether the data are held already, so that one more holder costs nothing.
     func isHeld(_ data: ByteBuffer) -> Bool { shared[Self.address(data)] != nil }
 
     private static func address(_ data: ByteBuffer) -> UInt {

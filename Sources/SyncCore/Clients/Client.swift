@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-/// One connected program, as the brain knows it.
+/// One connected program, as the engine knows it.
 struct Client: Sendable {
     let id: ClientID
     let peer: Peer
@@ -9,7 +9,7 @@ struct Client: Sendable {
     var version = RESPVersion.v2
     var name: ByteBuffer?
     var isTracking = false
-    /// Its own figures, in the order in which it first reported them.
+    /// The values that the client reported, in the order of their first report.
     var reported: [ReportField] = []
 
     init(id: ClientID, peer: Peer, connectedAt: UInt64) {
@@ -19,7 +19,7 @@ struct Client: Sendable {
     }
 }
 
-/// Who is at the other end of a connection, as the kernel says.
+/// The process at the other end of a connection, as the kernel reports it.
 package struct Peer: Sendable, Hashable {
     package var pid: Int32
     package var uid: UInt32

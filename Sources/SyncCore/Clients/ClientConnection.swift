@@ -27,23 +27,23 @@ final class ClientConnection {
     private let limits: Limits
     private let budget: BufferBudget
     private(set) var phase = Phase.open
-    /// It is among those that are flushed at the end of the turn.
+    /// The connection is in the list of those to flush at the end of the turn.
     var isFlushDue = false
-    /// It has had its turn and goes on in a later slice (``TurnQueue``).
+    /// The connection has had its turn and continues in a later slice (``TurnQueue``).
     var isSuspended = false
-    /// The client sends nothing more.
+    /// The client has closed its side.
     var isInputClosed = false
     /// When a whole request was taken last.
     var lastRequest: UInt64 = 0
     private(set) var isReadingPaused = false
     private var isReadingArgument = false
-    /// Its request needs more memory than there is for it at the moment.
+    /// Its request needs more memory than is available at the moment.
     private(set) var isWaitingForRoom = false
-    /// Memory that the budget has for the request which has begun, in bytes, and since when.
+    /// Memory in bytes that the budget reserves for the incomplete request, and the time of the reservation.
     private(set) var reservedBytes = 0
     private(set) var requestBegan: UInt64 = 0
 
-    /// Requests that need no more than this are not counted.
+    /// Smaller requests are not counted.
     private static let freeBytes = 16 << 10
     /// Bytes that a socket is read in at once (``ClientChannel/setReadingArgument(_:)``); more is a long argument.
     static let pieceBytes = 4096
@@ -67,9 +67,9 @@ final class ClientConnection {
         return transport
     }
 
-    /// Its process; where the kernel shows none (another container), its user.
+    /// The client's process; if the kernel shows none (another container), its user.
     var holder: Int64 { peer.pid > 0 ? Int64(peer.pid) : -1 - Int64(peer.uid) }
-    /// Memory that it answers for, in bytes.
+    /// Memory attributed to the connection, in bytes.
     var heldBytes: Int { output.heldBytes + reservedBytes }
 
     // MARK: Reading
@@ -104,12 +104,12 @@ final class ClientConnection {
 
     // MARK: Memory for requests
 
-    /// Asks the budget for the memory that the present request needs.
+    /// Reserves the memory of the present request in the budget.
     func reserve(_ now: UInt64) {
         let needed = Self.neededBytes(&decoder)
         guard needed > Self.freeBytes else { return releaseReservation() }
         guard needed > reservedBytes else { return }
-        // In steps: of many arguments the sum is not known before.
+        // Memory is reserved in steps: the sum of many arguments is not known before.
         let step = max(needed, 2 * reservedBytes) - reservedBytes
         isWaitingForRoom = !budget.reserve(step, besides: reservedBytes)
         if requestBegan == 0 { requestBegan = now }
@@ -151,7 +151,7 @@ final class ClientConnection {
         forget()
     }
 
-    /// Gives back what it holds.
+    /// Releases the resources of the connection.
     private func forget() {
         output.discard()
         releaseReservation()

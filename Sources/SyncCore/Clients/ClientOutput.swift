@@ -2,16 +2,16 @@ import DequeModule
 import IPCWire
 import NIOCore
 
-/// What one client is still to be told, and in which order. Decides; the connection writes.
+/// The pending output of one client and its order. This class decides; the connection writes.
 ///
-/// Output has three stages. `writer` collects what one turn of the event loop produces and is flushed once.
-/// `inChannel` counts what the kernel has not taken yet. While that is much, pushes wait in `backlog`, apart from
-/// replies; a backlog beyond its limit collapses into one `epoch` push, which says all that it said. Requests are not
-/// taken while the answers to earlier ones are not read. A client that lets its output grow all the same is closed.
-/// Nobody else waits for it. With a ``BufferBudget`` long data is not copied, and all clients' output is counted there.
+/// Output has three stages. `writer` collects the output of one turn of the event loop and is flushed once. `inChannel`
+/// counts bytes that the kernel has not accepted yet. While these are many, pushes wait in `backlog`, apart from
+/// replies; a backlog beyond its limit collapses into one `epoch` push, which replaces all of them. Requests are not
+/// read while the replies to earlier ones are unread. A client whose output grows nevertheless is closed. No other
+/// client waits for it. With a ``BufferBudget`` long data is not copied, and all clients' output is counted there.
 package final class ClientOutput {
     private struct SharedData {
-        /// The byte of all output at which it ends.
+        /// The end of these data in the byte count of all output.
         var end: UInt64
         var bytes: Int
         var address: UInt
@@ -21,15 +21,15 @@ package final class ClientOutput {
     private var replies = ReplyQueue()
     private var writer = RESPWriter(version: .v2)
     private var version = RESPVersion.v2
-    /// What was handed to the channel last.
+    /// The buffer that was passed to the channel last.
     private var spare = ByteBuffer()
     private var backlog = RESPWriter(version: .v3)
     private var isCollapsed = false
-    /// Since the last flush.
+    /// Whether pushes have collapsed since the last flush.
     private var hasCollapsed = false
     private var inChannel = 0
     private let budget: BufferBudget?
-    /// What the budget was told of bytes that are this client's alone.
+    /// Bytes reported to the budget that belong to this client alone.
     private var counted = 0
     private var isDiscarded = false
     /// Data in the channel that others may hold, too.
@@ -38,9 +38,9 @@ package final class ClientOutput {
     /// Bytes of all output so far, and those of them that the kernel has taken.
     private var (written, taken): (UInt64, UInt64) = (0, 0)
 
-    /// A turn's output grows from here.
+    /// The initial capacity of a turn's output, in bytes.
     private static let leastCapacity = 512
-    /// More is not kept for the next turn: most connections are idle most of the time.
+    /// The maximum capacity that is kept for the next turn: most connections are idle most of the time.
     private static let keptCapacity = 8192
 
     package init(limits: Limits, budget: BufferBudget? = nil) {
@@ -49,42 +49,42 @@ package final class ClientOutput {
         writer.sharesData = budget != nil
     }
 
-    /// Requests that are not answered yet.
+    /// Number of unanswered requests.
     package var requestsInFlight: Int { replies.count }
     package var unsentBytes: Int { unreadBytes + backlog.buffer.readableBytes }
     /// Whether the kernel has everything but pushes that wait.
     var isTaken: Bool { unreadBytes == 0 }
-    /// What STATUS says of the connection.
+    /// Properties of the connection for STATUS.
     package var transport: Transport {
         Transport(requests: replies.opened, requestsInFlight: requestsInFlight, unsentBytes: unsentBytes)
     }
 
-    /// Answers that the client has not read, in bytes.
+    /// Replies that the client has not read, in bytes.
     private var unreadBytes: Int { inChannel + writer.partBytes + writer.buffer.readableBytes }
-    /// Whether one more request is taken: not while too many are not answered or too many answers are not read.
+    /// Whether one more request may be read. False while too many are unanswered or too many replies are unread.
     package var hasRoomForRequest: Bool {
         requestsInFlight < limits.requestsInFlight && unreadBytes < limits.unreadBytes
     }
-    /// Whether reading goes on after a pause: when half of the room is free again.
+    /// Whether reading may resume after a pause: when half of the room is free again.
     package var mayResume: Bool {
         requestsInFlight < limits.requestsInFlight / 2 + 1 && unreadBytes < limits.unreadBytes / 2
     }
 
-    /// A request has come: its place among the replies.
+    /// Registers a request and returns its place among the replies.
     package func open() -> RequestID { replies.open() }
 
-    /// The answer to a request. It is written when all before it are.
+    /// The reply to a request. It is written after all earlier ones.
     package func reply(_ request: RequestID, _ reply: Reply) {
         if replies.takeTurn(request) { write(reply) } else { replies.fill(request, reply) }
         while let reply = replies.next() { write(reply) }
     }
 
-    /// More is not even written down: the connection will be closed at the end of the turn.
+    /// True beyond the limit. Further output is dropped, since the connection will be closed at the end of the turn.
     private var isBeyondLimit: Bool { unsentBytes > limits.unsentBytes }
 
     private func write(_ reply: Reply) {
         if isBeyondLimit { return }
-        // HELLO's own answer is in the protocol that it chose.
+        // HELLO's own reply is in the protocol that it selected.
         if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
         if case .simple(.reset) = reply { setVersion(.v2) }
         makeRoom()
@@ -97,14 +97,14 @@ package final class ClientOutput {
 
     private static let noRoom = ReplyError(.busy, "no room for one more long value: read the database")
 
-    /// Whether a value is short, in memory for others already, or there is room for it.
+    /// Whether a value is short, is in memory for others already, or fits into the budget.
     private func hasRoom(for hit: Hit) -> Bool {
         guard let budget, budget.isTight, let data = hit.entry.sharedData, data.readableBytes >= RESPWriter.sharedBytes
         else { return true }
         return budget.isHeld(data)
     }
 
-    /// Takes the memory of the former turn's output again, if the channel needs it no more.
+    /// Reuses the memory of the previous turn's output, if the channel has released it.
     private func makeRoom() {
         guard writer.buffer.storageCapacity == 0 else { return }
         swap(&writer.buffer, &spare)
@@ -121,7 +121,7 @@ package final class ClientOutput {
         writer.version = version
     }
 
-    /// A push for this client alone. The outcome of a fetch is an answer and never waits behind other pushes.
+    /// A push for this client alone. The outcome of a fetch is a reply and never waits behind other pushes.
     package func push(_ push: Push) {
         var isNow = mayPushNow
         if case .fetched = push { isNow = true }
@@ -136,7 +136,7 @@ package final class ClientOutput {
         }
     }
 
-    /// A push that was encoded once for all who track; those speak RESP3.
+    /// A push that was encoded once for all tracking clients; those speak RESP3.
     package func push(encoded: ByteBuffer) {
         if mayPushNow {
             makeRoom()
@@ -153,7 +153,7 @@ package final class ClientOutput {
         (isCollapsed, hasCollapsed) = (true, true)
     }
 
-    /// What this turn has already written counts: it may bring as much as all hosts together have invalidated.
+    /// Output of this turn counts: one turn may bring as many pushes as all hosts together have invalidated.
     private var mayPushNow: Bool {
         !isCollapsed && backlog.buffer.readableBytes == 0 && unreadBytes < limits.comfortableBytes
     }
@@ -161,13 +161,13 @@ package final class ClientOutput {
     package enum FlushAction: Equatable {
         case nothing
         case write(ByteBuffer)
-        /// One after the other; some of it is shared with other clients.
+        /// Write these parts one after the other; some are shared with other clients.
         case writeParts([ByteBuffer])
-        /// It does not read.
+        /// Close: the client does not read.
         case close(unsentBytes: Int)
     }
 
-    /// The turn is over: what is to be handed to the channel, and whether its pushes have just collapsed.
+    /// Ends the turn: returns the output for the channel, and whether its pushes have just collapsed.
     package func flush() -> (action: FlushAction, hasCollapsed: Bool) {
         defer {
             hasCollapsed = false
@@ -176,7 +176,7 @@ package final class ClientOutput {
         if isBeyondLimit { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
         guard writer.buffer.readableBytes > 0 || writer.partBytes > 0 else { return (.nothing, hasCollapsed) }
         let (buffer, parts) = (writer.buffer, writer.parts)
-        // The channel keeps its storage until it is sent.
+        // The channel keeps the storage until it is sent.
         let bytes = writer.partBytes + buffer.readableBytes
         writer = RESPWriter(version: version)
         writer.sharesData = budget != nil
@@ -188,7 +188,7 @@ package final class ClientOutput {
         return (.writeParts(parts + [buffer]), hasCollapsed)
     }
 
-    /// Long parts are data that others may hold as well.
+    /// Holds long parts in the budget: other connections may hold them as well.
     private func hold(_ parts: [ByteBuffer], before rest: Int) {
         guard let budget, !isDiscarded else { return }
         var end = written - UInt64(rest) - UInt64(parts.reduce(0) { $0 + $1.readableBytes })
@@ -200,7 +200,7 @@ package final class ClientOutput {
         }
     }
 
-    /// Tells the budget of what is this client's alone.
+    /// Reports the bytes of this client alone to the budget.
     private func count() {
         guard let budget, !isDiscarded else { return }
         let bytes = unsentBytes - sharedBytes
@@ -208,13 +208,13 @@ package final class ClientOutput {
         counted = bytes
     }
 
-    /// What this client answers for, in bytes: its own, and its share of what others hold, too.
+    /// The bytes attributed to this client: its own, and its share of data that others hold, too.
     package var heldBytes: Int {
         guard let budget else { return unsentBytes }
         return counted + shared.reduce(0) { $0 + budget.share(of: $1.address) }
     }
 
-    /// The connection is closed: nothing of it is held any more.
+    /// The connection is closed: releases everything.
     package func discard() {
         guard let budget, !isDiscarded else { return }
         isDiscarded = true
@@ -226,12 +226,12 @@ package final class ClientOutput {
 
     package enum SentAction: Equatable {
         case nothing
-        /// The pushes that collapsed are made up for by this one.
+        /// Push one `epoch` in place of the collapsed pushes.
         case pushEpoch
         case write(ByteBuffer)
     }
 
-    /// The kernel has taken so much.
+    /// The kernel has accepted this many bytes.
     package func sent(_ bytes: Int) -> SentAction {
         inChannel -= bytes
         taken += UInt64(bytes)

@@ -7,23 +7,23 @@
 struct TurnQueue {
     /// What one client may use before the others have their turn.
     static let turnNanoseconds: UInt64 = 1_000_000
-    /// What all may use before the event loop goes round.
+    /// Maximum time of all connections before the event loop continues.
     private static let sliceNanoseconds: UInt64 = 5_000_000
-    /// Long enough for the event loop to look at its sockets in between; a task without delay would go before them.
+    /// Long enough for the event loop to serve its sockets in between; a task without delay would come before them.
     static let pauseNanoseconds: UInt64 = 100_000
 
     private var waiting: [ClientConnection] = []
     /// Those of the slice that goes on who have not had their turn.
     private var slice: [ClientConnection] = []
-    /// Used in the present slice.
+    /// Time used in the present slice.
     private var used: UInt64 = 0
-    /// What each process has used lately.
+    /// Time that each process has used lately.
     private var usedBy: [Int32: UInt64] = [:]
     private var isScheduled = false
     /// Clients have their turns of one slice, one after the other.
     private(set) var isInSlice = false
 
-    /// Whether somebody's turn may begin.
+    /// Whether a turn may begin.
     var hasTime: Bool { used < Self.sliceNanoseconds }
 
     /// A client has used some time.
@@ -42,14 +42,14 @@ struct TurnQueue {
         return true
     }
 
-    /// What was used long ago does not count; called at each heartbeat.
+    /// Reduces old usage; called at each heartbeat.
     mutating func age() { usedBy = usedBy.compactMapValues { $0 < 1_000_000 ? nil : $0 / 2 } }
 
     mutating func beginSlice() {
         isScheduled = false
         isInSlice = true
         used = 0
-        // Those whose turn ends in this slice come back with the next one.
+        // Connections whose turn ends in this slice come back with the next one.
         slice = waiting
         waiting = []
     }

@@ -1,29 +1,29 @@
 import IPCWire
 import NIOCore
 
-/// Names a client for as long as syncd runs.
+/// Names a client as long as syncd runs.
 package typealias ClientID = UInt64
-/// Names a request of one client, in the order in which they came.
+/// Names a request of one client, in the order of arrival.
 package typealias RequestID = UInt64
 
 /// What the brain wants done, in this order, after it has returned. ``EngineLoop`` performs it.
 package enum Effect: Sendable, Hashable {
-    /// Answer a request. Answers may come in another order than the requests; the connection sorts them.
+    /// Answer a request. Replies may come in another order than the requests; the connection sorts them.
     case reply(ClientID, RequestID, Reply)
     case push(ClientID, Push)
-    /// To every client that said `TRACK ON`, in the order of `ClientID`.
+    /// Push to every client that said `TRACK ON`, in the order of `ClientID`.
     case pushTracking([ClientID], Push)
     case close(ClientID, reason: String)
     case upstream(UpstreamCommand)
-    /// Read the journal directory now and hand the result to
-    /// ``Brain/journalScanned(_:sampledAt:isLast:now:effects:)``, whole or in parts.
+    /// Read the journal directory now and pass the result to ``Brain/journalScanned(_:sampledAt:isLast:now:effects:)``,
+    /// whole or in parts.
     case scanJournal(sampledAt: UInt64)
-    /// What cannot be removed is told to ``Brain/journalFileNotRemoved(_:version:now:)``.
+    /// Remove a journal file. A failure is reported to ``Brain/journalFileNotRemoved(_:version:now:)``.
     case removeJournalFile(String, version: UInt64)
-    /// Keep an invalidation that is not in the log yet: before the turn's answers are sent, and before the journal is
+    /// Store an invalidation that is not in the log yet: before the turn's replies are sent, and before the journal is
     /// read.
     case writeOwed([ByteBuffer])
-    /// Replace all owed files of syncd by one marker: "replace the incarnation".
+    /// Replace all pending files of syncd by one marker: "replace the incarnation".
     case writeMarker
     case notice(Notice)
     /// Answer STATUS, or INFO as text: the host has sections besides ``Brain/statusSections``.
@@ -44,9 +44,9 @@ package enum Notice: Sendable, Hashable {
     case upstreamWarning(String)
     /// Another deployment publishes its log on the channel of ours.
     case foreignLog(Incarnation)
-    /// Everything was invalidated because of an event that does not show what has changed.
+    /// Everything was invalidated because of an unreadable event.
     case unreadableEvent(UnreadableEvent)
-    /// The server refuses what syncd needs: its settings or ours are wrong.
+    /// The server refuses a command that syncd needs: its settings or ours are wrong.
     case upstreamDenied(String)
     case upstreamReady(version: String)
 }

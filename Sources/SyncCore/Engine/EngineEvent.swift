@@ -40,6 +40,6 @@ package enum JournalTrouble: Sendable, Hashable {
     case writing
     /// Leftovers of dead processes stay.
     case cleaning
-    /// Files that are in the log stay.
+    /// Files whose tags are in the log cannot be deleted.
     case deleting
 }

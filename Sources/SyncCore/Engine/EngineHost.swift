@@ -83,7 +83,7 @@ package protocol ClientChannel: AnyObject {
 package protocol EngineJournal: AnyObject {
     /// Begins to read what the path names now.
     func beginReading() throws -> any EngineJournalReading
-    /// The directory that the path named last.
+    /// The directory at the path, when it was last opened.
     var identity: FileIdentity { get }
     func remove(_ name: String) throws
     /// Writes invalidations down, in as few files as may be. Returns false, and some are missing, if all such files would

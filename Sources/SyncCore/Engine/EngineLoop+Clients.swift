@@ -102,7 +102,7 @@ extension EngineLoop {
         if client.isAllAsked { endAfterReplies(client) }
     }
 
-    /// Closes after everything that was asked before has been answered.
+    /// Closes after all earlier requests have been answered.
     func endAfterReplies(_ client: ClientConnection) {
         client.end()
         needsFlush(client)
@@ -131,11 +131,11 @@ extension EngineLoop {
         if client.channel.write(bytes) { sent(client, bytes.readableBytes) }
     }
 
-    /// The kernel has taken so much.
+    /// The kernel has accepted this many bytes.
     func sent(_ client: ClientConnection, _ bytes: Int) {
         let action = client.output.sent(bytes)
         guard client.phase < .closing, !closeIfSent(client) else { return }
-        // What has waited goes before what is asked for now.
+        // Waiting output goes before new output.
         switch action {
         case .nothing: break
         case .pushEpoch:
@@ -177,7 +177,7 @@ extension EngineLoop {
         waitingForRoom.removeAll { !$0.isWaitingForRoom }
     }
 
-    /// While others wait, a request has to come whole in some time.
+    /// While others wait, a request has to be completed within its limit of time.
     func cutOffSlowRequests(_ now: UInt64) {
         giveRoom()
         guard !waitingForRoom.isEmpty else { return }

@@ -57,7 +57,7 @@ extension EngineLoop {
 
     // MARK: Status
 
-    /// `asked`: the names of sections; none: all of them.
+    /// `asked`: the names of sections; empty: all of them.
     private func status(_ asked: [String], asText: Bool) -> Reply {
         var names = ["server", "redis"].filter { host.statusFields($0) != nil }
         names.insert(contentsOf: Brain.statusSections, at: names.first == "server" ? 1 : 0)
@@ -66,7 +66,7 @@ extension EngineLoop {
         let asked = asked.map { $0.lowercased() }
         if !asked.isEmpty, asked.allSatisfy({ !["all", "everything", "default"].contains($0) }) {
             let known = names.filter(asked.contains)
-            // Of INFO exporters ask for sections that only Redis has, and expect nothing.
+            // Exporters request sections of INFO that only Redis has, and expect an empty reply.
             if !asText, known.isEmpty {
                 let unknown = ByteBuffer(string: String(asked[0].prefix(64))).escaped
                 let text = "STATUS has no section '\(unknown)' here: it has \(names.joined(separator: ", "))"

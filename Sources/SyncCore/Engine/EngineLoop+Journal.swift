@@ -12,20 +12,20 @@ struct JournalPart {
 
 // The journal directory: there may be very many files, and clients have to be answered in between.
 extension EngineLoop {
-    /// Files that are looked at before the clock is.
+    /// Number of files between two looks at the clock.
     private static let filesPerPart = 256
     /// How long the journal is read before clients that wait have a turn.
     private static let partNanoseconds: UInt64 = 4_000_000
-    /// Long enough for the event loop to look at its connections.
+    /// Pause between parts, long enough for the event loop to serve its connections.
     private static let betweenPartsNanoseconds: UInt64 = 200_000
 
-    /// The brain wants to know what is in the journal.
+    /// The engine requests a reading of the journal.
     func scanJournal(_ sampledAt: UInt64) {
         writePending()
         do {
             let reading = try host.journalDirectory.beginReading()
-            // After the names are known: a syncd that takes the table over begins with a new one, and what is written
-            // for it comes later than that.
+            // Checked after the names are known: a syncd that takes over begins with a new table, and files for it are
+            // written later than that.
             guard keepsTable() else { return }
             brain.journalDirectory(is: host.journalDirectory.identity)
             self.reading = JournalPart(sampledAt: sampledAt, reading: reading)
@@ -42,8 +42,8 @@ extension EngineLoop {
         isPartDue = true
     }
 
-    /// At the very end of a turn: what becomes due before the event loop has looked at its connections comes before
-    /// them.
+    /// Runs at the very end of a turn: work that becomes due before the event loop has served its connections would
+    /// otherwise come before them.
     func scheduleJournalPart() {
         guard !isPartScheduled else { return }
         isPartScheduled = true
@@ -103,7 +103,7 @@ extension EngineLoop {
         }
     }
 
-    /// What this turn has deferred goes into one file, before anybody is told so.
+    /// Writes all invalidations that this turn has deferred into one file, before any client is told.
     func writePending() {
         guard !pending.isEmpty else { return }
         let invalidations = pending
@@ -121,7 +121,7 @@ extension EngineLoop {
         writeMarker()
     }
 
-    /// It outlives this process; what the brain knows does not.
+    /// The marker outlives this process; the engine's state does not.
     func writeMarker() {
         do {
             try host.journalDirectory.writeMarker()

@@ -54,9 +54,9 @@ package final class EngineLoop {
     /// Invalidations that this turn has deferred.
     var pending: [[ByteBuffer]] = []
 
-    /// Another syncd may have begun: nothing goes out any more.
+    /// Another syncd may have begun: nothing is sent any more.
     private(set) var isTableLost = false
-    /// An answer waits that promises what the table must hold.
+    /// A reply is queued that promises the content of the table.
     var hasPromised = false
     private var hasSentUpstream = false
     /// A heartbeat belongs to this turn.

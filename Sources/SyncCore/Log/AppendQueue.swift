@@ -9,18 +9,18 @@ struct PendingAppend: Sendable {
     var event: Event?
     var nonce: UInt64
     var startedAt: UInt64
-    /// Written to the present connection.
+    /// Whether it was written to the present connection.
     var isSent = false
-    /// The position that was applied when it was sent: its own must be beyond.
+    /// The applied position when it was sent: its own position must be greater.
     var appliedWhenSent: UInt64 = 0
-    /// Memory that it takes.
+    /// Memory of the append, in bytes.
     var bytes: Int
 }
 
-/// Appends that wait for the server, and when each of them is late. Ids ascend in the order of the requests.
+/// Appends that wait for the server, and their deadlines. Ids ascend in the order of the requests.
 struct AppendQueue: Sendable {
     private var appends: [UpstreamID: PendingAppend] = [:]
-    /// Memory that the tags take.
+    /// Memory of the tags, in bytes.
     private var bytes = 0
     private var deadlines: Deque<(time: UInt64, id: UpstreamID)> = []
 
@@ -52,7 +52,7 @@ struct AppendQueue: Sendable {
         }
     }
 
-    /// The append, if it is to be sent now.
+    /// Marks the append as sent and returns it; `nil` if it is unknown or sent already.
     mutating func send(_ id: UpstreamID, applied: UInt64) -> PendingAppend? {
         guard var append = appends[id], !append.isSent else { return nil }
         append.isSent = true
@@ -64,8 +64,8 @@ struct AppendQueue: Sendable {
     /// Ids of all appends, ascending.
     var ids: [UpstreamID] { appends.keys.sorted() }
 
-    /// The outcome of each append that was sent is unknown. It is sent again later, without its event, which is delivered
-    /// at most once.
+    /// The outcome of each append that was sent is unknown. Each is sent again later, without its event, which is
+    /// delivered at most once.
     mutating func connectionLost() {
         for id in appends.keys {
             guard let append = appends[id], append.isSent else { continue }
@@ -74,13 +74,13 @@ struct AppendQueue: Sendable {
         }
     }
 
-    /// When the first append is late. Most are answered in order and long before: they must not wake anybody up.
+    /// The deadline of the first append. Most are answered in order and long before, and must not cause a wakeup.
     mutating func nextDeadline() -> UInt64? {
         while let first = deadlines.first, appends[first.id] == nil { deadlines.removeFirst() }
         return deadlines.first?.time
     }
 
-    /// Whether an append has become late since the last time.
+    /// Whether an append has become late since the last call.
     mutating func takeLate(_ now: UInt64) -> Bool {
         var isLate = false
         while let first = deadlines.first, first.time <= now {

@@ -1,10 +1,10 @@
 import IPCWire
 
-/// What an inspection shows (docs/consistency.md, "The log", the table).
+/// The finding of an inspection (docs/consistency.md, "The log", the table).
 enum ContinuityVerdict: Equatable {
-    /// It is the log that was applied so far; `isContinuous` says whether the last applied entry proves it.
+    /// The server has the log that was applied so far. `isContinuous`: the last applied entry matches.
     case proceed(isContinuous: Bool)
-    /// It is a sound log, but another one: a host before us replaced it, or this process has just started.
+    /// The server has a sound log, but another one: another host replaced it, or this process has just started.
     case switchLog
     case replace(IsolationReason, EpochReason)
 
@@ -14,13 +14,13 @@ enum ContinuityVerdict: Equatable {
             case nil: .replace(.noLog, .incarnation)
             case _ where Self.isOtherProcess(found, hasReplaced: hasReplaced): .replace(.otherProcess, .incarnation)
             case logs.damaged: .replace(.otherKeys, .discontinuous)
-            // Positions never go back, whoever made the log: a slot that is ahead of it would be a miss for ever.
+            // Positions never go back, whichever host made the log: a slot ahead of it would be a miss for ever.
             case _ where found.position < expected.floor || (found.lastEntry ?? 0) > found.position:
                 .replace(.logWentBack, .discontinuous)
             case let theirs where theirs != logs.current || !logs.isOurs: .switchLog
             default:
                 switch (expected.lastEntry, found.entryAtLastApplied) {
-                // Nothing of this log has been applied yet: a hole shows in catching up.
+                // Nothing of this log has been applied yet: catching up will show a hole.
                 case (nil, _): .proceed(isContinuous: true)
                 case (_, nil): .proceed(isContinuous: false)
                 case (let ours, let theirs) where ours == theirs || breaks(.lastEntryIgnored):
@@ -30,8 +30,8 @@ enum ContinuityVerdict: Equatable {
             }
     }
 
-    /// Whether the server is another process than the one that the log was recorded in. A server that shows no identity is
-    /// so, unless the log was replaced over this very connection.
+    /// Whether the server is another process than the one that the log was recorded in. A server that shows no identity
+    /// counts as another one, unless the log was replaced over this very connection.
     private static func isOtherProcess(_ found: Inspection, hasReplaced: Bool) -> Bool {
         if breaks(.identityIgnored) { return false }
         return found.identity == nil ? !hasReplaced : found.identity != found.recordedIdentity

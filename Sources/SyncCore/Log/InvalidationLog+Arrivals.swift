@@ -1,9 +1,9 @@
 import IPCWire
 import NIOCore
 
-// Entries and probes as they come in, and what is due when they don't.
+// Arrivals of entries and probes, and the deadlines for missing ones.
 extension InvalidationLog {
-    /// Gives a reply to whatever asked for it. A reply that nobody waits for any more is dropped.
+    /// Passes a reply to the part that sent the command. A reply without a waiting command is dropped.
     mutating func replied(_ id: UpstreamID, _ reply: UpstreamReply, _ turn: inout Turn<LogEffect>) {
         if let append = appends.take(id) { return appendAnswered(append, reply, &turn) }
         switch session.question(id) {
@@ -22,7 +22,7 @@ extension InvalidationLog {
         turn.add(.applied(entry))
     }
 
-    /// Applies what has arrived early and follows now.
+    /// Applies entries of the reorder buffer that follow now.
     mutating func applyKept(_ turn: inout Turn<LogEffect>) {
         while let entry = tail.takeNext() { apply(entry, &turn) }
     }
@@ -65,14 +65,14 @@ extension InvalidationLog {
         if isGap, isSynced { readPage(&turn) }
     }
 
-    /// Somebody replaced the log, or wrote nonsense on its channel.
+    /// The log was replaced, or another program wrote garbage on its channel.
     mutating func publishedUnreadable(_ turn: inout Turn<LogEffect>) { if isSynced { inspect(&turn) } }
 
     mutating func subscriptionConnected(_ identity: ServerIdentity?, _ turn: inout Turn<LogEffect>) {
         subscription = Subscription(identity: identity)
         tail.forgetKept()
         guard let server = session.server, isSameServer(server.identity, &turn) else { return }
-        // What was published while nobody listened shows in the next probe.
+        // The next probe shows entries that were published without a subscriber.
         probeNow(&turn)
     }
 
@@ -114,7 +114,7 @@ extension InvalidationLog {
         requireResync(theirs == nil ? .logVanished : .otherLog, .incarnation, &turn)
     }
 
-    /// What a probe showed counts as soon as everything up to its position is applied.
+    /// A probe is confirmed as soon as everything up to its position is applied.
     mutating func confirm() {
         let (applied, isComplete) = (tail.applied, !tail.hasGap)
         let sentAt = session.whileFollowing { state in
@@ -126,7 +126,7 @@ extension InvalidationLog {
 
     // MARK: Time
 
-    /// When ``wake(_:)`` has something to do next.
+    /// The next time at which ``wake(_:)`` has something to do.
     mutating func nextDeadline() -> UInt64? {
         guard mode == .redis else { return nil }
         return earlier(appends.nextDeadline(), earlier(session.nextDeadline, attachment.trustEnds))
@@ -137,7 +137,7 @@ extension InvalidationLog {
         guard mode == .redis else { return }
         if appends.takeLate(turn.now) {
             isolate(.lateAppend(nanoseconds: limits.appendNanoseconds), &turn)
-            // Nothing more is asked of it until it answers: what is pending would only be sent again and again.
+            // The server is not asked again until it answers: pending appends would only be sent again and again.
             if isSynced { inspect(&turn) }
         }
         if let end = attachment.trustEnds, turn.now >= end {

@@ -32,7 +32,7 @@ extension InvalidationLog {
         ask(.reconnect(reason: reason), &turn)
     }
 
-    /// Inspects again after a while: soon if the server refuses for now, seldom if it refuses who we are.
+    /// Inspects again after a pause: a short one if the server refuses for now, a long one if it refuses the user.
     mutating func retry(after failure: UpstreamFailure, _ turn: inout Turn<LogEffect>) {
         guard let server = session.server else { return }
         attachment.explain(.failed(failure))
@@ -46,7 +46,7 @@ extension InvalidationLog {
         }
     }
 
-    /// What a reply of another kind than the question's means.
+    /// The failure that a reply of the wrong kind means.
     private static func failure(_ reply: UpstreamReply) -> UpstreamFailure {
         if case .failed(let failure) = reply { failure } else { .refused("an unexpected answer of Redis") }
     }
@@ -80,7 +80,7 @@ extension InvalidationLog {
         case .replace(let reason, let epochReason):
             distrust(reason, epochReason, &turn)
             attachment.explain(reason)
-            // If replacing it did not help, it would not at once, either.
+            // If a replacement did not help, another one right now would not help either.
             if wasReplaced { return session.wait(until: turn.now + limits.probeNanoseconds, server) }
             replace(server, reason, &turn)
         case .switchLog:
@@ -88,21 +88,21 @@ extension InvalidationLog {
             switchLog(found, &turn)
             catchUp(to: found.position, server, &turn)
         case .proceed(let isContinuous):
-            // An entry that came in between shows in the next probe.
+            // The next probe shows an entry that came in between.
             tail.trust(found.position)
             if !isContinuous { missed(upTo: max(found.firstEntry ?? 0, tail.applied + 1) - 1, &turn) }
             catchUp(to: found.position, server, &turn)
         }
     }
 
-    /// Makes the server's log ours: everything that it still retains is applied anew.
+    /// Switches to the server's log: all entries that it retains are applied again.
     private mutating func switchLog(_ found: Inspection, _ turn: inout Turn<LogEffect>) {
         if let theirs = found.incarnation, logs.switchTo(theirs) { turn.add(.switched) }
         subscription.lastPosition = 0
         tail.restart(after: (found.firstEntry ?? found.position + 1) - 1, highestSeen: found.position)
     }
 
-    /// Whether both connections lead to the same process, as far as it shows; if not, both are made anew.
+    /// Whether both connections lead to the same process, if it shows an identity; if not, both are made again.
     mutating func isSameServer(_ identity: ServerIdentity?, _ turn: inout Turn<LogEffect>) -> Bool {
         guard let identity, let other = subscription.identity, identity != other else { return true }
         reconnect("both connections must lead to the same server", &turn)
@@ -122,7 +122,7 @@ extension InvalidationLog {
         ask(.replace(id, ReplaceCommand(expected: server.rawRecord, fresh: fresh, floor: tail.floor)), &turn)
     }
 
-    /// Replaces the log because more is pending than can be named. Returns the log that was asked for; `nil`: there is no
+    /// Replaces the log because too many invalidations are pending. Returns the requested log; `nil`: there is no
     /// connection.
     mutating func replaceBecauseOfPending(_ turn: inout Turn<LogEffect>) -> Incarnation? {
         guard let server = session.server else { return nil }
@@ -149,7 +149,7 @@ extension InvalidationLog {
         proceed(to: position, &turn)
     }
 
-    /// Reads the next page, or is done.
+    /// Reads the next page, or ends catching up.
     private mutating func proceed(to target: UInt64, _ turn: inout Turn<LogEffect>) {
         applyKept(&turn)
         guard tail.applied < target else {
@@ -162,7 +162,7 @@ extension InvalidationLog {
         }
     }
 
-    /// Asks for the entries that follow what is applied, unless that is done already.
+    /// Requests the entries after the applied position, unless they are requested already.
     mutating func readPage(_ turn: inout Turn<LogEffect>) {
         let applied = tail.applied
         if session.withPages({ $0.needsPage(after: applied) }) == true { read(after: applied, &turn) }
@@ -189,7 +189,7 @@ extension InvalidationLog {
         }
     }
 
-    /// Entries of a page while catching up: a hole was trimmed before this host could read it.
+    /// Entries of a page while catching up. A hole means that entries were trimmed before this host could read them.
     private mutating func caughtUp(_ entries: [LogEntry], target: UInt64, _ turn: inout Turn<LogEffect>) {
         for entry in entries where entry.position > tail.applied {
             if entry.position > tail.applied + 1 { missed(upTo: entry.position - 1, &turn) }
@@ -199,7 +199,7 @@ extension InvalidationLog {
         proceed(to: target, &turn)
     }
 
-    /// Entries of a page that fills a gap: a hole in it is a log that lost something.
+    /// Entries of a page that fills a gap. A hole means that the log lost entries.
     private mutating func followed(
         _ entries: [LogEntry], _ page: PageReads.Page, _ turn: inout Turn<LogEffect>
     ) {
@@ -218,7 +218,7 @@ extension InvalidationLog {
         if tail.hasGap { readPage(&turn) }
     }
 
-    /// Entries up to `position` are gone before they were applied.
+    /// Entries up to `position` were deleted before they were applied.
     private mutating func missed(upTo position: UInt64, _ turn: inout Turn<LogEffect>) {
         if breaks(.trimIgnored) { return tail.ignoreTrim(to: position) }
         if !attachment.needsResync {

@@ -3,15 +3,15 @@ import NIOCore
 
 /// The invalidation log as one host sees it (docs/consistency.md, "The log").
 ///
-/// Embedded, it is a counter. With a server it is a stream that all hosts append to, and this machine decides what
-/// of the server's words is believed. It is made of machines that own their data: ``LogSession`` how far the server is
-/// known, ``LogTail`` what is applied, ``AppendQueue`` what waits for the server, ``Attachment`` whether this host's
-/// caches may be believed, ``KnownLogs`` which log is which.
+/// Embedded, the log is a counter. With a server it is a stream that all hosts append to, and this machine decides
+/// which of the server's messages are trusted. It consists of machines that own their data: ``LogSession`` how much of
+/// the server's log is known, ``LogTail`` what is applied, ``AppendQueue`` appends that wait for the server,
+/// ``Attachment`` whether this host's caches may be trusted, ``KnownLogs`` the identities of logs.
 ///
-/// After every connect, and whenever something unexpected shows, the log checks *continuity*: it inspects the server,
-/// replaces the log if it is another one, and reads the entries it has not applied. `applied` moves contiguously only; a
-/// hole that cannot be closed raises the epoch instead. Then entries come by publish/subscribe, and a probe every
-/// 250 ms shows whether one is missing.
+/// After every connect, and after every unexpected finding, the log runs a *continuity check*: it inspects the server,
+/// replaces the log if it is another one, and reads the entries it has not applied. `applied` moves contiguously only;
+/// a hole that cannot be closed raises the epoch instead. After that, entries come by publish/subscribe, and a probe
+/// every 250 ms shows whether one is missing.
 ///
 /// While the host is attached, appends wait at most 250 ms for the server; then the host isolates itself, and they are
 /// pending. Isolation ends in ``heartbeat(sampledAt:syncs:_:)`` only: when everything pending has been appended.
@@ -29,21 +29,21 @@ struct InvalidationLog: ~Copyable {
     var attachment: Attachment
     var logs: KnownLogs
     var subscription = Subscription()
-    /// Goes up whenever continuity is proven. A journal pass counts only if it began after that.
+    /// Number of continuity checks that passed. A journal pass counts only if it began after the last one.
     private(set) var syncs: UInt64 = 0
-    /// What the server has refused us and was told of, since continuity was proven last.
+    /// The last refusal that was reported since the continuity check passed.
     var lastDenial: String?
-    /// What was worrying about the server's settings at the last inspection.
+    /// Warnings about the server's settings at the last inspection.
     var warnings: [String] = []
     /// Time from a request to its append's reply.
     var latency = LatencyRing()
     private(set) var lastID: UpstreamID = 0
 
-    /// What is known of the subscription connection.
+    /// State of the subscription connection.
     struct Subscription: Sendable {
         /// The process at the other end.
         var identity: ServerIdentity?
-        /// Position of the last message: those that follow are beyond.
+        /// Position of the last message: the next ones are greater.
         var lastPosition: UInt64 = 0
     }
 
@@ -78,7 +78,7 @@ struct InvalidationLog: ~Copyable {
         return lastID
     }
 
-    // MARK: What others ask
+    // MARK: State
 
     var state: SyncState { attachment.state }
     var epoch: UInt64 { attachment.epoch }
@@ -86,13 +86,13 @@ struct InvalidationLog: ~Copyable {
     var applied: UInt64 { tail.applied }
     var horizon: UInt64 { tail.horizon }
     var incarnation: Incarnation { logs.current }
-    /// Whether continuity is proven, so that the log can be appended to.
+    /// Whether the continuity check has passed, so that the log can be appended to.
     var isSynced: Bool { session.isFollowing }
 
     // MARK: Appending
 
-    /// Appends an invalidation, or defers it if the log cannot take it. What is too long for an entry invalidates
-    /// everything.
+    /// Appends an invalidation, or defers it if the log cannot accept it. An invalidation that is too long for an entry
+    /// invalidates everything.
     mutating func append(
         tags: [ByteBuffer], event: Event?, for requester: AppendRequester, _ turn: inout Turn<LogEffect>
     ) {
@@ -105,8 +105,8 @@ struct InvalidationLog: ~Copyable {
             turn.add(.committed(requester, position: entry.position))
             return
         }
-        // What can be appended is tried while isolated, too: the journal's invalidations are what ends isolation, and a
-        // client's that is not deferred does not put that off.
+        // Possible appends are tried while isolated, too: appends of the journal end the isolation, and those of
+        // clients that are not deferred do not delay its end.
         let isTried = state == .attached || isSynced || requester.isBridge
         guard isTried, appends.hasRoom(limits) else {
             if state == .attached { isolate(.tooManyAppends, &turn) }
@@ -141,11 +141,12 @@ struct InvalidationLog: ~Copyable {
         switch reply {
         case .appended(incarnation, let position)
         where position <= append.appliedWhenSent && !breaks(.positionBackIgnored):
-            // Its slots are no news to entries of a later position.
+            // Values that were loaded at a greater position would not see this invalidation.
             deferred(append, event: nil, &turn)
             requireResync(.logWentBack, .discontinuous, &turn)
         case .appended(incarnation, let position):
-            // The table has it before anybody is told; `applied` follows when its predecessors have come.
+            // The table has the invalidation before any client is answered; `applied` follows when the predecessors
+            // have come.
             if !breaks(.committedNotRaised) {
                 tail.raise(append.tags, to: position)
                 arrived(LogEntry(position: position, body: body(of: append)), &turn)
@@ -165,7 +166,7 @@ struct InvalidationLog: ~Copyable {
             deferred(append, event: append.event, &turn)
             damaged(why, &turn)
         case .failed(let failure):
-            // Nothing more can be promised until continuity is proven anew.
+            // No append can be promised until the next continuity check has passed.
             deferred(append, event: append.event, &turn)
             isolate(.failed(failure), &turn)
             retry(after: failure, &turn)
@@ -181,19 +182,19 @@ struct InvalidationLog: ~Copyable {
 
     // MARK: State
 
-    /// Ends trust on this host: whoever waits is told that the invalidation is pending. Only events of other programs go
-    /// on waiting, also through isolation: asked once more by their name, the server knows whether another host has
-    /// appended them meanwhile.
+    /// Ends trust on this host: the waiting clients are told that their invalidations are pending. Only events of other
+    /// programs stay in the queue, also through isolation: when they are sent again by their name, the server knows
+    /// whether another host has appended them meanwhile.
     mutating func isolate(_ reason: IsolationReason, _ turn: inout Turn<LogEffect>) {
         if attachment.isolate(reason, now: turn.now) { turn.add(.isolated(reason)) }
-        // What was sent may have happened, event included; events are delivered at most once.
+        // An append that was sent may have happened, event included; events are delivered at most once.
         for append in appends.takeAllButBridged() {
             deferred(append, event: append.isSent ? nil : append.event, &turn)
         }
     }
 
-    /// Something unexpected showed: the epoch goes up before anybody gets an answer, and nothing is believed until
-    /// continuity is proven anew.
+    /// Handles an unexpected finding: raises the epoch before any client is answered. Nothing is trusted until the next
+    /// continuity check has passed.
     mutating func requireResync(
         _ reason: IsolationReason, _ epochReason: EpochReason, _ turn: inout Turn<LogEffect>
     ) {
@@ -206,13 +207,13 @@ struct InvalidationLog: ~Copyable {
         if attachment.requireResync(epochReason) { turn.add(.epochRaised(epochReason)) }
     }
 
-    /// The log cannot be used as it is: the next inspection replaces it.
+    /// The log cannot be used in this state: the next inspection replaces it.
     mutating func damaged(_ why: String, _ turn: inout Turn<LogEffect>) {
         logs.currentIsDamaged()
         requireResync(.failed(.damaged(why)), .discontinuous, &turn)
     }
 
-    /// Everything that the server had is applied: what waits is sent, and entries and probes are followed.
+    /// All entries of the server are applied: waiting appends are sent, and entries and probes are followed.
     mutating func follow(_ server: LogSession.Server, _ turn: inout Turn<LogEffect>) {
         session.follow(server, from: turn.now)
         if tail.hasGap { expectArrival(turn.now) }
@@ -227,8 +228,8 @@ struct InvalidationLog: ~Copyable {
         wake(&turn)
     }
 
-    /// Every journal file that was there at `sampledAt` is in the log: stores the heartbeat, and ends isolation if nothing
-    /// else stands against it. `syncs` is what it was when the reading of the journal began.
+    /// Every journal file that was there at `sampledAt` is in the log: stores the heartbeat, and ends isolation if
+    /// there is no other reason for it. `syncs` is its value when the reading of the journal began.
     mutating func heartbeat(sampledAt: UInt64, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
         attachment.confirm(mode == .embedded ? sampledAt : nil)
         // A late append that still waits is an event of another program that this host has been told of.

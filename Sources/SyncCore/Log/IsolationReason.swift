@@ -1,19 +1,19 @@
 import IPCWire
 
-/// Why a host is isolated: nobody on it believes a cache. Remedies are in docs/operations.md.
+/// The reason why a host is isolated and no cache of it is trusted. Remedies are in docs/operations.md.
 package enum IsolationReason: Sendable, Hashable {
     case starting
-    /// The command connection ended, or there is none. Says why.
+    /// The command connection ended, or there is none. The text has the cause.
     case disconnected(String)
-    /// The server refuses what syncd needs.
+    /// The server refuses a command that syncd needs.
     case failed(UpstreamFailure)
     case replica
-    /// The server took longer than this to take an append.
+    /// An append was not accepted within this time.
     case lateAppend(nanoseconds: UInt64)
-    /// No probe was confirmed for longer than this.
+    /// No probe was confirmed within this time.
     case lateProbe(nanoseconds: UInt64)
     case tooManyAppends
-    /// More is pending than can be named: the log is replaced.
+    /// Too many invalidations are pending to name them: the log is replaced.
     case tooMuchPending
     case noLog, logVanished, otherLog, otherProcess, logWentBack, logChanged, otherKeys, entriesMissing
     case unexpectedReply
@@ -29,7 +29,7 @@ extension IsolationReason: CustomStringConvertible {
         case .lateAppend(let limit): "Redis has not taken an invalidation within \(Self.text(limit))"
         case .lateProbe(let limit): "Redis has not answered a probe for \(Self.text(limit))"
         case .tooManyAppends: "too many appends wait for Redis"
-        case .tooMuchPending: "too much is owed to name it"
+        case .tooMuchPending: "too many invalidations are pending to name them"
         case .noLog: "there is no log in Redis"
         case .logVanished: "the log vanished from Redis"
         case .otherLog: "Redis holds another log"
@@ -42,7 +42,7 @@ extension IsolationReason: CustomStringConvertible {
         }
     }
 
-    /// Whole seconds, or milliseconds.
+    /// The time in whole seconds, or in milliseconds.
     private static func text(_ nanoseconds: UInt64) -> String {
         nanoseconds % 1_000_000_000 == 0 ? "\(nanoseconds / 1_000_000_000) s" : "\(nanoseconds / 1_000_000) ms"
     }

@@ -2,10 +2,10 @@ import NIOCore
 
 /// The channels on which logs are published: `{<namespace>}:log`, or `{<namespace>}:log:<database>`.
 ///
-/// They are for syncd alone, those of other namespaces and databases included. Hosts would believe an entry that a
-/// client forged, and entries show tags to clients that have no business with them.
+/// Only syncd may use these channels, those of other namespaces and databases included. Hosts would trust an entry that
+/// a client forged, and entries show tags to clients that should not see them.
 package enum LogChannel {
-    /// Whether some syncd may publish its log there.
+    /// Whether a channel is the log channel of some syncd.
     package static func isOne(_ channel: ByteBuffer) -> Bool {
         guard channel.readableBytes > 6, channel.getInteger(at: channel.readerIndex) == UInt8(ascii: "{") else {
             return false

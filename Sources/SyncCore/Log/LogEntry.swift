@@ -12,13 +12,13 @@ package struct LogEntry: Sendable, Hashable {
     }
 }
 
-/// What an entry says, apart from its position: the part that its writer chooses.
+/// The content of an entry without its position: the part that its writer chooses.
 package struct LogEntryBody: Sendable, Hashable {
-    /// The syncd that appended it: random, one per process.
+    /// The syncd that appended the entry: random, one per process.
     package var origin: UInt64
     /// Random, one per append: `(origin, nonce)` names this append among all.
     package var nonce: UInt64
-    /// The channel of the event that was published with it, directly after it.
+    /// The channel of the event that was published together with the entry, directly after it.
     package var eventChannel: ByteBuffer?
     package var tags: [ByteBuffer]
 
@@ -29,18 +29,18 @@ package struct LogEntryBody: Sendable, Hashable {
         self.tags = tags
     }
 
-    /// The most tags of an entry: the greatest `tags-per-invalidation` that can be set.
+    /// Maximum number of tags of an entry: the greatest `tags-per-invalidation` that can be set.
     package static let maximumTags = 4096
-    /// The most bytes of tags and channel together.
+    /// Maximum number of bytes of tags and channel together.
     package static let maximumBytes = 1 << 20
 
-    /// Whether a syncd appends such an entry. Others are not read either: nobody knows who wrote them.
+    /// Whether a syncd may have appended such an entry. Others are not read either, because their writer is unknown.
     package var isAppendable: Bool {
         (1...Self.maximumTags).contains(tags.count) && bytes <= Self.maximumBytes
     }
 
     private var bytes: Int { tags.reduce(eventChannel?.readableBytes ?? 0) { $0 + $1.readableBytes } }
 
-    /// Memory that the entry takes, about: its bytes, and a buffer for each tag.
+    /// Approximate memory of the entry, in bytes: its bytes, and a buffer for each tag.
     var memoryBytes: Int { 128 + bytes + tags.count * 48 }
 }

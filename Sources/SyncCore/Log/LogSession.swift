@@ -2,39 +2,39 @@ import DequeModule
 import IPCWire
 import NIOCore
 
-/// How far the server behind the command connection is known. A state owns everything that means something in it only, so
-/// that leaving the state forgets it.
+/// How much is known of the log behind the command connection. A state owns all data that have a meaning in it only, so
+/// that leaving the state drops them.
 ///
-/// After every connect, and whenever something unexpected shows, the session goes through `inspecting`, perhaps
-/// `replacing` and `inspecting` again, and `catchingUp` to `following`.
+/// After every connect, and after every unexpected finding, the session goes through `inspecting`, possibly `replacing`
+/// and `inspecting` again, and `catchingUp` to `following`.
 enum LogSession: ~Copyable {
-    /// Nothing can be asked. Next: `inspecting`.
+    /// There is no connection. Next: `inspecting`.
     case disconnected
-    /// Nothing is proven. Next: `replacing`, `catchingUp`, `waitingToRetry`.
+    /// The continuity check has begun. Next: `replacing`, `catchingUp`, `waitingToRetry`.
     case inspecting(Inspecting)
     /// The log is being replaced. Next: `inspecting`, `waitingToRetry`.
     case replacing(Replacing)
-    /// The log is the right one, and entries are missing. Next: `following`.
+    /// The log is the right one, but entries are missing. Next: `following`.
     case catchingUp(CatchingUp)
-    /// Everything up to the server's last known position is applied or on its way. Embedded, it is always so.
+    /// Everything up to the server's last known position is applied or on its way. Embedded, this is the only state.
     case following(Following)
     /// The server refused. Next: `inspecting`, at the time.
     case waitingToRetry(WaitingToRetry)
 
-    /// What was learnt over the present command connection.
+    /// Data that were received over the present command connection.
     struct Server: Sendable {
         /// The process at the other end, since it was inspected.
         var identity: ServerIdentity?
         var version = ""
         /// The server's record of the log at the last inspection.
         var rawRecord: ByteBuffer?
-        /// The log was replaced over this connection: a server that shows no identity need not be asked again.
+        /// The log was replaced over this connection: a server that shows no identity need not be checked again.
         var hasReplaced = false
-        /// The log was replaced, and no inspection has found it good since.
+        /// The log was replaced, and no inspection has passed since.
         var isReplacementUnproven = false
     }
 
-    /// What an inspection is compared with. Entries may still be published until its reply is here.
+    /// The values that an inspection is compared with. Entries may still be published until its reply arrives.
     struct Expected: Sendable {
         var lastEntry: LogEntry?
         /// The greatest position of any log.
@@ -54,7 +54,7 @@ enum LogSession: ~Copyable {
 
     struct CatchingUp: Sendable {
         var server: Server
-        /// The position up to which entries are read.
+        /// The last position to read.
         var target: UInt64
         var pages = PageReads()
     }
@@ -69,23 +69,23 @@ enum LogSession: ~Copyable {
         var sentAt: UInt64
         /// The position that was applied when it was sent.
         var applied: UInt64
-        /// A log whose entry came on our channel before.
+        /// A log whose entry came on our channel before the probe.
         var unknown: Incarnation?
     }
 
     struct Following: Sendable {
         var server: Server
         var pages = PageReads()
-        /// When a known position that has not arrived by itself is read from the stream.
+        /// The time at which a known position that has not arrived by itself is read from the stream.
         var gapDeadline: UInt64?
         var probe: Probe?
         /// When the next probe is sent.
         var nextProbe: UInt64
-        /// Positions that probes showed and that are not applied, with the time at which each probe was sent.
+        /// Unconfirmed probes: positions that are not applied yet, with the time at which each probe was sent.
         var unconfirmed: Deque<(position: UInt64, sentAt: UInt64)> = []
     }
 
-    // MARK: What it knows
+    // MARK: Queries
 
     var isFollowing: Bool {
         switch self {
@@ -94,7 +94,7 @@ enum LogSession: ~Copyable {
         }
     }
 
-    /// Whether the server is going to be inspected: whatever is wrong shows then.
+    /// Whether an inspection is due: it will show any problem.
     var isInspectionDue: Bool {
         switch self {
         case .inspecting: true
@@ -104,7 +104,7 @@ enum LogSession: ~Copyable {
         }
     }
 
-    /// Where catching up ends; `nil` in other states.
+    /// The position where catching up ends; `nil` in other states.
     var target: UInt64? {
         switch self {
         case .catchingUp(let state): state.target
@@ -112,7 +112,7 @@ enum LogSession: ~Copyable {
         }
     }
 
-    /// When there is something to do next.
+    /// The time of the next action.
     var nextDeadline: UInt64? {
         switch self {
         case .following(let state): state.nextDeadline
@@ -139,13 +139,13 @@ enum LogSession: ~Copyable {
         }
     }
 
-    /// What a command of the session's own asked for.
+    /// The purpose of a command of the session.
     enum Question {
         case inspection(Inspecting)
         case replacement, page, probe
     }
 
-    /// What this command asked for; `nil`: nobody waits for its reply any more.
+    /// The purpose of this command; `nil`: no part waits for its reply any more.
     func question(_ id: UpstreamID) -> Question? {
         switch self {
         case .inspecting(let state) where state.id == id: .inspection(state)
@@ -165,7 +165,7 @@ enum LogSession: ~Copyable {
 
     mutating func disconnected() { self = .disconnected }
 
-    /// Returns whether there is a connection to inspect over.
+    /// Returns whether there is a connection for the inspection.
     mutating func inspect(id: UpstreamID, expected: Expected) -> Bool {
         guard let server else { return false }
         self = .inspecting(Inspecting(server: server, id: id, expected: expected))
@@ -174,7 +174,7 @@ enum LogSession: ~Copyable {
 
     mutating func replace(id: UpstreamID, _ server: Server) { self = .replacing(Replacing(server: server, id: id)) }
 
-    /// The log was replaced: inspects what there is now.
+    /// The log was replaced: inspects the new one.
     mutating func replaced(id: UpstreamID, expected: Expected) {
         guard var server else { return }
         server.hasReplaced = true
@@ -196,7 +196,7 @@ enum LogSession: ~Copyable {
 
     // MARK: Pages
 
-    /// Works on the pages that are asked for; `nil` in states without such.
+    /// Modifies the requested pages; `nil` in states without pages.
     mutating func withPages<Result>(_ body: (inout PageReads) -> Result) -> Result? {
         switch consume self {
         case .catchingUp(var state):
@@ -215,7 +215,7 @@ enum LogSession: ~Copyable {
 
     // MARK: Following
 
-    /// Works on the state in which the log is followed; `nil` in other states.
+    /// Modifies the state in which the log is followed; `nil` in other states.
     mutating func whileFollowing<Result>(_ body: (inout Following) -> Result) -> Result? {
         switch consume self {
         case .following(var state):
@@ -230,13 +230,13 @@ enum LogSession: ~Copyable {
 }
 
 extension LogSession.Following {
-    /// The reply to the outstanding probe is here.
+    /// The reply to the outstanding probe has arrived.
     mutating func takeProbe() -> LogSession.Probe? {
         defer { probe = nil }
         return probe
     }
 
-    /// A probe that was sent at `sentAt` showed `position`. Nobody would believe those of long ago any more.
+    /// A probe that was sent at `sentAt` showed `position`. A probe that is too old to be trusted is dropped.
     mutating func showed(_ position: UInt64, sentAt: UInt64, now: UInt64) {
         while let first = unconfirmed.first, now > first.sentAt + TrustTiming.upstreamTrustNanoseconds {
             unconfirmed.removeFirst()
@@ -244,7 +244,7 @@ extension LogSession.Following {
         unconfirmed.append((position, sentAt))
     }
 
-    /// Everything up to `applied` is in the table. Returns when the last probe was sent that this confirms.
+    /// Everything up to `applied` is in the table. Returns the time at which the last confirmed probe was sent.
     mutating func confirm(_ applied: UInt64) -> UInt64? {
         var sentAt: UInt64?
         while let first = unconfirmed.first, first.position <= applied {
@@ -265,7 +265,7 @@ extension LogSession.Following {
         return true
     }
 
-    /// When there is something to do next.
+    /// The time of the next action.
     var nextDeadline: UInt64? {
         earlier(probe == nil ? nextProbe : nil, pages.isEmpty ? gapDeadline : nil)
     }

@@ -1,23 +1,23 @@
 import IPCWire
 import NIOCore
 
-/// Up to where the log is applied, and the entries that have arrived before their predecessors. The tag table shows it to
-/// the workers.
+/// The applied position, and the entries that have arrived before their predecessors. The tag table shows the position
+/// to the workers.
 struct LogTail {
     private let table: TagTable
     private let keepsLastEntry: Bool
     /// Every entry up to this position is in the table.
     private(set) var applied: UInt64
-    /// The greatest position that this syncd has not applied itself: the low-water mark of what is known.
+    /// The first known position: the greatest one that this syncd has not applied itself (a low-water mark).
     private(set) var horizon: UInt64
     /// The greatest position that is known to exist.
     private(set) var highestSeen: UInt64
-    /// The greatest position in the table, whatever log it came from. Positions never go back.
+    /// The greatest position in the table, of any log. Positions never go back.
     private var greatest: UInt64
-    /// The last entry that was applied, as it was: the continuity check compares it.
+    /// The last applied entry, unchanged: the continuity check compares it.
     private(set) var lastEntry: LogEntry?
     private var reorderBuffer: [UInt64: LogEntryBody] = [:]
-    /// Memory that the reorder buffer takes.
+    /// Memory of the reorder buffer, in bytes.
     private var reorderBytes = 0
 
     init(table: TagTable, keepsLastEntry: Bool) {
@@ -35,20 +35,20 @@ struct LogTail {
         table.setApplied(applied)
     }
 
-    /// A log's positions go on from here at least.
+    /// The lower bound for positions of a new log.
     var floor: UInt64 { max(applied, greatest) }
 
     /// Whether entries exist that are not applied.
     var hasGap: Bool { applied < highestSeen }
 
-    /// Raises the slots of an entry whose predecessors need not be here.
+    /// Raises the slots of an entry whose predecessors may be missing.
     mutating func raise(_ tags: [ByteBuffer], to position: UInt64) {
         table.raise(tags: tags, to: position)
         greatest = max(greatest, position)
     }
 
-    /// Applies the entry that follows: slots first, then the position, so that nobody reads a position whose invalidation
-    /// is not in the table.
+    /// Applies the entry that follows: slots first, then the position, so that no worker reads a position whose
+    /// invalidation is not in the table.
     mutating func apply(_ entry: LogEntry) {
         raise(entry.body.tags, to: entry.position)
         applied = entry.position
@@ -59,10 +59,10 @@ struct LogTail {
 
     mutating func saw(_ position: UInt64) { highestSeen = max(highestSeen, position) }
 
-    /// Positions that were published may have been a lie; this one was inspected.
+    /// Published positions may have been wrong; this one was inspected.
     mutating func trust(_ position: UInt64) { highestSeen = max(applied, position) }
 
-    /// Keeps an entry whose predecessors have not arrived. Without room it is read from the stream later.
+    /// Stores an entry whose predecessors have not arrived. If there is no room, it is read from the stream later.
     mutating func keep(_ entry: LogEntry, limits: Limits) {
         let bytes = entry.body.memoryBytes
         guard reorderBuffer[entry.position] == nil, reorderBuffer.count < limits.entriesAhead,
@@ -72,8 +72,7 @@ struct LogTail {
         reorderBytes += bytes
     }
 
-    /// Takes the entry that follows what is applied from the reorder buffer. An entry that was read from the stream
-    /// meanwhile need not be kept.
+    /// Takes the next entry from the reorder buffer. Entries that were read from the stream meanwhile are dropped.
     mutating func takeNext() -> LogEntry? {
         guard !reorderBuffer.isEmpty else { return nil }
         guard let body = reorderBuffer.removeValue(forKey: applied + 1) else {
@@ -89,7 +88,7 @@ struct LogTail {
         reorderBytes = 0
     }
 
-    /// Entries up to `position` are gone before they were applied: everything from before them is worthless.
+    /// Entries up to `position` were deleted before they were applied: no earlier value is fresh.
     mutating func skip(to position: UInt64) {
         if position > applied {
             applied = position
@@ -99,10 +98,10 @@ struct LogTail {
         publish()
     }
 
-    /// What ``Mutant/trimIgnored`` and ``Mutant/gapIgnored`` do instead.
+    /// The behaviour of ``Mutant/trimIgnored`` and ``Mutant/gapIgnored``.
     mutating func ignoreTrim(to position: UInt64) { applied = max(applied, position) }
 
-    /// The host applies another log from now on, of which the entries after `position` are there.
+    /// Switches to another log, of which the entries after `position` exist.
     mutating func restart(after position: UInt64, highestSeen: UInt64) {
         applied = position
         horizon = position

@@ -1,12 +1,12 @@
 import DequeModule
 
-/// Pages of entries that were asked for, in the order of their replies.
+/// Requested pages of entries, in the order of their replies.
 struct PageReads: Sendable {
     struct Page: Sendable {
         var id: UpstreamID
-        /// Entries beyond this position were asked for.
+        /// The page begins after this position.
         var after: UInt64
-        /// The position that was known to exist when it was sent: a page without it has a hole.
+        /// The greatest known position when the page was requested: a page without it has a hole.
         var highestSeen: UInt64
     }
 
@@ -18,17 +18,17 @@ struct PageReads: Sendable {
 
     mutating func take(_ id: UpstreamID) -> Page? { isNext(id) ? pages.popFirst() : nil }
 
-    /// Whether the entries that follow `applied` have to be asked for.
+    /// Whether the entries that follow `applied` have to be requested.
     mutating func needsPage(after applied: UInt64) -> Bool {
         guard let next = pages.first else { return true }
         guard next.after > applied else { return false }
-        // The page before it had fewer entries than it might: this one would look like a hole.
+        // The page before it had fewer entries than possible: this one would look like a hole.
         pages.removeAll()
         return true
     }
 
-    /// Where the page begins that may be asked for while another one is read: with it the server is busy while this host
-    /// applies. `nil`: there is none, or two are read already.
+    /// The start of a page that may be requested while another one is read: the server works on it while this host
+    /// applies. `nil`: there is none, or two are requested already.
     func pageAhead(of size: Int, to target: UInt64) -> UInt64? {
         guard pages.count == 1, let next = pages.first else { return nil }
         let after = next.after + UInt64(size)

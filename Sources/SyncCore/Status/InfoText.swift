@@ -29,7 +29,7 @@ package enum InfoText {
         String(name.map { $0 == "-" ? "_" : $0 })
     }
 
-    /// `special`: what ends a value where it stands.
+    /// `special`: characters that end a value in this place.
     private static func plain(_ value: StatusValue, besides special: StaticString = "") -> String {
         switch value {
         case .text(let text): ByteBuffer(string: text).escaped(besides: special)

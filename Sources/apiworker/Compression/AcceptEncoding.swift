@@ -1,6 +1,6 @@
 /// The field `Accept-Encoding` (RFC 9110, section 12.5.3).
 enum AcceptEncoding {
-    /// Whether a client takes gzip, and doesn't like the plain body better.
+    /// Whether a client accepts gzip and does not prefer the plain body.
     static func prefersGzip(_ field: String?) -> Bool {
         guard let field else { return false }
         var (gzip, identity, any): (Int?, Int?, Int?) = (nil, nil, nil)
@@ -19,7 +19,7 @@ enum AcceptEncoding {
         return wanted > 0 && wanted >= identity ?? 0
     }
 
-    /// In thousandths; what is no weight is 0: such a coding is better not used.
+    /// The weight in thousandths. A malformed weight is 0, since such a coding is better not used.
     private static func weight(_ parameters: ArraySlice<Substring.UTF8View>) -> Int {
         guard let parameter = parameters.first.map(text) else { return 1000 }
         let digits = Array(parameter.utf8.dropFirst(2))
@@ -37,7 +37,7 @@ enum AcceptEncoding {
         return weight <= 1000 ? weight : 0
     }
 
-    /// In lower case, without spaces and tabs around it.
+    /// The text in lower case, without surrounding spaces and tabs.
     private static func text(_ bytes: Substring.UTF8View) -> String {
         let isSpace = { (byte: UInt8) in byte == 0x20 || byte == 0x09 }
         var bytes = bytes.drop(while: isSpace)

@@ -5,37 +5,37 @@ import Synchronization
 
 /// Cached bodies in gzip, each compressed once and kept beside the plain one (docs/http-api.md, "Compression").
 ///
-/// They are found by the body's `ETag`, whoever loaded it. Two bodies of one tag can be made on purpose, so the plain
-/// one is compared before its other form is used.
+/// Bodies are found by their `ETag`, whoever loaded them. Two bodies of one tag can be made on purpose, so the plain
+/// one is compared before its compressed form is used.
 final class CompressedBodies: Sendable {
     private struct Entry {
         var plain: ByteBuffer
-        /// `nil`: it would not be smaller.
+        /// `nil`: the body would not become smaller.
         var compressed: ByteBuffer?
     }
 
     private struct State {
         var entries: SieveCache<EntityTag, Entry>
-        /// Compressions that others can wait for.
+        /// Running compressions, which other requests can wait for.
         var tasks: [EntityTag: (plain: ByteBuffer, task: Task<ByteBuffer?, Never>)] = [:]
     }
 
-    /// Shorter ones are not worth it: they fit into one packet.
+    /// Shorter bodies are not compressed: they fit into one packet.
     static let minimumBytes = 1024
-    /// Longer ones are compressed on a thread of their own. It takes about a millisecond.
+    /// Longer bodies are compressed on a separate thread. Compressing one takes about a millisecond.
     private static let threadBytes = 64 << 10
-    /// What an entry costs beside its bytes.
+    /// The cost of an entry in addition to its bytes, in bytes.
     private static let overheadBytes = 512
 
     private let state: Mutex<State>
 
-    /// `nil` for 0 bytes: nothing is compressed.
+    /// - Returns: `nil` for 0 bytes: no compression.
     init?(byteBudget: Int) {
         guard byteBudget > 0 else { return nil }
         state = Mutex(State(entries: SieveCache(byteBudget: byteBudget)))
     }
 
-    /// A body in gzip; `nil` if it is better sent as it is.
+    /// A body in gzip; `nil` if the plain body should be sent.
     func compressed(_ body: ByteBuffer, tag: EntityTag) async -> ByteBuffer? {
         guard body.readableBytes >= Self.minimumBytes else { return nil }
         let (entry, other) = state.withLock { ($0.entries.value(for: tag), $0.tasks[tag]) }
@@ -58,6 +58,6 @@ final class CompressedBodies: Sendable {
         return compressed
     }
 
-    /// Bodies that are kept, and what they cost.
+    /// Number of stored bodies, and their cost in bytes.
     var statistics: (entries: Int, bytes: Int) { state.withLock { ($0.entries.count, $0.entries.bytes) } }
 }

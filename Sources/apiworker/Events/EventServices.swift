@@ -2,14 +2,15 @@ import IPC
 import Logging
 import ServiceLifecycle
 
-/// Takes what syncd makes known: logs every event that some worker, here or elsewhere, has published, and passes it on
-/// to the pages that listen.
+/// Receives syncd's pushes: logs every event that a worker of any host has published, and forwards it to the pages that
+/// listen.
 struct EventFeed: Service {
     let cache: SyncedCache
     let streams: EventStreams
     let worker: WorkerIdentity
     let logger: Logger
-    /// Where it comes from: no other thread has to be woken up for it, in the middle of a write.
+    /// The executor of the connection to syncd: no other thread has to be woken up for an event in the middle of a
+    /// write.
     let executor: any TaskExecutor
 
     func run() async {
@@ -32,7 +33,7 @@ struct EventFeed: Service {
                     streams.publish(cache.status.news)
                 case .disconnected:
                     logger.info("Connection to syncd lost")
-                    // It may be back already. What came between was missed all the same.
+                    // The connection may be back already. Pushes in between were missed nevertheless.
                     streams.publish(SyncNews(mode: .detached, epoch: cache.status.epoch))
                 }
             }
@@ -40,13 +41,13 @@ struct EventFeed: Service {
     }
 }
 
-/// Looks after the streams: comments, the state of the cache, and their end. It has to be asked to end before the
-/// server is, which waits for the streams.
+/// Maintains the streams: comments, the state of the cache, and the end. The service has to be stopped before the
+/// server, which waits for the streams.
 struct EventStreamKeeper: Service {
     let cache: SyncedCache
     let streams: EventStreams
 
-    /// How often the state is looked at: what made it change tells nobody.
+    /// Interval at which the state is read: there is no notification of its changes.
     private static let interval = Duration.seconds(1)
 
     func run() async {

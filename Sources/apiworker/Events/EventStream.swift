@@ -1,11 +1,11 @@
 import NIOCore
 import Synchronization
 
-/// What one client has yet to be sent: one task offers from anywhere, one takes.
+/// The message queue of one client: one task offers from any thread, one task takes.
 final class EventStream: Sendable {
     private struct State {
         var queue: [ByteBuffer] = []
-        /// Of the queue, and of what was taken last: it is being written until more is asked for.
+        /// Bytes in the queue and in the messages taken last, which are being written until more are requested.
         var bytes = 0
         var bytesBeingWritten = 0
         var isEnded = false
@@ -18,9 +18,9 @@ final class EventStream: Sendable {
     /// - Parameter limit: bytes that may wait. A single message may be longer.
     init(limit: Int) { self.limit = limit }
 
-    /// Queues a message. Waits for nothing.
+    /// Queues a message without waiting.
     ///
-    /// - Returns: false if the client is too far behind to get it.
+    /// - Returns: false if the client is too far behind to get the message.
     func offer(_ message: ByteBuffer) -> Bool {
         let (isTaken, waiting) = state.withLock { state -> (Bool, CheckedContinuation<Void, Never>?) in
             guard !state.isEnded else { return (true, nil) }
@@ -34,7 +34,7 @@ final class EventStream: Sendable {
         return isTaken
     }
 
-    /// Nothing more is offered; what is queued is still taken.
+    /// Ends the stream: further messages are refused, queued ones are still taken.
     func end() {
         let waiting = state.withLock { state in
             state.isEnded = true
@@ -44,8 +44,8 @@ final class EventStream: Sendable {
         waiting?.resume()
     }
 
-    /// Everything that is queued, as soon as there is something; `nil` after the end. What was taken before counts as
-    /// sent. For one task at a time; it is woken by ``end()``, not by cancellation.
+    /// All queued messages, as soon as there are any; `nil` after the end. Messages taken before count as sent. For one
+    /// task at a time; it is woken by ``end()``, not by cancellation.
     func next() async -> [ByteBuffer]? {
         let isEmpty = state.withLock { state in
             state.bytes -= state.bytesBeingWritten

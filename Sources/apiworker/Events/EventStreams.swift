@@ -6,20 +6,22 @@ import Synchronization
 
 /// The pages that listen to `GET /api/events` (docs/http-api.md, "Events for pages").
 ///
-/// Each message is made once and shared by all of them. Publishing never waits: a client that does not read fills its
-/// own queue, and is cut off when that is full. So no client delays another, and memory is bounded.
+/// Each message is made once and shared by all pages. Publishing never waits: a client that does not read fills its own
+/// queue, and is cut off when that is full. So no client delays another, and memory is bounded.
 final class EventStreams: Sendable {
     struct Limits: Sendable {
-        /// Streams at once.
+        /// Maximum number of streams.
         var streams = 512
-        /// Bytes that may wait for one client, besides what NIO (64 KiB) and the kernel hold for its connection.
+        /// Bytes that may wait for one client, in addition to the buffers of NIO (64 KiB) and the kernel for its
+        /// connection.
         var queuedBytes = 256 << 10
-        /// Bytes that the kernel may hold; it takes twice as much. By itself it would go up to some megabytes.
+        /// Size of the kernel's send buffer in bytes; the kernel takes twice as much. Without this it would grow to
+        /// some megabytes.
         var socketBytes = 64 << 10
-        /// How long what was sent may go without a sign of the client: one that vanished would keep its place for a
-        /// quarter of an hour.
+        /// Maximum time without an acknowledgement from the client: one that vanished would otherwise keep its place
+        /// for a quarter of an hour.
         var silence = TimeAmount.seconds(60)
-        /// How often there is a comment.
+        /// Interval of comments.
         var commentInterval = Duration.seconds(15)
     }
 
@@ -32,7 +34,7 @@ final class EventStreams: Sendable {
 
     let limits: Limits
     private let state = Mutex(State())
-    /// Told whether anybody listens, when that changes. Under the lock.
+    /// Called with whether any page listens, when that changes. Runs under the lock.
     private let onListening: @Sendable (Bool) -> Void
 
     init(limits: Limits = Limits(), onListening: @escaping @Sendable (Bool) -> Void = { _ in }) {
@@ -41,14 +43,14 @@ final class EventStreams: Sendable {
         onListening(false)
     }
 
-    /// Streams at this moment.
+    /// Number of open streams.
     var count: Int { state.withLock { $0.streams.count } }
-    /// Streams that were cut off because their clients did not read.
+    /// Number of streams that were cut off because their clients did not read.
     var cutCount: Int { state.withLock { $0.cutCount } }
 
     // MARK: Clients
 
-    /// The head of the response. A proxy must neither keep nor collect what comes.
+    /// The head of the response. A proxy must neither store nor buffer the body.
     private static let headers: HTTPFields = {
         var headers: HTTPFields = [
             .contentType: ServerSentEvents.mediaType, .cacheControl: "no-store", .connection: "close",
@@ -60,7 +62,8 @@ final class EventStreams: Sendable {
     /// The head alone, for HEAD.
     static var head: Response { Response(status: .ok, headers: headers, body: ResponseBody { _ in }) }
 
-    /// A response that goes on until ``end()``, or until the client leaves. `nil`: there are too many, or it ends.
+    /// A response that continues until ``end()``, or until the client leaves. `nil`: too many streams, or the worker is
+    /// ending.
     func response(on channel: any Channel) -> Response? {
         guard let stream = open(on: channel) else { return nil }
         return Response(
@@ -77,7 +80,7 @@ final class EventStreams: Sendable {
             guard !state.isEnded, state.streams.count < limits.streams else { return false }
             state.streams[ObjectIdentifier(channel)] = (stream, channel)
             if state.streams.count == 1 { onListening(true) }
-            // Under the lock: whatever is published later comes later.
+            // Under the lock, so that later publications come later.
             if let sync = state.sync { _ = stream.offer(sync.message) }
             return true
         }
@@ -86,14 +89,14 @@ final class EventStreams: Sendable {
             state.withLock { remove(ObjectIdentifier(channel), from: &$0) }
             stream.end()
         }
-        // It may be closed already.
+        // The channel may be closed already.
         _ = channel.setOption(.socketOption(.so_sndbuf), value: .init(limits.socketBytes))
         _ = channel.setOption(Self.silenceOption, value: .init(limits.silence.nanoseconds / 1_000_000))
         channel.triggerUserOutboundEvent(StreamBegan(), promise: nil)
         return stream
     }
 
-    /// tcp(7): in milliseconds. Comments see to it that there is always something to acknowledge.
+    /// tcp(7): in milliseconds. Because of the comments there is always something to acknowledge.
     static let silenceOption = ChannelOptions.tcpOption(.init(rawValue: TCP_USER_TIMEOUT))
 
     private func remove(_ id: ObjectIdentifier, from state: inout State) {
@@ -119,7 +122,7 @@ final class EventStreams: Sendable {
         publish(ServerSentEvents.event(ByteBuffer(string: "invalidate"), data: writer.buffer))
     }
 
-    /// How the worker's cache is: told to whoever comes, and to all when it changes.
+    /// The state of the worker's cache: sent to each new page, and to all when it changes.
     func publish(_ sync: SyncNews) {
         publish { state in
             guard state.sync != sync else { return nil }
@@ -130,7 +133,7 @@ final class EventStreams: Sendable {
 
     func publishComment() { publish(ServerSentEvents.comment) }
 
-    /// Ends all streams in good order, and takes no more.
+    /// Ends all streams in good order, and accepts no more.
     func end() {
         let streams = state.withLock { state in
             state.isEnded = true
@@ -157,12 +160,12 @@ final class EventStreams: Sendable {
     }
 }
 
-/// What a page has to know about the worker's cache: with each news it may have missed something.
+/// The state of the worker's cache for pages. With each change a page may have missed an event.
 struct SyncNews: Sendable, Hashable {
     var mode: SyncMode
     var epoch: UInt64
 
-    /// `event: sync`.
+    /// The message `event: sync`.
     fileprivate var message: ByteBuffer {
         var writer = JSONWriter()
         writer.object { writer in
@@ -174,6 +177,6 @@ struct SyncNews: Sendable, Hashable {
 }
 
 extension CacheStatus {
-    /// What pages are told of it.
+    /// The state as sent to pages.
     var news: SyncNews { SyncNews(mode: sync, epoch: epoch) }
 }

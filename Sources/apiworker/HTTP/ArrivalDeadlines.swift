@@ -1,8 +1,8 @@
 import NIOCore
 
-/// When a connection has to be cut. Times are passed in.
+/// The deadlines of a connection. Times are passed in.
 struct ArrivalDeadlines: Sendable {
-    /// What of a request is expected next.
+    /// The next part of a request that is expected.
     enum Phase: Sendable, Hashable {
         /// Nothing of a request has arrived.
         case idle
@@ -23,7 +23,7 @@ struct ArrivalDeadlines: Sendable {
         return min(arrival, write)
     }
 
-    /// Bytes came in. Between requests they begin the next one; trickling more doesn't move its deadline.
+    /// Bytes have arrived. Between requests they begin the next one; slowly arriving bytes don't move its deadline.
     mutating func bytesArrived(now: NIODeadline) {
         guard phase == .idle else { return }
         phase = .head

@@ -1,33 +1,33 @@
 import HTTPTypes
 import Hummingbird
 
-/// Which pages in browsers may use the API (https://fetch.spec.whatwg.org/#http-cors-protocol). Without origins no
+/// The web origins that may use the API (https://fetch.spec.whatwg.org/#http-cors-protocol). Without origins no
 /// response has a CORS header.
 struct CORSPolicy: Sendable, Hashable {
-    /// What a page may read of a response besides the basic headers.
+    /// Response headers that a page may read in addition to the basic ones.
     static let exposedHeaders = "ETag, X-Cache, X-Worker"
-    /// How long a browser may remember the answer to a preflight, in seconds.
+    /// Lifetime of a cached preflight in the browser, in seconds.
     static let maximumAge = "600"
 
-    /// Exact origins, like `https://app.example:8443`.
+    /// Exact origins, such as `https://app.example:8443`.
     var origins: Set<String>
 
-    /// What every response says.
+    /// Adds the headers of every response.
     func apply(to response: inout Response, for request: Request) {
         guard !origins.isEmpty else { return }
-        // Also without an Origin: a cache must not give that response to a page.
+        // Added also without an Origin: a cache must not give that response to a page.
         response.headers[values: .vary].append("Origin")
         guard let origin = allowedOrigin(of: request) else { return }
         response.headers[.accessControlAllowOrigin] = origin
         response.headers[.accessControlExposeHeaders] = Self.exposedHeaders
     }
 
-    /// What the answer to a preflight says besides.
+    /// Adds the further headers of a preflight.
     func applyPreflight(to response: inout Response, for request: Request, allowing methods: String) {
         guard allowedOrigin(of: request) != nil, request.headers[.accessControlRequestMethod] != nil else { return }
         response.headers[.accessControlAllowMethods] = methods
         response.headers[.accessControlMaxAge] = Self.maximumAge
-        // Whatever header the page wants to send changes nothing here: there are no credentials.
+        // Request headers have no effect here, since there are no credentials: any header is allowed.
         guard let headers = request.headers[.accessControlRequestHeaders] else { return }
         response.headers[.accessControlAllowHeaders] = headers
         response.headers[values: .vary].append("Access-Control-Request-Headers")

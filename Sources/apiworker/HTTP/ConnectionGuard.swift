@@ -1,19 +1,19 @@
 import NIOCore
 import NIOHTTP1
 
-/// Keeps one HTTP connection within its limits, and says in JSON what is wrong with what can't be parsed.
+/// Enforces the limits of one HTTP connection, and answers unparsable requests in JSON.
 ///
-/// It sits between NIO's HTTP codec and Hummingbird, which knows neither deadlines nor bodies of errors and, of a
-/// truncated body, believes that it is complete. It counts the requests whose responses are not finished: a rejection
-/// is only written after those that came before, and with the last one the connection is closed. Belongs to the
-/// connection's event loop.
+/// The guard sits between NIO's HTTP codec and Hummingbird. Hummingbird knows neither deadlines nor bodies of errors,
+/// and takes a truncated body for a complete one. The guard counts the requests whose responses are not finished: a
+/// rejection is only written after the earlier responses, and with the last one the connection is closed. The guard
+/// belongs to the connection's event loop.
 final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
     typealias OutboundIn = HTTPServerResponsePart
     typealias OutboundOut = HTTPServerResponsePart
 
-    /// What the form of a response depends on.
+    /// Properties of a request that the form of its response depends on.
     private struct PendingRequest {
         var isHead: Bool
         var knowsChunks: Bool
@@ -23,7 +23,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private let worker: WorkerIdentity
     private let onRejection: @Sendable (_ statusCode: Int) -> Void
     private var deadlines: ArrivalDeadlines
-    /// When the timer goes off.
+    /// The time for which the timer is set.
     private var armedFor: NIODeadline?
     /// Requests whose response is not finished, the oldest first.
     private var pending = CircularBuffer<PendingRequest>(initialCapacity: 2)
@@ -31,21 +31,21 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isLast = false
     /// The process is ending: the next response says that the connection closes.
     private var isQuiescing = false
-    /// Bytes of a body that came since the last ones that were content.
+    /// Bytes of a body since its last content bytes.
     private var bytesWithoutContent = 0
     /// Bytes of the present request's body so far.
     private var bodyBytes = 0
-    /// What is to be written after the responses in progress.
+    /// The status to write after the responses in progress.
     private var rejection: HTTPResponseStatus?
-    /// The last response is written; what still arrives is dropped.
+    /// The last response is written; further input is dropped.
     private var isLingering = false
-    /// A response goes on as long as the client is there.
+    /// The response continues as long as the client is connected.
     private var isStreaming = false
-    /// The client has said all that it has to say.
+    /// The client has closed its side.
     private var isInputClosed = false
     private var context: ChannelHandlerContext?
 
-    /// - Parameter onRejection: called with the status of what is rejected.
+    /// - Parameter onRejection: called with the status of a rejection.
     init(limits: HTTPLimits, worker: WorkerIdentity, onRejection: @escaping @Sendable (_ statusCode: Int) -> Void) {
         self.limits = limits
         self.worker = worker
@@ -68,7 +68,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// Called for every read from the socket, before it is parsed.
     func bytesArrived(_ count: Int) {
         bytesWithoutContent += count
-        // After the last request nothing is expected: what comes is dropped, and needs no deadline.
+        // No request follows the last one: further bytes are dropped, and need no deadline.
         guard !isLingering, !isLast else { return }
         deadlines.bytesArrived(now: .now())
         armTimer()
@@ -81,7 +81,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             guard !isLast else { return }
             guard head.isAcceptable else { return reject(.badRequest, context) }
             let expectations = head.headers["expect"]
-            // Nothing can be expected but that the body is asked for (RFC 9110, 10.1.1).
+            // `100-continue` is the only expectation that exists (RFC 9110, 10.1.1).
             guard expectations.allSatisfy({ $0.lowercased() == "100-continue" }) else {
                 return reject(.expectationFailed, context)
             }
@@ -98,7 +98,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             bytesWithoutContent = 0
             bodyBytes += part.readableBytes
             if bodyBytes > limits.bodyBytes, !isLast {
-                // Whoever reads it says so. Where nobody does, the rest is not waited for.
+                // A handler that reads the body says so. If none does, the rest is not waited for.
                 isLast = true
                 if pending.isEmpty { return linger(context) }
             }
@@ -109,7 +109,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
-    /// The decoder takes extensions of a chunk of any length, and says nothing of them.
+    /// The decoder accepts chunk extensions of any length, and does not report them.
     func channelReadComplete(context: ChannelHandlerContext) {
         if deadlines.phase == .body, bytesWithoutContent > limits.chunkHeadBytes {
             endBody(HTTPParserError.invalidChunkSize, context)
@@ -117,7 +117,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelReadComplete()
     }
 
-    /// Whoever reads the body learns that it is not complete, and answers.
+    /// The reader of the body learns that it is not complete, and answers.
     private func endBody(_ error: HTTPParserError, _ context: ChannelHandlerContext) {
         isLast = true
         deadlines.requestCompleted()
@@ -126,7 +126,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         guard let error = error as? HTTPParserError else {
-            // The decoder repeats itself after its first error.
+            // The decoder repeats its first error.
             if !isLast { context.fireErrorCaught(error) }
             return
         }
@@ -166,7 +166,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch unwrapOutboundIn(data) {
         case .head(var head) where head.status.code >= 200:
-            // Where there are no chunks, a body whose length nobody knows ends with the connection.
+            // Without chunks, a body of unknown length ends with the connection.
             if pending.first?.knowsChunks == false, !head.headers.contains(name: "content-length") {
                 head.version = .http1_0
                 head.headers.replaceOrAdd(name: "connection", value: "close")
@@ -180,7 +180,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .end:
             guard let request = pending.popFirst() else { return context.write(data, promise: promise) }
-            // The response to HEAD ends with its head. The codec, which doesn't know, would write an empty last chunk.
+            // The response to HEAD ends with its head. The codec does not know this and would write an empty last
+            // chunk.
             let end = request.isHead ? wrapOutboundOut(.body(.byteBuffer(ByteBuffer()))) : data
             context.write(end, promise: promise)
             guard pending.isEmpty else { return }
@@ -252,7 +253,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// Says that nothing more is coming, and gives the client time to read what came.
+    /// Closes the output, and gives the client time to read the response.
     private func linger(_ context: ChannelHandlerContext) {
         guard !isLingering else { return }
         isLingering = true
@@ -262,8 +263,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.eventLoop.scheduleTask(in: limits.linger) { context.value.close(promise: nil) }
     }
 
-    /// A timer, armed again for the current deadline when it goes off: most requests never touch it. An earlier
-    /// deadline has one of its own.
+    /// A timer that is set again for the current deadline when it fires: most requests never touch it. An earlier
+    /// deadline needs a separate timer.
     private func armTimer() {
         guard let context, let deadline = deadlines.next else { return }
         if let armedFor, armedFor <= deadline { return }
@@ -283,11 +284,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 }
 
-/// The response that begins now ends with the connection. Of a client that has closed its side nobody could tell that
-/// it has left: it counts as gone.
+/// The response that begins now ends with the connection. After a client has closed its side, its disconnect cannot be
+/// noticed, so it counts as disconnected.
 struct StreamBegan: Sendable {}
 
-/// Tells the guard of every read, since the decoder says nothing before a head is complete.
+/// Reports every read to the guard, since the decoder reports nothing before a head is complete.
 final class ByteSensor: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer

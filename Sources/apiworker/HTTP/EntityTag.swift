@@ -1,21 +1,21 @@
 import NIOCore
 import Notation
 
-/// The `ETag` of a body (RFC 9110, section 8.8.3): its bytes, hashed. All workers of all hosts give equal bodies equal
-/// tags, whoever made them. Strong: what differs in a byte differs in the tag.
+/// The `ETag` of a body (RFC 9110, section 8.8.3): a hash of its bytes. All workers of all hosts give equal bodies
+/// equal tags. The tag is strong: bodies that differ in a byte differ in the tag.
 struct EntityTag: Sendable, Hashable, CustomStringConvertible {
-    /// As it stands in `ETag`, in quotes.
+    /// The tag as in `ETag`, in quotes.
     let description: String
 
     init(of body: ByteBuffer) {
         description = "\"\(body.withUnsafeReadableBytes(XXH64.hash).padded(16, radix: 16))\""
     }
 
-    /// That of the same body in gzip: other bytes, another tag.
+    /// The tag of the same body in gzip: other bytes, another tag.
     var ofGzip: String { description.dropLast() + "-gzip\"" }
 
-    /// Whether `If-None-Match` names `tag`, given as it stands in `ETag` (RFC 9110, section 13.1.2): `*`, or a list in
-    /// which weak and strong tags are the same. What is no tag names nothing.
+    /// Whether `If-None-Match` names `tag`, given as in `ETag` (RFC 9110, section 13.1.2): `*`, or a list in which weak
+    /// and strong tags are the same. A malformed tag matches nothing.
     static func isNamed(_ tag: String, in ifNoneMatch: String) -> Bool {
         let wanted = tag.utf8[...]
         var rest = ifNoneMatch.utf8[...].trimmed
@@ -25,7 +25,7 @@ struct EntityTag: Sendable, Hashable, CustomStringConvertible {
             if rest.first == quote, let end = rest.dropFirst().firstIndex(of: quote) {
                 let opaque = rest[...end]
                 rest = rest[rest.index(after: end)...].trimmed
-                // A comma in a tag is a part of it; only what follows the tag separates.
+                // A comma inside a tag is a part of it; only a comma after the tag separates.
                 if rest.isEmpty || rest.first == comma, opaque.elementsEqual(wanted) { return true }
             }
             guard let separator = rest.firstIndex(of: comma) else { return false }
@@ -39,7 +39,7 @@ struct EntityTag: Sendable, Hashable, CustomStringConvertible {
 }
 
 extension Substring.UTF8View {
-    /// Without spaces and tabs around it.
+    /// The bytes without surrounding spaces and tabs.
     fileprivate var trimmed: Substring.UTF8View {
         func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
         guard let last = lastIndex(where: { !isSpace($0) }) else { return self[endIndex...] }

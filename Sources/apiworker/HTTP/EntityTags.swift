@@ -1,11 +1,11 @@
 import NIOCore
 import Synchronization
 
-/// The tags of the bodies that were hashed last, so that a large one that is asked for again and again is hashed once:
-/// hashing it takes a tenth of the time that its answer takes.
+/// The tags of the bodies that were hashed last, so that a large body that is requested often is hashed once: hashing
+/// takes a tenth of the time of a response.
 ///
-/// A body is known by where it lies in memory. While it is kept here nothing else can lie there, nor can it change:
-/// whoever writes into a buffer of which there are two gets a copy.
+/// A body is identified by its memory address. While it is stored here, its memory can neither be reused nor change:
+/// writing into a shared buffer makes a copy.
 final class EntityTags: Sendable {
     private struct Known {
         var body: ByteBuffer
@@ -14,14 +14,14 @@ final class EntityTags: Sendable {
 
     private struct State {
         var known: [Known] = []
-        /// Which one goes next.
+        /// The entry that is replaced next.
         var oldest = 0
     }
 
-    /// Shorter ones are hashed at once, longer ones are not worth the memory: what is kept here is kept after the
-    /// caches have dropped it.
+    /// Sizes in bytes. Shorter bodies are hashed quickly. Longer ones would take too much memory: a body stored here
+    /// stays in memory after the caches have dropped it.
     static let bytes = 4 << 10...512 << 10
-    /// Bodies that are kept: one for each list that is asked for all the time.
+    /// Maximum number of stored bodies: one for each list that is requested often.
     static let limit = 8
 
     private let state = Mutex(State())
@@ -41,7 +41,7 @@ final class EntityTags: Sendable {
 }
 
 extension ByteBuffer {
-    /// Whether both are the same piece of memory.
+    /// Whether both are the same memory.
     fileprivate func isSame(as other: ByteBuffer) -> Bool {
         withUnsafeReadableBytes { bytes in
             other.withUnsafeReadableBytes { $0.baseAddress == bytes.baseAddress && $0.count == bytes.count }

@@ -2,11 +2,11 @@ import Glibc
 import Notation
 import Synchronization
 
-/// The value of `Date`: the time of day as RFC 9110 (5.6.7) has it. Made once a second.
+/// The value of `Date` in the format of RFC 9110 (5.6.7). Formatted once a second.
 final class HTTPDate: Sendable {
     private let cached = Mutex((second: time_t(-1), text: ""))
 
-    /// The time at this moment.
+    /// The present time as text.
     var now: String {
         let second = time(nil)
         return cached.withLock { cached in
@@ -20,7 +20,7 @@ final class HTTPDate: Sendable {
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ]
 
-    /// For example `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// The text of a time, for example `Sun, 06 Nov 1994 08:49:37 GMT`.
     static func text(_ second: time_t) -> String {
         let date = UTCDate(secondsSince1970: second)
         let day = "\(date.day.padded(2)) \(months[date.month - 1]) \(date.year.padded(4))"

@@ -1,9 +1,9 @@
 import NIOHTTP1
 
-/// What is looked at before anything is done for a request.
+/// Checks of a request's head before anything is done for it.
 extension HTTPRequestHead {
-    /// Nothing is tunnelled here, and what follows a CONNECT is no HTTP. HTTP/1.1 wants one `Host` (RFC 9112, 3.2). Of
-    /// transfer codings only chunks are known; the decoder would take others before them for nothing (6.1).
+    /// There are no tunnels here, and the bytes after a CONNECT are not HTTP. HTTP/1.1 requires one `Host` (RFC 9112,
+    /// 3.2). The only known transfer coding is `chunked`; the decoder would ignore others before it (6.1).
     var isAcceptable: Bool {
         let codings = headers["transfer-encoding"]
         guard codings.isEmpty || (codings.count == 1 && codings[0].lowercased() == "chunked") else { return false }
@@ -11,15 +11,15 @@ extension HTTPRequestHead {
         return method != .CONNECT && (version == .http1_0 || hosts.count == 1) && hosts.allSatisfy(HostField.isValid)
     }
 
-    /// Some clients try for HTTP/2 with their first request. It is answered as if they had not; but after it the decoder
+    /// Some clients request HTTP/2 with their first request. The request is answered in HTTP/1.1. After it, the decoder
     /// expects another protocol and reads nothing more.
     var asksForUpgrade: Bool {
         headers.contains(name: "upgrade")
             && headers[canonicalForm: "connection"].contains { $0.lowercased() == "upgrade" }
     }
 
-    /// Whether the client may send the body that it has announced. One that is too long anyway is not asked for, and
-    /// HTTP/1.0 doesn't ask.
+    /// Whether the client may send the body that it has announced. A body that is too long is not requested, and
+    /// HTTP/1.0 has no such request.
     func mayContinue(_ limits: HTTPLimits) -> Bool {
         guard version.major == 1, version.minor >= 1 else { return false }
         guard let length = headers.first(name: "content-length") else { return true }

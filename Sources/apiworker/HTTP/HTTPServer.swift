@@ -7,48 +7,48 @@ import NIOHTTP1
 import NIOPosix
 import ServiceLifecycle
 
-/// The HTTP server: own listener, own limits, Hummingbird's HTTP/1 channel.
+/// The HTTP server: a separate listener, separate limits, Hummingbird's HTTP/1 channel.
 ///
-/// Hummingbird's own server knows neither SO_REUSEPORT, with which the kernel spreads connections over the workers of
-/// a host, nor a listener that systemd hands over.
+/// Hummingbird's own server supports neither SO_REUSEPORT, with which the kernel distributes connections over the
+/// workers of a host, nor a listener that systemd passes.
 struct HTTPServer: Service {
-    /// Where it listens.
+    /// The address of the listener.
     enum Address: Sendable, Hashable {
         /// Port 0 is any free one.
         case host(String, port: Int)
-        /// A listening socket that is already there.
+        /// A listening socket that exists already.
         case inherited(CInt)
     }
 
-    /// Connections that wait to be accepted.
+    /// Maximum number of connections that wait to be accepted.
     static let backlog: Int32 = 1024
 
     var address: Address
     var limits = HTTPLimits()
-    /// As many as `limits` allows.
+    /// The open connections, at most as many as `limits` allows.
     var connections: OpenConnections
     var worker: WorkerIdentity
     var eventLoop: any EventLoop
     var logger: Logger
     /// Answers every request, also with errors.
     var respond: @Sendable (Request, any Channel) async -> Response
-    /// Called with the status when something is refused that is no request.
+    /// Called with the status when unparsable input is refused.
     var onRejection: @Sendable (_ statusCode: Int) -> Void = { _ in }
     /// Called with the port when connections are accepted.
     var onListening: @Sendable (_ port: Int) -> Void = { _ in }
 
     private typealias Connection = HTTP1Channel.Value
 
-    /// Serves until graceful shutdown: then nothing more is accepted, and requests may finish. Cancellation cuts them.
+    /// Serves until graceful shutdown: then no connection is accepted, and requests may finish. Cancellation cuts them.
     ///
     /// - Throws: ``ListenError``
     func run() async throws {
         let channels = http1
-        // A stream of our own: NIO ends the process when a connection was accepted and nobody took it up, and that is
-        // what its stream leaves behind when the listener closes, or the reader is cancelled, at that moment.
+        // NIO ends the process when a connection was accepted and never taken from its stream. This happens if the
+        // listener closes, or the reader is cancelled, at that moment. So the server has a separate stream.
         let (accepted, arrivals) = AsyncStream<Connection>.makeStream()
         let listener = try await listen(channels, arrivals)
-        // After what has been accepted is registered, too.
+        // Runs after the registration of all accepted connections.
         listener.closeFuture.whenComplete { _ in eventLoop.execute { arrivals.finish() } }
         onListening(listener.localAddress?.port ?? 0)
         let executor = EventLoopExecutor(eventLoop)
@@ -67,11 +67,11 @@ struct HTTPServer: Service {
             } onCancel: {
                 listener.close(promise: nil)
                 connections.cut()
-                // What has arrived is still taken up: AsyncStream hands out first what it has.
+                // Accepted connections are still served: AsyncStream returns buffered elements first.
                 serving.cancel()
             }
         } onGracefulShutdown: {
-            // In this order: when nothing more is accepted, every connection knows why.
+            // The order matters: connections are only told to end when no further one is accepted.
             connections.quiesce(within: limits.grace, on: eventLoop)
             listener.close(promise: nil)
         }
@@ -142,8 +142,8 @@ struct HTTPServer: Service {
     }
 }
 
-/// Hands a connection over once it is registered, or closed before that. Whoever has it may be cancelled at once and
-/// then shuts down its input, which a channel can't take that NIO has not registered yet.
+/// Hands over a connection once it is registered, or closed before that. The receiver may be cancelled at once and then
+/// shuts down its input, which fails on a channel that NIO has not registered yet.
 private final class Handover: ChannelInboundHandler {
     typealias InboundIn = NIOAny
 
@@ -164,7 +164,7 @@ private final class Handover: ChannelInboundHandler {
     }
 }
 
-/// One connection that can't be accepted must not end the listener.
+/// A connection that cannot be accepted must not end the listener.
 private final class AcceptErrors: ChannelInboundHandler {
     typealias InboundIn = any Channel
 

@@ -1,6 +1,6 @@
-/// The value of `Host` (RFC 9110, 7.2; RFC 3986, 3.2.2): a name or an address, and a port where there is one.
+/// The value of `Host` (RFC 9110, 7.2; RFC 3986, 3.2.2): a name or an address, and an optional port.
 enum HostField {
-    /// Whether it can name a host. Nothing at all is allowed: the target has none, either.
+    /// Whether the text can name a host. An empty text is valid: the target has no host, either.
     static func isValid(_ text: String) -> Bool {
         var bytes = text.utf8[...]
         if let colon = bytes.lastIndex(of: UInt8(ascii: ":")), bytes.last != UInt8(ascii: "]") {
@@ -12,7 +12,7 @@ enum HostField {
         return bytes.last == UInt8(ascii: "]") && !address.isEmpty && address.allSatisfy(isOfAddress)
     }
 
-    /// Digits of a number up to 65535; none at all is the port that is meant anyway.
+    /// Digits of a number up to 65535. Empty means the default port.
     private static func isPort(_ digits: Substring.UTF8View) -> Bool {
         var port = 0
         for digit in digits {
@@ -34,6 +34,6 @@ enum HostField {
         }
     }
 
-    /// Of an IPv6 address, its zone, or what a later version brings.
+    /// A byte of an IPv6 address, of its zone, or of a later version's address.
     private static func isOfAddress(_ byte: UInt8) -> Bool { isOfName(byte) || byte == UInt8(ascii: ":") }
 }

@@ -3,9 +3,9 @@ import Hummingbird
 import NIOCore
 
 extension HTTPField.Name {
-    /// Where a body came from.
+    /// The source of a body.
     static let xCache = mustBeValid("X-Cache")
-    /// Asks a proxy (nginx) to pass on what comes as it comes.
+    /// Asks a proxy (nginx) not to buffer the response.
     static let xAccelBuffering = mustBeValid("X-Accel-Buffering")
     /// The process that answered.
     static let xWorker = mustBeValid("X-Worker")
@@ -15,10 +15,10 @@ extension HTTPField.Name {
 }
 
 extension HTTPFields {
-    /// The values of all fields of this name, as one list. Like the subscript, but it costs nothing if there are none.
+    /// The values of all fields of this name, as one list. Like the subscript, but without cost if there are none.
     func list(_ name: HTTPField.Name) -> String? { contains(name) ? self[name] : nil }
 
-    /// The value of a field of which there is one. The subscript puts a list together.
+    /// The value of a field that occurs once. The subscript would build a list.
     func value(_ name: HTTPField.Name) -> String? { first { $0.name == name }?.value }
 }
 
@@ -27,21 +27,21 @@ enum JSONResponse {
     /// The media type of every body.
     static let contentType = "application/json; charset=utf-8"
 
-    /// A finished body, written out as it is.
+    /// A finished body, which is sent unchanged.
     static func make(_ body: ByteBuffer, status: HTTPResponse.Status = .ok) -> Response {
         Response(
             status: status, headers: [.contentType: contentType, .contentLength: "\(body.readableBytes)"],
             body: ResponseBody(byteBuffer: body))
     }
 
-    /// What a GET asked for: a body with its `ETag`.
+    /// The response to a GET: a body with its `ETag`.
     static func entity(_ body: ByteBuffer) -> Response {
         var response = make(body)
         response.headers[.eTag] = EntityTag(of: body).description
         return response
     }
 
-    /// The same, compressed for a client that takes it.
+    /// The same, compressed for a client that accepts it.
     ///
     /// - Parameters:
     ///   - bodies: `nil`: nothing is compressed.

@@ -2,7 +2,7 @@ import Glibc
 import NIOCore
 import ProcessSupport
 
-/// The address can't be listened on.
+/// The server cannot listen on this address.
 struct ListenError: Error, CustomStringConvertible {
     let description: String
     let status: ExitStatus

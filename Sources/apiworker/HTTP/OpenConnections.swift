@@ -9,10 +9,10 @@ final class OpenConnections: Sendable {
         var isFull = false
     }
 
-    /// What becomes of a new connection.
+    /// The decision about a new connection.
     enum Admission: Equatable {
         case admitted
-        /// There are as many as there may be. `isNews`: there were fewer the last time.
+        /// The limit is reached. `isNews`: it was not at the last refusal.
         case refused(isNews: Bool)
     }
 
@@ -21,7 +21,7 @@ final class OpenConnections: Sendable {
 
     init(limit: Int) { self.limit = limit }
 
-    /// A new connection. One that comes after ``quiesce(within:on:)`` is asked to end at once.
+    /// Adds a connection. One that comes after ``quiesce(within:on:)`` is asked to end at once.
     func add(_ channel: any Channel) -> Admission {
         let (admission, isQuiescing) = state.withLock { state -> (Admission, Bool) in
             let isNews = !state.isFull
@@ -34,15 +34,15 @@ final class OpenConnections: Sendable {
         channel.closeFuture.whenComplete { [self] _ in
             state.withLock { _ = $0.channels.removeValue(forKey: ObjectIdentifier(channel)) }
         }
-        // Later: its handlers are not there yet.
+        // Deferred: the channel has no handlers yet.
         if isQuiescing { channel.eventLoop.execute { self.ask(channel) } }
         return .admitted
     }
 
-    /// Connections at this moment.
+    /// Number of open connections.
     var count: Int { state.withLock { $0.channels.count } }
 
-    /// Lets each connection finish its requests; whatever still runs after `grace` is cut.
+    /// Lets each connection finish its requests, and cuts those that still run after `grace`.
     func quiesce(within grace: TimeAmount, on eventLoop: any EventLoop) {
         let channels = state.withLock { state in
             state.isQuiescing = true
@@ -52,7 +52,7 @@ final class OpenConnections: Sendable {
         eventLoop.scheduleTask(in: grace) { [self] in cut() }
     }
 
-    /// Closes every connection, whatever it is at.
+    /// Closes every connection in any state.
     func cut() {
         for channel in state.withLock({ Array($0.channels.values) }) { channel.close(promise: nil) }
     }

@@ -1,11 +1,11 @@
 import Notation
 
-/// The parameters of a query, as browsers and `URLSearchParams` write them: `+` is a space, the rest is in percent
-/// encoding. Of several with one name the first counts.
+/// The parameters of a query, as browsers and `URLSearchParams` write them: `+` is a space, the rest is
+/// percent-encoded. If a name occurs several times, the first counts.
 struct QueryParameters: Sendable, Hashable {
     private var values: [String: String] = [:]
 
-    /// Reads what follows the `?`.
+    /// Reads the text after the `?`.
     init(_ query: String?) {
         guard let query, !query.isEmpty else { return }
         for part in query.utf8.split(separator: UInt8(ascii: "&")) {
@@ -17,7 +17,7 @@ struct QueryParameters: Sendable, Hashable {
 
     subscript(name: String) -> String? { values[name] }
 
-    /// A `%` that two hexadecimal digits don't follow is taken as it is, bytes that are not UTF-8 are replaced.
+    /// A `%` without two hexadecimal digits stays unchanged, bytes that are not UTF-8 are replaced.
     private static func decoded(_ text: Substring.UTF8View) -> String {
         String(
             decoding: PercentEncoding.decoded(text, plusIsSpace: true, keepsMalformed: true) ?? [], as: UTF8.self)

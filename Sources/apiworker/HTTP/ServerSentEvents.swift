@@ -4,11 +4,11 @@ import NIOCore
 enum ServerSentEvents {
     static let mediaType = "text/event-stream"
 
-    /// What a page doesn't see. It keeps the connection from looking dead to whatever lies between.
+    /// A comment, which pages do not see. It keeps proxies from closing an idle connection.
     static let comment = ByteBuffer(string: ":\n\n")
 
     /// An event with its data. A page joins several lines of data with line feeds, so every kind of line break in them
-    /// arrives as one. A name has no lines: what would end it becomes a space.
+    /// arrives as one. A name has one line: line breaks in it become spaces.
     static func event(_ name: ByteBuffer, data: ByteBuffer) -> ByteBuffer {
         var text = ByteBuffer()
         text.reserveCapacity(name.readableBytes + data.readableBytes + 32)

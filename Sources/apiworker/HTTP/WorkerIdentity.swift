@@ -4,14 +4,14 @@
     import Musl
 #endif
 
-/// Which process this is.
+/// The identity of this process in responses.
 struct WorkerIdentity: Sendable, Hashable {
-    /// Its process id.
+    /// The process id.
     let pid: Int32
-    /// The same as text, made once: every response says it.
+    /// The process id as text, made once: every response has it.
     let text: String
 
-    /// The process that runs this.
+    /// The identity of the current process.
     init() {
         pid = getpid()
         text = String(pid)

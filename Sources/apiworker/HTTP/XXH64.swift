@@ -1,6 +1,6 @@
-/// The hash XXH64 with seed 0 (https://github.com/Cyan4973/xxHash, its specification): 32 bytes at a time in
-/// four lanes that don't wait for each other, so that hashing a body costs less than copying it to the socket does.
-/// Not for secrets: whoever wants two texts of one hash finds them.
+/// The hash XXH64 with seed 0 (https://github.com/Cyan4973/xxHash, its specification). Four independent lanes process
+/// 32 bytes at a time, so that hashing a body costs less than copying it to the socket. Not for secrets: it is easy to
+/// find two texts with the same hash.
 enum XXH64 {
     private static let prime1: UInt64 = 0x9e37_79b1_85eb_ca87
     private static let prime2: UInt64 = 0xc2b2_ae3d_27d4_eb4f

@@ -1,14 +1,14 @@
 import ProcessSupport
 
-/// How often something took how long, since the start.
+/// Counts of durations since the start.
 struct DurationHistogram: Sendable, Hashable {
-    /// Upper bounds in seconds, inclusive: from a hit in L1 to the deadline of the database. Fixed: changing them breaks
-    /// whoever compares with the past.
+    /// Upper bounds in seconds, inclusive: from a hit in L1 to the deadline of the database. Fixed: a change would
+    /// break comparisons with older data.
     static let bounds = [
         0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
     ]
 
-    /// One more than there are bounds: the last one counts what is beyond.
+    /// Counts per bound; the last one, without a bound, counts longer durations.
     private var counts = [Int](repeating: 0, count: bounds.count + 1)
     private var sum = 0.0
 
@@ -18,7 +18,7 @@ struct DurationHistogram: Sendable, Hashable {
         sum += seconds
     }
 
-    /// As Prometheus wants it: each bucket with all that is below.
+    /// The histogram as Prometheus expects it: each bucket includes all lower ones.
     func prometheus(labels: [(String, String)]) -> PrometheusText.Histogram {
         var total = 0
         let buckets = zip(Self.bounds, counts).map { bound, count in

@@ -2,10 +2,10 @@ import HTTPTypes
 import ProcessSupport
 import Synchronization
 
-/// What this worker has answered, since its start. No label has a value that a client can choose: the number of series
-/// is bounded by the code.
+/// Counters of this worker's responses since its start. No label has a value that a client can choose: the number of
+/// series is bounded by the code.
 final class RequestMetrics: Sendable {
-    /// The methods that have a name in metrics.
+    /// The methods with a separate label value.
     enum Method: String, CaseIterable, Sendable {
         case get = "GET"
         case head = "HEAD"
@@ -29,7 +29,7 @@ final class RequestMetrics: Sendable {
         var total = 0
         var counts: [Key: Int] = [:]
         var durations: [RoutePattern: DurationHistogram] = [:]
-        /// By the value of `X-Cache`.
+        /// Counts by the value of `X-Cache`.
         var sources: [String: Int] = [:]
 
         mutating func count(_ key: Key) {
@@ -40,10 +40,10 @@ final class RequestMetrics: Sendable {
 
     private let state = Mutex(State())
 
-    /// Everything that was answered.
+    /// Number of all responses.
     var total: Int { state.withLock { $0.total } }
 
-    /// A request was answered.
+    /// Counts a response.
     ///
     /// - Parameters:
     ///   - source: the value of `X-Cache`, if there is one.
@@ -59,12 +59,12 @@ final class RequestMetrics: Sendable {
         }
     }
 
-    /// Something that is no request was refused. It took no time.
+    /// Counts the refusal of unparsable input. Its duration is 0.
     func addRejection(statusCode: Int) {
         state.withLock { $0.count(Key(method: .other, route: .other, statusClass: statusCode / 100)) }
     }
 
-    /// In an order that doesn't change.
+    /// Writes the metrics in a fixed order.
     func write(to text: inout PrometheusText) {
         let state = state.withLock { $0 }
         let requests = RoutePattern.allCases.flatMap { route in

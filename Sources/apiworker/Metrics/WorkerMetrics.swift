@@ -2,8 +2,8 @@ import IPC
 import NIOCore
 import ProcessSupport
 
-/// The text of `GET /metrics` (docs/http-api.md, "Metrics"). Workers of a host share a port, so each sample says whose
-/// it is.
+/// The text of `GET /metrics` (docs/http-api.md, "Metrics"). Workers of a host share a port, so each sample names its
+/// worker.
 struct WorkerMetrics: Sendable {
     let state: WorkerState
     let requests: RequestMetrics
@@ -43,6 +43,6 @@ struct WorkerMetrics: Sendable {
 }
 
 extension SyncMode {
-    /// In a fixed order.
+    /// All modes in a fixed order.
     fileprivate static let all: [SyncMode] = [.attached, .isolated, .detached]
 }

@@ -1,9 +1,9 @@
 import IPC
 import NIOCore
 
-/// What the page shows of the host: all its workers, as syncd knows them, or this one alone.
+/// The data of the live page about the host: all its workers, as syncd knows them, or this one alone.
 ///
-/// syncd is asked at most once a second, however many pages are open.
+/// The state queries syncd at most once a second, however many pages are open.
 actor HostState {
     private let worker: WorkerIdentity
     private let cache: SyncedCache
@@ -80,11 +80,11 @@ struct HostWorker: Equatable {
     var pid: Int
     var hits: Int
     var misses: Int
-    /// Hits that its auditor looked at, and those that were stale.
+    /// Hits that the worker's auditor compared, and those that were stale.
     var sampled: Int
     var stale: Int
 
-    /// Those clients that report figures of HTTP, by process.
+    /// The clients that report HTTP counters, by process.
     static func list(_ status: [StatusField]) -> [HostWorker] {
         guard case .list(let clients)? = status.first(where: { $0.name == "clients" })?.value else { return [] }
         return clients.compactMap { client in

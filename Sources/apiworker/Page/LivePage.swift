@@ -2,12 +2,12 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 
-/// The page at `/ui`: one file that is part of the program, and asks for nothing from elsewhere.
+/// The page at `/ui`: one file inside the program, without external resources.
 enum LivePage {
     private static let body = ByteBuffer(bytes: PackageResources.ui_html)
     private static let tag = EntityTag(of: body).description
 
-    /// The page itself is allowed to do what it does, and nothing else: no other origin, no frame around it.
+    /// The policy allows the functions of the page and nothing else: no other origin, no frame around it.
     private static let policy =
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
         + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -1,10 +1,9 @@
 import HTTPTypes
 import Hummingbird
 
-/// Every answer that is not the one that was asked for (docs/http-api.md, "Errors"). None shows anything of the
-/// server's inside.
+/// Every error response (docs/http-api.md, "Errors"). None shows internals of the server.
 enum APIError: Error, Sendable, Equatable {
-    /// The body is JSON, but not what the endpoint takes.
+    /// The body is JSON, but breaks the endpoint's rules.
     case validation([FieldProblem])
     case malformedJSON
     case malformedRequest
@@ -18,14 +17,14 @@ enum APIError: Error, Sendable, Equatable {
     case duplicate
     case bodyTooLarge
     case notJSON
-    /// More than one answer may hold.
+    /// The result is larger than the maximum response.
     case answerTooLarge
     case databaseUnavailable
-    /// Or the worker ends.
+    /// Too many streams, or the worker is ending.
     case tooManyStreams
     case unexpected
 
-    /// How many seconds after a 503 it is worth while to try again.
+    /// Time in seconds after which a client may try again after a 503.
     private static let retryAfterSeconds = 1
 
     var response: Response {
@@ -44,7 +43,7 @@ enum APIError: Error, Sendable, Equatable {
             JSONResponse.message(
                 "User cannot be deleted while they have friends. Please unlink them first.", status: .conflict)
         case .duplicate: JSONResponse.message("Another user has these values already.", status: .conflict)
-        // What is left of the body is not waited for.
+        // The rest of the body is not waited for.
         case .bodyTooLarge:
             Self.closing(JSONResponse.message("Request body too large", status: .contentTooLarge))
         case .notJSON:
@@ -90,7 +89,7 @@ enum APIError: Error, Sendable, Equatable {
 }
 
 extension APIError {
-    /// What a failure of the database means for a client.
+    /// The error response for a failure of the database.
     init(_ failure: StorageFailure) {
         switch failure.kind {
         case .unavailable: self = .databaseUnavailable

@@ -17,7 +17,7 @@ extension Request {
         } catch is NIOTooManyBytesError {
             throw .bodyTooLarge
         } catch {
-            // Cut off, or not framed as HTTP has it.
+            // The body is truncated, or its framing is invalid.
             throw .malformedRequest
         }
         if type == nil {
@@ -31,8 +31,8 @@ extension Request {
         }
     }
 
-    /// Whether its head announces a body of more bytes. The parser lets only digits through: what is no number here
-    /// has too many of them.
+    /// Whether the head announces a body of more than `limit` bytes. The parser accepts only digits, so text that is
+    /// not a number has too many of them.
     func hasBody(over limit: Int) -> Bool {
         guard let length = headers[.contentLength] else { return false }
         return Int(length) ?? .max > limit

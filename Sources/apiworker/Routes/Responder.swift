@@ -3,7 +3,7 @@ import Hummingbird
 import Logging
 import NIOCore
 
-/// Answers requests: finds the route, and adds what every response has.
+/// Answers requests: finds the route, and adds the headers of every response.
 struct Responder: Sendable {
     let routes: Routes
     let cors: CORSPolicy
@@ -37,7 +37,7 @@ struct Responder: Sendable {
     private nonisolated(nonsending) func answer(
         _ request: Request, _ route: Route?, _ channel: any Channel
     ) async -> Response {
-        // What a GET brings along is nobody's: it is not worth a look at each of them.
+        // No route reads the body of a GET, so its length is not checked for each of them.
         if request.method != .get, request.hasBody(over: routes.bodyBytes) { return APIError.bodyTooLarge.response }
         guard let route else { return APIError.routeNotFound.response }
         if request.method == .options { return options(route, request) }
@@ -57,7 +57,7 @@ struct Responder: Sendable {
         }
     }
 
-    /// The same head without a body. Hummingbird would give one of unknown length the length 0.
+    /// The same head without a body. Hummingbird would give a body of unknown length the length 0.
     static func head(of response: Response) -> Response {
         var head = response.createHeadResponse()
         head.headers[.contentLength] = response.headers[.contentLength]
@@ -72,7 +72,7 @@ struct Responder: Sendable {
         return EntityTag.isNamed(tag, in: known)
     }
 
-    /// The same headers without a body, and without those that tell of one (RFC 9110, section 15.4.5).
+    /// The same headers without a body, and without those that describe one (RFC 9110, section 15.4.5).
     private func notModified(_ response: Response) -> Response {
         var headers = response.headers
         headers[.contentType] = nil
@@ -88,7 +88,7 @@ struct Responder: Sendable {
         return response
     }
 
-    /// That the database is away is said once, where it is noticed, and a value that is taken is the client's to know.
+    /// An unreachable database is logged once, where it is detected. A duplicate value is reported to the client only.
     private func log(_ failure: StorageFailure) {
         let isExpected = failure.kind == .unavailable || failure.kind == .duplicate
         logger.log(

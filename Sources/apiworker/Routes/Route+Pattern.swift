@@ -1,4 +1,4 @@
-/// A path without what differs from request to request, as metrics name it.
+/// A path with its variable parts replaced, as a label of metrics.
 enum RoutePattern: String, CaseIterable, Sendable {
     case health = "/"
     case status = "/api/status"
@@ -13,7 +13,7 @@ enum RoutePattern: String, CaseIterable, Sendable {
     case page = "/ui"
     case host = "/ui/host"
     case events = "/api/events"
-    /// No path of this API, or no HTTP.
+    /// An unknown path, or unparsable input.
     case other = "other"
 }
 

@@ -1,6 +1,6 @@
 import HTTPTypes
 
-/// What a path means.
+/// The endpoint that a path names.
 enum Route: Sendable, Equatable {
     case health
     case status
@@ -16,8 +16,8 @@ enum Route: Sendable, Equatable {
     case host
     case events
 
-    /// Segments are compared as they are: no path of this API needs percent encoding. One slash at the end is
-    /// allowed, as the service that this one replaces allowed it.
+    /// Segments are compared unchanged: no path of this API needs percent encoding. One slash at the end is allowed, as
+    /// in the replaced Node.js service.
     init?(path: String) {
         let isSlashed = path.utf8.count > 2 && path.utf8.last == UInt8(ascii: "/")
         let path = isSlashed ? String(path.dropLast()) : path
@@ -36,14 +36,14 @@ enum Route: Sendable, Equatable {
         }
     }
 
-    /// Paths that nothing has to be taken from: they are asked for most.
+    /// Constant paths, which are requested most.
     private static let withoutID: [String: Route] = [
         "/": .health, "/ui": .page, "/ui/host": .host, "/metrics": .metrics, "/api/status": .status,
         "/api/users": .users, "/api/graph": .graph, "/api/events": .events,
         "/api/users/paginated/list": .paginatedUsers, "/api/users/stats/overview": .statistics,
     ]
 
-    /// What can be done there; wherever GET is, HEAD and OPTIONS are, too.
+    /// The methods of an endpoint; wherever GET is, HEAD and OPTIONS are, too.
     private var methods: [HTTPRequest.Method] {
         switch self {
         case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host, .events: [.get]
@@ -54,7 +54,7 @@ enum Route: Sendable, Equatable {
         }
     }
 
-    /// Also HEAD wherever GET is.
+    /// Whether the method is allowed. HEAD is allowed wherever GET is.
     func allows(_ method: HTTPRequest.Method) -> Bool {
         methods.contains(method == .head ? .get : method)
     }

@@ -4,7 +4,7 @@ import IPC
 import NIOCore
 import ProcessSupport
 
-/// What each endpoint does (docs/http-api.md, "Endpoints").
+/// The implementation of each endpoint (docs/http-api.md, "Endpoints").
 struct Routes: Sendable {
     let users: CachedUsers
     let writes: UserWrites
@@ -12,10 +12,10 @@ struct Routes: Sendable {
     let host: HostState
     let metrics: WorkerMetrics
     let streams: EventStreams
-    /// `nil`: nothing is compressed.
+    /// `nil`: no compression.
     let compressed: CompressedBodies?
     let tags = EntityTags()
-    /// Longest body of a request.
+    /// Maximum length of a request's body, in bytes.
     let bodyBytes: Int
 
     /// Default number of users on a page of the list, and of the graph.
@@ -51,7 +51,8 @@ struct Routes: Sendable {
 
     // MARK: Reads
 
-    /// Closed after it: who asks again and again over one connection would see one worker only.
+    /// The connection is closed after it: a client that repeats the request over one connection would see one worker
+    /// only.
     private func metricsResponse() -> Response {
         Response(
             status: .ok, headers: [.contentType: PrometheusText.contentType, .connection: "close"],
@@ -59,7 +60,7 @@ struct Routes: Sendable {
     }
 
     private func events(_ channel: any Channel) throws(APIError) -> Response {
-        // What is told first shall be true now.
+        // The first state sent to the page must be the present one.
         streams.publish(state.cache.status.news)
         guard let response = streams.response(on: channel) else { throw .tooManyStreams }
         return response
@@ -99,7 +100,7 @@ struct Routes: Sendable {
         await Self.cached(result, for: request, compressed: compressed, tags: tags)
     }
 
-    /// A hit goes out as it is. That there is nothing may come from the cache, too.
+    /// A hit is sent unchanged. A negative result may come from the cache, too.
     nonisolated(nonsending) static func cached(
         _ result: CachedValue, for request: Request, compressed: CompressedBodies?, tags: EntityTags? = nil
     ) async -> Response {

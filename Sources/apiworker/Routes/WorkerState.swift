@@ -1,7 +1,7 @@
 import IPC
 import NIOCore
 
-/// What this process says about itself.
+/// The state of this process in `GET /` and `GET /api/status`.
 struct WorkerState: Sendable {
     let worker: WorkerIdentity
     let cache: SyncedCache

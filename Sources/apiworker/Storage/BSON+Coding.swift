@@ -1,4 +1,4 @@
-/// Bytes that are no BSON document.
+/// The bytes are not a BSON document.
 struct MalformedBSON: Error, Equatable {}
 
 /// The type bytes of the values that are read or written.
@@ -29,7 +29,6 @@ private enum BSONType {
 // MARK: Writing
 
 extension BSONDocument {
-    /// The document as bytes.
     func encoded() -> [UInt8] {
         var bytes: [UInt8] = []
         encode(to: &bytes)
@@ -93,7 +92,7 @@ extension BSONDocument {
         }
     }
 
-    /// Text that ends with a NUL, and so has none inside: whatever comes after one is left out.
+    /// Appends a text that ends with a NUL and so cannot contain one: the rest after a NUL is dropped.
     private static func appendCString(_ text: String, to bytes: inout [UInt8]) {
         bytes.append(contentsOf: text.utf8.prefix { $0 != 0 })
         bytes.append(0)
@@ -107,10 +106,9 @@ extension BSONDocument {
 // MARK: Reading
 
 extension BSONDocument {
-    /// What MongoDB itself allows is a bit more.
+    /// Maximum nesting; MongoDB allows slightly more.
     private static let maximumDepth = 100
 
-    /// Reads a document.
     static func decode(_ bytes: UnsafeRawBufferPointer) throws(MalformedBSON) -> BSONDocument {
         var reader = BSONReader(bytes)
         return try reader.document(depth: 0)
@@ -121,7 +119,7 @@ extension BSONDocument {
     }
 }
 
-/// Reads BSON and trusts no length in it.
+/// Reads BSON without trusting any length in it.
 private struct BSONReader {
     private let bytes: UnsafeRawBufferPointer
     private var index = 0
@@ -173,7 +171,7 @@ private struct BSONReader {
         }
     }
 
-    /// Passes over a value of a type that no user has.
+    /// Skips a value of a type that no user has.
     private mutating func skip(_ type: UInt8) throws(MalformedBSON) {
         switch type {
         case BSONType.undefined, BSONType.minimumKey, BSONType.maximumKey: break
@@ -213,7 +211,7 @@ private struct BSONReader {
         return Number(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: type))
     }
 
-    /// Bytes that are not UTF-8 are replaced: somebody else stored them.
+    /// Bytes that are not UTF-8 are replaced: another program stored them.
     private mutating func string() throws(MalformedBSON) -> String {
         let length = try length()
         guard length >= 1, length <= bytes.count - index, bytes[index + length - 1] == 0 else {

@@ -12,12 +12,12 @@ enum BSONValue: Sendable, Equatable {
     case regularExpression(String)
     case int32(Int32)
     case int64(Int64)
-    /// Something else that somebody stored; it is not looked at.
+    /// A value of another type, which is not decoded.
     case other
 }
 
-/// An ordered list of names and values. Commands and documents are built from Swift's own types only: nothing that a
-/// client sends is ever taken for an operator.
+/// An ordered list of names and values. Commands and documents are built from Swift's own types only: no input of a
+/// client is ever taken for an operator.
 struct BSONDocument: Sendable, Equatable {
     struct Field: Sendable, Equatable {
         var name: String
@@ -62,7 +62,7 @@ extension BSONValue {
         return items
     }
 
-    /// Any of the numeric types.
+    /// The value of any numeric type.
     var number: Double? {
         switch self {
         case .double(let number): number
@@ -72,7 +72,7 @@ extension BSONValue {
         }
     }
 
-    /// Any of the numeric types, where it is a whole number.
+    /// The value of any numeric type, if it is a whole number.
     var integer: Int64? {
         switch self {
         case .double(let number): Int64(exactly: number)

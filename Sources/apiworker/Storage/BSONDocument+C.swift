@@ -1,15 +1,16 @@
 import CMongoC
 
-/// Documents as libbson has them. Always behind a pointer: its type has to be aligned to 128 bytes, which Swift can't.
+/// Conversion of documents for libbson. They are always behind a pointer: libbson's type has to be aligned to 128
+/// bytes, which Swift cannot express.
 extension BSONDocument {
-    /// A copy for the C library. Whoever calls this destroys it in the same scope: `defer { bson_destroy(…) }`.
+    /// A copy for the C library. The caller destroys it in the same scope: `defer { bson_destroy(…) }`.
     func allocated() -> OpaquePointer {
         let bytes = encoded()
-        // Only a length that is not the buffer's own gives no document.
+        // The only possible failure is a length that is not the buffer's own.
         return bson_new_from_data(bytes, bytes.count) ?? bson_new()
     }
 
-    /// Reads what libbson holds; `nil` if it is no document, which a server doesn't send.
+    /// Reads a document of libbson; `nil` if it is malformed, which a server doesn't send.
     init?(_ pointer: OpaquePointer) {
         guard let bytes = bson_get_data(pointer) else { return nil }
         // Every document begins with its length, itself included; libbson has checked that much.
@@ -19,7 +20,7 @@ extension BSONDocument {
         self = document
     }
 
-    /// Calls something that fills in a reply and an error.
+    /// Calls a function that fills in a reply and an error.
     static func reply(
         _ body: (OpaquePointer, UnsafeMutablePointer<bson_error_t>) -> Bool
     ) -> (isDone: Bool, reply: BSONDocument, error: bson_error_t) {
@@ -31,11 +32,11 @@ extension BSONDocument {
         }
     }
 
-    /// Lends an empty document for a reply, which `body` has to destroy or to hand on to somebody who does.
+    /// Provides an empty document for a reply, which `body` has to destroy or to pass on to an owner that does.
     static func withReplyMemory<Value, Failure>(
         _ body: (OpaquePointer) throws(Failure) -> Value
     ) throws(Failure) -> Value {
-        // Not from bson_new: functions that fill in a reply take its memory for the caller's own.
+        // bson_new is not suitable: functions that fill in a reply treat its memory as the caller's own.
         let memory = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: size)
         defer { memory.deallocate() }
         let reply = OpaquePointer(memory)

@@ -1,15 +1,15 @@
 import Logging
 import ServiceLifecycle
 
-/// Waits for the database without keeping anybody else waiting: at start, when it also makes the index of lists, and
-/// whenever it doesn't answer any more.
+/// Waits for the database without blocking requests: at start, when it also creates the index of lists, and after each
+/// time when the database stops answering.
 struct DatabaseWatch: Service {
     let store: UserStore
     let worker: WorkerIdentity
     let logger: Logger
 
-    /// How often it is looked whether there is something to do. A client that is told to come back after a second
-    /// should find the database known to be there.
+    /// Interval of checks. A client that is told to come back after a second should find the database known to be
+    /// reachable.
     static let interval = Duration.milliseconds(500)
 
     func run() async throws {
@@ -20,7 +20,7 @@ struct DatabaseWatch: Service {
             while !Task.isCancelled {
                 if !isConnected || !store.operations.isReachable {
                     if let failure = await probe() {
-                        // What speaks against the server is said already, where it is noticed.
+                        // Findings about the server are logged already, where they are detected.
                         if failure.evidence == .none, failure.detail != lastDetail {
                             lastDetail = failure.detail
                             logger.warning("MongoDB can't be used", metadata: ["detail": "\(failure.detail)"])
@@ -45,7 +45,7 @@ struct DatabaseWatch: Service {
         }
     }
 
-    /// Without the index lists are slower, nothing else.
+    /// Without the index, lists are slower. There is no other effect.
     private func hasIndex() async -> Bool {
         do throws(StorageFailure) {
             try await store.makeIndex()

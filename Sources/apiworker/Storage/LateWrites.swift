@@ -2,17 +2,17 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// Writes that ended without an answer: finds out when they can't land any more.
+/// Finds out when writes that ended without an answer can't land any more.
 ///
-/// Each of them carries a deadline that its server compares with its own clock when it begins with the write. So the
-/// server is asked for its time, again and again, by one thread for all of them, until two answers that are
-/// ``settlingTime`` apart both show that the deadline is over. The first one proves that the server runs, and that it
-/// begins with no such write any more. The second one gives it time to end one that it had begun when it stood still
-/// (a stopped process, a frozen machine): such a write is ended by its `maxTimeMS`, or is done within that time.
+/// Each write has a deadline that its server compares with its own clock when it begins with the write. So one thread
+/// asks the server for its time, for all writes, until two answers that are ``settlingTime`` apart both show that the
+/// deadline is over. The first answer shows that the server runs, and that it begins with no such write any more. The
+/// second one gives it time to end a write that it had begun when it was stopped (a stopped process, a frozen machine):
+/// such a write is ended by its `maxTimeMS`, or is done within that time.
 ///
-/// A server that doesn't answer for ``bound`` is not waited for any longer.
+/// A server that doesn't answer for ``bound`` is given up.
 final class LateWrites: Sendable {
-    /// Nothing lands later than this after its call began (docs/consistency.md, "Writes that land late").
+    /// No write lands later than this after its call began (docs/consistency.md, "Writes that land late").
     static let bound = TimeAmount.seconds(120)
     static let interval = TimeAmount.milliseconds(500)
     static let settlingTime = TimeAmount.seconds(1)
@@ -22,7 +22,7 @@ final class LateWrites: Sendable {
         var landing: MongoCall.Landing?
         var settlement: Settlement
         var end: NIODeadline
-        /// When an answer first showed that the deadline is over.
+        /// The time when an answer first showed that the deadline is over.
         var passedAt: NIODeadline?
     }
 
@@ -42,7 +42,7 @@ final class LateWrites: Sendable {
         thread.start()
     }
 
-    /// The thread is done with a write, and doesn't know what became of it. Ends its settlement when that is certain.
+    /// Adds a write that its thread has left with an unknown outcome. Ends its settlement when the outcome is certain.
     func add(_ call: MongoCall) {
         let late = Late(landing: call.landing, settlement: call.settlement, end: call.madeAt + Self.bound)
         let mustSchedule = state.withLock { state -> Bool in
@@ -62,7 +62,7 @@ final class LateWrites: Sendable {
         }
     }
 
-    /// Asks each server once, and ends what is over.
+    /// Asks each server once, and ends the writes whose deadline is over.
     private func pass() {
         let servers = Set(state.withLock { $0.writes.compactMap(\.landing?.server) })
         var times: [UInt32: Int64] = [:]
@@ -73,7 +73,7 @@ final class LateWrites: Sendable {
                 guard let landing = state.writes[index].landing, let time = times[landing.server] else { continue }
                 if time >= landing.deadline, state.writes[index].passedAt == nil { state.writes[index].passedAt = now }
             }
-            // Only what an answer of this very pass confirms: the server runs.
+            // Only an answer of this very pass confirms that the server runs.
             let isOver = { (late: Late) -> Bool in
                 if now >= late.end { return true }
                 guard let landing = late.landing, let passedAt = late.passedAt else { return false }
@@ -88,7 +88,7 @@ final class LateWrites: Sendable {
         if !isDone { schedule() }
     }
 
-    /// What a server's clock shows; `nil` without an answer.
+    /// The time of a server's clock; `nil` without an answer.
     private func time(of server: UInt32) -> Int64? {
         do throws(StorageFailure) {
             return try pool.withClient(for: MongoCall(now: .now())) { client throws(StorageFailure) in

@@ -1,38 +1,38 @@
 import NIOCore
 import Synchronization
 
-/// One operation on its way: somebody waits for it, a thread carries it out, and a timer watches both.
+/// One operation under way. A request waits for it, a thread carries it out, and a timer watches both.
 ///
-/// The thread can't be interrupted. When it takes too long, who waits gets a failure, and what the thread brings
-/// later is dropped.
+/// The thread can't be interrupted. When it takes too long, the request gets a failure, and the later result of the
+/// thread is dropped.
 final class MongoCall: Sendable {
-    /// How long somebody waits for a sign of life from the database.
+    /// Maximum time that a request waits for a sign of life from the database.
     static let patience: TimeAmount = .seconds(2)
-    /// How long an operation may take on the server (`maxTimeMS`). A bit less: the server's own refusal to go on
-    /// should get here before nobody waits any more, as it is a sign of life, too.
+    /// Maximum time of an operation on the server (`maxTimeMS`). It is slightly shorter, so that the server's own abort
+    /// arrives before the request gives up: the abort is a sign of life, too.
     static let serverMilliseconds: Int64 = 1900
 
     private struct State {
-        /// When the database brought a part of the result, at first the call's own beginning.
+        /// The time when the database returned the last part of the result; at first the call's own beginning.
         var progressedAt: NIODeadline
-        /// Whether it has answered anything.
+        /// Whether the database has answered anything.
         var isHeard = false
         var isWaitedFor = true
-        /// A thread has taken it up.
+        /// Whether a thread has begun the call.
         var isBegun = false
-        /// A write is on its way and can't be taken back.
+        /// Whether a write is on its way and can't be taken back.
         var isWriting = false
-        /// Where it may land, and until when.
+        /// The server where the write may land, and its deadline.
         var landing: Landing?
     }
 
-    /// Where a write may land, and until when by that server's clock, in milliseconds since 1970.
+    /// The server where a write may land, and the deadline by that server's clock, in milliseconds since 1970.
     struct Landing: Equatable {
         var server: UInt32
         var deadline: Int64
     }
 
-    /// Of the write, if there is one.
+    /// The settlement of the write, if there is one.
     let settlement = Settlement()
 
     private let state: Mutex<State>
@@ -45,9 +45,9 @@ final class MongoCall: Sendable {
 
     // MARK: On the thread
 
-    /// Takes the call up.
+    /// Begins the call.
     ///
-    /// - Throws: nobody waits any more.
+    /// - Throws: the request does not wait any more.
     func begin() throws(StorageFailure) {
         let isWanted = state.withLock { state in
             state.isBegun = true
@@ -58,7 +58,7 @@ final class MongoCall: Sendable {
 
     /// From here on the write may happen.
     ///
-    /// - Throws: nobody waits any more, and was told that nothing happened.
+    /// - Throws: the request does not wait any more, and was told that nothing happened.
     func beginWriting() throws(StorageFailure) {
         let isWanted = state.withLock { state in
             state.isWriting = state.isWaitedFor
@@ -67,7 +67,7 @@ final class MongoCall: Sendable {
         guard isWanted else { throw .tooLate }
     }
 
-    /// The database answered with a part of the result: there is reason to wait for more.
+    /// The database returned a part of the result: there is reason to wait for more.
     func progressed() {
         let now = NIODeadline.now()
         state.withLock { state in
@@ -76,37 +76,36 @@ final class MongoCall: Sendable {
         }
     }
 
-    /// The database answered with something: it is there, but this call takes its time.
+    /// The database answered something: it is reachable, but this call takes its time.
     func heard() { state.withLock { $0.isHeard = true } }
 
-    /// What is left of the server's time, at least 1 ms.
+    /// The rest of the server's time, at least 1 ms.
     var serverMilliseconds: Int64 {
         max(1, Self.serverMilliseconds - (.now() - madeAt).nanoseconds / 1_000_000)
     }
 
-    /// How long a write that is sent now may take until it lands, in milliseconds. One that repairs something when
-    /// nobody waits any more gets all of it.
+    /// Maximum time until a write that is sent now lands, in milliseconds. A write that repairs something after the
+    /// request has ended gets the full time.
     var landingMilliseconds: Int64 {
         let patience = Self.patience.nanoseconds / 1_000_000
         let left = patience - (.now() - madeAt).nanoseconds / 1_000_000
         return left > 0 ? left : patience
     }
 
-    /// A write is sent that lands there before that time, or never.
+    /// A write is sent that lands on this server before that time, or never.
     func willLand(at server: UInt32, by deadline: Int64) {
         state.withLock { $0.landing = Landing(server: server, deadline: max(deadline, $0.landing?.deadline ?? 0)) }
     }
 
-    /// What is known about the end of a write of unknown outcome; `nil`: nothing.
+    /// The landing of a write of unknown outcome; `nil`: unknown.
     var landing: Landing? { state.withLock { $0.landing } }
 
-    /// Whether a write was on its way.
     var isWriting: Bool { state.withLock { $0.isWriting } }
 
-    /// Whether it is worth while to try once more.
+    /// Whether there is time for another attempt.
     var isTimeLeft: Bool { serverMilliseconds > 1 && state.withLock { $0.isWaitedFor } }
 
-    /// The thread is done. Whether somebody still waits for what it brings.
+    /// Ends the call. Returns whether the request still waits for the result.
     func finish() -> Bool {
         state.withLock { state in
             defer { state.isWaitedFor = false }
@@ -116,13 +115,13 @@ final class MongoCall: Sendable {
 
     // MARK: On the event loop
 
-    /// What a timer finds.
+    /// The finding of the timer.
     enum Check: Equatable {
-        /// Nobody waits any more.
+        /// The request does not wait any more.
         case done
-        /// Look again then.
+        /// Check again at this time.
         case later(NIODeadline)
-        /// Tell who waits.
+        /// Report the failure to the request.
         case giveUp(StorageFailure)
     }
 
@@ -132,8 +131,8 @@ final class MongoCall: Sendable {
             let deadline = state.progressedAt + Self.patience
             guard now >= deadline else { return .later(deadline) }
             state.isWaitedFor = false
-            // Without a thread it was never asked, and after an answer it may just be slow: neither says that it is
-            // not there.
+            // A call without a thread never reached the database, and after an answer the database may just be slow.
+            // Neither shows that it is unreachable.
             let isSilent = state.isBegun && !state.isHeard
             return .giveUp(
                 StorageFailure(
@@ -144,6 +143,6 @@ final class MongoCall: Sendable {
 }
 
 extension StorageFailure {
-    /// Nobody waits any more: whoever did was told that nothing happened.
+    /// The request does not wait any more: it was told that nothing happened.
     static let tooLate = StorageFailure(kind: .unavailable, detail: "too late to begin")
 }

@@ -1,13 +1,12 @@
 import CMongoC
 
-/// Reads. Only a primary, a standalone server or a mongos may answer: a secondary may hold less than what was
-/// acknowledged, and what it answers would be cached.
+/// Reads. Only a primary, a standalone server or a mongos may answer: a secondary may hold less than the acknowledged
+/// writes, and its answer would be cached.
 ///
-/// `DB_URL` with a single host and without `replicaSet` makes libmongoc ask that server whatever it is, and tell it
-/// that a secondary may answer (`$readPreference: primaryPreferred`, as the drivers' specification has it). So the type
-/// of the selected server is looked at, and the commands are sent in the way in which libmongoc sends commands that may
-/// write: without a read preference. A server that is no primary any more when the command arrives refuses it then
-/// (NotPrimaryNoSecondaryOk).
+/// `DB_URL` with a single host and without `replicaSet` makes libmongoc use that server whatever its role, and tell it
+/// that a secondary may answer (`$readPreference: primaryPreferred`, as in the drivers' specification). So the type of
+/// the selected server is checked, and the commands are sent like commands that may write: without a read preference. A
+/// server that is no primary any more when the command arrives refuses it then (NotPrimaryNoSecondaryOk).
 extension MongoClient {
     /// Reads documents one after the other.
     ///
@@ -17,12 +16,12 @@ extension MongoClient {
     ) throws(StorageFailure) {
         var command: BSONDocument = ["find": .string(Self.collection), "filter": .document(filter)]
         for field in options.fields { command.append(field.name, field.value) }
-        // First the server: without one that may be used there is no session, and no word why.
+        // The server is selected first: without a suitable one there is no session, and no reason.
         let target = try target()
         // A cursor belongs to the session in which it was made.
         let session = try MongoSession(self)
         let cursor = try readTwice(command, session, at: target) { (reply, options) throws(StorageFailure) in
-            // It takes the reply's memory over.
+            // The cursor takes over the reply's memory.
             mongoc_cursor_new_from_command_reply_with_opts(pointer, reply, options)
         }
         defer { mongoc_cursor_destroy(cursor) }
@@ -39,7 +38,7 @@ extension MongoClient {
         call.progressed()
     }
 
-    /// How many documents match.
+    /// Number of matching documents.
     func count(_ filter: BSONDocument) throws(StorageFailure) -> Int {
         let sum: BSONDocument = ["_id": .int32(1), "n": .document(["$sum": .int32(1)])]
         let command: BSONDocument = [
@@ -57,7 +56,7 @@ extension MongoClient {
         return Int(group?["n"]?.integer ?? 0)
     }
 
-    /// Tries a command once more, if a connection was lost or the primary has changed. The driver does that only for
+    /// Repeats a command once, if a connection was lost or the primary has changed. The driver does that only for
     /// commands that are sent with a read preference.
     private func readTwice<Value>(
         _ command: BSONDocument, _ session: MongoSession?, at target: MongoTarget,
@@ -71,7 +70,7 @@ extension MongoClient {
         }
     }
 
-    /// - Parameter take: gets the reply, which it has to destroy, and the options with which it was asked for.
+    /// - Parameter take: gets the reply, which it has to destroy, and the options of the request.
     private func read<Value>(
         _ command: BSONDocument, _ session: MongoSession?, at target: MongoTarget,
         _ take: (_ reply: OpaquePointer, _ options: OpaquePointer) throws(StorageFailure) -> Value

@@ -1,16 +1,16 @@
 import CMongoC
 
-/// Writes of one document. Each carries its own deadline, which the server compares with its own clock when it begins
-/// with the write: one that was late on its way changes nothing (docs/consistency.md, "Writes that land late").
+/// Writes of one document. Each has a deadline, which the server compares with its own clock when it begins with the
+/// write: a late write changes nothing (docs/consistency.md, "Writes that land late").
 ///
-/// libmongoc would try a write once more by itself, at another server too, whose clock may show something else. So it
-/// is told not to (``MongoURI``). What a server surely refused is tried again here, with a new deadline.
+/// By default, libmongoc would repeat a write once, also at another server, whose clock may differ. So retries are off
+/// (``MongoURI``). A write that the server certainly refused is repeated here, with a new deadline.
 extension MongoClient {
-    /// The server's answer to a condition that can't be met: a conversion of a date to a number.
+    /// The server's error for a condition that can't be met: a conversion of a date to a number.
     private static let conversionFailure: Int32 = 241
 
-    /// The driver's `insert` has no room for a deadline: this is an update that matches nothing, and then inserts what
-    /// its pipeline makes, or fails. Nothing of the document is taken for an expression.
+    /// The driver's `insert` cannot have a deadline. This is an update that matches nothing, and then inserts the
+    /// result of its pipeline, or fails. No part of the document is taken for an expression.
     func insert(_ document: BSONDocument, at target: MongoTarget, within limit: Int64? = nil) throws(StorageFailure) {
         let id = document["_id"] ?? .null
         _ = try landing(at: target, within: limit) { (target, deadline) throws(StorageFailure) -> Bool? in
@@ -22,7 +22,7 @@ extension MongoClient {
                 ])
             ]
             let statement: BSONDocument = [
-                // Matches nothing, and says which id is inserted.
+                // The query matches nothing, and names the id to insert.
                 "q": .document(["_id": id, "$nor": .array([.document([:])])]),
                 "u": .array([.document(["$replaceWith": .document(content)])]),
                 "upsert": .bool(true),
@@ -37,7 +37,7 @@ extension MongoClient {
         }
     }
 
-    /// - Returns: how many documents matched (0 or 1), and how many are different now.
+    /// - Returns: number of matching documents (0 or 1), and number of changed ones.
     func updateOne(
         _ id: String, _ update: BSONDocument, at target: MongoTarget, within limit: Int64? = nil
     ) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
@@ -52,7 +52,7 @@ extension MongoClient {
         }
     }
 
-    /// Changes a document and returns it as it was before; `nil` if there is none.
+    /// Changes a document and returns its previous state; `nil` if there is none.
     func findAndUpdate(
         _ id: String, _ update: BSONDocument, at target: MongoTarget, within limit: Int64? = nil
     ) throws(StorageFailure) -> BSONDocument? {
@@ -66,8 +66,8 @@ extension MongoClient {
         }
     }
 
-    /// Deletes a user without friends. Whether there are any is checked in the operation that deletes: nobody can be
-    /// linked in between.
+    /// Deletes a user without friends. The operation that deletes also checks for friends: nobody can be linked in
+    /// between.
     func deleteLonely(
         _ id: String, at target: MongoTarget, within limit: Int64? = nil
     ) throws(StorageFailure) -> UserStore.Deletion {
@@ -86,7 +86,7 @@ extension MongoClient {
         filter.appending("$expr", .document(["$lt": .array([.string("$$NOW"), .date(deadline)])]))
     }
 
-    /// Carries out a write that must not land after what is left of the call's time.
+    /// Carries out a write that must not land after the rest of the call's time.
     ///
     /// - Parameters:
     ///   - limit: milliseconds; by default what is left of the call's time.
@@ -112,7 +112,7 @@ extension MongoClient {
         }
     }
 
-    /// Sends a write. It is not tried again.
+    /// Sends a write. It is not repeated.
     private func change(_ command: BSONDocument, at target: MongoTarget) throws(StorageFailure) -> BSONDocument {
         do {
             return try run(command, at: target)
@@ -123,13 +123,13 @@ extension MongoClient {
         }
     }
 
-    /// Runs a command that writes as it is, in a transaction if there is a session. It is not tried again, and what its
-    /// failure means is the caller's to know.
+    /// Runs a command that writes, unchanged, in a transaction if there is a session. The command is not repeated, and
+    /// the caller interprets its failure.
     func run(
         _ command: BSONDocument, at target: MongoTarget? = nil, in session: MongoSession? = nil
     ) throws(StorageFailure) -> BSONDocument {
         var (command, options) = (limited(command), BSONDocument())
-        // A transaction's is said when it ends.
+        // A transaction's write concern is sent when it ends.
         if session == nil { command.append("writeConcern", .document(Self.majority)) }
         if let target { options.append("serverId", .int32(Int32(bitPattern: target.id))) }
         let (commandPointer, optionsPointer) = (command.allocated(), options.allocated())
@@ -141,12 +141,12 @@ extension MongoClient {
         let reply = try reply {
             mongoc_client_write_command_with_opts(pointer, database, commandPointer, optionsPointer, $0, $1)
         }
-        // A statement may have failed while the command is fine.
+        // A statement may have failed although the command succeeded.
         if let failure = StorageFailure(writeErrorsIn: reply) { throw failure }
         return reply
     }
 
-    /// What is cached must not be rolled back.
+    /// Cached data must not be rolled back.
     private static let majority: BSONDocument = [
         "w": .string("majority"), "wtimeout": .int64(MongoCall.serverMilliseconds),
     ]

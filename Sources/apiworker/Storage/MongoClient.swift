@@ -1,9 +1,9 @@
 import CMongoC
 
-/// A client of the pool, lent to one operation on one thread. What it is given for `maxTimeMS` is what is left of the
-/// call's time.
+/// A client of the pool, lent to one operation on one thread. `maxTimeMS` of its commands is the rest of the call's
+/// time.
 struct MongoClient {
-    /// The collection that everything is about.
+    /// The only collection of the program.
     static let collection = "users"
 
     let pointer: OpaquePointer
@@ -11,8 +11,8 @@ struct MongoClient {
     let call: MongoCall
     let commits: RepeatedCommits
 
-    /// Makes sure that there is a server to write to, and that whoever waits still does. Until this returns, nothing
-    /// was changed, for sure.
+    /// Makes sure that there is a server to write to, and that the request still waits. Until this returns, nothing was
+    /// changed, for sure.
     func beginWriting() throws(StorageFailure) -> MongoTarget {
         let target = try target()
         try call.beginWriting()
@@ -25,7 +25,7 @@ struct MongoClient {
         options.appending("maxTimeMS", .int64(call.serverMilliseconds))
     }
 
-    /// What the server replied.
+    /// The server's reply.
     func reply(
         _ body: (OpaquePointer, UnsafeMutablePointer<bson_error_t>) -> Bool
     ) throws(StorageFailure) -> BSONDocument {

@@ -3,12 +3,12 @@ import Synchronization
 
 /// The connections of this process to MongoDB. Each is used by one thread at a time.
 ///
-/// libmongoc looks up the servers of a `mongodb+srv` URL when the pool is made, and a pool without any stays without. So
-/// while the name can't be looked up there is no pool, and who wants a connection tries again.
+/// libmongoc looks up the servers of a `mongodb+srv` URL when the pool is made, and a pool without any stays without.
+/// So while the name can't be looked up there is no pool, and each request for a connection tries again.
 final class MongoClientPool: Sendable {
-    // libmongoc's pool may be used by any thread; it is freed only when nobody refers to this object any more.
+    // libmongoc's pool may be used by any thread; it is freed only when this object has no references any more.
     private nonisolated(unsafe) let pool = Atomic<OpaquePointer?>(nil)
-    // Only read, by whoever holds `lookup`.
+    // Only read, by the thread that holds `lookup`.
     private nonisolated(unsafe) let uri: MongoURI
     private let lookup = Mutex(())
     private let used = Atomic<Int>(0)
@@ -31,7 +31,7 @@ final class MongoClientPool: Sendable {
         if let pool = pool.load(ordering: .acquiring) { mongoc_client_pool_destroy(pool) }
     }
 
-    /// - Returns: why there is none: the library refuses the URL's options, or a name can't be looked up now.
+    /// - Returns: the reason for a failure: the library refuses the URL's options, or a name can't be looked up now.
     private func make() -> bson_error_t? {
         var error = bson_error_t()
         guard let made = mongoc_client_pool_new_with_error(uri.pointer, &error) else { return error }
@@ -42,7 +42,7 @@ final class MongoClientPool: Sendable {
         return nil
     }
 
-    /// One thread looks the name up; nobody waits for it.
+    /// One thread looks the name up; others do not wait for it.
     private func found() -> OpaquePointer? {
         if let pool = pool.load(ordering: .acquiring) { return pool }
         _ = lookup.withLockIfAvailable { _ in
@@ -51,10 +51,10 @@ final class MongoClientPool: Sendable {
         return pool.load(ordering: .acquiring)
     }
 
-    /// Connections that are in use at this moment.
+    /// Number of connections in use at this moment.
     var usedCount: Int { used.load(ordering: .relaxed) }
 
-    /// Lends a client to `body`. Blocks; never to be called on an event loop.
+    /// Lends a client to `body`. Blocks; must not be called on an event loop.
     func withClient<Value>(
         for call: MongoCall, _ body: (MongoClient) throws(StorageFailure) -> Value
     ) throws(StorageFailure) -> Value {

@@ -3,15 +3,15 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// Runs the blocking calls of libmongoc on threads of their own, behind async functions.
+/// Runs the blocking calls of libmongoc on separate threads, behind async functions.
 ///
-/// Every call is answered at most ``MongoCall/patience`` after the last sign of life from the database. One that is
-/// silent for so long costs each request that time, and a thread. So from then on calls fail at once, until a probe
-/// has been answered. So they do while the server is not one that may be used.
+/// Every call is answered at most ``MongoCall/patience`` after the last sign of life from the database. A silent
+/// database costs each request that time, and a thread. So after the first such failure, calls fail at once, until a
+/// probe has been answered. They also fail at once while the server must not be used.
 final class MongoOperations: Sendable {
     private let pool: MongoClientPool
     private let threads: NIOThreadPool
-    /// Carries the timers.
+    /// The event loop of the timers.
     private let eventLoop: any EventLoop
     private let health: DatabaseHealth
     private let late: LateWrites
@@ -25,7 +25,7 @@ final class MongoOperations: Sendable {
         threads.start()
     }
 
-    /// Connections at most, and how many are in use at this moment.
+    /// Maximum number of connections, and number in use at this moment.
     var connections: (pool: Int, inUse: Int) { (pool.size, pool.usedCount) }
 
     /// False from the first call without an answer to the first answer.
@@ -33,7 +33,7 @@ final class MongoOperations: Sendable {
 
     /// Carries out `body` on a thread.
     ///
-    /// - Parameter isProbe: also while the database is known not to answer.
+    /// - Parameter isProbe: runs also while the database is known not to answer.
     /// - Throws: also when the database doesn't answer in time, while `body` may still be at work.
     func run<Value: Sendable>(
         isProbe: Bool = false, _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
@@ -43,7 +43,7 @@ final class MongoOperations: Sendable {
         }
         let call = MongoCall(now: .now())
         let result = await withCheckedContinuation { continuation in
-            // Whoever ends the waiting resumes: the thread in `finish`, or the timer in `check`.
+            // The party that ends the wait resumes: the thread in `finish`, or the timer in `check`.
             let answer: @Sendable (Result<Value, StorageFailure>) -> Void = { continuation.resume(returning: $0) }
             let timer = eventLoop.scheduleTask(in: MongoCall.patience) { [self] in
                 watch(call) { answer(.failure($0)) }
@@ -84,7 +84,8 @@ final class MongoOperations: Sendable {
         case .done: break
         case .later(let deadline): eventLoop.scheduleTask(deadline: deadline) { [self] in watch(call, giveUp: giveUp) }
         case .giveUp(let failure):
-            // First known, then told: whoever tries again at once must not wait for nothing again.
+            // The health is updated before the request is resumed: a request that is repeated at once must not wait in
+            // vain again.
             health.note(failure)
             giveUp(failure)
         }

@@ -7,7 +7,7 @@ final class MongoSession {
     init(_ client: MongoClient) throws(StorageFailure) {
         let options = mongoc_session_opts_new()
         defer { mongoc_session_opts_destroy(options) }
-        // Only a primary is asked: it needs no word of what has to be included.
+        // Only a primary is used: it needs no information about earlier operations.
         mongoc_session_opts_set_causal_consistency(options, false)
         var error = bson_error_t()
         guard let pointer = mongoc_client_start_session(client.pointer, options, &error) else {
@@ -40,15 +40,15 @@ final class MongoSession {
         }
     }
 
-    /// Nothing of the transaction happens. If the server doesn't hear of it, it aborts by itself later.
+    /// Aborts the transaction: nothing of it happens. If the server does not receive this, it aborts by itself later.
     func abort() { mongoc_client_session_abort_transaction(pointer, nil) }
 
-    /// How a commit ended.
+    /// The outcome of a commit.
     enum Commit {
         case committed
-        /// The transaction did not happen, and may be tried again.
+        /// The transaction did not happen, and may be repeated.
         case lost(StorageFailure)
-        /// It may have happened; the same commit may be tried again.
+        /// The transaction may have happened; the same commit may be repeated.
         case unknown(StorageFailure)
     }
 

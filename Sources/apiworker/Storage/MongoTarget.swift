@@ -1,22 +1,22 @@
 import CMongoC
 
-/// The server that an operation was given to, and what its clock shows.
+/// The server that was selected for an operation, and the time of its clock.
 struct MongoTarget {
-    /// What kind of server it is.
+    /// The kind of a server.
     enum Kind: Equatable {
-        /// No transactions.
+        /// A standalone server: no transactions.
         case standalone
         /// The primary of a replica set, or a mongos in front of several.
         case replicated
     }
 
-    /// libmongoc's number for it.
+    /// libmongoc's number for the server.
     let id: UInt32
     let kind: Kind
-    /// What the server's clock shows at least, less this host's monotonic time, in milliseconds.
+    /// A lower bound of the server's clock minus this host's monotonic time, in milliseconds.
     private let offset: Int64
 
-    /// What the server's clock shows at least: milliseconds since 1970. The server itself said so, and the time since
+    /// A lower bound of the server's clock: milliseconds since 1970. The server itself reported it, and the time since
     /// then is added. This host's wall clock has no part in it.
     var time: Int64 { offset + Self.now }
 
@@ -44,7 +44,7 @@ struct MongoTarget {
 }
 
 extension BSONDocument {
-    /// In an answer to `hello`: the server's clock, read while it answered. Milliseconds since 1970.
+    /// The server's clock in an answer to `hello`, read while it answered. Milliseconds since 1970.
     fileprivate var localTime: Int64? {
         if case .date(let milliseconds)? = self["localTime"] { milliseconds } else { nil }
     }
@@ -64,13 +64,13 @@ extension MongoClient {
         return try MongoTarget(server)
     }
 
-    /// The same server, with the time that it shows now. It costs a round trip.
+    /// The same server, with its present time. Costs a round trip.
     func asked(_ target: MongoTarget) throws(StorageFailure) -> MongoTarget {
         guard let time = try serverTime(of: target.id) else { throw .noTime }
         return MongoTarget(target, time: time)
     }
 
-    /// What the server's clock shows; `nil` if it doesn't say.
+    /// The time of the server's clock; `nil` if it doesn't report one.
     func serverTime(of server: UInt32) throws(StorageFailure) -> Int64? {
         let command = (["hello": .int32(1)] as BSONDocument).allocated()
         defer { bson_destroy(command) }
@@ -106,7 +106,7 @@ extension StorageFailure {
     fileprivate static let noTime = StorageFailure(
         kind: .unavailable, evidence: .answered, detail: "the server does not tell its time")
 
-    /// A server answers that may hold less than what was acknowledged.
+    /// The server that answers may hold less than the acknowledged writes.
     fileprivate static func noPrimary(_ type: String, of set: String?) -> StorageFailure {
         guard let set else {
             return StorageFailure(

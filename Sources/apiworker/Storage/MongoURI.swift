@@ -2,22 +2,22 @@ import CMongoC
 import Glibc
 import ProcessSupport
 
-/// Where MongoDB is and how to talk to it, from `DB_URL`.
+/// Address and options of MongoDB, from `DB_URL`.
 final class MongoURI {
-    /// Waiting times in milliseconds where the URL says nothing: libmongoc's own are far too long for somebody who
-    /// waits for an answer (connect 10 s, socket 300 s, selection 30 s, a client from the pool for ever).
+    /// Default timeouts in milliseconds: libmongoc's own are far too long for a request (connect 10 s, socket 300 s,
+    /// selection 30 s, a client from the pool for ever).
     static let timeouts: KeyValuePairs<String, Int32> = [
-        // Less than the patience of who waits: then the reason is known when it is over.
+        // Shorter than the patience of a request, so that the reason is known when it is over.
         MONGOC_URI_SERVERSELECTIONTIMEOUTMS: 1900,
         MONGOC_URI_CONNECTTIMEOUTMS: 1000,
         MONGOC_URI_SOCKETTIMEOUTMS: 5000,
         MONGOC_URI_WAITQUEUETIMEOUTMS: 250,
     ]
-    /// Connections of one worker where the URL says nothing. Cached reads need none.
+    /// Default number of connections of one worker. Cached reads need none.
     static let defaultPoolSize = 16
     /// Each connection has a thread.
     static let maximumPoolSize = 128
-    /// The database where the URL names none.
+    /// The default database.
     static let defaultDatabase = "test"
 
     let pointer: OpaquePointer
@@ -36,13 +36,14 @@ final class MongoURI {
         mongoc_uri_set_option_as_int32(pointer, MONGOC_URI_MAXPOOLSIZE, Int32(poolSize))
         if mongoc_uri_get_appname(pointer) == nil { mongoc_uri_set_appname(pointer, "apiworker") }
         demandPrimary()
-        // A write carries a deadline as one server's clock has it, and must not go on to another one by itself.
+        // A write has a deadline by one server's clock, and must not go to another server.
         mongoc_uri_set_option_as_bool(pointer, MONGOC_URI_RETRYWRITES, false)
     }
 
     deinit { mongoc_uri_destroy(pointer) }
 
-    /// Options that name files. libmongoc reads them with the first connection and then only says that there is none.
+    /// Options that name files. libmongoc reads them with the first connection and then reports only that there is
+    /// none.
     private static let fileOptions = [MONGOC_URI_TLSCAFILE, MONGOC_URI_TLSCERTIFICATEKEYFILE]
 
     /// The value of `DB_URL`.
@@ -73,8 +74,8 @@ final class MongoURI {
             remedy: error.remedy)
     }
 
-    /// What is cached must be the newest, and must not be rolled back: reads from the primary, writes by a majority,
-    /// whatever the URL says. Each write says so itself, as libmongoc would say it in reads, too
+    /// Cached data must be the newest, and must not be rolled back: reads use the primary, writes wait for a majority,
+    /// whatever the URL says. Each write sets this itself, because libmongoc would send a default in reads, too
     /// (``MongoClient/find(_:_:each:)``).
     private func demandPrimary() {
         let preference = mongoc_read_prefs_new(MONGOC_READ_PRIMARY)
@@ -85,7 +86,7 @@ final class MongoURI {
         mongoc_write_concern_destroy(concern)
     }
 
-    /// How many operations run at once.
+    /// Maximum number of concurrent operations.
     var poolSize: Int {
         let given = mongoc_uri_get_option_as_int32(pointer, MONGOC_URI_MAXPOOLSIZE, Int32(Self.defaultPoolSize))
         return min(max(Int(given), 1), Self.maximumPoolSize)
@@ -100,9 +101,9 @@ final class MongoURI {
 /// The state that libmongoc keeps for the whole process.
 enum MongoLibrary {
     private static let once: Void = {
-        // It would write to standard output by itself. What fails comes back as an error, too.
+        // By default libmongoc writes to standard output. Every failure is also returned as an error.
         mongoc_log_set_handler(nil, nil)
-        // A file of counters in /dev/shm, which a process that is killed leaves behind.
+        // A file of counters in /dev/shm would be left behind by a killed process.
         setenv("MONGOC_DISABLE_SHM", "1", 1)
         mongoc_init()
     }()

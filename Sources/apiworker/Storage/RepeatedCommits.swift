@@ -2,16 +2,16 @@ import Glibc
 import NIOCore
 import Synchronization
 
-/// Who may repeat a commit that nobody waits for any more. Each holds a thread and a connection: there is room for some
-/// only, so that the others serve requests.
+/// Limits the repetition of commits whose request has ended. Each holds a thread and a connection, so only some may
+/// run, and the others serve requests.
 final class RepeatedCommits: Sendable {
     private let limit: Int
     private let count = Atomic<Int>(0)
 
-    /// - Parameter limit: how many at once; may be 0.
+    /// - Parameter limit: maximum number of concurrent repetitions; may be 0.
     init(atMost limit: Int) { self.limit = limit }
 
-    /// One who repeats. Room is made when it goes away.
+    /// The permission to repeat one commit. Its deallocation returns it.
     final class Turn {
         /// Time between two attempts.
         static let interval = TimeAmount.milliseconds(500)
@@ -23,9 +23,9 @@ final class RepeatedCommits: Sendable {
 
         deinit { commits.count.subtract(1, ordering: .relaxed) }
 
-        /// Waits until it is time for the next attempt.
+        /// Waits for the time of the next attempt.
         ///
-        /// - Returns: false if none is worth while: the server has ended the transaction by itself.
+        /// - Returns: false if no attempt is worth while: the server has ended the transaction by itself.
         func pause() -> Bool {
             guard NIODeadline.now() < end else { return false }
             usleep(UInt32(Self.interval.nanoseconds / 1000))

@@ -1,4 +1,4 @@
-/// What somebody searches for, as a pattern that matches exactly that text.
+/// A search text as a pattern that matches exactly that text.
 enum SearchPattern {
     /// The server refuses patterns of 32 764 bytes and more; no name or hobby is that long.
     static let maximumBytes = 16 << 10
@@ -8,7 +8,7 @@ enum SearchPattern {
         guard !text.utf8.contains(0), text.utf8.count <= maximumBytes / 2 else { return nil }
         var pattern = ""
         for scalar in text.unicodeScalars {
-            // Of ASCII, only letters and digits stand for themselves in every place; beyond ASCII everything does.
+            // In ASCII, only letters and digits are literal in every place; beyond ASCII every character is.
             if scalar.isASCII, !isLetterOrDigit(scalar) { pattern.unicodeScalars.append("\\") }
             pattern.unicodeScalars.append(scalar)
         }

@@ -1,8 +1,9 @@
 import Synchronization
 
-/// The end of a write of unknown outcome: nothing of it can land in the database any more.
+/// The end of a write of unknown outcome: it cannot land in the database any more.
 ///
-/// Whoever waits is told once, in the order of waiting. ``finish()`` may be called by any thread, and more than once.
+/// Waiting tasks are resumed once, in the order of waiting. ``finish()`` may be called by any thread, and more than
+/// once.
 final class Settlement: Sendable, Equatable {
     private enum State {
         case open([CheckedContinuation<Void, Never>])
@@ -13,7 +14,7 @@ final class Settlement: Sendable, Equatable {
 
     static func == (left: Settlement, right: Settlement) -> Bool { left === right }
 
-    /// Nothing can land any more.
+    /// The write cannot land any more.
     func finish() {
         let waiting = state.withLock { state -> [CheckedContinuation<Void, Never>] in
             guard case .open(let waiting) = state else { return [] }
@@ -23,7 +24,7 @@ final class Settlement: Sendable, Equatable {
         for continuation in waiting { continuation.resume() }
     }
 
-    /// Returns when nothing can land any more. Does not heed cancellation.
+    /// Returns when the write cannot land any more. Does not heed cancellation.
     func wait() async {
         await withCheckedContinuation { continuation in
             let isFinished = state.withLock { state -> Bool in
@@ -35,7 +36,6 @@ final class Settlement: Sendable, Equatable {
         }
     }
 
-    /// Whether nothing can land any more.
     var isFinished: Bool {
         state.withLock { state in
             if case .finished = state { true } else { false }

@@ -1,7 +1,7 @@
 import CMongoC
 
 extension StorageFailure {
-    /// Codes of the server that say: not now (https://www.mongodb.com/docs/manual/reference/error-codes/).
+    /// The server's codes for temporary failures (https://www.mongodb.com/docs/manual/reference/error-codes/).
     private static let transient: Set<Int32> = [
         6,  // HostUnreachable
         7,  // HostNotFound
@@ -21,10 +21,10 @@ extension StorageFailure {
         13_436,  // NotPrimaryOrSecondary
     ]
     private static let duplicateKey: Int32 = 11_000
-    /// A server that is no primary refuses what only a primary may do: NotWritablePrimary, NotPrimaryNoSecondaryOk,
-    /// NotPrimaryOrSecondary.
+    /// Codes of a server that is no primary for operations that only a primary may do: NotWritablePrimary,
+    /// NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary.
     private static let notPrimary: Set<Int32> = [10_107, 13_435, 13_436]
-    /// A read that failed so may succeed elsewhere, or a moment later
+    /// Codes of a failed read that may succeed elsewhere, or a moment later
     /// (https://github.com/mongodb/specifications/blob/master/source/retryable-reads).
     private static let passing: Set<Int32> = notPrimary.union([6, 7, 89, 91, 189, 9001, 11_600, 11_602])
 
@@ -57,7 +57,7 @@ extension StorageFailure {
         isTransactionLost = reply.hasErrorLabel("TransientTransactionError")
     }
 
-    /// What libmongoc says about servers and connections. These texts quote names of hosts and sets, and reasons of the
+    /// libmongoc's message about servers and connections. These texts quote names of hosts and sets, and reasons of the
     /// TLS library and the resolver.
     private static func text(_ error: bson_error_t) -> String {
         withUnsafeBytes(of: error.message) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
@@ -82,7 +82,7 @@ extension StorageFailure {
         if let name, !name.isEmpty, name.utf8.allSatisfy({ (0x41...0x7a).contains($0) }) { self.detail += " (\(name))" }
     }
 
-    /// It was carried out, but not confirmed: what the code says is no reason why it should not have been.
+    /// The write was carried out, but not confirmed: the code does not show that it failed.
     private init(concernCode code: Int32, detail: String) {
         let kind: Kind =
             code == Self.duplicateKey ? .duplicate : Self.transient.contains(code) ? .unavailable : .rejected
@@ -91,7 +91,7 @@ extension StorageFailure {
 }
 
 extension BSONDocument {
-    /// Labels by which the server says what may be tried again.
+    /// Labels by which the server marks operations that may be repeated.
     fileprivate func hasErrorLabel(_ label: String) -> Bool {
         self["errorLabels"]?.array?.contains(.string(label)) ?? false
     }

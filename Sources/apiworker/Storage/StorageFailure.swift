@@ -1,47 +1,48 @@
-/// Why an operation on the database has no result.
+/// The reason why an operation on the database has no result.
 struct StorageFailure: Error, Sendable, Equatable {
-    /// What a client is told about it.
+    /// The kind of failure, as reported to a client.
     enum Kind: String, Sendable {
-        /// The database can't be reached, or doesn't do it in time.
+        /// The database is unreachable, or does not answer in time.
         case unavailable
         /// A unique index has that value already.
         case duplicate
-        /// More than one answer may hold.
+        /// The result is larger than the maximum response.
         case tooLarge
-        /// The database answered, but not with what was asked for.
+        /// The database answered with an error.
         case rejected
     }
 
-    /// What an operation says about whether the database can be reached.
+    /// The conclusion of an operation about the reachability of the database.
     enum Evidence: Sendable {
-        /// It answered, be it with an error.
+        /// The database answered, possibly with an error.
         case answered
-        /// There was no answer for as long as one waits.
+        /// There was no answer within the patience of a request.
         case silent
-        /// It is there, but not in the way in which this worker was told to use it: what is wrong has to be put right.
+        /// The database is reachable, but not with this worker's configuration, which has to be corrected.
         case unusable
-        /// Nothing: it was not asked, or a connection was closed, which another one may not be.
+        /// No conclusion: the database was not asked, or a connection was closed, which another one may not be.
         case none
     }
 
     var kind: Kind
-    /// A write may have happened, or happen yet. Otherwise nothing was changed, for sure.
+    /// The outcome is unknown: the write may have happened, or may still happen. Otherwise nothing was changed, for
+    /// sure.
     var isOutcomeUnknown = false
     var evidence = Evidence.none
-    /// The server says that the transaction it belongs to may be tried again.
+    /// The server says that the transaction it belongs to may be repeated.
     var isTransactionLost = false
-    /// Code of the server, if it is the server that refuses.
+    /// The server's error code, if the server refused.
     var serverCode: Int32?
-    /// What was asked for was not done, for a reason that may be gone now: a connection was lost, or the server is not
-    /// the primary any more.
+    /// The operation was not done, for a reason that may be gone now: a connection was lost, or the server is not the
+    /// primary any more.
     var mayPassByItself = false
-    /// When it is doubtful: its end.
+    /// The end of the write, if its outcome is unknown.
     var settlement: Settlement?
-    /// For the log: what the driver knows about servers and connections, else only codes: other texts may quote what a
-    /// user sent. No secrets.
+    /// Details for the log: the driver's information about servers and connections, else only codes. Other texts may
+    /// quote user data. No secrets.
     var detail: String
 
-    /// The same failure with more to say.
+    /// The same failure with additional details.
     func naming(_ more: String) -> StorageFailure {
         var failure = self
         if !more.isEmpty { failure.detail += "; " + more }

@@ -1,9 +1,9 @@
 import CMongoC
 
-/// Why a text is no connection string.
+/// The reason why a text is no connection string.
 struct UnusableURI: Error, Equatable {
-    /// libmongoc's reason. The name of an option is quoted; of everything else that it quotes only the marks are left,
-    /// as it may be a part of a password that was not escaped.
+    /// libmongoc's reason. The name of an option is quoted. Other quoted texts are replaced, as they may be a part of a
+    /// password that was not escaped.
     var reason: String
     var remedy: String
 
@@ -15,14 +15,14 @@ struct UnusableURI: Error, Equatable {
         remedy = Self.lacksSlash(text) ? "put a slash before the question mark: host:port/?options" : Self.form
     }
 
-    /// Options begin after a path, be it an empty one.
+    /// Options must follow a path, even an empty one.
     private static func lacksSlash(_ text: String) -> Bool {
         let parts = text.split(separator: "://", maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2, let question = parts[1].firstIndex(of: "?") else { return false }
         return !parts[1][..<question].contains("/")
     }
 
-    /// The names of options that libmongoc has, in lower case.
+    /// The names of libmongoc's options, in lower case.
     private static let options: Set<String> = Set(
         [
             MONGOC_URI_APPNAME, MONGOC_URI_AUTHMECHANISM, MONGOC_URI_AUTHMECHANISMPROPERTIES, MONGOC_URI_AUTHSOURCE,
@@ -39,7 +39,7 @@ struct UnusableURI: Error, Equatable {
             MONGOC_URI_ZLIBCOMPRESSIONLEVEL,
         ].map { $0.lowercased() })
 
-    /// Replaces what stands between quotation marks or in brackets, unless it is the name of an option.
+    /// Replaces texts between quotation marks or in brackets, unless they are the name of an option.
     static func withoutSecrets(_ message: String) -> String {
         var (result, rest) = ("", Substring(message))
         while let open = rest.firstIndex(where: { "\"'[".contains($0) }) {
@@ -52,7 +52,7 @@ struct UnusableURI: Error, Equatable {
             }
             let quoted = String(rest[..<first])
             let isHarmless = quoted == "=" || options.contains(quoted.lowercased())
-            // Else up to the last one: what is quoted may contain the mark itself.
+            // Otherwise up to the last mark: the quoted text may contain the mark itself.
             result += (isHarmless ? quoted : "…") + String(mark)
             rest = rest[rest.index(after: isHarmless ? first : last)...]
         }

@@ -1,8 +1,8 @@
 /// Users as they are stored in the collection `users`. The schema is shared with other programs: fields that are not
-/// named here stay as they are.
+/// named here stay unchanged.
 extension User {
-    /// Reads a stored user. What is missing or of another type gets a neutral value: it was stored by somebody who
-    /// knows better, and one such document must not make a list unreadable.
+    /// Reads a stored user. A field that is missing or of another type gets a neutral value: other programs store
+    /// users, too, and one such document must not make a list unreadable.
     ///
     /// - Returns: `nil` if there is no id.
     init?(_ document: BSONDocument) {
@@ -39,7 +39,7 @@ extension Position {
 }
 
 extension UserChange {
-    /// What is to be set.
+    /// The fields to set.
     var fields: BSONDocument {
         var fields = BSONDocument()
         if let username { fields.append("username", .string(username)) }

@@ -1,6 +1,6 @@
 import Glibc
 
-/// What to do with a friendship.
+/// The kind of change of a friendship.
 enum FriendshipChange: Sendable {
     case link
     case unlink
@@ -14,19 +14,19 @@ enum FriendshipChange: Sendable {
 }
 
 extension UserStore {
-    /// How a change of a friendship ended.
+    /// The outcome of a change of a friendship.
     enum Friendship: Sendable, Equatable {
         case changed
-        /// It was like that already.
+        /// The friendship had this state already.
         case unchanged
         /// One of the two does not exist.
         case notFound
-        /// One of the two was deleted meanwhile; the other one was touched.
+        /// One of the two was deleted meanwhile; the other one was changed.
         case vanished
     }
 
-    /// Changes both users or neither: in a transaction, or on a server that has none in two steps, the first of which
-    /// is taken back if the second can't be done.
+    /// Changes both users or neither: in a transaction, or on a server without transactions in two steps, the first of
+    /// which is undone if the second fails.
     func change(
         _ change: FriendshipChange, between first: String, and second: String
     ) async throws(StorageFailure) -> Friendship {
@@ -49,7 +49,7 @@ private struct FriendshipStep {
     let first: String
     let second: String
 
-    /// Two links to one user get into each other's way and are tried again after up to this long, in µs.
+    /// Two links to one user conflict and are repeated after up to this time, in µs.
     private static let maximumPause: UInt32 = 10_000
 
     // MARK: With a transaction
@@ -72,7 +72,7 @@ private struct FriendshipStep {
         do {
             result = try updateBoth(in: session)
         } catch {
-            // Nothing is committed: nothing happened.
+            // Without a commit nothing happened.
             session.abort()
             throw error
         }
@@ -86,8 +86,8 @@ private struct FriendshipStep {
         return result.modified > 0 ? end : .unchanged
     }
 
-    /// A commit has no deadline. So one without an answer is repeated until the server says what became of it, also when
-    /// nobody waits any more: a first one that is still on its way finds the transaction ended then, whichever way.
+    /// A commit has no deadline. So a commit without an answer is repeated until the server reports its outcome, also
+    /// after the request has ended. A first commit that is still on its way then finds the transaction ended.
     private func commit(_ session: MongoSession) throws(StorageFailure) -> UserStore.Friendship {
         var repeating: RepeatedCommits.Turn?
         while true {
@@ -106,7 +106,7 @@ private struct FriendshipStep {
         }
     }
 
-    /// Both users by one command.
+    /// Updates both users by one command.
     private func updateBoth(in session: MongoSession) throws(StorageFailure) -> (matched: Int64, modified: Int64) {
         let statements = [(first, second), (second, first)].map { user, friend -> BSONValue in
             .document([
@@ -131,17 +131,17 @@ private struct FriendshipStep {
             other = try update(second, own, first)
         } catch {
             guard one.modified > 0 else { throw error }
-            // Who waits is told of the failure, whether this succeeds or not. Others may have seen the half meanwhile.
+            // The request gets the failure, whether this succeeds or not. Others may have seen the half meanwhile.
             takeBack(inverse)
             throw error.doubtful
         }
         if other.matched == 1 { return one.modified + other.modified > 0 ? .changed : .unchanged }
-        // Whoever was deleted meanwhile must not be anybody's friend.
+        // A user who was deleted meanwhile must not remain a friend.
         if change == .link, one.modified > 0 { _ = try update(first, inverse, second) }
         return .vanished
     }
 
-    /// The first half is taken back. The server is asked for its time: what was known of it may be what failed.
+    /// Undoes the first half. The server is asked for its time, because the known time may be the cause of the failure.
     private func takeBack(_ inverse: String) {
         let target = (try? client.asked(target)) ?? target
         _ = try? client.updateOne(first, [inverse: .document(["friends": .string(second)])], at: target)

@@ -5,7 +5,7 @@ extension UserStore {
         }
     }
 
-    /// What a change found and made.
+    /// The outcome of a change.
     enum Update: Sendable {
         case changed(User)
         /// The user has these values already.
@@ -20,12 +20,12 @@ extension UserStore {
                 id, ["$set": .document(change.fields)], at: try client.beginWriting())
             guard let before = document.flatMap(User.init) else { return .notFound }
             let after = change.applied(to: before)
-            // Byte for byte: two spellings of one letter are equal to Swift, and not to whoever reads the answers.
+            // Compared byte for byte: two spellings of one letter are equal to Swift, and not to clients.
             return after.document.encoded() == before.document.encoded() ? .unchanged(before) : .changed(after)
         }
     }
 
-    /// What became of a user who was to be deleted.
+    /// The outcome of a deletion.
     enum Deletion: Sendable {
         case deleted
         case hasFriends

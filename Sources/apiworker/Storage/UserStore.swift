@@ -1,15 +1,15 @@
 import NIOCore
 
-/// The users in MongoDB. Reads ask the primary; every operation takes 2 s at most.
+/// The users in MongoDB. Reads use the primary; every operation takes 2 s at most.
 struct UserStore: Sendable {
     let operations: MongoOperations
 
-    /// Lists begin with who was created first; `_id` decides between equal times. There is an index for it.
+    /// Lists are ordered by creation, oldest first; `_id` decides between equal times. There is an index for it.
     private static let order: BSONDocument = ["createdAt": .int32(1), "_id": .int32(1)]
-    /// How many ids are asked for at once: far from the 16 MiB that a query may have.
+    /// Maximum number of ids in one query: far from its limit of 16 MiB.
     private static let idsPerQuery = 10_000
 
-    /// Hands over all users, in order.
+    /// Passes all users to `body`, in order.
     func users<Result: Sendable>(
         into initial: Result, _ add: @escaping @Sendable (inout Result, User) throws(StorageFailure) -> Void
     ) async throws(StorageFailure) -> Result {
@@ -22,7 +22,7 @@ struct UserStore: Sendable {
         }
     }
 
-    /// Hands over of all users what statistics need: hobbies and friends.
+    /// Passes the data for statistics of all users: hobbies and friends.
     func profiles<Result: Sendable>(
         into initial: Result, _ add: @escaping @Sendable (inout Result, User) throws(StorageFailure) -> Void
     ) async throws(StorageFailure) -> Result {
@@ -40,13 +40,13 @@ struct UserStore: Sendable {
         try await operations.run { client throws(StorageFailure) in try client.user(id) }
     }
 
-    /// A part of a list, and how many users there are in all.
+    /// A part of a list, and the total number of users.
     struct Page: Sendable {
         var users: [User]
         var total: Int
     }
 
-    /// - Parameter search: part of a name or of a hobby, in any case. `nil` or empty: everybody.
+    /// - Parameter search: part of a name or of a hobby, in any case. `nil` or empty: all users.
     func page(_ request: PageRequest, search: String? = nil) async throws(StorageFailure) -> Page {
         guard let filter = Self.filter(search) else { return Page(users: [], total: 0) }
         return try await operations.run { client throws(StorageFailure) in
@@ -54,7 +54,7 @@ struct UserStore: Sendable {
         }
     }
 
-    /// A page, and of the friends of its users who are elsewhere what scores need: their hobbies.
+    /// A page, and the hobbies of friends on other pages, which scores need.
     func pageWithFriends(
         _ request: PageRequest
     ) async throws(StorageFailure) -> (page: Page, friendsElsewhere: [User]) {
@@ -76,7 +76,7 @@ struct UserStore: Sendable {
         }
     }
 
-    /// What is searched for; `nil` if nobody can match.
+    /// The filter of a search; `nil` if nothing can match.
     private static func filter(_ search: String?) -> BSONDocument? {
         guard let search, !search.isEmpty else { return [:] }
         guard let pattern = SearchPattern.matching(search) else { return nil }
@@ -89,8 +89,8 @@ struct UserStore: Sendable {
         try await operations.run(isProbe: true) { client throws(StorageFailure) in _ = try client.user("") }
     }
 
-    /// Makes the index that lists need, if it is not there. May take longer than other operations; then it fails here,
-    /// while the server goes on, and the next call finds it done.
+    /// Creates the index of lists, if it is missing. May take longer than other operations. In that case the call fails
+    /// while the server continues, and the next call finds the index.
     func makeIndex() async throws(StorageFailure) {
         try await operations.run { client throws(StorageFailure) in
             _ = try client.run([
@@ -104,7 +104,7 @@ struct UserStore: Sendable {
 }
 
 extension MongoClient {
-    /// The user of that id.
+    /// The user with that id.
     func user(_ id: String) throws(StorageFailure) -> User? {
         var user: User?
         try find(["_id": .string(id)], ["limit": .int32(1)]) { document throws(StorageFailure) in

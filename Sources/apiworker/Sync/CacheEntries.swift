@@ -1,6 +1,6 @@
 import NIOCore
 
-/// What the cache is asked for: key, tags and time to live of each cached answer.
+/// Key, tags and time to live of each cached response.
 enum CacheEntry: Sendable, Equatable {
     case users
     case graph(PageRequest, includesConnections: Bool)
@@ -32,14 +32,14 @@ enum CacheEntry: Sendable, Equatable {
     }
 }
 
-/// What a write invalidates.
+/// The tags that writes invalidate.
 enum CacheTag {
-    /// Everything that depends on more than one user.
+    /// The tag of everything that depends on more than one user.
     static let users = ByteBuffer(string: "users")
 
-    /// One user. The entry of that user has the same name.
+    /// The tag of one user. The cache entry of that user has the same name.
     static func user(_ id: String) -> ByteBuffer { ByteBuffer(string: "user:\(id)") }
 
-    /// The tags of a write that touches these users.
+    /// The tags of a write that changes these users.
     static func writing(_ ids: [String]) -> [ByteBuffer] { [users] + ids.map(user) }
 }

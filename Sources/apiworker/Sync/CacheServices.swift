@@ -11,14 +11,14 @@ struct CacheConnection: Service {
     }
 }
 
-/// Tells syncd this worker's own figures, for STATUS.
+/// Reports this worker's counters to syncd, for STATUS.
 struct FigureReports: Service {
     let cache: SyncedCache
     let requests: RequestMetrics
     let connections: OpenConnections
     let streams: EventStreams
 
-    /// As often as the cache sends them.
+    /// The interval at which the cache sends them.
     private static let interval = Duration.seconds(1)
 
     func run() async {

@@ -1,13 +1,13 @@
 import IPC
 import NIOCore
 
-/// Reads through the cache. What is cached are finished bodies: a hit is written out as it is.
+/// Reads through the cache. Cached values are finished bodies, which a hit sends unchanged.
 struct CachedUsers: Sendable {
     let cache: SyncedCache
     let store: UserStore
 
-    /// No body may be longer, and statistics may not know more hobbies than fit into as much: a worker's memory is
-    /// bounded, also when somebody stores millions of users.
+    /// Maximum length of a body in bytes, and bound for the hobbies in statistics: a worker's memory is bounded, also
+    /// with millions of stored users.
     static let maximumBodyBytes = 64 << 20
     private static let maximumHobbies = 1_000_000
 
@@ -48,7 +48,7 @@ struct CachedUsers: Sendable {
         }
     }
 
-    /// One user. That there is no such user is kept, too.
+    /// One user. The absence of a user is cached, too.
     nonisolated(nonsending) func user(_ id: String) async throws -> CachedValue {
         try await value(.user(id: id)) { [store] in
             guard let user = try await store.user(id) else { return nil }
@@ -62,7 +62,7 @@ struct CachedUsers: Sendable {
         _ entry: CacheEntry, load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
         try await cache.value(for: entry.key, tags: entry.tags, ttl: entry.timeToLive) {
-            // What makes a body of many users takes its time, and requests are answered on the event loop.
+            // Building a body of many users takes time, and requests are answered on the event loop.
             try await withTaskExecutorPreference(globalConcurrentExecutor) { try await load() }
         }
     }

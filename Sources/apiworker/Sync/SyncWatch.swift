@@ -3,14 +3,14 @@ import IPC
 import Logging
 import ServiceLifecycle
 
-/// Tells when there is no connection to syncd for long, and why as far as the file system knows: nothing else shows
-/// that this user may not use the socket, since everything works without.
+/// Logs a long loss of the connection to syncd, and the file system's reason. Nothing else shows that this user may not
+/// use the socket, since everything works without.
 struct SyncWatch: Service {
     let cache: SyncedCache
     let socketPath: String
     let logger: Logger
 
-    /// A restart of syncd takes less.
+    /// A restart of syncd takes less time than this.
     private static let patience = Duration.seconds(10)
     private static let interval = Duration.seconds(60)
 

@@ -1,7 +1,7 @@
 import IPC
 import NIOCore
 
-/// What is published after a write (docs/http-api.md, "Events").
+/// The event that is published after a write (docs/http-api.md, "Events").
 enum UserEvent: Sendable, Equatable {
     case created(id: String)
     case updated(id: String)
@@ -9,7 +9,7 @@ enum UserEvent: Sendable, Equatable {
     case linked(id: String, friend: String)
     case unlinked(id: String, friend: String)
 
-    /// All of them; every worker listens.
+    /// The channels of all events; every worker subscribes to them.
     static let channels = ["user:created", "user:updated", "user:deleted", "users:linked", "users:unlinked"]
 
     private var channel: String {
@@ -29,7 +29,7 @@ enum UserEvent: Sendable, Equatable {
         }
     }
 
-    /// The event as it goes over the wire.
+    /// The event in its wire format.
     ///
     /// - Parameter now: milliseconds since 1970.
     func event(atMilliseconds now: Int64) -> Event {

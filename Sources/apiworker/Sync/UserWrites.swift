@@ -1,6 +1,6 @@
 import IPC
 
-/// Writes, each inside of the invalidation of what it changes (docs/consistency.md, "Writing").
+/// Writes, each inside the invalidation of its tags (docs/consistency.md, "Writing").
 struct UserWrites: Sendable {
     let cache: SyncedCache
     let store: UserStore
@@ -44,7 +44,7 @@ struct UserWrites: Sendable {
                     event: event(change == .link ? .linked(id: id, friend: friend) : .unlinked(id: id, friend: friend)))
             case .unchanged: .unchanged(true)
             case .notFound: .unchanged(false)
-            // One of the two was touched, but no friendship came or went.
+            // One of the two was changed, but no friendship came or went.
             case .vanished: .changed(false, event: nil)
             }
         }
@@ -52,8 +52,8 @@ struct UserWrites: Sendable {
 
     private func event(_ event: UserEvent) -> Event { event.event(atMilliseconds: now()) }
 
-    /// What the database has answered is invalidated, also a refusal, for that shows what it holds. Only what it was not
-    /// asked is not.
+    /// Every answer of the database is followed by an invalidation, also a refusal, since it shows the present state. A
+    /// request that never reached the database is not.
     private func invalidating<Value: Sendable>(
         _ ids: [String], write: @Sendable () async throws -> WriteResult<Value>
     ) async throws -> Value {

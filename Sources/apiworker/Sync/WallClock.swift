@@ -1,8 +1,8 @@
 import Glibc
 
-/// The time of day, for what people read. Nothing is decided by it.
+/// The time of day, for people. No decision depends on it.
 enum WallClock {
-    /// Since 1970.
+    /// Milliseconds since 1970.
     static var milliseconds: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)

@@ -2,7 +2,7 @@ import IPC
 import ProcessSupport
 import ServiceLifecycle
 
-/// Keeps the line of `systemctl status` true.
+/// Updates the status line of `systemctl status`.
 struct ServiceStatus: Service {
     let cache: SyncedCache
     let manager: ServiceManager

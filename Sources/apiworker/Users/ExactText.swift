@@ -1,5 +1,5 @@
-/// A text that is equal to the same bytes only. `String` takes two spellings of one letter for equal; MongoDB and other
-/// programs on the same data don't.
+/// A text that is equal to the same bytes only. For `String`, two spellings of one letter are equal; for MongoDB and
+/// other programs on the same data they are not.
 struct ExactText: Sendable, Hashable, Comparable {
     let text: String
 

@@ -3,7 +3,7 @@ struct GraphPage: Sendable {
     private let users: [User]
     private let pagination: Pagination
     private let includesConnections: Bool
-    /// Hobbies of everybody whom an edge can reach.
+    /// Hobbies of every user whom an edge can reach.
     private let hobbies: [String: Set<ExactText>]
 
     /// A node with a greater score is a high score node.
@@ -61,7 +61,7 @@ struct GraphPage: Sendable {
         }
     }
 
-    /// Each friendship once: its source is the one of the two that comes first on the page.
+    /// Writes each friendship once: its source is the user that comes first on the page.
     private func writeEdges(to writer: inout JSONWriter) {
         var done: Set<String> = []
         for user in users {

@@ -1,6 +1,6 @@
 import NIOCore
 
-/// A body is not JSON as RFC 8259 has it, or has something that is refused on purpose.
+/// The body is not JSON by RFC 8259, or has a feature that is refused on purpose.
 struct MalformedJSON: Error, Equatable {}
 
 /// A parsed request body.
@@ -10,7 +10,7 @@ enum JSONValue: Sendable, Equatable {
     case number(Double)
     case string(String)
     case array([JSONValue])
-    /// Members in their order; no name twice.
+    /// Members in their order; no name occurs twice.
     case object([Member])
 
     struct Member: Sendable, Equatable {
@@ -24,8 +24,8 @@ enum JSONValue: Sendable, Equatable {
         return members.first { $0.name == name }?.value
     }
 
-    /// Parses a body. Stricter than Foundation, which takes trailing commas, a BOM and the first of two members of
-    /// one name: none of these is accepted, nor is NUL (C strings and BSON names end there), nor more than 32 levels.
+    /// Parses a body. The parser is stricter than Foundation, which accepts trailing commas, a BOM and duplicate names.
+    /// It also refuses NUL (C strings and BSON names end there) and more than 32 levels.
     static func parse(_ bytes: ByteBuffer) throws(MalformedJSON) -> JSONValue {
         var parser = JSONParser(Array(bytes.readableBytesView))
         return try parser.parse()

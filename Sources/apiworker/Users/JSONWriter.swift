@@ -19,7 +19,7 @@ struct JSONWriter {
         endArray()
     }
 
-    /// What is written until ``endArray()`` are the items of one array.
+    /// The values written until ``endArray()`` are the items of one array.
     mutating func beginArray() { begin("[") }
 
     mutating func endArray() { end("]") }
@@ -53,7 +53,7 @@ struct JSONWriter {
         buffer.writeString(String(number))
     }
 
-    /// A number without a fraction has no decimal point. Numbers that are not finite don't exist in JSON: `null`.
+    /// A number without a fraction has no decimal point. JSON has no infinite numbers and no NaN: they become `null`.
     mutating func value(_ number: Double) {
         separate()
         if let whole = Int64(exactly: number) {

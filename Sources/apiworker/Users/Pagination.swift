@@ -1,22 +1,22 @@
-/// Which part of a list is asked for.
+/// The requested part of a list.
 struct PageRequest: Sendable, Equatable {
-    /// From 1.
+    /// The page, from 1.
     var page: Int
-    /// 1 … 1000.
+    /// Users per page, 1 … 1000.
     var limit: Int
 
     static let maximumLimit = 1000
-    /// Beyond it there can be nobody, and `page * limit` must not overflow.
+    /// A greater page is always empty, and `page * limit` must not overflow.
     static let maximumPage = 1_000_000_000
 
-    /// Reads the query's texts: numbers outside the range are brought into it, unreadable ones mean the default.
+    /// Reads the query's texts: numbers outside the range are clamped, unreadable ones mean the default.
     static func parse(page: String?, limit: String?, defaultLimit: Int) -> PageRequest {
         PageRequest(
             page: number(page, default: 1, maximum: maximumPage),
             limit: number(limit, default: defaultLimit, maximum: maximumLimit))
     }
 
-    /// How many come before this page.
+    /// Number of users before this page.
     var skipped: Int { (page - 1) * limit }
 
     private static func number(_ text: String?, default standard: Int, maximum: Int) -> Int {
@@ -30,7 +30,7 @@ struct PageRequest: Sendable, Equatable {
     }
 }
 
-/// Where a page stands in its list.
+/// The place of a page in its list.
 struct Pagination: Sendable, Equatable {
     var page: PageRequest
     var total: Int

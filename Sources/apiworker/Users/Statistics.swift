@@ -1,4 +1,4 @@
-/// Figures about all users, collected one user after the other.
+/// Statistics of all users, collected one user after the other.
 struct Statistics: Sendable {
     private var userCount = 0
     /// Entries in all `friends`; each friendship has two.
@@ -7,14 +7,14 @@ struct Statistics: Sendable {
 
     private static let topCount = 5
 
-    /// Counts one more. Only hobbies and friends are looked at.
+    /// Adds one user. Only hobbies and friends are used.
     mutating func add(_ user: User) {
         userCount += 1
         friendCount += user.friends.count
         for hobby in Set(user.hobbies.map(ExactText.init)) { hobbyCounts[hobby, default: 0] += 1 }
     }
 
-    /// Different hobbies so far: what this takes memory for.
+    /// Number of different hobbies so far, which determines the memory.
     var hobbyCount: Int { hobbyCounts.count }
 
     /// Friends per user, with two decimals.

@@ -1,11 +1,11 @@
 import Notation
 
-/// Where a user stands on the page that draws the graph.
+/// The position of a user on the page that draws the graph.
 struct Position: Sendable, Equatable {
     var x: Double
     var y: Double
 
-    /// Somewhere in 0…400 by 0…400.
+    /// A random point in 0…400 by 0…400.
     static func random() -> Position {
         Position(x: Double.random(in: 0...400).rounded(), y: Double.random(in: 0...400).rounded())
     }
@@ -20,7 +20,7 @@ struct User: Sendable, Equatable {
     var hobbies: [String]
     /// Ids of the users that this one is linked to; each of them has this one's id, too.
     var friends: [String]
-    /// Since 1970, in ms.
+    /// Milliseconds since 1970.
     var createdAtMilliseconds: Int64
     var position: Position
 }
@@ -50,9 +50,9 @@ extension Position {
     }
 }
 
-/// UUIDs as they are used for ids: lower case, with dashes.
+/// UUIDs in the form of ids: lower case, with dashes.
 enum UserID {
-    /// A new one: version 4, random.
+    /// A new id: version 4, random.
     static func random() -> String {
         var bytes = (0..<16).map { _ in UInt8.random(in: 0...255) }
         bytes[6] = bytes[6] & 0x0f | 0x40
@@ -67,7 +67,7 @@ enum UserID {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// Whether a text has the form of an id; anything else cannot be anybody's.
+    /// Whether a text has the form of an id; any other text is the id of no user.
     static func isValid(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         guard bytes.count == 36 else { return false }

@@ -6,12 +6,11 @@ struct UserList: Sendable {
 
     init() { writer.beginArray() }
 
-    /// Bytes so far.
+    /// Number of bytes written so far.
     var byteCount: Int { writer.buffer.readableBytes }
 
     mutating func add(_ user: User) { user.write(to: &writer) }
 
-    /// The whole array.
     consuming func finished() -> ByteBuffer {
         writer.endArray()
         return writer.buffer

@@ -1,17 +1,17 @@
-/// What is wrong with one field of a body.
+/// A violated rule of one field in a body.
 struct FieldProblem: Sendable, Equatable {
     var field: String
-    /// What the field must be.
+    /// The rule of the field.
     var rule: String
 }
 
-/// A body that is JSON but not what the endpoint takes.
+/// A body that is JSON but breaks the endpoint's rules.
 struct ValidationFailure: Error, Equatable {
     var problems: [FieldProblem]
 }
 
-/// The rules for a user's fields (docs/http-api.md, "Rules"). Each returns the value as it is stored, or `nil`.
-/// Characters are Unicode scalars: what `Character` counts as one may be of any length.
+/// The rules for a user's fields (docs/http-api.md, "Rules"). Each returns the value to store, or `nil`. Characters are
+/// Unicode scalars: one `Character` may be of any length.
 enum UserRules {
     static let maximumUsername = 100
     static let maximumAge = 150.0
@@ -36,7 +36,7 @@ enum UserRules {
         return number
     }
 
-    /// Trimmed, in lower case, without empty ones and doubles.
+    /// The hobbies trimmed, in lower case, without empty ones and duplicates.
     static func hobbies(_ value: JSONValue) -> [String]? {
         guard case .array(let items) = value else { return nil }
         var hobbies: [String] = []
@@ -79,7 +79,7 @@ struct NewUser: Sendable, Equatable {
         return NewUser(username: username, age: age, hobbies: hobbies)
     }
 
-    /// The user as it is stored, with a new id and somewhere on the page.
+    /// The user to store, with a new id and a random position.
     func user(atMilliseconds now: Int64) -> User {
         User(
             id: UserID.random(), username: username, age: age, hobbies: hobbies, friends: [],
@@ -94,7 +94,7 @@ struct UserChange: Sendable, Equatable {
     var hobbies: [String]?
     var position: Position?
 
-    /// Names no known field.
+    /// True if no known field is present.
     var isEmpty: Bool { self == UserChange() }
 
     static func validate(_ body: JSONValue) throws(ValidationFailure) -> UserChange {
@@ -116,7 +116,7 @@ struct UserChange: Sendable, Equatable {
         return change
     }
 
-    /// The user with the change made.
+    /// The user after the change.
     func applied(to user: User) -> User {
         var changed = user
         if let username { changed.username = username }
@@ -128,7 +128,7 @@ struct UserChange: Sendable, Equatable {
 }
 
 extension String {
-    /// Without white space at both ends.
+    /// The text without white space at both ends.
     var trimmed: String {
         var rest = Substring(self)
         while let first = rest.first, first.isWhitespace { rest.removeFirst() }

@@ -2,9 +2,9 @@ import ArgumentParser
 import Glibc
 import IPCWire
 
-/// Many seeds, on several processors: child processes run some of them each, and tell what came of it through a pipe.
+/// Runs many seeds on several processors: each child process runs some of them, and reports the results through a pipe.
 ///
-/// A child runs one batch only: tasks of killed workers never end, so that their memory is only free with its process.
+/// A child runs one batch only: tasks of killed workers never end, so their memory is freed only with its process.
 struct Campaign {
     let seeds: SeedRange
     let steps: Int
@@ -22,7 +22,7 @@ struct Campaign {
         var output: [UInt8] = []
     }
 
-    /// What a violation is reported as.
+    /// The text of a violation.
     static func report(
         _ violation: Violation, seed: UInt64, steps: Int, variation: Variation, result: Simulation.Result
     ) -> String {
@@ -115,7 +115,7 @@ struct Campaign {
         if !report.isEmpty { reports.append(report.joined(separator: "\n")) }
     }
 
-    /// What a child does.
+    /// The work of a child.
     static func runBatch(_ seeds: SeedRange, steps: Int, isCheckingDeterminism: Bool, variation: Variation) -> Bool {
         var figures = Figures()
         var isFine = true

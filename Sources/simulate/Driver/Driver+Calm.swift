@@ -4,7 +4,7 @@ import NIOCore
 import SyncCore
 
 extension Driver {
-    /// Ends all faults: everything that is dead or stopped comes back.
+    /// Ends all faults: every dead or stopped process comes back.
     func calmDown() {
         isCalm = true
         world.areFaultsOver = true
@@ -31,20 +31,20 @@ extension Driver {
         }
     }
 
-    /// Reads everywhere, now and then.
+    /// Reads everywhere from time to time.
     func readEverywhere(every interval: UInt64, until end: UInt64) {
         world.after(interval, nil, "calm reads") { [self] in
             for worker in hosts.flatMap(\.workers) {
                 let key = anyKey
                 read(key, on: worker)
-                // Once more, before the shortest TTL ends.
+                // One more read, before the shortest TTL ends.
                 world.after(100_000_000, nil, "calm read") { [self] in read(key, on: worker) }
             }
             if world.now < end { readEverywhere(every: interval, until: end) }
         }
     }
 
-    /// What can't be deleted is in the log once, and counted.
+    /// A file that can't be deleted is in the log once, and counted.
     private func checkUndeletable(on host: Host, _ syncd: SimulatedSyncd) {
         guard !host.journal.isMoved, host.formerJournals.isEmpty, plan.weights[.closeJournal] == nil else { return }
         let (count, there) = (syncd.figure("log", "undeletable") ?? 0, host.journal.immutableFiles)
@@ -58,7 +58,8 @@ extension Driver {
         return hosts.map { ($0.syncd?.applied ?? 0, $0.syncd?.epoch ?? 0) }
     }
 
-    /// Nothing that is in the log already is appended with every beat, and no log replaced. `before`: a second ago.
+    /// No tags that are in the log already are appended with every heartbeat, and no log is replaced. `before`: a
+    /// second ago.
     func checkRest(since before: [(applied: UInt64, epoch: UInt64)]?) {
         guard let before, let now = progress() else { return }
         for (one, other) in zip(before, now) {
@@ -67,7 +68,7 @@ extension Driver {
         }
     }
 
-    /// What must be true when faults have been over for some time.
+    /// Checks the conditions that hold when faults have been over for some time.
     func checkCalm() {
         for host in hosts {
             guard let syncd = host.syncd, syncd.isAlive else { return oracle.fail("liveness: syncd is not there") }

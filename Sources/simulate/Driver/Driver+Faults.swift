@@ -47,7 +47,7 @@ extension Driver {
             oracle.figures.add("fault: runtime directory wiped\(host.syncd?.isAlive == true ? " under syncd" : "")")
             host.wipe()
         case .freezeHost:
-            // A suspended machine: everything on it stops, and its clock goes on.
+            // A suspended machine: everything on it stops, and its clock continues.
             let end = duration
             for process: Process in host.workers + [host.syncd].compactMap({ $0 }) {
                 stop(process, "process of a frozen host", for: end)
@@ -117,7 +117,7 @@ extension Driver {
         case .trim: server.data.trim(to: world.random.below(4))
         case .deleteEntry: server.data.deleteEntry(at: world.random.below(max(1, server.data.entryCount)))
         case .goBack:
-            // As a dump is loaded: values, too, and nothing that was on its way.
+            // Like loading a dump: the values change, too, and no message on its way is lost.
             server.data = cluster.savedData
             server.dropConnections { _ in true }
             oracle.rewound()

@@ -3,9 +3,9 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-// Situations that chance alone hardly ever brings about: logs that are cut off, trimmed, lost or rewritten.
+// Races that chance alone hardly ever causes: logs that are cut off, trimmed, lost or rewritten.
 extension Driver {
-    /// Redis goes back to an older state while a host is cut off, and others, who were down meanwhile, give the
+    /// Redis goes back to an older state while a host is cut off, and other hosts, which were down meanwhile, give the
     /// positions that the host has applied to other entries.
     func rewrittenLog() {
         let host = anyHost
@@ -30,9 +30,9 @@ extension Driver {
             }
             let end = world.now + world.random.number(800_000_000...1_800_000_000)
             (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
-            // Values, too: as a dump is loaded.
+            // The values change, too, like when loading a dump.
             cluster.primary.data = older
-            // What the server has to say it says to a new connection.
+            // The server's further messages go to a new connection.
             cluster.primary.dropConnections { _ in true }
             oracle.rewound()
             oracle.uncover()
@@ -51,8 +51,8 @@ extension Driver {
         }
     }
 
-    /// While a host has no connection, others append so much that a worker of its who does not read cannot be told all
-    /// of it at once. The connections may get lost once more, while the host reads what it missed.
+    /// While a host has no connection, others append more than can be sent at once to a worker of it that does not
+    /// read. The connections may get lost once more, while the host reads the missed entries.
     func missedMuch() {
         let host = anyHost
         guard let cluster, cluster.primary.isAlive, let syncd = host.syncd, syncd.isAlive, !syncd.isStopped,
@@ -71,7 +71,7 @@ extension Driver {
         if world.random.oneIn(2) { loseOnceMore(syncd, server, from: end, until: end + 500_000_000) }
     }
 
-    /// As soon as a page of entries is asked for.
+    /// Loses the connections as soon as a page of entries is requested.
     private func loseOnceMore(_ syncd: SimulatedSyncd, _ server: RedisServer, from: UInt64, until end: UInt64) {
         world.at(from, nil, "lost once more") { [self] in
             guard !isCalm, world.now < end, syncd.isAlive else { return }
@@ -98,8 +98,8 @@ extension Driver {
         }
     }
 
-    /// An entry that a host was not told of is gone before it asks for it. Some of its workers sleep meanwhile, with a
-    /// value of before, or while they load one.
+    /// An entry is trimmed before a host that has not received it requests it. Some of the host's workers sleep
+    /// meanwhile, with an older value, or while they load one.
     func trimmedGap() {
         let host = anyHost
         let key = anyKey
@@ -125,7 +125,7 @@ extension Driver {
         }
     }
 
-    /// Sleeps for more than the bound across hosts, and reads first thing afterwards.
+    /// Sleeps for more than the bound across hosts, and reads at once afterwards.
     private func nap(_ sleeper: SimulatedWorker, _ key: Int, from start: UInt64, isLoading: Bool) {
         world.after(start - min(start, world.random.number(100_000...6_000_000)), nil, "falls asleep") { [self] in
             guard !isCalm, sleeper.isAlive, !sleeper.isStopped else { return }
@@ -142,7 +142,7 @@ extension Driver {
         }
     }
 
-    /// As soon as there is a new one.
+    /// Trims the log as soon as there is a new entry.
     private func trim(_ server: RedisServer, below position: Int, until end: UInt64) {
         world.after(500_000, nil, "trimmed") { [self] in
             guard !isCalm, world.now < end, server.isAlive else { return }
@@ -152,7 +152,7 @@ extension Driver {
     }
 
     /// A host acknowledges a write and dies; so does the primary, before the replica has the entry and before another
-    /// host was told.
+    /// host has received it.
     func lostTail() {
         let host = anyHost
         let key = anyKey
@@ -186,8 +186,8 @@ extension Driver {
         world.after(duration, nil, "may start again") { host.isHeldDown = false }
     }
 
-    /// The log is deleted while a host is cut off, and with it what another one did, who has died; the values that it
-    /// left stay.
+    /// The log is deleted while a host is cut off, together with the entries of another host, which has died; the
+    /// values that it left stay.
     func lostLog() {
         let host = anyHost
         let key = anyKey
@@ -238,7 +238,7 @@ extension Driver {
         }
     }
 
-    /// As soon as what is owed is appended: the answers come late, a write is deferred meanwhile.
+    /// Writes as soon as pending invalidations are appended: the answers come late, and a write is deferred meanwhile.
     private func writeDuringPass(_ key: Int, on host: Host, until end: UInt64) {
         world.after(100_000, nil, "write while attaching") { [self] in
             guard !isCalm, world.now < end, let syncd = host.syncd, syncd.isAlive else { return }
@@ -259,8 +259,8 @@ extension Driver {
         }
     }
 
-    /// A host that is not told what others append has to read it, and that takes longer than the bound across hosts,
-    /// while probes are answered.
+    /// A host that does not receive the entries of others has to read them, which takes longer than the bound across
+    /// hosts, while probes are answered.
     func slowPages() {
         let host = anyHost
         let key = anyKey
@@ -290,7 +290,7 @@ extension Driver {
         }
     }
 
-    /// A failover that one host does not notice: it goes on writing at the old primary, while another makes the log
+    /// A failover that one host does not notice: it continues to write at the old primary, while another makes the log
     /// anew at the new one and fills a value; then the positions of the two logs meet.
     func splitLog() {
         let host = anyHost

@@ -3,9 +3,9 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-// Situations that chance alone hardly ever brings about: processes that die or sleep at the wrong moment.
+// Races that chance alone hardly ever causes: processes that die or sleep at the wrong moment.
 extension Driver {
-    /// A value is in every cache; a fault; a write, perhaps more of them, and reads everywhere once it is done.
+    /// A value is in every cache; a fault; a write, possibly more of them, and reads everywhere once it is done.
     func scenario() {
         let key = anyKey
         for worker in hosts.flatMap(\.workers) where worker.isAlive && !worker.isStopped { read(key, on: worker) }
@@ -48,7 +48,7 @@ extension Driver {
         }
         oracle.figures.add("syncd asleep during a write")
         beQuiet(for: 1_700_000_000)
-        // Whatever came of the write.
+        // All processes wake up, whatever the outcome of the write.
         world.after(6_000_000_000, nil, "all wake up") {
             for process: Process in readers + [syncd] where !process.isOnStack { process.proceed() }
         }
@@ -80,7 +80,7 @@ extension Driver {
         }
     }
 
-    /// Stops syncd, and reads when the table is believed for the last few milliseconds.
+    /// Stops syncd, and reads when the table is trusted for the last few milliseconds.
     func lateRead() {
         let host = anyHost
         guard let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, host.table.state == .attached else { return }
@@ -93,8 +93,8 @@ extension Driver {
         }
     }
 
-    /// syncd dies, its directory is wiped, and the next one is there at once: it takes writes before everybody has
-    /// noticed, and who has not maps a table that is gone.
+    /// syncd dies, its directory is wiped, and the next one is there at once. It accepts writes before all workers have
+    /// noticed, and some of them still map the deleted table.
     func newTable() {
         let host = anyHost
         let key = anyKey
@@ -102,7 +102,7 @@ extension Driver {
         readEverywhere(key, on: host)
         world.after(world.random.number(5_000_000...40_000_000), nil, "directory wiped") { [self] in
             guard !isCalm, syncd.isAlive, !syncd.isOnStack else { return }
-            // It may live on, or sleep, and not know yet.
+            // The old syncd may live on, or sleep, without knowing this.
             switch world.random.below(4) {
             case 0: break
             case 1: stop(syncd, "syncd stopped")
@@ -121,7 +121,7 @@ extension Driver {
         }
     }
 
-    /// A pass through the journal takes long, because Redis answers late; a write becomes owed meanwhile, and syncd
+    /// A pass through the journal takes long, because Redis answers late; a write becomes pending meanwhile, and syncd
     /// falls asleep as soon as the pass is over.
     func longPass() {
         let host = anyHost
@@ -173,8 +173,8 @@ extension Driver {
         look()
     }
 
-    /// A writer dies, and its write reaches the database after what it left has been collected, and after others have
-    /// read the old value.
+    /// A writer dies, and its write reaches the database after its journal file has been collected, and after others
+    /// have read the old value.
     func lateOrphan() {
         let host = anyHost
         let key = anyKey

@@ -3,13 +3,13 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-// Situations that chance alone hardly ever brings about: writes that change nothing, that land late, whose writer
-// hangs, or that are written down where nobody looks.
+// Races that chance alone hardly ever causes: writes that change nothing, that land late, whose writer hangs, or that
+// are recorded in a journal that syncd does not read.
 extension Driver {
     private func isUp(_ worker: SimulatedWorker) -> Bool { worker.isAlive && !worker.isStopped && !worker.isOnStack }
 
-    /// Everybody holds a value; then two clients write the same at once. Whoever finds it written is told so, and
-    /// reads elsewhere.
+    /// All workers hold a value; then two clients write the same at once. The client whose write changes nothing is
+    /// told so, and reads elsewhere.
     func equalWrites() {
         let host = anyHost
         let key = anyKey
@@ -48,7 +48,7 @@ extension Driver {
         readOldAndNew(key, on: host, landing: landing)
     }
 
-    /// Old values are read until something lands, and it must be seen when that may be expected.
+    /// Reads old values until the write lands, which must then be seen within its bound.
     private func readOldAndNew(_ key: Int, on host: Host, landing: UInt64) {
         for _ in 0..<3 {
             world.after(world.random.number(landing / 2...landing), nil, "reads an old value") { [self] in
@@ -63,7 +63,7 @@ extension Driver {
         }
     }
 
-    /// A writer hangs before, during or after its write, for long; then it goes on, perhaps to die at once.
+    /// A writer hangs for long before, during or after its write; then it continues, or dies at once.
     func hungWriter() {
         let host = anyHost
         let key = anyKey
@@ -74,7 +74,7 @@ extension Driver {
         oracle.figures.add("race: hung writer")
         readEverywhere(key, on: host)
         write(key, on: writer, .sound(landing: landing))
-        // Before it has sent anything, or while its write is on its way, or before it has said so.
+        // The writer hangs before it has sent anything, while its write is on its way, or before it has reported it.
         let delay = world.random.oneIn(3) ? world.random.number(1...60_000) : world.random.number(1...landing)
         let hang = world.random.number(7_500_000_000...plan.longestHang)
         world.after(delay, nil, "writer hangs") { [self] in
@@ -91,7 +91,7 @@ extension Driver {
         }
     }
 
-    /// The journal is not the one any more that everybody has open; somebody writes and dies, or syncd sleeps.
+    /// The journal at the path is another one than the open one; a worker writes and dies, or syncd sleeps.
     func replacedJournal() {
         let host = anyHost
         let key = anyKey
@@ -100,7 +100,7 @@ extension Driver {
         guard let action = world.random.element(how) else { return }
         oracle.figures.add("race: replaced journal")
         readEverywhere(key, on: host)
-        // Before the replacement, in the middle of it, or after it.
+        // Before, during or after the replacement.
         let begin = world.random.number(1_000_000...400_000_000)
         world.after(world.random.number(10_000_000...40_000_000), nil, "journal replaced") { [self] in
             guard !isCalm else { return }
@@ -142,7 +142,7 @@ extension Driver {
         }
     }
 
-    /// A write of unknown outcome that could not be written down: its worker has to remember it.
+    /// A write of unknown outcome that could not be recorded: its worker has to remember it.
     func doubtWithoutJournal() {
         let host = anyHost
         let key = anyKey
@@ -167,8 +167,7 @@ extension Driver {
         }
     }
 
-    /// syncd has been away for so long that nobody believes a beat of it, and comes back, or wakes up, while somebody
-    /// writes.
+    /// syncd has been away longer than its last heartbeat is trusted, and comes back, or wakes up, during a write.
     func syncdStarts() {
         let host = anyHost
         let key = anyKey
@@ -191,7 +190,7 @@ extension Driver {
             guard !isCalm, host.startSyncd(cluster: cluster), world.random.oneIn(2), let started = host.syncd else {
                 return
             }
-            // And stops again, between the beginning of its pass and the beat that comes of it, perhaps.
+            // syncd may stop again, between the beginning of its pass and the heartbeat.
             world.after(world.random.number(0...4_000_000), nil, "syncd stops") { [self] in
                 if !isCalm { stop(started, "syncd stopped", for: world.random.number(1_000_000...1_500_000_000)) }
             }
@@ -214,7 +213,7 @@ extension Driver {
         }
     }
 
-    /// More is owed than can be named, twice, and the marker that stands for it can't be deleted.
+    /// Too many invalidations are pending to name them, twice, and the marker that stands for them can't be deleted.
     func undeletableMarker() {
         let host = anyHost
         let key = anyKey

@@ -3,10 +3,10 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// What a write is like, as far as that is not left to chance.
+/// Properties of a write that are not left to chance.
 struct WriteDemand {
     enum Content {
-        /// One that nobody has written, or one that somebody has, or none at all: chance.
+        /// A new value, an earlier one, or none: chance.
         case any
         case new
         case same(Int)
@@ -15,13 +15,13 @@ struct WriteDemand {
     var content = Content.any
     var fate = Database.Write.Fate.chance
     var isTransaction: Bool?
-    /// When it lands.
+    /// The time when the write lands.
     var landing: UInt64?
     var readsAfterwards = false
     /// A second document that it changes.
     var also: (key: Int, content: Content)?
 
-    /// Lands after this time, without a fault of the database.
+    /// A write that lands after this time, without a fault of the database.
     static func sound(landing: UInt64) -> WriteDemand {
         WriteDemand(content: .new, fate: .sound, isTransaction: false, landing: landing)
     }
@@ -79,8 +79,8 @@ extension Driver {
         }
     }
 
-    /// syncd had been dead for more than a trust window by then, and nothing else is wrong: it had beaten, and every beat
-    /// had its reading of the journal.
+    /// Whether syncd had been dead for more than a trust window by then, without any other fault: it had written a
+    /// heartbeat, and every heartbeat had its reading of the journal.
     private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
         let host = write.worker.host
         guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record),
@@ -91,15 +91,15 @@ extension Driver {
             && host.table.journalDirectory == write.record?.journal.identity
     }
 
-    /// Its client has been told of this version.
+    /// The client was told of this version.
     private func acknowledged(_ write: Database.Write, _ key: Int, _ version: UInt64) {
         let host = write.worker.host
-        // Without a journal, only what syncd took is sure to outlive it.
+        // Without a journal, only invalidations that syncd accepted outlive the worker.
         if host.isRead(write.record) {
             oracle.acknowledged(key, version: version, on: write.worker)
             return
         }
-        // And one that waited for beats to grow old is not covered, if syncd has beaten meanwhile.
+        // A write that waited for heartbeats to grow old is not covered, if syncd has written one meanwhile.
         let isTaken = write.endedAt.map { world.now < $0 + TrustTiming.trustWindowNanoseconds } ?? false
         if isTaken {
             oracle.acknowledged(key, version: min(version, oracle.coveredVersion(key)), on: write.worker)
@@ -128,7 +128,7 @@ extension Driver {
         case .new: break
         case .any:
             let number = world.random.below(10)
-            // Nothing is there that could be changed, or that must not be.
+            // There is nothing to change, or something that must not be there.
             if number == 0 { return nil }
             if number < 3, let content = lastContents[key] { return content }
         }
@@ -181,7 +181,7 @@ extension Driver {
         promise(write, part.key, version)
     }
 
-    /// Promise 4: whatever becomes of its writer, if the journal has the write.
+    /// Promise 4: every write in the journal is seen, whatever happens to its writer.
     private func promise(_ write: Database.Write, _ key: Int, _ version: UInt64) {
         let host = write.worker.host
         guard host.isRead(write.record) else { return promiseByWorker(write, key, version) }
@@ -191,7 +191,8 @@ extension Driver {
         oracle.promise(key, version: version, from: world.now + seenAfter, on: host.index)
     }
 
-    /// Where no journal has it, its worker has to say so: if it and syncd live, and are connected, all the time.
+    /// Without a journal, the worker has to send the invalidation, if the worker and syncd live and are connected all
+    /// the time.
     private func promiseByWorker(_ write: Database.Write, _ key: Int, _ version: UInt64) {
         let worker = write.worker
         guard let syncd = worker.host.syncd, syncd.isAlive, !syncd.isStopped, worker.isAlive, !worker.isStopped,
@@ -216,8 +217,8 @@ extension Driver {
         }
     }
 
-    /// What a write had made of a register is not there any more. Whoever has cached it hears of that like of a write
-    /// that lands late, if the journal still has the write.
+    /// A write of a register was rolled back. Caches with its value are invalidated as for a write that lands late, if
+    /// the journal still has the write.
     func rolledBack(_ key: Int, _ version: UInt64, _ writes: [Database.Write]) {
         oracle.rolledBack(key, version: version)
         for write in writes {
@@ -232,12 +233,12 @@ extension Driver {
         }
     }
 
-    /// How often a worker repeats what no journal has.
+    /// Interval at which a worker repeats invalidations that no journal has.
     static let repeating: UInt64 = 5_000_000_000
 
-    /// How long after it landed everybody on its host sees a write, whatever its writer does.
+    /// Time after its landing until a write is seen by all on its host, whatever its writer does.
     var seenAfter: UInt64 { max(plan.limits.orphanNanoseconds, plan.limits.hungNanoseconds) + Self.collecting }
 
-    /// A beat, the trust window after it, and an append.
+    /// A heartbeat, the trust window after it, and an append.
     static let collecting: UInt64 = 1_500_000_000
 }

@@ -3,7 +3,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// Makes things happen: reads and writes, and every fault that the plan allows; then none any more.
+/// Drives the world: reads and writes, and every fault that the plan allows; then no more faults.
 // Unchecked: everything in a simulation runs on its one thread.
 final class Driver: @unchecked Sendable {
     let world: World
@@ -12,7 +12,7 @@ final class Driver: @unchecked Sendable {
     let database: Database
     let cluster: Cluster?
     private(set) var hosts: [Host] = []
-    /// One per host, in some worlds.
+    /// The plain clients: one per host, in some worlds.
     private(set) var plainClients: [PlainClient] = []
     var isCalm = false
     private var workerNumbers = 0
@@ -21,7 +21,7 @@ final class Driver: @unchecked Sendable {
     var calmHits = 0
     var lastRead = UInt64.max
     private var quietUntil: UInt64 = 0
-    /// Per key: what somebody has written last, or wanted to.
+    /// The last written or intended content of each key.
     var lastContents: [Int: Int] = [:]
 
     init(world: World, plan: Plan) {
@@ -86,7 +86,7 @@ final class Driver: @unchecked Sendable {
                     let result = try await cache.value(
                         for: name, tags: tags, ttl: .milliseconds(Int64(plan.ttlMilliseconds))
                     ) { [self] in
-                        // The read may be over, and its load one of the background.
+                        // The read may be over, and its load may run in the background.
                         guard !ended.isSet else {
                             oracle.figures.add("loads in the background")
                             return try await load()
@@ -124,7 +124,7 @@ final class Driver: @unchecked Sendable {
         }
     }
 
-    /// By everybody on a host who can; not any more when all is to come to rest.
+    /// Reads at every living reader of a host. No reads any more when the world has to come to rest.
     func readEverywhere(_ key: Int, on host: Host) {
         guard world.now < lastRead else { return }
         for reader in host.workers where reader.isAlive && !reader.isStopped { read(key, on: reader) }
@@ -145,7 +145,7 @@ final class Driver: @unchecked Sendable {
         }
     }
 
-    /// A race would often come to nothing if all the rest went on.
+    /// Suspends other actions, which would often prevent a race.
     func beQuiet(for duration: UInt64) {
         if world.random.oneIn(2) { quietUntil = max(quietUntil, world.now + duration) }
     }
@@ -164,7 +164,7 @@ final class Driver: @unchecked Sendable {
     }
     var anyKey: Int { world.random.below(plan.keys) }
 
-    /// From 1 ms to the longest, more often short.
+    /// A random duration, from 1 ms to the longest, more often short.
     var duration: UInt64 {
         let longest = plan.longestStop
         return world.random.oneIn(2)
@@ -220,7 +220,7 @@ final class Driver: @unchecked Sendable {
     }
 }
 
-/// Something that becomes true.
+/// A condition that becomes true.
 // Unchecked: everything in a simulation runs on its one thread.
 private final class Flag: @unchecked Sendable {
     var isSet = false

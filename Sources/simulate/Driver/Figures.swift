@@ -1,4 +1,4 @@
-/// Counts of what happened, by name; `goal: …` are the rare situations that a campaign must have reached.
+/// Counts of events, by name; `goal: …` are the rare situations that a campaign must have reached.
 struct Figures {
     private(set) var counts: [String: Int] = [:]
 
@@ -60,6 +60,6 @@ struct Figures {
         "goal: marker obeyed that can't be deleted",
     ]
 
-    /// Which goals were not reached.
+    /// The goals that were not reached.
     var missing: [String] { Self.goals.filter { self[$0] == 0 } }
 }

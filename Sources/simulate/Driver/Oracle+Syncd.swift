@@ -3,7 +3,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-// What syncd does, seen at its effects.
+// Checks of syncd's effects.
 extension Oracle {
     func requested(_ syncd: SimulatedSyncd, _ client: ClientID, _ id: RequestID, _ request: Request) {
         guard syncd.isPresent else { return }
@@ -75,7 +75,7 @@ extension Oracle {
     ) {
         let host = syncd.host.index
         if let current = hosts[host].leases[key] {
-            // A holder that has gone, a load that took too long, and a load that failed end a lease.
+            // A lease ends when its holder has gone, or when its load took too long or failed.
             check(
                 decidedAt >= current.endsAt || isPassedOn && hosts[host].closing,
                 "a second lease for one key: \(lease.id) beside \(current.id)")
@@ -136,7 +136,7 @@ extension Oracle {
 }
 
 extension IsolationReason {
-    /// What a campaign has to have seen; `nil`: nothing of its own.
+    /// The goal of a campaign; `nil`: none.
     fileprivate var goal: String? {
         switch self {
         case .otherProcess: "another process"

@@ -3,13 +3,14 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// A promise that did not hold.
+/// A broken promise.
 struct Violation: Error {
     var what: String
     var key: Int
 }
 
-/// Knows everything, asks nobody, and compares what the processes do with the promises of docs/consistency.md.
+/// Compares the behaviour of the processes with the promises of docs/consistency.md. It sees the complete state of the
+/// world.
 // Unchecked: everything in a simulation runs on its one thread.
 final class Oracle: @unchecked Sendable {
     let world: World
@@ -21,9 +22,9 @@ final class Oracle: @unchecked Sendable {
 
     /// Per host and key: the newest version whose write was acknowledged there.
     private var acknowledged: [[UInt64]]
-    /// Per key: from when on everybody must know that everything up to a version is old.
+    /// Per key: the times from which all hosts must know that everything up to a version is old.
     private var covered: [[(time: UInt64, version: UInt64)]]
-    /// Per key, where there is no Redis: everything up to this version is in the log as changed.
+    /// Per key, without Redis: the log has an invalidation of everything up to this version.
     private var taken: [UInt64]
     /// Per key: the version in the database.
     private var landed: [UInt64]
@@ -31,9 +32,10 @@ final class Oracle: @unchecked Sendable {
     private var absent: [[UInt64]]
     /// Per key: versions that were rolled back.
     private var undone: [Set<UInt64>]
-    /// Per host and key: from when on no read on that host may bring less, because it was written there before.
+    /// Per host and key: the times from which no read on that host may return less, because it was written there
+    /// before.
     private var promised: [[(time: UInt64, version: UInt64)]]
-    /// All entries that any server ever took, per incarnation.
+    /// All entries that any server ever accepted, per incarnation.
     private var ghost: [Incarnation: [UInt64: LogEntry]] = [:]
     var hosts: [HostState]
     private var isRewound = false
@@ -80,7 +82,7 @@ final class Oracle: @unchecked Sendable {
             pairTags = pairs.indices.map { tags[$0] + tags[$0 + 1] }
         }
 
-        /// What is to be invalidated where the keys of a document's values are named instead of its tags.
+        /// The tags to invalidate where the keys of a document's values are named instead of its tags.
         func entries(of key: Int) -> [ByteBuffer] {
             [key - 1, key].filter(pairs.indices.contains).map { ByteBuffer(string: "=pair\($0)") } + [reaching[key][2]]
         }
@@ -119,11 +121,11 @@ final class Oracle: @unchecked Sendable {
 
     // MARK: Reads and writes
 
-    /// A read, from its begin on.
+    /// A read, from its beginning.
     struct Read {
         var key: Int
         var begin: UInt64
-        /// Nothing older may be answered, wherever it comes from.
+        /// The oldest version that may be returned, from any source.
         var floor: UInt64
         var acrossFloor: UInt64
         var promisedFloor: UInt64
@@ -163,7 +165,7 @@ final class Oracle: @unchecked Sendable {
     private func readEnded(_ read: Read, _ version: UInt64, _ source: CacheSource, on worker: Reader) {
         let key = read.key
         var read = read
-        // What was pending in a journal that was lost meanwhile is not promised any more.
+        // Pending invalidations of a journal that was lost meanwhile are not promised any more.
         read.floor = min(read.floor, acknowledged[worker.host.index][key])
         figures.add("reads checked")
         figures.add("source \(source.rawValue)")
@@ -196,7 +198,7 @@ final class Oracle: @unchecked Sendable {
         }
     }
 
-    /// A read took so long, without the time that its own loads took.
+    /// A read has ended. `waited`: its duration without the time of its own loads.
     func readTook(_ read: Read, waited: UInt64, on worker: SimulatedWorker) {
         guard worker.interruptions == read.interruptions, let since = read.silentSince,
             hosts[worker.host.index].silentSince == since, since < read.begin
@@ -208,10 +210,10 @@ final class Oracle: @unchecked Sendable {
         figures.add("reads with a silent syncd")
     }
 
-    /// What delays of sockets and scheduling add.
+    /// Additional time for delays of sockets and scheduling.
     var slack: UInt64 { 4 * plan.socketDelay.upperBound + 50_000_000 }
 
-    /// `isAlone`: nobody can believe a beat that missed it, and it is written down.
+    /// `isAlone`: no trusted heartbeat can have missed the record of the write.
     func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker, isAlone: Bool) {
         if isAlone { figures.add("goal: write at once without syncd") }
         let wait = isAlone ? 0 : TrustTiming.silenceNanoseconds + TrustTiming.trustWindowNanoseconds
@@ -225,7 +227,7 @@ final class Oracle: @unchecked Sendable {
         world.trace("landed", worker, version, key: key)
     }
 
-    /// What the last write made of it is not there any more.
+    /// The last write of the register was rolled back.
     func rolledBack(_ key: Int, version: UInt64) {
         undone[key].insert(landed[key])
         wrote(key, version: version, by: nil)
@@ -238,7 +240,7 @@ final class Oracle: @unchecked Sendable {
         world.trace("acknowledged", worker, version, key: key)
     }
 
-    /// The journal of a host is gone, and with it what was owed there and who was about to write.
+    /// The journal of a host is lost, together with pending invalidations and intents.
     func lostJournal(of host: Int, isOwedLost: Bool = true) {
         for key in names.keys.indices {
             if isOwedLost { acknowledged[host][key] = min(acknowledged[host][key], coveredVersion(key)) }
@@ -246,25 +248,26 @@ final class Oracle: @unchecked Sendable {
         }
     }
 
-    /// Everything up to this version is in the log as changed.
+    /// The log has an invalidation of everything up to this version.
     func coveredVersion(_ key: Int) -> UInt64 { cluster == nil ? taken[key] : covered[key].last?.version ?? 1 }
 
-    /// The versions in the database, for those keys that these tags reach.
+    /// The versions in the database of the keys that these tags affect.
     func versions(of tags: [ByteBuffer]) -> [(key: Int, version: UInt64)] {
         names.keys.indices.filter { names.reaching[$0].contains(where: tags.contains) }.map { ($0, landed[$0]) }
     }
 
-    /// A syncd without Redis has taken an invalidation that it was asked for when the database had these versions.
+    /// A syncd without Redis has accepted an invalidation that was requested when the database had these versions.
     func took(_ versions: [(key: Int, version: UInt64)]) {
         for (key, version) in versions { taken[key] = max(taken[key], version) }
     }
 
-    /// From a time on, no read on this host may bring less. Later promises are of later versions, from later on.
+    /// From this time on, no read on this host may return less. Later promises are of later versions, from later times
+    /// on.
     func promise(_ key: Int, version: UInt64, from time: UInt64, on host: Int) {
         promised[host * plan.keys + key].append((time, version))
     }
 
-    /// From now on, no read on this host may bring less.
+    /// From now on, no read on this host may return less.
     func promiseNow(_ key: Int, version: UInt64, on host: Int) {
         let place = host * plan.keys + key
         let next = promised[place].firstIndex { $0.time > world.now } ?? promised[place].count
@@ -305,7 +308,7 @@ final class Oracle: @unchecked Sendable {
         }
         world.trace("append", server, entry.position, UInt64(entry.body.tags.count))
         let old = ghost[incarnation]?[entry.position]
-        // Two servers of a split go on from one log: their entries of one position differ.
+        // Two servers of a split continue from one log: their entries of one position differ.
         if old == nil || server === cluster?.primary { ghost[incarnation, default: [:]][entry.position] = entry }
         guard server === cluster?.primary else { return }
         invalidated(entry.body.tags)
@@ -340,7 +343,7 @@ final class Oracle: @unchecked Sendable {
 
     // MARK: After every step
 
-    /// An attached host has applied every entry of its log up to where it says.
+    /// Checks that an attached host has applied every entry of its log up to its `applied`.
     func checkGap(_ syncd: SimulatedSyncd) {
         guard !isRewound, syncd.isAlive, syncd.state == .attached else { return }
         let host = syncd.host.index
@@ -363,16 +366,16 @@ final class Oracle: @unchecked Sendable {
         hosts[host].checked = position
     }
 
-    /// The log was set back to an earlier state: its positions come twice.
+    /// The log was set back to an earlier state: its positions occur twice.
     func rewound() {
         for incarnation in ghost.keys { ghost[incarnation] = [:] }
         isRewound = true
     }
 
-    /// What was in the log is not there any more, and the one host that knows may be killed before it can tell.
+    /// Entries of the log are lost, and the one host that knows them may be killed before it can append them again.
     func uncover() { covered = covered.map { _ in [(0, 1)] } }
 
-    /// Whether a host's syncd has said nothing from this time on.
+    /// Whether a host's syncd has written no heartbeat since this time.
     func isSilent(_ host: Int, since time: UInt64) -> Bool {
         hosts[host].silentSince.map { $0 <= time } ?? false
     }

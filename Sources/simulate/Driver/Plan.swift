@@ -1,7 +1,7 @@
 import IPCTesting
 import SyncCore
 
-/// What one seed is like: sizes, weights, limits. Drawn per seed, so that some seeds are calm, some switch whole
+/// The properties of one seed: sizes, weights, limits. Drawn per seed, so that some seeds are calm, some switch whole
 /// classes of faults off, and some do one thing all the time.
 struct Plan {
     var hosts = 1
@@ -12,7 +12,7 @@ struct Plan {
     var concurrentLoads = 64
     var waitMilliseconds: UInt64 = 1000
     var ttlMilliseconds: UInt64 = 60_000
-    /// Workers use what docs/cache.md offers.
+    /// Workers use the additional features of docs/cache.md.
     var hasCacheFeatures = false
     /// Some workers may not map the table.
     var hasUnreadableTables = false
@@ -25,20 +25,20 @@ struct Plan {
     var slowWrites = 5
     var failingLoads = 2
     var failingWrites = 4
-    /// How long the server keeps a transaction whose client is gone: 90 s of a real one.
+    /// Time for which the server keeps a transaction whose client is gone: stands for 90 s of a real one.
     var transactionLifetime: UInt64 = 4_000_000_000
 
     // Sockets and Redis.
     var socketDelay: ClosedRange<UInt64> = 5_000...100_000
     var isSlicing = false
-    /// What a socket's buffer takes.
+    /// Size of a socket's buffer in bytes.
     var kernelBytes = 4096
     var redisDelay: ClosedRange<UInt64> = 50_000...1_000_000
     var lostMessages = 0
     var hidesIdentity = false
     var replicationLag: UInt64 = 500_000_000
 
-    // Processes. Once in so many times; 0: never.
+    // Processes. Once in N times; 0: never.
     var pauses = 0
     var turnInterruptions = 0
     var longestStop: UInt64 = 3_000_000_000
@@ -48,7 +48,7 @@ struct Plan {
     var pace: UInt64 = 10_000_000
     var weights: [Action: Int] = [:]
 
-    /// What the driver does.
+    /// The actions of the driver.
     enum Action: String, CaseIterable {
         case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch,
             trimmedGap, lostAnswer, lostTail, lostLog, newTable, longPass, attaching, lateOrphan, slowPages, splitLog
@@ -118,7 +118,7 @@ struct Plan {
 
     init(seed: UInt64) {
         var random = SeededRandom(seed: seed ^ 0x5eed)
-        // In the same order as those of real ones, and shorter, so that worlds are.
+        // The same order as the real times, but shorter, to keep worlds short.
         limits.orphanNanoseconds = 2_000_000_000
         limits.landingNanoseconds = transactionLifetime + 1_200_000_000
         limits.deletionNanoseconds = 1_500_000_000
@@ -167,7 +167,7 @@ struct Plan {
             }
             if weight > 0 { weights[action] = weight }
         }
-        // What is dead or stopped must be able to come back.
+        // Dead or stopped processes must be able to come back.
         weights[.restartWorker] = 30
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
@@ -193,7 +193,7 @@ struct Plan {
         }
     }
 
-    /// Something that is to happen often is done once in five times.
+    /// Makes one action frequent: once in five times.
     mutating func vary(_ variation: Variation) {
         hasCacheFeatures = variation.hasCacheFeatures
         if variation.often == .undeletableMarker { limits.owed = 2 }

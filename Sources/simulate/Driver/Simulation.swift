@@ -1,11 +1,11 @@
-/// What is asked for beside the seed. Without it a seed is what it is.
+/// Variations of a seed by command line options.
 struct Variation {
-    /// Workers use what docs/cache.md offers.
+    /// Workers use the additional features of docs/cache.md.
     var hasCacheFeatures = false
-    /// Happens much more often than a seed would have it.
+    /// An action that is made frequent.
     var often: Plan.Action?
 
-    /// As command line arguments.
+    /// The variation as command line arguments.
     var words: [String] {
         (hasCacheFeatures ? ["--cache-features"] : []) + (often.map { ["--often", $0.rawValue] } ?? [])
     }
@@ -18,7 +18,7 @@ struct Simulation {
         var hash: UInt64
         var steps: Int
         var figures: Figures
-        /// The last of what happened, if something is wrong.
+        /// The last events, if a check failed.
         var trace: [String]
     }
 
@@ -27,13 +27,13 @@ struct Simulation {
     let isTracing: Bool
     var variation = Variation()
 
-    /// How long everything may take to recover when faults end, in ns.
+    /// Time for the recovery after the faults, in ns.
     static let recovery: UInt64 = 11_000_000_000
 
     // Unchecked: set and read by the one thread that runs simulations, one after the other.
     nonisolated(unsafe) private static var world: World?
 
-    /// To be called once, before the first run. Returns whether runs will be deterministic.
+    /// Must be called once, before the first run. Returns whether runs will be deterministic.
     static func prepare() -> Bool { JobHook.install { job in world?.enqueue(job) } }
 
     func run() -> Result {
@@ -60,7 +60,7 @@ struct Simulation {
         let oracle = driver.oracle
         driver.calmDown()
         let end = world.now + Self.recovery
-        // Reads from the start on, so that nobody can hide; the last of them count as hits.
+        // Reads run from the start, so that every worker is checked; the last of them count as hits.
         driver.lastRead = end - 4_000_000_000
         driver.readEverywhere(every: 400_000_000, until: driver.lastRead)
         world.run(until: end - 1_000_000_000, while: { oracle.violation == nil })

@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// How the processes of a host reach Redis: until when requests, or answers, are held up by a cut.
+/// The network between a host and Redis: the times until which a cut delays requests, or replies.
 final class Network {
     private let world: World
     var requestsHeldUntil: UInt64 = 0
@@ -22,7 +22,7 @@ final class RedisServer: Process, @unchecked Sendable {
     var data: RedisData
     private(set) var identity: ServerIdentity?
     private(set) var isPrimary = true
-    /// What it answers to writes, or to everything, instead of carrying them out.
+    /// The error reply to writes, or to all commands.
     var refusal: Refusal?
     private(set) var subscribers: [ServerConnection] = []
     fileprivate var connections: [ServerConnection] = []
@@ -30,11 +30,11 @@ final class RedisServer: Process, @unchecked Sendable {
     var lostMessages = 0
 
     enum Refusal {
-        /// OOM, MISCONF, NOREPLICAS: reads go on.
+        /// OOM, MISCONF, NOREPLICAS: reads still work.
         case writes
         /// LOADING, BUSY.
         case everything
-        /// `max number of clients reached`: those who are connected go on.
+        /// `max number of clients reached`: connected clients stay connected.
         case connections
     }
 
@@ -59,12 +59,12 @@ final class RedisServer: Process, @unchecked Sendable {
 
     override func died() { dropConnections() }
 
-    /// Cuts everybody off (CLIENT KILL).
+    /// Closes all connections (CLIENT KILL).
     func dropConnections(where isIncluded: (ServerConnection) -> Bool = { _ in true }) {
         for connection in connections where isIncluded(connection) { connection.closedByServer() }
     }
 
-    /// It becomes a replica of another server, whose data it takes.
+    /// The server becomes a replica of another server, whose data it takes.
     func demote(to primary: RedisServer) {
         isPrimary = false
         data = primary.data
@@ -125,7 +125,7 @@ extension UpstreamCommand {
         }
     }
 
-    /// What its answer carries.
+    /// The id in its reply.
     var id: UpstreamID? {
         switch self {
         case .inspect(let id, _), .append(let id, _), .probe(let id), .read(let id, _, _), .replace(let id, _),
@@ -136,8 +136,7 @@ extension UpstreamCommand {
     }
 }
 
-/// The servers that hold the log one after the other: a primary, what its replica has of it, and who was primary
-/// before.
+/// The servers that hold the log one after the other: the primary, its replica, and a former primary.
 // Unchecked: everything in a simulation runs on its one thread.
 final class Cluster: @unchecked Sendable {
     private let world: World
@@ -147,7 +146,7 @@ final class Cluster: @unchecked Sendable {
     private(set) var former: RedisServer?
     private var replica: RedisData
     private var number = 1
-    /// From when on everything that hosts do reaches the present primary.
+    /// The time from which all commands of hosts reach the present primary.
     private(set) var splitUntil: UInt64 = 0
 
     init(world: World, plan: Plan) {
@@ -178,7 +177,7 @@ final class Cluster: @unchecked Sendable {
         return server
     }
 
-    /// Another process in its place, with all of its data, with what was saved some time ago, or with nothing.
+    /// Replaces the process by another one, with all of its data, with data saved some time ago, or with none.
     func restart(_ survives: RedisData?) {
         if primary.isAlive { primary.kill() }
         primary = make(survives ?? RedisData())
@@ -187,7 +186,7 @@ final class Cluster: @unchecked Sendable {
 
     var savedData: RedisData { replica }
 
-    /// The replica becomes the primary, with what it has, or with what is given. The old one is dead, or lives on for
+    /// The replica becomes the primary, with its own data, or with the given ones. The old one is dead, or lives on for
     /// some time.
     func failOver(splitFor duration: UInt64?, with data: RedisData? = nil) {
         let old = primary
@@ -205,10 +204,10 @@ final class Cluster: @unchecked Sendable {
         }
     }
 
-    /// How many entries the replica lacks.
+    /// Number of entries that the replica lacks.
     var lag: Int { max(0, primary.data.entryCount - replica.entryCount) }
 
-    /// All servers but the primary are gone.
+    /// Ends all servers except the primary.
     func settle() {
         former?.kill()
         former = nil

@@ -1,39 +1,39 @@
 import IPCWire
 import NIOCore
 
-/// Why a database call failed.
+/// The reason why a database call failed.
 enum DatabaseError: Error {
-    /// Nothing happened.
+    /// The call did not happen.
     case refused
-    /// It may have happened, or happen yet.
+    /// The call may have happened, or may still happen.
     case timedOut
 }
 
-/// MongoDB, as far as caching is concerned: one register per key, whose version is the number of its last change.
-/// Every read sees the newest version at one instant between its begin and its end, and so does every write.
+/// A model of MongoDB: one register per key, whose version is the number of its last change. Every read sees the newest
+/// version at one instant between its begin and its end, and so does every write.
 // Unchecked: everything in a simulation runs on its one thread.
 final class Database: @unchecked Sendable {
     let world: World
     let plan: Plan
     var versions: [UInt64]
-    /// What each register holds: a write of the same changes nothing.
+    /// The content of each register: a write of the same content changes nothing.
     var contents: [Int]
     private var lastContent = 0
-    /// When each register was changed last.
+    /// Time of the last change of each register.
     var changedAt: [UInt64]
     /// The primary has lost the other members, until then: what it takes is not committed.
     var aloneUntil: UInt64 = 0
-    /// What it has taken since, and what was there before.
+    /// Writes accepted since then, with the earlier contents.
     var uncommitted: [Write] = []
     var formerContents: [Int: Int] = [:]
     /// A part of a write has changed the database.
     var landed: (Write, Write.Part) -> Void = { _, _ in }
-    /// What these writes made of a register is not there any more.
+    /// Called when these writes of a register were rolled back.
     var rolledBack: (_ key: Int, _ version: UInt64, [Write]) -> Void = { _, _, _ in }
     var figures = Figures()
 
-    /// How long a call waits for its answer, and the deadline that a write of one document carries: later than that
-    /// the server refuses it.
+    /// Maximum time that a call waits for its answer, and deadline of a write of one document, after which the server
+    /// refuses it.
     static let patience: UInt64 = 2_000_000_000
 
     init(world: World, plan: Plan) {
@@ -44,15 +44,15 @@ final class Database: @unchecked Sendable {
         changedAt = Array(repeating: 0, count: plan.keys)
     }
 
-    /// The value that stands for a version: for some, that there is none.
+    /// The value of a version; for some versions, none.
     static func value(_ version: UInt64) -> ByteBuffer? {
         isAbsent(version) ? nil : ByteBuffer(integer: version)
     }
 
-    /// Versions at which the key does not exist: a negative result.
+    /// Whether the key does not exist at this version: a negative result.
     static func isAbsent(_ version: UInt64) -> Bool { version % 7 == 5 }
 
-    /// A content that no register has had.
+    /// A content that was never used.
     func newContent() -> Int {
         lastContent += 1
         return lastContent
@@ -103,12 +103,12 @@ final class Database: @unchecked Sendable {
     }
 
     private func visibleVersion(_ key: Int) -> UInt64 {
-        // A replica may not have heard of the last change yet.
+        // A replica may not have received the last change yet.
         let isBehind = breaks(.readFromLaggingReplica) && world.now < changedAt[key] + 50_000_000
         return isBehind ? versions[key] - 1 : versions[key]
     }
 
-    /// How long the way from this process to the database is cut yet.
+    /// Remaining time for which the way from this process to the database is cut.
     func held(_ process: Reader) -> UInt64 {
         process.databaseHeldUntil > world.now ? process.databaseHeldUntil - world.now : 0
     }

@@ -1,38 +1,38 @@
 extension Database {
-    /// One write, from its begin on.
+    /// One write, from its beginning.
     // Unchecked: everything in a simulation runs on its one thread.
     final class Write: @unchecked Sendable {
         enum Fate { case chance, sound, unknown }
 
-        /// What it makes of one register.
+        /// The part of the write in one register.
         struct Part {
             let key: Int
             /// `nil`: what it is for is not there, or is there already.
             let content: Int?
-            /// What was there before.
+            /// The earlier content.
             var former: Int?
-            /// The version that it made, if it has.
+            /// The version that the write made, if any.
             var version: UInt64?
-            /// The version that it made or found.
+            /// The version that the write made or found.
             var seen: UInt64?
             /// The same, if it landed before the caller's part of it ended.
             var seenAtEnd: UInt64?
-            /// It is on the primary only, which has lost the others, or was.
+            /// The part is, or was, only on a primary that has lost the other members.
             var isUncommitted = false
         }
 
         let worker: SimulatedWorker
         /// One register, or two: then in a transaction, or one after the other.
         var parts: [Part]
-        /// Its commit carries no deadline: it may land for as long as the server keeps transactions.
+        /// The commit has no deadline: it may land as long as the server keeps transactions.
         var isTransaction = false
-        /// How it ends, and when it lands, if that is not left to chance.
+        /// The outcome and the time of landing, if these are not left to chance.
         var fate = Fate.chance
         var landing: UInt64?
         /// The journal that holds its intent.
         var record: JournalRecord?
         let beganAt: UInt64
-        /// When the caller's part of it ended.
+        /// The time when the caller's part of it ended.
         var endedAt: UInt64?
         /// Commands of which something can land yet, or nobody knows better.
         private var open = 0
@@ -60,7 +60,7 @@ extension Database {
             waiting = []
         }
 
-        /// Returns when nothing of it can land any more.
+        /// Returns when the write cannot land any more.
         func settled() async {
             if open == 0 { return }
             await withUnsafeContinuation { waiting.append($0) }
@@ -68,7 +68,7 @@ extension Database {
     }
 }
 
-/// Where something is written down: a journal, and how often it had been emptied by then.
+/// The place of a record: a journal, and how often it had been emptied by then.
 struct JournalRecord {
     var journal: MemoryJournal
     var generation: Int

@@ -6,11 +6,11 @@ extension Database {
         enum Outcome { case refused, answered, unknown }
 
         var outcome: Outcome
-        /// When it reaches the register; `nil`: never.
+        /// The time when it reaches the register; `nil`: never.
         var landing: UInt64?
-        /// When the caller knows how it ended, or gives up.
+        /// The time when the caller knows the outcome, or gives up.
         var end: UInt64
-        /// When nothing of it can land any more, and the process knows: of unknown outcomes.
+        /// For an unknown outcome, the time when the process knows that the write cannot land any more.
         var over: UInt64 = 0
     }
 
@@ -37,10 +37,10 @@ extension Database {
             outcome: .unknown, landing: landing, end: world.random.number(0...Self.patience), over: max(over, held))
     }
 
-    /// When the server ends a transaction whose client is gone.
+    /// The time when the server ends a transaction whose client is gone.
     var latestTransaction: UInt64 { breaks(.deadlineMissing) ? 3 * plan.transactionLifetime : plan.transactionLifetime }
 
-    /// After this time the server refuses it.
+    /// The time after which the server refuses the write.
     private func latestLanding(_ write: Write) -> UInt64 {
         write.isTransaction || breaks(.deadlineMissing) ? latestTransaction : Self.patience
     }
@@ -98,7 +98,7 @@ extension Database {
         }
     }
 
-    /// What it finds is what its client is told, also if it changes nothing.
+    /// The client is told the state that the write found, also if the write changes nothing.
     private func land(_ write: Write, _ parts: Range<Int>) {
         let isAlone = world.now < aloneUntil
         for index in parts {

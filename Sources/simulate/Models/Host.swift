@@ -12,18 +12,18 @@ final class Host: @unchecked Sendable {
     private(set) var table: TagTable
     private(set) var isTableMissing = false
     private(set) var journal: MemoryJournal
-    /// Directories that were the journal and have other names now, while the syncd lives that knows them.
+    /// Directories that were the journal and have other names now, while a syncd lives that knows them.
     private(set) var formerJournals: [MemoryJournal] = []
     var syncd: SimulatedSyncd?
-    /// Those whose runtime directory was removed and that have not noticed yet, when another started.
+    /// Daemons whose runtime directory was removed without their noticing before another one started.
     private(set) var formerSyncds: [SimulatedSyncd] = []
     var workers: [SimulatedWorker] = []
-    /// How its processes reach Redis.
+    /// The network between its processes and Redis.
     let network: Network
-    /// The journal was or is not usable until then.
+    /// The time until which the journal was or is unusable.
     var journalFaultsUntil: UInt64 = 0
     private var starts = 0
-    /// Nobody starts syncd.
+    /// True while syncd is not restarted.
     var isHeldDown = false
 
     init(world: World, plan: Plan, index: Int, oracle: Oracle) {
@@ -37,16 +37,16 @@ final class Host: @unchecked Sendable {
         watch(journal)
     }
 
-    /// The runtime directory is gone: the next syncd makes a new one.
+    /// The runtime directory is deleted: the next syncd makes a new one.
     func wipe() {
         isTableMissing = true
-        // Without Redis, who was told of something has no cache that is older: it went with syncd.
+        // Without Redis, no cache on this host is older than an acknowledged write: the caches were lost with syncd.
         removeJournal(isOwedLost: oracle.cluster != nil)
     }
 
     // MARK: The journal
 
-    /// The directory is deleted. Whoever needs one makes it.
+    /// Deletes the directory. A process that needs one creates it.
     func removeJournal(isOwedLost: Bool = true) {
         journal.wipe()
         for journal in formerJournals { journal.wipe() }
@@ -54,7 +54,7 @@ final class Host: @unchecked Sendable {
         oracle.lostJournal(of: index, isOwedLost: isOwedLost)
     }
 
-    /// The directory is deleted, or renamed, and another one is in its place.
+    /// Deletes or renames the directory, and puts another one in its place.
     func replaceJournal(isMoved: Bool) {
         if isMoved, let syncd, syncd.isAlive, syncd.isReading(journal) {
             journal.isMoved = true
@@ -78,26 +78,26 @@ final class Host: @unchecked Sendable {
         }
     }
 
-    /// All files in it are deleted.
+    /// Deletes all files in it.
     func emptyJournal() {
         journal.empty()
         oracle.lostJournal(of: index)
     }
 
-    /// For syncd: the directory at the path, made where there is none.
+    /// The directory at the path for syncd, created if it is missing.
     func openJournal() -> MemoryJournal {
         if journal.isDeleted { makeJournal() }
         return journal
     }
 
-    /// What is written down in this journal now, if it can be and will be read.
+    /// The present record in this journal, if it can be written and will be read.
     func record(in journal: MemoryJournal?) -> JournalRecord? {
         guard let journal, journalFaultsUntil < world.now else { return nil }
         let record = JournalRecord(journal: journal, generation: journal.generation)
         return isRead(record) ? record : nil
     }
 
-    /// It is still there, and will be read.
+    /// Whether the record still exists and will be read.
     func isRead(_ record: JournalRecord?) -> Bool {
         guard let record, !record.journal.isDeleted, record.generation == record.journal.generation else {
             return false
@@ -119,7 +119,7 @@ final class Host: @unchecked Sendable {
         if isHeldDown { return false }
         if let syncd, syncd.isAlive {
             if !isTableMissing { return false }
-            // Its lock is gone with its table.
+            // The lock of the earlier syncd was deleted with its table.
             formerSyncds.append(syncd)
         }
         starts += 1
@@ -128,7 +128,7 @@ final class Host: @unchecked Sendable {
             isTableMissing = false
         }
         if !formerJournals.isEmpty {
-            // Nobody tells it of them.
+            // A new syncd does not know them.
             formerJournals = []
             oracle.lostJournal(of: index)
         }

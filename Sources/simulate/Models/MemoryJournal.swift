@@ -1,7 +1,7 @@
 import IPC
 import NIOCore
 
-/// A journal directory in memory. Locks belong to processes and end with them, as the kernel's do.
+/// A journal directory in memory. Locks belong to processes and end with them, as in the kernel.
 // Unchecked: everything in a simulation runs on its one thread.
 final class MemoryJournal: JournalStorage, @unchecked Sendable {
     private let world: World
@@ -11,7 +11,7 @@ final class MemoryJournal: JournalStorage, @unchecked Sendable {
     private var locks: [String: Process] = [:]
     /// No file can be made: the file system is full.
     var isFull = false
-    /// Nothing can be done with it: the directory is not ours.
+    /// All operations fail: the directory belongs to another user.
     var isClosed = false
     /// syncd may delete nothing: the directory is somebody else's, and sticky.
     var keepsFromSyncd = false
@@ -23,9 +23,9 @@ final class MemoryJournal: JournalStorage, @unchecked Sendable {
     private var triedBy: [String: Process] = [:]
     /// syncd could not delete a file. `isInherited`: an earlier syncd could not, either.
     var notRemoved: (_ name: String, _ isInherited: Bool) -> Void = { _, _ in }
-    /// The directory was deleted; whoever has it open sees an empty one.
+    /// The directory was deleted; processes that have opened it see an empty one.
     private(set) var isDeleted = false
-    /// It has another name now; whoever has it open goes on with it.
+    /// The directory was renamed; processes that have opened it continue with it.
     var isMoved = false
 
     private static let full = SystemError(code: 28)
@@ -38,10 +38,10 @@ final class MemoryJournal: JournalStorage, @unchecked Sendable {
 
     private final class Lock: JournalLock {}
 
-    /// How often all files have been deleted.
+    /// Number of times that all files were deleted.
     private(set) var generation = 0
 
-    /// Deletes all files: who has a lock keeps it, but nobody can see that.
+    /// Deletes all files: owners keep their locks, but no other process can see them.
     func empty() {
         contents = [:]
         locks = [:]
@@ -50,7 +50,7 @@ final class MemoryJournal: JournalStorage, @unchecked Sendable {
         generation += 1
     }
 
-    /// Deletes the directory and all that is in it.
+    /// Deletes the directory with its files.
     func wipe() {
         empty()
         isDeleted = true

@@ -2,8 +2,8 @@ import IPC
 import IPCWire
 import NIOCore
 
-/// A client in any language, as docs/clients.md describes it: without the table it believes what syncd answers, and
-/// an answer of any kind may take 500 ms. One question at a time; when none comes, it reads the database.
+/// A client in any language, as in docs/clients.md: without the table it trusts syncd's answers, and an answer of any
+/// kind may take 500 ms. The client sends one request at a time; without a reply, it reads the database.
 // Unchecked: everything in a simulation runs on its one thread.
 final class PlainClient: Reader, @unchecked Sendable {
     private let oracle: Oracle
@@ -23,7 +23,7 @@ final class PlainClient: Reader, @unchecked Sendable {
         super.init(host: host, name: "client\(host.index)")
     }
 
-    /// Asks for a key, if it is not waiting for an answer; connects first, if it has to.
+    /// Requests a key, unless it is waiting for a reply; connects first if necessary.
     func read(_ key: Int) {
         world.run(self) {
             guard socket != nil else { return connect { [self] in read(key) } }
@@ -70,7 +70,7 @@ final class PlainClient: Reader, @unchecked Sendable {
         decoder.feed(bytes)
         do {
             while let value = try decoder.next() {
-                // The answer to a FILL says nothing that it needs.
+                // The reply to a FILL is not used.
                 guard case .array = value, let (read, _) = question else { continue }
                 question = nil
                 guard case .outcome(let outcome) = try FetchReply(value) else { continue }

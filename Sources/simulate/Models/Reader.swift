@@ -2,7 +2,7 @@
 // Unchecked: everything in a simulation runs on its one thread.
 class Reader: Process, @unchecked Sendable {
     let host: Host
-    /// Until then nothing that it sends reaches the database; it arrives after that.
+    /// The time until which its messages to the database are delayed; they arrive after that.
     var databaseHeldUntil: UInt64 = 0
 
     init(host: Host, name: String) {

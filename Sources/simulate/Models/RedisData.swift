@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// What a Redis server holds of the log, and what the scripts of Sources/syncd/Redis/RedisScripts.swift do to it.
+/// The log's data on a Redis server, with the operations of the scripts in Sources/syncd/Redis/RedisScripts.swift.
 /// Tests compare it with a real server, command by command.
 struct RedisData {
     /// A key that should hold a string.
@@ -15,7 +15,7 @@ struct RedisData {
 
     enum Stream: Equatable {
         case missing
-        /// Entries, and the greatest id that there ever was: it stays when entries go.
+        /// Entries, and the greatest id ever used: it stays when entries are deleted.
         case entries([LogEntry], lastID: UInt64)
         case other
     }
@@ -45,7 +45,7 @@ struct RedisData {
         return ServerIdentity(runID: String(words[1]), replicationID: String(words[2]))
     }
 
-    /// A record is believed only if it has three words.
+    /// A record is used only if it has three words.
     private static func soundIncarnation(_ record: String) -> Incarnation? {
         record.split(separator: " ", omittingEmptySubsequences: false).count == 3 ? incarnation(record) : nil
     }
@@ -65,11 +65,11 @@ struct RedisData {
 
     struct Appended {
         var reply: UpstreamReply
-        /// What is published on the log channel.
+        /// The message on the log channel.
         var published: (Incarnation, LogEntry)?
     }
 
-    /// `identity`: what the asking syncd says that the server is.
+    /// `identity`: the server's identity as the calling syncd knows it.
     mutating func append(_ append: AppendCommand, identity: ServerIdentity?) -> Appended {
         func damaged(_ why: String) -> Appended { Appended(reply: .failed(.damaged("DAMAGED " + why))) }
         if record == .other { return damaged("incarnation") }
@@ -88,7 +88,7 @@ struct RedisData {
         } else {
             incarnation = append.fresh
         }
-        // What the stream is shows when the entry is added.
+        // The type of the stream shows when the entry is added.
         if stream == .other { return damaged("stream") }
         var (entries, lastID): ([LogEntry], UInt64) = ([], 0)
         if case .entries(let present, let last) = stream { (entries, lastID) = (present, last) }
@@ -128,7 +128,7 @@ struct RedisData {
             entryAtLastApplied: Self.find(lastApplied, in: entries), warnings: warnings)
     }
 
-    /// Whether entries can be appended: without a position that can be read there is no log.
+    /// Whether entries can be appended: without a readable position there is no log.
     private var isSound: Bool { record != .other && stream != .other && visiblePosition != nil }
 
     private static func find(_ position: UInt64, in entries: [LogEntry]) -> LogEntry? {
@@ -149,7 +149,7 @@ struct RedisData {
         if case .text(let text) = position { Self.number(text) } else { nil }
     }
 
-    /// The log's incarnation and position after the attempt. `published`: the other hosts are told to look.
+    /// The log's incarnation and position after the attempt. `published`: the other hosts are told to check.
     mutating func replace(_ replace: ReplaceCommand, identity: ServerIdentity?) -> (UpstreamReply, published: Bool) {
         var present: String?
         if case .text(let text) = record { present = text }
@@ -194,7 +194,7 @@ struct RedisData {
         values[key] = Value(entry: entry, expiresAt: now + ttlMilliseconds)
     }
 
-    // MARK: What else can happen to it
+    // MARK: Faults
 
     mutating func flushAll() { self = RedisData() }
 
@@ -209,7 +209,7 @@ struct RedisData {
         stream = .entries(entries, lastID: last)
     }
 
-    /// As before the last entry, without values: they may be younger.
+    /// The data before the last entry, without values, which may be younger.
     var withoutLastEntry: RedisData? {
         guard case .entries(var entries, let last) = stream, entries.popLast()?.position == last else { return nil }
         var data = self

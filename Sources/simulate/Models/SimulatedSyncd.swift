@@ -23,11 +23,11 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     /// By timer: the number of the latest request.
     private var timers: [EngineTimer: Int] = [:]
     private var scheduled = 0
-    /// Something is owed that could not be written down: it goes with this process.
+    /// A pending invalidation could not be written: it is lost with this process.
     private var isOwedInMemory = false
     private var stoppedAt: UInt64?
 
-    /// The directories that it has opened.
+    /// The directories that syncd has opened.
     // Unchecked: everything in a simulation runs on its one thread.
     private final class OpenJournals: @unchecked Sendable {
         private(set) var all: [MemoryJournal]
@@ -75,7 +75,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     var applied: UInt64 { loop.applied }
     var isEmbedded: Bool { upstream == nil }
 
-    /// Whether it has this journal open.
+    /// Whether syncd has opened this journal.
     func isReading(_ journal: MemoryJournal) -> Bool { openJournals.all.contains { $0 === journal } }
 
     func start() {
@@ -100,7 +100,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 
     override func changed() { if isPresent { oracle.silence(host.index, isStopped || !isAlive) } }
 
-    /// Not one that another has followed because the runtime directory was removed.
+    /// False for a syncd that was replaced because the runtime directory was removed.
     var isPresent: Bool { host.syncd === self }
 
     /// It was stopped between two effects: the rest of the turn comes first.

@@ -5,7 +5,7 @@ import NIOCore
 import NIOEmbedded
 
 /// The real worker's side on a simulated machine: `SyncedCache` and everything below it, with a socket, a table, a
-/// journal, a clock and chance of the simulation.
+/// journal, a clock and random numbers of the simulation.
 // Unchecked: everything in a simulation runs on its one thread.
 final class SimulatedWorker: Reader, @unchecked Sendable {
     let number: Int
@@ -30,7 +30,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         return logger
     }()
 
-    /// To be called as this process.
+    /// Must be called as this process.
     func start() {
         var configuration = SyncedCacheConfiguration(
             socketPath: "/run/syncd/syncd.sock", clientName: name, maximumConcurrentLoads: plan.concurrentLoads,
@@ -48,15 +48,15 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         Task { try? await cache.run() }
     }
 
-    /// It may not map the table.
+    /// The worker may not map the table.
     let isTableUnreadable: Bool
     /// The journal directory that it has opened.
     private(set) var journal: MemoryJournal?
     private var loadEnds: [Int: UInt64] = [:]
 
-    /// A load for this read begins: how long did it wait for that?
+    /// A load for this read begins: checks how long the read has waited for it.
     func loadBegan(_ read: Oracle.Read, _ key: Int) {
-        // It may have waited for a load of its key, or for its turn among all.
+        // The read may have waited for a load of its key, or for its turn among all.
         let earlier = plan.concurrentLoads < 8 ? loadEnds.values.max() : loadEnds[key]
         let begin = max(read.begin, earlier ?? 0)
         if world.now >= begin { oracle.readTook(read, waited: world.now - begin, on: self) }
@@ -64,7 +64,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
 
     func loadEnded(_ key: Int) { loadEnds[key] = world.now }
 
-    /// It is stopped when it has asked so often for the time.
+    /// Number of clock reads until the worker is stopped.
     var clockCallsToPause: Int?
 
     /// Ends its connection to syncd.
@@ -73,13 +73,13 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     /// The number of its connection to syncd.
     var linkNumber: Int? { isConnected ? links : nil }
 
-    /// Whether syncd answers it.
+    /// Whether syncd accepts its requests.
     var isConnected: Bool { link?.channel.isActive ?? false }
 
     override func turnEnded() {
         loop.run()
         guard let link else { return }
-        // Reading what was written to an embedded channel fails only for another type.
+        // Reading from an embedded channel fails only for another type.
         while let bytes = try? link.channel.readOutbound(as: ByteBuffer.self) { link.socket.toServer.send(bytes) }
         if !link.channel.isActive {
             link.socket.closeClient()
@@ -117,7 +117,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
             random: { [unowned self] in world.random.number($0) })
     }
 
-    /// The time; at some of the moments when it is asked for, the process is stopped first.
+    /// The time. At some of these calls, the process is stopped first.
     private func clockAsked() -> UInt64 {
         if let count = clockCallsToPause {
             clockCallsToPause = count > 0 ? count - 1 : nil
@@ -172,7 +172,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
                 link = (channel, socket)
                 links += 1
                 socket.toClient.deliver = { bytes in
-                    // Errors end the channel, which `turnEnded` sees.
+                    // Errors end the channel, which `turnEnded` detects.
                     if channel.isActive { _ = try? channel.writeInbound(bytes) }
                 }
                 socket.toClient.ended = { channel.close(promise: nil) }

@@ -3,7 +3,7 @@ import NIOCore
 
 /// One direction of a Unix socket: bytes in order, each chunk after some time; then the end.
 ///
-/// What the receiver has not read fills the kernel's buffer; what doesn't fit stays with the sender.
+/// Unread data fill the kernel's buffer; the rest stays with the sender.
 final class Pipe {
     private let world: World
     private let sender: Process
@@ -27,9 +27,9 @@ final class Pipe {
     }
     var deliver: (ByteBuffer) -> Void = { _ in }
     var ended: () -> Void = {}
-    /// Something arrives after more than a trust window.
+    /// Called when data arrive after more than a trust window.
     var late: () -> Void = {}
-    /// The kernel has taken so many bytes.
+    /// The kernel has accepted this many bytes.
     var taken: (Int) -> Void = { _ in }
 
     init(
@@ -50,7 +50,7 @@ final class Pipe {
         pump()
     }
 
-    /// The sender has closed, or died: what the kernel has still arrives, and then the end.
+    /// The sender has closed, or died: data in the kernel still arrive, and then the end.
     func end() {
         guard !isEnded else { return }
         isEnded = true

@@ -19,7 +19,7 @@ final class ServerConnection {
     private var info: (ServerIdentity?, Bool) = (nil, true)
     var deliver: (UpstreamEvent) -> Void = { _ in }
     var closed: (String) -> Void = { _ in }
-    /// What the server was at the login.
+    /// The server's identity at the login.
     private(set) var identity: ServerIdentity?
 
     init(server: RedisServer, client: Process, network: Network, oracle: Oracle, plan: Plan) {
@@ -33,12 +33,12 @@ final class ServerConnection {
         server.opened(self)
     }
 
-    /// Something is done at the server, and then, with what it brought, here.
+    /// Runs an operation at the server, and then passes its result to this side.
     private func exchange<Answer>(
         _ what: StaticString, _ ask: @escaping () -> Answer?, _ receive: @escaping (Answer) -> Void
     ) {
         toServer(what) { [self] in
-            // What was sent before this side ended the connection may still be carried out.
+            // Commands that were sent before this side ended the connection may still be carried out.
             guard !isClosedByServer, isOpen || world.random.oneIn(2), let answer = ask() else { return }
             toClient(what) { [self] in
                 guard isOpen else { return }
@@ -105,7 +105,7 @@ final class ServerConnection {
         let id = command.id
         if id != nil { traffic.sent(now: world.now) }
         if case .inspect = command {
-            // INFO is a command of its own: between it and the script others have their turn.
+            // INFO is a separate command: between it and the script other commands have their turn.
             toServer("info") { [self] in info = (server.identity, server.isPrimary) }
         }
         let sentAt = world.now
@@ -149,7 +149,7 @@ final class ServerConnection {
         isClosedByServer = true
         server.forget(self)
         lastAnswer = max(lastAnswer, world.now + delay, network.answersHeldUntil)
-        // What was on its way is lost with the connection, half of the times.
+        // Messages on their way are lost with the connection, half of the times.
         let isLost = world.random.oneIn(2)
         world.at(isLost ? max(world.now, network.answersHeldUntil) : lastAnswer, client, "Redis closed") { [self] in
             close("Redis closed the connection")
@@ -184,7 +184,7 @@ final class UpstreamModel {
         self.deliver = deliver
     }
 
-    /// One connection that is made anew whenever it ends.
+    /// One connection that is made again whenever it ends.
     private final class Link {
         let isSubscriber: Bool
         var session = RedisSessionStateMachine()
@@ -202,7 +202,7 @@ final class UpstreamModel {
         for link in [commands, subscription] where link.session.start() { connect(link) }
     }
 
-    /// Whether a page of entries is asked for and not here yet.
+    /// Whether a page of entries is requested and has not arrived yet.
     var isReading: Bool { inFlight.values.contains { if case .read = $0 { true } else { false } } }
     var isAppending: Bool { inFlight.values.contains { if case .append = $0 { true } else { false } } }
     func isMine(_ connection: ServerConnection) -> Bool {

@@ -1,6 +1,6 @@
 import HeapModule
 
-/// What is to happen, by time. What has the same time comes in the order in which it was added.
+/// Future events by time. Events of the same time come in the order of insertion.
 struct EventQueue {
     struct Item: Comparable {
         var time: UInt64
@@ -11,12 +11,12 @@ struct EventQueue {
         var lane: ObjectIdentifier?
         var body: () -> Void
 
-        /// Set by a process for itself.
+        /// Whether the process set it for itself.
         var isTimer: Bool {
             ["beat due", "deadline", "timer", "sleep ends", "watch Redis"].contains(label.description)
         }
 
-        /// A task's, which a thread of its own may run.
+        /// Whether it is a job of a task, which a separate thread may run.
         var isJob: Bool { label.description == "job" }
 
         static func < (one: Item, other: Item) -> Bool { (one.time, one.order) < (other.time, other.order) }

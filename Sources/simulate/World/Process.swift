@@ -1,5 +1,5 @@
-/// Something that lives, can be stopped (SIGSTOP) and killed: a worker, syncd, a Redis server. Events of a stopped
-/// process wait for it, those of a dead one are lost.
+/// A process that can be stopped (SIGSTOP) and killed: a worker, syncd, a Redis server. Events of a stopped process
+/// wait for it, those of a dead one are lost.
 // Unchecked: everything in a simulation runs on its one thread.
 class Process: @unchecked Sendable {
     let world: World
@@ -8,7 +8,7 @@ class Process: @unchecked Sendable {
     private(set) var isStopped = false
     /// Its code is on the stack, below the events that run now: it must not be killed or continued from outside.
     var isOnStack = false
-    /// Goes up when it is stopped or killed: what was measured across that says nothing.
+    /// Number of stops and kills: measurements across one are invalid.
     private(set) var interruptions = 0
     private var held: [EventQueue.Item] = []
     private var isCatchingUp = false
@@ -20,16 +20,16 @@ class Process: @unchecked Sendable {
         self.name = name
     }
 
-    /// Something of this process has just run.
+    /// Called after an event of this process has run.
     func turnEnded() {}
 
-    /// It goes on after a stop. Called before what it missed.
+    /// Called when the process continues after a stop, before missed events.
     func continued() {}
 
-    /// It has died. Its sockets close.
+    /// Called when the process has died. Its sockets close.
     func died() {}
 
-    /// It is stopped, continues, or dies.
+    /// Called when the process is stopped, continues, or dies.
     func changed() {}
 
     func stop() {
@@ -48,9 +48,9 @@ class Process: @unchecked Sendable {
         changed()
         let item = EventQueue.Item(time: world.now, order: 0, process: self, label: "continued") { [self] in continued()
         }
-        // An event loop that wakes up may look at its sockets first, however long its timers are overdue.
+        // An event loop that wakes up may serve its sockets first, however overdue its timers are.
         areTimersLate = world.random.oneIn(2)
-        // Its tasks have threads of their own: they may run before it looks at any socket.
+        // Tasks have separate threads: they may run before the process reads any socket.
         areJobsFirst = world.random.oneIn(3)
         if areTimersLate {
             held = held.filter { !$0.isTimer && $0.lane == nil } + heldByConnection() + held.filter(\.isTimer)
@@ -59,7 +59,7 @@ class Process: @unchecked Sendable {
         catchUp()
     }
 
-    /// What its sockets bring, in order for each of them; which of them comes first is chance.
+    /// Events of its sockets, in order for each of them; the order of the sockets is random.
     private func heldByConnection() -> [EventQueue.Item] {
         var lanes: [ObjectIdentifier] = []
         for lane in held.compactMap(\.lane) where !lanes.contains(lane) { lanes.append(lane) }
@@ -67,7 +67,7 @@ class Process: @unchecked Sendable {
             .flatMap { lane, _ in held.filter { $0.lane == lane } }
     }
 
-    /// What it missed comes before what comes now, one at a time.
+    /// Missed events come before new ones, one at a time.
     private func catchUp() {
         guard !isCatchingUp, !held.isEmpty else { return }
         isCatchingUp = true
@@ -91,7 +91,7 @@ class Process: @unchecked Sendable {
         died()
     }
 
-    /// Runs an event now, or keeps it until the process goes on. A dead process loses it.
+    /// Runs an event now, or keeps it until the process continues. A dead process loses it.
     func perform(_ item: EventQueue.Item) {
         guard isAlive else { return }
         guard isStopped || !held.isEmpty else { return world.run(self, item.body) }

@@ -1,4 +1,5 @@
-/// What happened: a hash over all of it, by which two runs of one seed are compared, and the last of it in words.
+/// The record of a run: a hash over all events, by which two runs of one seed are compared, and the last events in
+/// words.
 final class Record {
     private struct Note {
         var time: UInt64
@@ -48,7 +49,7 @@ final class Record {
 
     private func mix(_ number: UInt64) { hash = (hash ^ number) &* 0x100_0000_01b3 }
 
-    /// The last notes about a key, and about what concerns all keys; of reads only the very last.
+    /// The last notes about a key, and about events that concern all keys; of reads only the very last.
     func last(_ count: Int, about key: Int) -> [String] {
         var reads = 0
         var last: [String] = []

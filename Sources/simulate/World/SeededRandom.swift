@@ -2,7 +2,7 @@ import IPCTesting
 
 // What the simulation chooses by.
 extension SeededRandom {
-    /// A number below `bound`, good enough for choosing.
+    /// A number below `bound`, sufficiently uniform for choosing.
     mutating func below(_ bound: Int) -> Int { bound <= 1 ? 0 : Int(next() >> 33) % bound }
 
     mutating func number(_ range: ClosedRange<UInt64>) -> UInt64 {

@@ -1,6 +1,6 @@
 import IPCTesting
 
-/// One simulated world: its clock, its chance, everything that is to happen, and the record of what did.
+/// One simulated world: its clock, its random numbers, all future events, and the record of past ones.
 // Unchecked: everything in a simulation runs on its one thread.
 final class World: @unchecked Sendable {
     private(set) var now: UInt64 = 1_000_000_000_000
@@ -11,11 +11,11 @@ final class World: @unchecked Sendable {
     private(set) var steps = 0
     private var isNested = false
     let record: Record
-    /// From then on nothing is done to anybody.
+    /// No further faults are caused.
     var areFaultsOver = false
     /// Called after every step.
     var afterStep: () -> Void = {}
-    /// How long a job may wait for its turn, in ns: scheduling is not free.
+    /// Random delay of a job, in ns: scheduling is not free.
     var jobDelay: ClosedRange<UInt64> = 0...20_000
 
     init(seed: UInt64, isTracing: Bool) {
@@ -68,13 +68,13 @@ final class World: @unchecked Sendable {
         return true
     }
 
-    /// Lets everything up to a time happen.
+    /// Runs all events up to a time.
     func run(until end: UInt64, while isGoingOn: () -> Bool = { true }) {
         while let next = queue.nextTime, next <= end, isGoingOn() { step() }
         if isGoingOn() { now = max(now, end) }
     }
 
-    /// The process that runs now is stopped in the middle of what it does, for some time; all others go on.
+    /// Stops the running process in the middle of its code for some time; all others continue.
     func pause(_ process: Process, for duration: UInt64) {
         guard !isNested, process.isAlive, !process.isStopped, current === process else { return }
         isNested = true

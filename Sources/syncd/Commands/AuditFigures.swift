@@ -1,6 +1,6 @@
 import IPC
 
-/// What the auditors of all workers have found so far, added up (docs/cache.md, "The auditor").
+/// The sum of the auditors' counters of all workers (docs/cache.md, "The auditor").
 struct AuditFigures: Equatable {
     var sampled: UInt64 = 0
     var stale: UInt64 = 0
@@ -11,7 +11,7 @@ struct AuditFigures: Equatable {
         guard case .list(let clients) = sections.first(where: { $0.name == "clients" })?.value else { return nil }
         var isReported = false
         for case .fields(let client) in clients {
-            // A client may report anything.
+            // A client may report any text.
             func number(_ name: String) -> UInt64 { UInt64(client.value("reported", name).plain) ?? 0 }
             guard client.value("reported", "audit-sampled") != .null else { continue }
             isReported = true
@@ -22,7 +22,7 @@ struct AuditFigures: Equatable {
         guard isReported else { return nil }
     }
 
-    /// A section of its own, for JSON.
+    /// The separate section for JSON.
     var section: StatusField {
         StatusField(
             "audit",
@@ -32,7 +32,8 @@ struct AuditFigures: Equatable {
             ]))
     }
 
-    /// One line. None of *n* found means, with 95 % confidence, that less than 3 of *n* are so (the rule of three).
+    /// The text of one line. No stale value in *n* samples means, with 95 % confidence, that less than 3 of *n* are
+    /// stale (the rule of three).
     var text: String {
         let judged = sampled - min(sampled, superseded)
         let bound = stale == 0 && judged > 0 ? " (< 3/\(judged))" : ""

@@ -2,10 +2,10 @@ import ArgumentParser
 import ClientCheck
 import ProcessSupport
 
-/// `syncd check-client`: tells the author of a client what it does wrong.
+/// `syncd check-client`: reports the rules that a client breaks.
 struct CheckClientCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check-client", abstract: "Check a client in any language against a syncd that plays parts.",
+        commandName: "check-client", abstract: "Check a client in any language against a scripted syncd.",
         discussion: """
             Starts COMMAND again and again, each time with SYNCD_SOCKET and DATABASE_SOCKET in its environment: a syncd \
             and a database (GET and INCR of Redis) that only play parts. COMMAND reads lines "<id> read <key>" and \
@@ -18,11 +18,11 @@ struct CheckClientCommand: AsyncParsableCommand {
             """)
 
     @Flag(help: "List the checks and their rules.") var list = false
-    @Option(help: "Play only this check; may be given several times.") var only: [String] = []
+    @Option(help: "Run only this check; may be given several times.") var only: [String] = []
     @Argument(parsing: .captureForPassthrough, help: "The client's command line.") var command: [String] = []
 
     func validate() throws {
-        // What follows the options is the client's: also what would be an option of this command.
+        // Arguments after the options belong to the client, also those that would be options of this command.
         if let first = command.first, first.hasPrefix("-"), first != "--" {
             if ["-h", "--help"].contains(first) { throw CleanExit.helpRequest(self) }
             throw ValidationError("unknown option \(first): give the client's command line after --")

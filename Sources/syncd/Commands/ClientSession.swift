@@ -2,21 +2,21 @@ import ArgumentParser
 import IPC
 import ProcessSupport
 
-/// Exit statuses of the commands that ask a running daemon; scripts rely on them.
+/// Exit statuses of the commands that query a running daemon; scripts rely on them.
 extension ExitCode {
     /// The host is cut off from the log.
     static let isolated = ExitCode(1)
-    /// Nobody listens on the socket.
+    /// No process listens on the socket.
     static let noDaemon = ExitCode(3)
-    /// What was asked for makes no sense.
+    /// The request is invalid.
     static let usage = ExitCode(64)
-    /// Standard output does not take what was asked for.
+    /// Standard output is not writable.
     static let outputFailed = ExitCode(74)
 }
 
 /// A short conversation with a running daemon.
 enum ClientSession {
-    /// Connects, runs `body` and closes. Without a daemon: says so and ends with status 3.
+    /// Connects, runs `body` and closes. Without a daemon: reports this and ends with status 3.
     static func with<Result>(
         _ option: SocketOption, _ body: (SyncdClient) async throws -> Result
     ) async throws -> Result {
@@ -42,12 +42,12 @@ enum ClientSession {
         }
     }
 
-    /// All of STATUS.
+    /// All sections of STATUS.
     static func status(_ client: SyncdClient) async throws -> [StatusField] {
         try StatusField.decode(try await answer(client, .status(section: nil)))
     }
 
-    /// The answer, or the error that syncd gave, printed, as exit status 64.
+    /// The reply. An error reply is printed and ends the command with status 64.
     static func answer(_ client: SyncdClient, _ request: Request) async throws -> RESPValue {
         let value = try await client.request(request)
         if case .error(let text) = value {

@@ -4,7 +4,7 @@ import IPC
 import NIOCore
 import ProcessSupport
 
-/// `syncd events`: follows what happens, one line each.
+/// `syncd events`: follows events and invalidations, one line each.
 struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "Follow events and invalidations.",

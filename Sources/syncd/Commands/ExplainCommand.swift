@@ -2,7 +2,7 @@ import ArgumentParser
 import IPC
 import NIOCore
 
-/// `syncd explain KEY`: where a key's value is, and why it is fresh or not.
+/// `syncd explain KEY`: the place of a key's value, and why it is fresh or not.
 struct ExplainCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain", abstract: "Show where a cached value is, and why it is fresh or not.")

@@ -2,7 +2,7 @@ import ArgumentParser
 import IPC
 import NIOCore
 
-/// `syncd invalidate TAG…`: makes cached values worthless by hand.
+/// `syncd invalidate TAG…`: invalidates cached values by hand.
 struct InvalidateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "invalidate", abstract: "Invalidate everything that has one of the tags.",
@@ -28,7 +28,7 @@ struct InvalidateCommand: AsyncParsableCommand {
 }
 
 extension RESPValue {
-    /// A simple or bulk string, readable.
+    /// The printable text of a simple or bulk string.
     var escapedText: String {
         switch self {
         case .simpleString(let text), .bulkString(let text), .error(let text): text.escaped

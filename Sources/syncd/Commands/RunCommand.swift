@@ -17,7 +17,7 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "File of KEY=value lines.") var config: String?
     @Option(help: "Path of the socket (SYNCD_SOCKET).") var socket: String?
     @Option(help: "true: share log and cache through Redis (REDIS_ENABLED).") var redisEnabled: String?
-    @Option(help: "Where Redis is (REDIS_URL).") var redisURL: String?
+    @Option(help: "URL of Redis (REDIS_URL).") var redisURL: String?
     @Option(name: .customLong("redis-tls-ca-file"), help: "Certificates to trust (REDIS_TLS_CA_FILE).")
     var redisTLSCAFile: String?
     @Option(name: .customLong("redis-tls-cert-file"), help: "syncd's own certificate (REDIS_TLS_CERT_FILE).")

@@ -2,10 +2,10 @@ import ArgumentParser
 import Glibc
 import ProcessSupport
 
-/// Where the commands write what was asked for.
+/// The output of the commands.
 enum StandardOutput {
-    /// Writes all of it. If that fails the command ends with ``ExitCode/outputFailed``: whoever keeps the output in a
-    /// file must not take a part of it for the whole.
+    /// Writes the complete text. If that fails the command ends with ``ExitCode/outputFailed``: a partial output in a
+    /// file must not be taken for the whole.
     static func write(_ text: String) throws(ExitCode) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
@@ -16,7 +16,7 @@ enum StandardOutput {
                 var descriptor = pollfd(fd: STDOUT_FILENO, events: Int16(POLLOUT), revents: 0)
                 poll(&descriptor, 1, -1)
             } else if errno != EINTR {
-                // A reader that has enough needs no word.
+                // A reader that has closed the pipe needs no message.
                 if errno != EPIPE {
                     StandardError.write("syncd: the output cannot be written: \(String(cString: strerror(errno)))\n")
                 }

@@ -2,7 +2,7 @@ import ArgumentParser
 import Glibc
 import IPC
 
-/// `syncd status`: how the host is, for people and for scripts.
+/// `syncd status`: the state of the host, for people and for scripts.
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", abstract: "Show how this host is.",
@@ -54,12 +54,12 @@ extension [StatusField] {
 }
 
 extension StatusValue {
-    /// Bytes that are text, as text.
+    /// Converts bytes that are text to text.
     var normalized: StatusValue {
         if case .bytes(let bytes) = self { .text(bytes.escaped) } else { self }
     }
 
-    /// What a person reads.
+    /// The value as text for people.
     var plain: String {
         switch normalized {
         case .text(let text): text

@@ -1,7 +1,7 @@
 import Glibc
 import IPC
 
-/// STATUS for people: what they have to know at a glance, then one line per client.
+/// STATUS for people: a summary, then one line per client.
 enum StatusTable {
     /// - Parameter time: seconds since 1970, from which "since when" is counted.
     static func render(_ sections: [StatusField], time: Int) -> String {
@@ -102,7 +102,7 @@ enum StatusTable {
         }
     }
 
-    /// The local time so many milliseconds before `time`.
+    /// The local time `age` milliseconds before `time`.
     static func clockTime(_ time: Int, _ age: StatusValue) -> String {
         guard let milliseconds = Int(age.plain) else { return "-" }
         var (seconds, parts) = (time_t(time - milliseconds / 1000), tm())

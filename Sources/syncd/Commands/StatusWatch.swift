@@ -1,8 +1,7 @@
 import Glibc
 import IPC
 
-/// Shows the status again and again: in place on a terminal, one after the other elsewhere. A daemon that is gone is
-/// waited for.
+/// Repeats the status: in place on a terminal, one after the other elsewhere. Waits for a daemon that is gone.
 struct StatusWatch {
     let path: String
     let interval: Duration
@@ -17,7 +16,7 @@ struct StatusWatch {
         while true {
             let text = await frame(&client)
             if isTerminal {
-                // Written over what is there, and only then is the rest cleared: nothing flickers.
+                // New text overwrites the old one, and only then the rest is cleared, so that nothing flickers.
                 let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
                 try StandardOutput.write(
                     Self.home + lines.joined(separator: Self.clearRestOfLine + "\n") + Self.clearRest)
@@ -28,7 +27,7 @@ struct StatusWatch {
         }
     }
 
-    /// What is shown now. The connection is kept for the next time, or dropped if it is of no use.
+    /// The text to show now. The connection is kept for the next time, or dropped if it failed.
     private func frame(_ client: inout SyncdClient?) async -> String {
         do {
             let connection = if let client { client } else { try await SyncdClient.connect(path: path) }

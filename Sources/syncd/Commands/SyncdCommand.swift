@@ -23,12 +23,12 @@ struct SyncdCommand: AsyncParsableCommand {
     }
 }
 
-/// Where the daemon that is asked listens.
+/// The socket of the queried daemon.
 struct SocketOption: ParsableArguments {
     @Option(name: .customLong("socket"), help: "Path of syncd's socket (SYNCD_SOCKET).")
     var path: String?
 
-    /// The path given, else the environment's, else the default.
+    /// The given path, else the environment's, else the default.
     func resolved() throws -> String {
         do {
             return try SyncdConfiguration.socketPath(commandLine: path)

@@ -1,15 +1,15 @@
 import IPC
 import ProcessSupport
 
-/// The figures of STATUS that are worth a time series, with their names in Prometheus. No label has a value that a
-/// client can choose.
+/// The values of STATUS that become time series, with their names in Prometheus. No label has a value that a client can
+/// choose.
 enum SyncdMetrics {
     private struct Metric {
         var name: String
         var kind: PrometheusText.Kind
         var path: [String]
         var help: String
-        /// What a value of STATUS is divided by.
+        /// The divisor for a value of STATUS.
         var unit = 1.0
     }
 
@@ -28,7 +28,7 @@ enum SyncdMetrics {
             help: "Log position up to which everything is applied."),
         Metric(
             name: "horizon_position", kind: .gauge, path: ["log", "horizon"],
-            help: "Greatest position that this syncd did not apply itself."),
+            help: "First known position: the greatest one that this syncd did not apply itself."),
         Metric(
             name: "owed_invalidations", kind: .gauge, path: ["log", "owed"],
             help: "Invalidations that are not in the log yet."),
@@ -40,22 +40,22 @@ enum SyncdMetrics {
             help: "Connections to Redis that were made again."),
         Metric(
             name: "cache_hits_total", kind: .counter, path: ["cache", "hits"],
-            help: "Values that syncd had and could vouch for."),
+            help: "Requests that were answered from cache."),
         Metric(
             name: "cache_misses_total", kind: .counter, path: ["cache", "misses"],
-            help: "Values that syncd did not have or could not vouch for."),
+            help: "Requests that were not answered from cache."),
         Metric(
             name: "cache_fills_total", kind: .counter, path: ["cache", "fills"],
-            help: "Values that were taken into the cache."),
+            help: "Values that were stored in the cache."),
         Metric(
             name: "cache_stale_fills_refused_total", kind: .counter, path: ["cache", "stale-fills-refused"],
             help: "Values that were invalidated while they were read."),
         Metric(
             name: "cache_coalesced_total", kind: .counter, path: ["cache", "coalesced"],
-            help: "Requests that waited for somebody else's load."),
+            help: "Requests that waited for another's load."),
         Metric(
             name: "cache_evictions_total", kind: .counter, path: ["cache", "evictions"],
-            help: "Entries of the embedded cache that made room."),
+            help: "Entries that were evicted from the embedded cache."),
         Metric(
             name: "cache_entries", kind: .gauge, path: ["cache", "entries"], help: "Entries of the embedded cache."),
         Metric(name: "cache_bytes", kind: .gauge, path: ["cache", "bytes"], help: "Bytes of the embedded cache."),
@@ -69,7 +69,7 @@ enum SyncdMetrics {
             help: "Log entries that were applied."),
         Metric(
             name: "invalidations_deferred_total", kind: .counter, path: ["fanout", "deferred"],
-            help: "Invalidations that were owed because Redis did not take them."),
+            help: "Invalidations that were pending because Redis did not accept them."),
         Metric(
             name: "invalidations_bridged_total", kind: .counter, path: ["fanout", "bridged"],
             help: "Events of other programs."),
@@ -109,7 +109,7 @@ enum SyncdMetrics {
         guard case .list(let items) = sections.first(where: { $0.name == "clients" })?.value else { return }
         let clients = items.map { item in if case .fields(let fields) = item { fields } else { [StatusField]() } }
         func sum(_ path: String...) -> Double { clients.reduce(0) { $0 + (number($1.value(at: path)) ?? 0) } }
-        // A client may report anything.
+        // A client may report any text.
         func reported(_ name: String) -> Double {
             clients.reduce(0) { $0 + Double(UInt64($1.value("reported", name).plain) ?? 0) }
         }

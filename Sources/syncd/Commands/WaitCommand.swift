@@ -19,7 +19,7 @@ struct WaitCommand: AsyncParsableCommand {
         guard (0...86_400).contains(timeout) else { throw ValidationError("--timeout: 0 to 86400 seconds") }
     }
 
-    /// How often a daemon is asked.
+    /// Interval of queries.
     private static let interval = Duration.milliseconds(50)
 
     func run() async throws {
@@ -49,7 +49,7 @@ struct WaitCommand: AsyncParsableCommand {
     }
 }
 
-/// Something that can be waited for.
+/// A condition to wait for.
 enum WaitCondition: ExpressibleByArgument, Hashable {
     case attached
     case workers(Int)
@@ -71,7 +71,7 @@ enum WaitCondition: ExpressibleByArgument, Hashable {
         }
     }
 
-    /// What there is instead.
+    /// The present state instead.
     func found(_ status: [StatusField]) -> String {
         switch self {
         case .attached: "\(status.value("log", "state").plain) (\(status.value("log", "why").plain))"
@@ -79,7 +79,7 @@ enum WaitCondition: ExpressibleByArgument, Hashable {
         }
     }
 
-    /// Clients that have reported figures of their own.
+    /// Number of clients that have reported values.
     private static func workers(_ status: [StatusField]) -> Int {
         guard case .list(let clients) = status.first(where: { $0.name == "clients" })?.value else { return 0 }
         return clients.count { client in

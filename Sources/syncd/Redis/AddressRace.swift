@@ -1,16 +1,16 @@
 import NIOCore
 
-/// Connects to whichever address of a server answers first.
+/// Connects to the address of a server that answers first.
 ///
 /// The addresses are tried in their order. The next one is tried as soon as one fails, or after a quarter of a second,
-/// and the tries before go on (RFC 8305): one of two families of addresses may lead nowhere without any error.
+/// and the earlier attempts continue (RFC 8305): one of two families of addresses may be unreachable without any error.
 final class AddressRace {
     typealias Connect = (SocketAddress) -> EventLoopFuture<any Channel>
     typealias Failure = (address: SocketAddress, error: any Error)
 
     enum Outcome {
         case connected(any Channel)
-        /// None answers; why, by address.
+        /// No address answers; the reasons by address.
         case failed([Failure])
     }
 
@@ -23,10 +23,10 @@ final class AddressRace {
     private var completion: ((Outcome) -> Void)?
 
     private static let delay = TimeAmount.milliseconds(250)
-    /// With the time for the last one, no more than 5 s pass.
+    /// Together with the time for the last one, no more than 5 s pass.
     private static let maximumAddresses = 16
 
-    /// - Parameter connect: tries one address; the try ends by itself.
+    /// - Parameter connect: tries one address; the attempt ends by itself.
     init(eventLoop: any EventLoop, addresses: [SocketAddress], connect: @escaping Connect) {
         self.eventLoop = eventLoop
         self.connect = connect

@@ -5,20 +5,19 @@ import NIOSSL
 /// The DNS name or the IP address that a server's certificate has to be for.
 ///
 /// The rules are those of RFC 9525. A name needs a dNSName among the certificate's subject alternative names, and an
-/// address an iPAddress; neither stands in for the other. The common name does not count: RFC 9525 removed it, because
+/// address an iPAddress; neither replaces the other. The common name does not count: RFC 9525 removed it, because
 /// nothing says whether its text is a name of a host. An entry `*.example.com` is for one whole label in place of the
 /// star, and needs two labels after it, as in OpenSSL.
 ///
-/// NIOSSL's own check is not used: it accepts a certificate for the address that was reached, whatever name was asked
-/// for, and so everybody who can answer for a name and has a certificate for their address.
+/// NIOSSL's own check is not used. It accepts a certificate for the address that was reached, whatever name was
+/// requested. An attacker who can answer for a name and has a certificate for an address would pass.
 enum CertifiedHost: Sendable, Equatable {
-    /// ASCII letters are in lower case, and there is no dot at the end.
+    /// A name with ASCII letters in lower case, without a dot at the end.
     case name([UInt8])
-    /// Four bytes or 16.
+    /// An address of four or 16 bytes.
     case address([UInt8])
 
-    /// - Parameter host: a host as it is written in a URL, without brackets. The zone of an IPv6 address (`%eth0`) is
-    ///   no part of what a certificate is for.
+    /// - Parameter host: a host as in a URL, without brackets. The zone of an IPv6 address (`%eth0`) is not compared.
     init(host: String) {
         let literal = host.contains(":") ? String(host.prefix { $0 != "%" }) : host
         if let address = try? SocketAddress(ipAddress: literal, port: 0) {
@@ -34,7 +33,7 @@ enum CertifiedHost: Sendable, Equatable {
         if case .name(let name) = self { String(decoding: name, as: UTF8.self) } else { nil }
     }
 
-    /// Whether an entry of a certificate is for it.
+    /// Whether an entry of a certificate matches.
     func isMatched(by entry: CertificateEntry) -> Bool {
         switch (self, entry) {
         case (.address(let address), .address(let bytes)): address == bytes
@@ -58,7 +57,7 @@ enum CertifiedHost: Sendable, Equatable {
 
     private static let dot = UInt8(ascii: "."), star = UInt8(ascii: "*")
 
-    /// As an entry for it would be written: `DNS:redis.example` or `IP:10.0.0.1`.
+    /// The entry for this host in a certificate: `DNS:redis.example` or `IP:10.0.0.1`.
     var entry: CertificateEntry {
         switch self {
         case .name(let name): .name(name)
@@ -66,7 +65,7 @@ enum CertifiedHost: Sendable, Equatable {
         }
     }
 
-    /// Checks the certificate that a server has proved to own. Its chain and its dates have been verified before.
+    /// Checks the certificate of a server that has proved to own it. Its chain and its dates have been verified before.
     func verify(_ certificate: NIOSSLCertificate) throws(CertificateMismatch) {
         let entries = CertificateEntry.all(of: certificate)
         guard !entries.contains(where: isMatched) else { return }
@@ -74,7 +73,7 @@ enum CertifiedHost: Sendable, Equatable {
     }
 }
 
-/// The certificate is good, and for somebody else.
+/// The certificate is valid, but for another host.
 struct CertificateMismatch: Error, Equatable, CustomStringConvertible {
     var host: CertifiedHost
     var entries: [CertificateEntry]
@@ -112,7 +111,7 @@ enum CertificateEntry: Equatable, CustomStringConvertible {
         }
     }
 
-    /// For people; a certificate can have any number of entries.
+    /// A text for people; a certificate can have any number of entries.
     static func list(_ entries: [CertificateEntry]) -> String {
         if entries.isEmpty { return "no name at all" }
         let shown = entries.prefix(maximumShown).map(\.description).joined(separator: ", ")

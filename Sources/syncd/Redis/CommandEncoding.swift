@@ -8,10 +8,10 @@ struct CommandEncoding {
     /// Which process the server is, as the scripts take it.
     private var identity: [ByteBuffer] = [.word("-"), .word("-")]
 
-    /// Entries kept in the stream, about.
+    /// Approximate number of entries in the stream.
     private static let retainedEntries = ByteBuffer(string: "100000")
-    /// How long an event of another program is remembered: a host that lags behind the first one by more appends
-    /// for it once more, which is harmless.
+    /// Time for which an event of another program is remembered. A host that is further behind than this appends once
+    /// more, which is harmless.
     private static let bridgedMilliseconds = ByteBuffer(string: "10000")
 
     init(keys: RedisKeys) { self.keys = keys }

@@ -5,7 +5,7 @@ import NIOSSL
 import Notation
 
 extension ConnectionLoss {
-    /// What an error of TLS means: which check failed, and the remedy. `nil`: it is no error of TLS.
+    /// The meaning of a TLS error: the check that failed, and the remedy. `nil`: it is no TLS error.
     ///
     /// - Parameters:
     ///   - certificate: what the server showed, for the explanation only: it has been judged already.
@@ -52,7 +52,7 @@ extension ConnectionLoss {
         }
     }
 
-    /// Why a certificate is not believed.
+    /// The reason why a certificate is not trusted.
     private static func verdict(on certificate: NIOSSLCertificate?, faults: String?, now: time_t) -> String {
         guard let certificate else { return "the server's certificate cannot be verified" }
         if certificate.notValidAfter < now {
@@ -69,7 +69,7 @@ extension ConnectionLoss {
             "\(problem): set REDIS_TLS_CA_FILE to the certificate of its authority, or to the certificate itself where it is self-signed"
     }
 
-    /// The reasons that BoringSSL gives, without numbers and source files.
+    /// The reasons from BoringSSL, without numbers and source files.
     private static func codes(_ problem: BoringSSLError) -> String {
         switch problem {
         case .sslError(let stack), .unknownError(let stack):
@@ -85,7 +85,7 @@ extension ConnectionLoss {
 }
 
 extension NIOSSLCertificate {
-    /// The common name, for people: everything else about it is up to whoever made it.
+    /// The common name, for people only: its owner may choose any text.
     var commonNameText: String? {
         let fields = description.dropLast().split(separator: ";")
         guard let field = fields.first(where: { $0.hasPrefix("common_name=") }) else { return nil }

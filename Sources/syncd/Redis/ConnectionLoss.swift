@@ -4,13 +4,13 @@ import NIOCore
 import NIOPosix
 import SyncCore
 
-/// Why a connection to Redis, or a try to make one, came to its end.
+/// The reason why a connection to Redis, or an attempt to connect, has ended.
 struct ConnectionLoss: Error, Sendable, Equatable {
-    /// What happened and, where there is one, the remedy. Never a password.
+    /// The event and, if there is one, the remedy. Never a password.
     var reason: String
-    /// The settings are at fault (user, password, permission, certificate): trying again at once does not help.
+    /// The settings are at fault (user, password, permission, certificate): another attempt at once does not help.
     var isDenied = false
-    /// A reply was too long: a smaller piece may be asked for.
+    /// A reply was too long: a smaller piece may be requested.
     var isTooLong = false
 
     init(_ reason: String, isDenied: Bool = false) {
@@ -43,7 +43,7 @@ struct ConnectionLoss: Error, Sendable, Equatable {
 
     private static let maximumShown = 4
 
-    /// What the system says, without the names of NIO's functions.
+    /// The system's text, without the names of NIO's functions.
     static func text(_ error: any Error) -> String {
         switch error {
         case let error as ChannelError:
@@ -60,9 +60,9 @@ struct ConnectionLoss: Error, Sendable, Equatable {
     init(broken error: any Error) { self.init("the connection broke: \(Self.text(error))") }
 }
 
-/// Error replies of Redis by which an optional command is told to be out of reach, as many managed servers do.
+/// Error replies of Redis that mean that an optional command is forbidden, as in many managed services.
 enum ForbiddenCommand {
-    /// Whether the reply means "this command is not for you", and nothing about the server's state.
+    /// Whether the reply means that the user may not run the command, and nothing about the server's state.
     static func isRefusal(_ text: ByteBuffer) -> Bool {
         let message = String(buffer: text)
         if message.hasPrefix("NOPERM") { return true }

@@ -3,27 +3,26 @@ import Glibc
 import IPCWire
 import NIOCore
 
-/// Why what a server sent cannot be read.
+/// The reason why the server's output cannot be read.
 struct MalformedServerReply: Error, CustomStringConvertible {
     var description: String
-    /// A smaller piece may be asked for.
+    /// A smaller piece may be requested.
     var isTooLong = false
 }
 
-/// hiredis' parser: bytes in, values out. The texts of a reply share its memory: what is kept longer than the reply is
-/// to be copied.
+/// hiredis' parser: bytes in, values out. The texts of a reply share its memory; copy texts that outlive the reply.
 ///
-/// A server that announces or sends more than it should is cut off before it costs memory or time: there are limits to
-/// the bytes of a reply, complete or not, to its elements, and to a line.
+/// A server that announces or sends too much is cut off before it costs memory or time. There are limits to the bytes
+/// of a reply, complete or not, to its elements, and to a line.
 final class HiredisReader {
     private let reader: UnsafeMutablePointer<redisReader>
-    /// What has been read of the present reply; the C side fills it.
+    /// The values of the present reply; the C side fills it.
     private let reply: UnsafeMutablePointer<syncd_reply>
     private let maximumBytes: Int
     /// Bytes since the last complete reply.
     private var bytes = 0
 
-    /// The line with which a value begins, and a simple string or error, is never longer.
+    /// Maximum length of a value's first line, and of a simple string or error.
     private static let maximumLineBytes = 64 << 10
 
     /// `nil`: no memory.
@@ -45,7 +44,7 @@ final class HiredisReader {
 
     private var unread: Int { reader.pointee.len - reader.pointee.pos }
 
-    /// Takes bytes of the connection.
+    /// Appends bytes of the connection.
     func feed(_ buffer: ByteBuffer) throws(MalformedServerReply) {
         let status = buffer.withUnsafeReadableBytes { bytes in
             redisReaderFeed(reader, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
@@ -54,7 +53,7 @@ final class HiredisReader {
         bytes += buffer.readableBytes
     }
 
-    /// The next reply; `nil`: it is not complete yet.
+    /// The next reply; `nil`: it is incomplete.
     func next() throws(MalformedServerReply) -> RESPValue? {
         var isComplete: UnsafeMutableRawPointer?
         guard redisReaderGetReply(reader, &isComplete) == REDIS_OK else { throw problem }
@@ -73,7 +72,7 @@ final class HiredisReader {
         if bytes > maximumBytes {
             throw MalformedServerReply(description: "a reply of more than \(maximumBytes) bytes", isTooLong: true)
         }
-        // hiredis looks for the end of a line from its beginning whenever bytes come.
+        // hiredis searches for the end of a line from its beginning whenever bytes arrive.
         if unread > Self.maximumLineBytes, let start = reader.pointee.buf?.advanced(by: reader.pointee.pos),
             memchr(start, 0x0a, Self.maximumLineBytes) == nil
         {
@@ -85,12 +84,12 @@ final class HiredisReader {
         let text = withUnsafePointer(to: &reader.pointee.errstr) { pointer in
             pointer.withMemoryRebound(to: CChar.self, capacity: 128) { String(cString: $0) }
         }
-        // What hiredis says of an array that was refused.
+        // hiredis reports a refused array in this way.
         let isRefused = text == "Out of memory"
         return MalformedServerReply(description: isRefused ? "a reply of too many elements" : text)
     }
 
-    /// The value at `index`, with its elements; `text` is what the values from there on consist of.
+    /// The value at `index`, with its elements; `text` is the memory of the values from there on.
     private func value(_ index: inout Int, _ text: inout ByteBuffer) -> RESPValue {
         let value = reply.pointee.values[index]
         index += 1

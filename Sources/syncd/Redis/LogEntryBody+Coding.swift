@@ -2,7 +2,8 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-// An entry's body in the stream and on the log channel: a RESP array of origin, nonce, event channel or nothing, tags.
+// The encoding of an entry's body in the stream and on the log channel: a RESP array of origin, nonce, event channel or
+// an empty text, and tags.
 extension LogEntryBody {
     func encoded() -> ByteBuffer {
         var writer = RESPWriter(version: .v2)
@@ -22,13 +23,13 @@ extension LogEntryBody {
         return writer.buffer
     }
 
-    /// Bytes of the longest entry that a syncd appends: three more texts, and the header of each.
+    /// Size of the longest entry that a syncd appends, in bytes: three more texts, and the header of each.
     private static let maximumEncodedBytes = maximumBytes + (maximumTags + 4) * 16
 
-    /// `nil` for anything that `encoded()` does not make, or that no syncd appends.
+    /// `nil` for anything that is not an output of `encoded()`, or that no syncd appends.
     init?(encoded bytes: ByteBuffer) {
         guard bytes.readableBytes <= Self.maximumEncodedBytes else { return nil }
-        // A copy of its own: the entry may outlive the reply that it came in.
+        // A copy, because the entry may outlive its reply.
         let bytes = bytes.compacted
         guard let parts = Self.parts(of: bytes), parts.count >= 4,
             let origin = RedisNumber.canonical(parts[0]), let nonce = RedisNumber.canonical(parts[1])
@@ -39,7 +40,7 @@ extension LogEntryBody {
         guard isAppendable else { return nil }
     }
 
-    /// The bulk strings of an array that begins and ends with `bytes`, each header in its only form.
+    /// The bulk strings of an array that fills `bytes` completely, each header in its only form.
     private static func parts(of bytes: ByteBuffer) -> [ByteBuffer]? {
         var reader = HeaderReader(bytes)
         guard let count = reader.next(UInt8(ascii: "*")), count <= maximumTags + 3 else { return nil }
@@ -56,7 +57,7 @@ extension LogEntryBody {
 /// Reads the headers of frames that `RESPWriter` has written.
 private struct HeaderReader {
     private(set) var bytes: ByteBuffer
-    /// A body has fewer bytes than a number of so many digits says.
+    /// Maximum number of digits: a body has fewer bytes than a longer number.
     private static let maximumDigits = 9
 
     init(_ bytes: ByteBuffer) { self.bytes = bytes }
@@ -80,7 +81,7 @@ private struct HeaderReader {
         return header.number
     }
 
-    /// So many bytes and the end of a line.
+    /// `length` bytes and the end of a line.
     mutating func take(_ length: Int) -> ByteBuffer? {
         guard let part = bytes.readSlice(length: length), bytes.readInteger(as: UInt16.self) == 0x0d0a else {
             return nil
@@ -90,7 +91,7 @@ private struct HeaderReader {
 }
 
 extension LogEntry {
-    /// From a message on the log channel: `<incarnation> <position> <body>`.
+    /// Decodes a message on the log channel: `<incarnation> <position> <body>`.
     static func decode(published message: ByteBuffer) -> (Incarnation, LogEntry)? {
         var rest = message
         guard let head = rest.readSlice(length: 32), let incarnation = Incarnation(head),
@@ -105,7 +106,7 @@ extension LogEntry {
     }
 }
 
-/// Numbers as they are kept in Redis.
+/// The form of numbers in Redis.
 enum RedisNumber {
     /// Plain decimal digits, at most 2^53.
     static func position(_ text: ByteBuffer) -> UInt64? {

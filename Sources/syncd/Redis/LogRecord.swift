@@ -2,12 +2,12 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// The record of the log: incarnation and the process that it lives in.
+/// The record of the log: its incarnation and the process that holds it.
 struct LogRecord {
     var incarnation: Incarnation
     var identity: ServerIdentity?
 
-    /// Incarnation and two names of at most 128 bytes.
+    /// Maximum length in bytes: the incarnation and two names of at most 128 bytes.
     private static let maximumBytes = 512
 
     init?(_ value: RESPValue) {

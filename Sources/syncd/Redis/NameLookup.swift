@@ -2,23 +2,23 @@ import Glibc
 import IPCWire
 import NIOCore
 
-/// How a lookup of a name's addresses ended without any.
+/// A lookup without addresses.
 struct LookupFailure: Error, Equatable {
-    /// The name servers, or /etc/hosts, say that the name has no address. Otherwise nobody knows.
+    /// The name servers, or /etc/hosts, say that the name has no address. Otherwise this is unknown.
     var isDefinite: Bool
-    /// What getaddrinfo says: `Temporary failure in name resolution`.
+    /// The text of getaddrinfo: `Temporary failure in name resolution`.
     var text: String
 }
 
-/// Looks names up as the system does (/etc/hosts, DNS and whatever else nsswitch.conf names), without blocking the event
-/// loop.
+/// Looks up names by the system's rules (/etc/hosts, DNS and other sources in nsswitch.conf), without blocking the
+/// event loop.
 enum NameLookup {
     typealias Outcome = Result<[SocketAddress], LookupFailure>
     /// Starts a lookup. The second argument is called once, on any thread.
     typealias Start = (_ name: String, _ completion: @escaping @Sendable (Outcome) -> Void) -> Void
 
     /// Each lookup blocks a thread: for up to 10 s per name server and search domain by the defaults of resolv.conf(5).
-    /// A pool of threads would let a few names that hang hold up all others.
+    /// With a pool of threads, a few hanging names could block all others.
     static func start(_ name: String, _ completion: @escaping @Sendable (Outcome) -> Void) {
         let work = Unmanaged.passRetained(LookupWork { completion(find(name)) })
         var attributes = pthread_attr_t()
@@ -38,7 +38,7 @@ enum NameLookup {
         completion(.failure(LookupFailure(isDefinite: false, text: "no thread: \(String(cString: strerror(error)))")))
     }
 
-    /// Blocks.
+    /// Blocks the thread.
     private static func find(_ name: String) -> Outcome {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
@@ -54,7 +54,7 @@ enum NameLookup {
 
     private static func failure(_ code: Int32) -> LookupFailure {
         if code == EAI_SYSTEM { return LookupFailure(isDefinite: false, text: String(cString: strerror(errno))) }
-        // glibc hides EAI_NODATA (-5), the name that exists and has no address, behind a feature macro.
+        // glibc hides EAI_NODATA (-5), the error for a name without an address, behind a feature macro.
         return LookupFailure(isDefinite: code == EAI_NONAME || code == -5, text: String(cString: gai_strerror(code)))
     }
 
@@ -67,8 +67,8 @@ enum NameLookup {
         }
     }
 
-    /// The families by turns (RFC 8305, section 4), beginning with the one that the system prefers: of two, one may be
-    /// out of reach as a whole.
+    /// The families by turns (RFC 8305, section 4), beginning with the one that the system prefers: one of the two may
+    /// be unreachable as a whole.
     static func alternating(_ addresses: [SocketAddress]) -> [SocketAddress] {
         guard let first = addresses.first else { return [] }
         let preferred = addresses.filter { $0.protocol == first.protocol }
@@ -79,7 +79,7 @@ enum NameLookup {
     }
 }
 
-/// What a thread of a lookup does, as pthread_create can hand it over.
+/// The work of a lookup's thread, in the form that pthread_create takes.
 private final class LookupWork {
     let run: @Sendable () -> Void
     init(_ run: @escaping @Sendable () -> Void) { self.run = run }

@@ -2,14 +2,14 @@ import IPCWire
 import Logging
 import NIOCore
 
-/// Knows the addresses of names, for the connections of one event loop.
+/// Resolves names for the connections of one event loop.
 ///
 /// A lookup blocks for up to half a minute and cannot be cancelled. Each name therefore has one lookup under way at
-/// most: whoever asks meanwhile waits for the same one, and its result is used whenever it comes. It serves for two
-/// seconds without another lookup, so that a result which comes while nobody waits is not lost.
+/// most. Later requests wait for the same one, and its result is used whenever it comes. The result is used for two
+/// seconds without another lookup, so that a result which comes while no request waits is not lost.
 ///
-/// The last addresses are kept for a day after they were last looked up or in use, and are used when a lookup fails, or
-/// does not answer within a second. Only other addresses, or the answer that the name has none, replace them.
+/// The last addresses are kept for a day after they were last looked up or in use. They are used when a lookup fails,
+/// or does not answer within a second. Only other addresses, or the answer that the name has none, replace them.
 final class NameResolver {
     typealias Completion = (Result<[SocketAddress], ConnectionLoss>) -> Void
 
@@ -24,21 +24,23 @@ final class NameResolver {
         var slowness: Scheduled<Void>?
         var waiters: [(id: Int, completion: Completion)] = []
         var addresses: [SocketAddress] = []
-        /// When `addresses` were looked up.
+        /// Time when `addresses` were looked up.
         var foundAt: NIODeadline?
-        /// When `addresses` were looked up or in use last.
+        /// Time when `addresses` were last looked up or in use.
         var goodAt: NIODeadline?
-        /// What was logged last of lookups that fail: each reason is told once.
+        /// The last logged failure: each reason is logged once.
         var loggedFailure: String?
     }
 
-    /// A result serves for this long without another lookup: longer than any pause between two tries of a connection.
+    /// Time for which a result is used without another lookup: longer than any pause between two attempts of a
+    /// connection.
     private static let freshness = TimeAmount.seconds(2)
-    /// A lookup that takes longer is logged, and does not keep a connection from the last addresses.
+    /// After this time a lookup is logged, and connections use the last addresses.
     private static let patience = TimeAmount.seconds(1)
-    /// For how long addresses are kept that were good.
+    /// Time for which good addresses are kept.
     private static let keeping = TimeAmount.hours(24)
-    /// More than sentinels and primaries have in any deployment. Sentinels could name ever new hosts.
+    /// Maximum number of names: more than sentinels and primaries have in any deployment. Sentinels could name ever new
+    /// hosts.
     private static let maximumNames = 32
 
     init(eventLoop: any EventLoop, logger: Logger, start: @escaping NameLookup.Start = NameLookup.start) {
@@ -47,10 +49,10 @@ final class NameResolver {
         self.start = start
     }
 
-    /// Asks for the addresses of a name, of which there is at least one.
+    /// Requests the addresses of a name; the result has at least one.
     ///
-    /// - Parameter completion: called once, perhaps at once, unless it is cancelled before.
-    /// - Returns: cancels the question, and not the lookup.
+    /// - Parameter completion: called once, possibly at once, unless it is cancelled before.
+    /// - Returns: a function that cancels the request, and not the lookup.
     func addresses(of name: String, _ completion: @escaping Completion) -> () -> Void {
         let now = eventLoop.now
         var entry = names[name] ?? Entry()
@@ -74,12 +76,12 @@ final class NameResolver {
         return { [weak self] in self?.names[name]?.waiters.removeAll { $0.id == id } }
     }
 
-    /// A connection to an address of the name was good until now.
+    /// A connection to an address of the name worked until now.
     func wasReached(_ name: String) {
         if names[name]?.goodAt != nil { names[name]?.goodAt = eventLoop.now }
     }
 
-    /// Names whose lookup takes long, for STATUS.
+    /// Names with a slow lookup, for STATUS.
     var warnings: [String] {
         let now = eventLoop.now
         return names.compactMap { name, entry -> String? in
@@ -94,7 +96,7 @@ final class NameResolver {
         return entry.addresses
     }
 
-    /// Makes room for one more name, of which the one that was good least lately goes.
+    /// Makes room for one more name by removing the one that was good least recently.
     private func makeRoom() -> Bool {
         guard names.count >= Self.maximumNames else { return true }
         let idle = names.filter { $0.value.startedAt == nil }

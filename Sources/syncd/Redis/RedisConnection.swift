@@ -6,8 +6,8 @@ import NIOPosix
 import NIOSSL
 import NIOTLS
 
-/// One connection to Redis: writes commands in order, and gives each reply to whoever asked, in the same order. On
-/// a connection that has subscribed, everything that nobody asked for goes to `onMessage`.
+/// One connection to Redis: writes commands in order, and passes each reply to the command's handler, in the same
+/// order. On a connection that has subscribed, every other message goes to `onMessage`.
 ///
 /// All on one event loop. It closes itself when the server sends nonsense, or is silent for too long (``TrafficWatch``).
 final class RedisConnection: ChannelInboundHandler {
@@ -16,10 +16,10 @@ final class RedisConnection: ChannelInboundHandler {
 
     typealias ReplyHandler = (RESPValue) -> Void
 
-    /// How far a connection has come.
+    /// Progress of a connection.
     enum Stage {
         case new
-        /// The addresses of the host are not known yet.
+        /// The addresses of the host are unknown yet.
         case lookingUp
         case connecting
         case handshaking
@@ -43,7 +43,7 @@ final class RedisConnection: ChannelInboundHandler {
     private var hasRead = false
     private(set) var stage = Stage.new
     private(set) var isClosed = false
-    /// What came at once is being handed out.
+    /// Whether received data are being delivered.
     private(set) var isReading = false
 
     /// The addresses of the host are known: connecting ends by itself from now on.
@@ -51,23 +51,23 @@ final class RedisConnection: ChannelInboundHandler {
     var onActive: () -> Void = {}
     /// TLS has proved who the server is.
     var onHandshake: () -> Void = {}
-    /// A message of a subscription: `message`, `pmessage` and its parts, and confirmations.
+    /// Called with a message of a subscription: `message`, `pmessage` and its parts, and confirmations.
     var onMessage: ([RESPValue]) -> Void = { _ in }
-    /// Everything that came at once has been handed out.
+    /// Called when all received data have been delivered.
     var onChunkEnd: () -> Void = {}
     /// Called once, at the end.
     var onClosed: (ConnectionLoss) -> Void = { _ in }
-    /// Gives up what is under way to make it.
+    /// Cancels the attempt to connect.
     var cancelConnecting: () -> Void = {}
 
-    /// More commands without an answer, or more bytes that the server doesn't take, are refused.
+    /// Maximum number of unanswered commands, and of bytes that the server has not accepted.
     private static let maximumPending = 65_536
     private static let maximumUnsentBytes = 64 << 20
-    /// More commands of a subscriber without a confirmation: every client's channels, several times over.
+    /// Maximum number of unconfirmed subscription commands: every client's channels, several times over.
     private static let maximumConfirmations = 262_144
-    /// What the output of the next turn begins with, at most.
+    /// Maximum initial capacity of the next turn's output, in bytes.
     private static let keptCapacity = 16_384
-    /// The first byte of an alert of TLS.
+    /// The first byte of a TLS alert.
     private static let alertOfTLS: UInt8 = 0x15
     private static let silentEnd = "Redis closed the connection without a word: is this its TLS port (rediss://)?"
 
@@ -96,10 +96,10 @@ final class RedisConnection: ChannelInboundHandler {
         !isClosed && context != nil && handlers.count < Self.maximumPending && unsentBytes < Self.maximumUnsentBytes
     }
 
-    /// Whether something is queued and not sent.
+    /// Whether output is queued.
     var hasOutput: Bool { output.readableBytes > 0 }
 
-    /// Queues a command; `flush` sends it. Returns whether it was taken: if so, `handler` gets its reply unless the
+    /// Queues a command; `flush` sends it. Returns whether it was accepted. If so, `handler` gets its reply unless the
     /// connection ends before.
     @discardableResult
     func send(_ arguments: [ByteBuffer], handler: @escaping ReplyHandler) -> Bool {
@@ -110,7 +110,7 @@ final class RedisConnection: ChannelInboundHandler {
         return true
     }
 
-    /// Queues a command of a subscriber: its confirmations come as messages. `onRefused` gets the error that may come
+    /// Queues a subscription command: its confirmations come as messages. `onRefused` gets the error that may come
     /// instead.
     func sendSubscription(_ arguments: [ByteBuffer], onRefused: @escaping (ByteBuffer) -> Void = { _ in }) {
         guard !isClosed, arguments.count > 1 else { return }
@@ -133,7 +133,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func write(_ arguments: [ByteBuffer]) {
         var writer = RESPWriter(version: .v2, buffer: output)
-        // The writer alone holds it now: shared memory would be copied.
+        // Afterwards the writer is the only owner: shared memory would be copied.
         output = ByteBuffer()
         let before = writer.buffer.readableBytes
         writer.arrayHeader(arguments.count)
@@ -148,13 +148,14 @@ final class RedisConnection: ChannelInboundHandler {
         traffic.becomeSubscriber()
     }
 
-    /// Sends what is queued. Nothing leaves before the server has proved who it is: the first command has the password.
+    /// Sends the queued output. Nothing is sent before the server has proved its identity: the first command has the
+    /// password.
     func flush() {
         guard output.readableBytes > 0, stage == .open, let context, !isClosed else { return }
         let bytes = output.readableBytes
         let buffer = output
         output = ByteBuffer()
-        // Commands come in bursts, of which one is much like the next.
+        // Commands come in bursts of similar size.
         output.reserveCapacity(min(buffer.storageCapacity, Self.keptCapacity))
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in self?.unsentBytes -= bytes }
@@ -163,8 +164,8 @@ final class RedisConnection: ChannelInboundHandler {
 
     // MARK: Ending
 
-    /// Ends it, also while it is still being made. Nothing that comes from now on counts, and whoever is told is told
-    /// later: the caller may be in the middle of performing effects.
+    /// Ends the connection, also while it is still being made. Later input is ignored, and the callback runs later: the
+    /// caller may be in the middle of performing effects.
     func close(_ loss: ConnectionLoss) {
         guard !isClosed else { return }
         let context = self.context
@@ -188,7 +189,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func tell(_ loss: ConnectionLoss) {
         let onClosed = self.onClosed
-        // They hold on to whoever made them, and to this.
+        // The callbacks hold references to their owner, and to this connection.
         self.onClosed = { _ in }
         onConnecting = {}
         onActive = {}
@@ -269,7 +270,7 @@ final class RedisConnection: ChannelInboundHandler {
         close(loss ?? (isSilent ? ConnectionLoss(Self.silentEnd) : ConnectionLoss(broken: error)))
     }
 
-    /// Nothing has ever come over this connection, which is without TLS.
+    /// Nothing was ever received over this connection, which is without TLS.
     private var isSilent: Bool { !hasRead && tls == nil }
 
     private func checkDeadlines() {

@@ -11,7 +11,7 @@ final class RedisConnector {
     private let tls: TLSContextSource?
     private let resolver: NameResolver
 
-    /// How long one address may take. It counts from the end of the lookup on.
+    /// Maximum time for one address. It begins after the lookup.
     private static let connectTimeout = TimeAmount.seconds(1)
 
     init(for endpoint: RedisEndpoint, tls: TLSSettings? = nil, eventLoop: any EventLoop, logger: Logger) {
@@ -20,11 +20,10 @@ final class RedisConnector {
         resolver = NameResolver(eventLoop: eventLoop, logger: logger)
     }
 
-    /// What keeps connections from being made, for STATUS.
+    /// Reasons that prevent connections, for STATUS.
     var warnings: [String] { resolver.warnings }
 
-    /// Connects to a TCP port. `prepare` gets the connection before anything happens on it, and gives it the callbacks
-    /// by which it tells what becomes of it.
+    /// Connects to a TCP port. `prepare` gets the connection before anything happens on it, and sets its callbacks.
     func connect(host: String, port: Int, prepare: (RedisConnection) -> Void) {
         let connection = RedisConnection(eventLoop: eventLoop, tls: tls)
         prepare(connection)
@@ -83,7 +82,7 @@ final class RedisConnector {
     private var bootstrap: ClientBootstrap { ClientBootstrap(group: eventLoop).connectTimeout(Self.connectTimeout) }
 
     /// The handlers are added to the channel that has won, and not by an initializer: a name with several addresses
-    /// makes several channels, of which all but one are thrown away.
+    /// makes several channels, of which only one is kept.
     private func use(_ channel: any Channel, for connection: RedisConnection, _ identity: CertifiedHost?) {
         guard !connection.isClosed else { return channel.close(promise: nil) }
         do {

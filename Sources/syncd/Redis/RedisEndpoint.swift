@@ -1,19 +1,18 @@
 import Notation
 
-/// Why a REDIS_URL cannot be used. The message names the part, and never the password.
+/// The reason why a REDIS_URL cannot be used. The message names the part, and never the password.
 struct RedisURLError: Error, Equatable, CustomStringConvertible {
     var description: String
     init(_ problem: String) { description = "REDIS_URL: \(problem)" }
 }
 
-/// Where Redis is and how to log in:
-/// `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path[?db=n]`,
+/// Address and login of Redis: `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path[?db=n]`,
 /// `redis+sentinel://…` and `rediss+sentinel://…` (``sentinel(_:isTLS:)``).
 struct RedisEndpoint: Sendable, Equatable {
     enum Address: Sendable, Equatable {
         case tcp(host: String, port: Int)
         case unix(path: String)
-        /// The sentinels tell where it is.
+        /// The sentinels name the address.
         case sentinel(SentinelGroup)
     }
 
@@ -43,7 +42,7 @@ struct RedisEndpoint: Sendable, Equatable {
         guard let separator = url.firstRange(of: "://") else {
             throw RedisURLError("expected redis://host:port, rediss://host:port, redis+sentinel://… or unix:///path")
         }
-        // A slash or an @ with an accent on it is neither, for a String. Who writes such a thing means something else.
+        // A slash or an @ with an accent is another character for a String, so such a URL is refused.
         guard url.allSatisfy({ $0.unicodeScalars.count == 1 }) else {
             throw RedisURLError("escape characters that are not ASCII, as in p%C3%A4ss")
         }

@@ -5,10 +5,10 @@ import SyncCore
 extension UpstreamFailure {
     private static let maximumBytes = 512
 
-    /// What an error reply of Redis means for the log. Every code that is known to occur has its own line; an
+    /// The meaning of an error reply of Redis for the log. Every code that is known to occur has a separate line; an
     /// unknown one means "not now", which isolates and tries again.
     init(redisError text: ByteBuffer) {
-        // What is shown and kept of an error has few bytes, whatever the server sends.
+        // The text of an error is limited to a few bytes, whatever the server sends.
         let part = text.getSlice(at: text.readerIndex, length: min(text.readableBytes, Self.maximumBytes))
         let message = String(buffer: part ?? ByteBuffer())
         // Before Redis 7, an error inside a script comes wrapped: "ERR Error running script …: WRONGTYPE …".
@@ -16,7 +16,7 @@ extension UpstreamFailure {
             self = .damaged("the keys of the log hold something else: \(message)")
             return
         }
-        // What NOPERM is called inside of a script.
+        // The text of NOPERM inside a script.
         if message.contains("The user executing the script can't") {
             self = .denied("the Redis user may not do this (NOPERM): \(message)")
             return

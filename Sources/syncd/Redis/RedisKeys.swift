@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// The names in Redis. All keys share one hash tag, so that they live on one node of a cluster.
+/// The names in Redis. All keys share one hash tag, so that they are on one node of a cluster.
 struct RedisKeys: Sendable {
     let incarnation: ByteBuffer
     let position: ByteBuffer
@@ -25,7 +25,7 @@ struct RedisKeys: Sendable {
         log = [incarnation, position, stream]
         logChannel = name("log" + number)
         valuePrefix = name("v:")
-        // What an event is called follows from the order of messages on the channel, so only hosts that hear the same
+        // The name of an event depends on the order of messages on the channel, so only hosts that receive the same
         // channel share names.
         bridgedPrefix = name("bridged" + number + ":")
     }
@@ -36,7 +36,7 @@ struct RedisKeys: Sendable {
         return name
     }
 
-    /// Where it is remembered that an event of another program is in the log.
+    /// The key that remembers that an event of another program is in the log.
     func bridged(_ event: BridgedEvent) -> ByteBuffer {
         var name = bridgedPrefix
         name.writeString("\(event.base)-\(event.ordinal)")

@@ -14,20 +14,20 @@ final class RedisLink {
     private(set) var info: ServerInfo?
     private(set) var connects = 0
     private(set) var lastLoss: ConnectionLoss?
-    /// What the sentinels told of the server that the connection leads to.
+    /// The sentinels' answer that led to the connected server.
     private(set) var primary: SentinelAnswer?
     private var search: SentinelSearch?
     /// For ``RedisSessionStateMachine/nextDeadline``.
     private var timer: (at: UInt64, task: Scheduled<Void>)?
-    /// What was logged last of a server that does not answer: each reason is told once.
+    /// The last logged reason of a server that does not answer: each reason is logged once.
     private var loggedReason: String?
 
-    /// The connection is logged in; INFO was asked.
+    /// Called when the connection is logged in and INFO was requested.
     var onReady: (RedisConnection, ServerInfo?) -> Void = { _, _ in }
-    /// A connection, ready or not, has come to its end.
+    /// Called when a connection, ready or not, has ended.
     var onLost: (ConnectionLoss) -> Void = { _ in }
     var onMessage: ([RESPValue]) -> Void = { _ in }
-    /// Everything that came at once has been handed out.
+    /// Called when all received data have been delivered.
     var onChunkEnd: () -> Void = {}
 
     init(endpoint: RedisEndpoint, connector: RedisConnector, clientName: String, logger: Logger) {
@@ -45,10 +45,10 @@ final class RedisLink {
     /// Logged in and ready.
     var isReady: Bool { session.isReady }
 
-    /// What keeps connections of this and other links from being made.
+    /// Reasons that prevent connections of this and other links.
     var warnings: [String] { connector.warnings }
 
-    /// Where the connection leads, for people.
+    /// The address of the connection, for people.
     var target: String {
         if let primary { return RedisEndpoint.text(host: primary.host, port: primary.port) }
         return endpoint.redacted
@@ -63,7 +63,7 @@ final class RedisLink {
         connect()
     }
 
-    /// Closes the connection and connects anew.
+    /// Closes the connection and connects again.
     func reconnect(reason: String) { close(ConnectionLoss(reason)) }
 
     func stop() {
@@ -156,7 +156,7 @@ final class RedisLink {
         if endpoint.database != 0 {
             send(connection, [.word("SELECT"), .number(UInt64(endpoint.database))], isRequired: true)
         }
-        // Managed servers may forbid these. The first only helps people who look at CLIENT LIST; without the second,
+        // Managed services may forbid these. The first only helps people who look at CLIENT LIST; without the second,
         // every connection counts as one to another process.
         send(connection, [.word("CLIENT"), .word("SETNAME"), clientName], isRequired: false)
         connection.send([.word("INFO")]) { [weak self, weak connection] reply in
@@ -173,7 +173,7 @@ final class RedisLink {
             guard case .error(let text) = reply else { return }
             if isRequired || !ForbiddenCommand.isRefusal(text) {
                 var loss = ConnectionLoss(redisError: text)
-                // Whatever AUTH or SELECT is refused for, it is the URL that is wrong; save for a server that is full.
+                // If AUTH or SELECT is refused, the URL is wrong, except if the server is full.
                 if isRequired, ForbiddenCommand.isRefusal(text) { loss.isDenied = true }
                 connection?.close(loss)
             }

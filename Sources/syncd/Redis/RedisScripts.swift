@@ -1,9 +1,9 @@
 import CHiredis
 import NIOCore
 
-/// A Lua script. Redis knows it by the SHA-1 of its source, learnt by SCRIPT LOAD.
+/// A Lua script. Redis names it by the SHA-1 of its source, which SCRIPT LOAD returns.
 struct RedisScript: Sendable {
-    /// Which of syncd's scripts it is. The source would do as well, but is long to hash.
+    /// The identity of the script. The source would do as well, but takes long to hash.
     enum Kind: Sendable, Hashable {
         case append
         case inspect
@@ -21,16 +21,16 @@ struct RedisScript: Sendable {
 }
 
 extension RedisScript {
-    /// KEYS: incarnation, position, stream. ARGV: believed incarnation, fresh incarnation, run id, replication id,
-    /// body, log channel, MAXLEN, and optionally event channel and payload.
-    /// Returns {1, incarnation, position}, or {0, other incarnation}. An event that could not be published (its channel
-    /// may be out of reach) is no reason not to take the invalidation: the error comes as a fourth element.
+    /// KEYS: incarnation, position, stream. ARGV: caller's incarnation, fresh incarnation, run id, replication id,
+    /// body, log channel, MAXLEN, and optionally event channel and payload. Returns {1, incarnation, position}, or {0,
+    /// other incarnation}. An event that could not be published (its channel may be forbidden) is no reason to refuse
+    /// the invalidation: the error comes as a fourth element.
     ///
-    /// For an event of another program there is no event to publish; a fourth key remembers it, and ARGV 8 and 9 are
-    /// its tags and for how long (ms). Returns {2, incarnation} if it is in the log already.
+    /// For an event of another program there is no event to publish. A fourth key remembers it; ARGV 8 and 9 are its
+    /// tags and the time to remember (ms). Returns {2, incarnation} if it is in the log already.
     ///
     /// XADD comes first and PUBLISH last: Lua keeps earlier writes when a later call fails, and a superfluous
-    /// invalidation is harmless. MGET finds nothing in a key of another type: types are asked for only then. Positions
+    /// invalidation is harmless. MGET finds nothing in a key of another type: types are checked only then. Positions
     /// stay text: Lua writes numbers above 1e14 as 1e+14.
     static let append = RedisScript(
         .append,
@@ -120,9 +120,9 @@ extension RedisScript {
         """)
 
     /// KEYS: as above. ARGV: 1 if a record is expected, the record, fresh incarnation, run id, replication id, floor,
-    /// log channel. Returns {incarnation, position} after the attempt, whoever won.
+    /// log channel. Returns {incarnation, position} after the attempt, whichever host won.
     ///
-    /// A short message on the log channel makes the other hosts look; it is no entry.
+    /// A short message on the log channel, which is no entry, causes the other hosts to check.
     static let replace = RedisScript(
         .replace,
         """
@@ -150,10 +150,10 @@ extension RedisScript {
         return {ARGV[3], position}
         """)
 
-    /// KEYS: that of a value. Returns {time to live in ms, value}, or {-2, false}: nothing is kept that can expire.
+    /// KEYS: that of a value. Returns {time to live in ms, value}, or {-2, false}: there is no value that can expire.
     ///
-    /// One instant for both: of two commands, the second could be about another value than the first, and give an old
-    /// one the time to live of its successor, or a new one that of its predecessor.
+    /// One script for both: with two commands, the second could concern another value than the first, and combine an
+    /// old value with the time to live of its successor, or a new one with that of its predecessor.
     static let get = RedisScript(
         .get,
         """

@@ -16,23 +16,23 @@ final class RedisUpstream {
     private let commands: RedisLink
     private let subscription: RedisLink
     private var watch: SentinelWatch?
-    /// Everything that came at once has been delivered: the turn may end.
+    /// Called when all received data have been delivered: the turn may end.
     var onChunkEnd: () -> Void = {}
-    /// What the connected server told of itself last.
+    /// The last INFO of the connected server.
     private var info: ServerInfo? { didSet { encoding.use(info?.identity) } }
     private var scripts = ScriptNames()
     private var roundTrips = LatencyRing()
     private var probes = 0
-    /// ROLE was refused: the server's role shows at inspections and when it refuses to write, only.
+    /// ROLE was refused: the server's role shows only at inspections and when it refuses to write.
     private var isRoleForbidden = false
-    /// Entries of one page at most: less after a page that was too long for the reader.
+    /// Maximum number of entries of one page: lower after a page that was too long for the reader.
     private var longestPage = Int.max
-    /// Channels that the server does not let syncd use, and what follows from that.
+    /// Channels that the server refuses, and the consequence of each.
     private var refusedChannels: [String: String] = [:]
 
-    /// Values are kept while no more bytes than this wait for the server.
+    /// Values are sent only while at most this many bytes wait for the server.
     private static let maximumUnsentBeforeSet = 2 << 20
-    /// One of so many probes asks for the role, too.
+    /// One in N probes reads the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
     private static let evalWord = ByteBuffer.word("EVALSHA")
@@ -77,13 +77,13 @@ final class RedisUpstream {
         watch?.start()
     }
 
-    /// Further events may follow at once; `onChunkEnd` tells of the last one.
+    /// Further events may follow at once; `onChunkEnd` follows the last one.
     var isDelivering: Bool { commands.connection?.isReading == true || subscription.connection?.isReading == true }
 
-    /// Whether there is something to send.
+    /// Whether output is queued.
     var hasOutput: Bool { commands.connection?.hasOutput == true || subscription.connection?.hasOutput == true }
 
-    /// Sends what this tick of the event loop has brought.
+    /// Sends the output of this tick of the event loop.
     func flush() {
         commands.connection?.flush()
         subscription.connection?.flush()
@@ -114,7 +114,7 @@ final class RedisUpstream {
         ]
     }
 
-    /// What is wrong with the server's settings, or with syncd's permissions.
+    /// Warnings about the server's settings, or syncd's permissions.
     private var warnings: [String] {
         var warnings = commands.warnings + (info?.warnings ?? [])
         if commands.isReady, info == nil {
@@ -130,7 +130,7 @@ final class RedisUpstream {
     }
 
     private func commandsLost(_ loss: ConnectionLoss) {
-        // The server that is connected next may know other scripts and permit other things.
+        // The next server may know other scripts and allow other commands.
         scripts = ScriptNames()
         isRoleForbidden = false
         if loss.isTooLong { longestPage = max(1, min(longestPage, 512) / 2) }
@@ -161,7 +161,7 @@ final class RedisUpstream {
         case .publish(let id, let event): ask(id, encoding.publish(event), ReplyDecoding.publish)
         case .get(let id, let key): run(id, .get, encoding.get(key), ReplyDecoding.get)
         case .set(let key, let entry, let ttl):
-            // What is appended next must not wait for it: that a value is not kept is no error.
+            // Appends must not wait for a value, and a value that is not stored is no error.
             guard let connection, connection.unsentBytes < Self.maximumUnsentBeforeSet else { return }
             connection.send(encoding.set(key, entry, ttlMilliseconds: ttl), handler: { _ in })
         case .subscribe(let channels): changeSubscription("SUBSCRIBE", channels)
@@ -180,8 +180,8 @@ final class RedisUpstream {
         return connection
     }
 
-    /// Sends a command and delivers what `read` makes of its reply; `nil` from it means that the reply is not what
-    /// Redis' documentation says, and ends the connection.
+    /// Sends a command and delivers the result of `read` for its reply. `nil` from `read` means that the reply violates
+    /// Redis' documentation, and ends the connection.
     private func ask(
         _ id: UpstreamID, _ arguments: [ByteBuffer], _ read: @escaping (RESPValue) -> UpstreamReply?
     ) {
@@ -199,7 +199,7 @@ final class RedisUpstream {
         if !isTaken { refuse(id, "too many commands wait for Redis") }
     }
 
-    /// Answers later, as Redis would: the brain is in the middle of performing its effects.
+    /// Answers later, as Redis would: the engine is in the middle of performing its effects.
     private func refuse(_ id: UpstreamID, _ why: String) {
         eventLoop.assumeIsolated().execute { [weak self] in self?.deliver(.reply(id, .failed(.refused(why)))) }
     }
@@ -254,8 +254,8 @@ final class RedisUpstream {
         }
     }
 
-    /// Asks for incarnation and position, and now and then for the role: a primary that was demoted goes on answering,
-    /// with what may be long ago.
+    /// Reads incarnation and position, and from time to time the role: a demoted primary continues to answer, possibly
+    /// with old data.
     private func probe(_ id: UpstreamID) {
         let sentAt = NIODeadline.now()
         var isReplica = false
@@ -276,9 +276,9 @@ final class RedisUpstream {
         }
     }
 
-    /// Reads entries between two readings of the record: if both name the same log, it is theirs. A record that was
-    /// replaced never comes back. (A script would see one instant, but takes ten times as long to make Lua's tables of
-    /// entries.)
+    /// Reads entries between two readings of the record: if both name the same log, the entries are of that log. A
+    /// replaced record never comes back. (A script would see one instant, but takes ten times as long to make Lua
+    /// tables of the entries.)
     private func read(_ id: UpstreamID, after: UInt64, count: Int) {
         guard let connection else { return }
         var before: Incarnation?
@@ -291,7 +291,7 @@ final class RedisUpstream {
 
     private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
         guard let connection else { return }
-        // INFO anew: the role may have changed since the connection was made.
+        // INFO is read again: the role may have changed since the connection was made.
         connection.send([.word("INFO")]) { [weak self] reply in
             if case .bulkString(let text) = reply { self?.info = ServerInfo(text) }
         }
@@ -302,7 +302,8 @@ final class RedisUpstream {
 
     // MARK: Subscriptions
 
-    /// The log last: whoever sees one of its entries also sees the event that directly follows it.
+    /// The log is subscribed last: a subscriber that receives one of its entries also receives the event that directly
+    /// follows it.
     private func subscribeToLog(_ connection: RedisConnection) {
         commands.tryNow()
         connection.becomeSubscriber()
@@ -313,8 +314,7 @@ final class RedisUpstream {
         }
     }
 
-    /// One command for each name: a channel that is out of reach, which Redis refuses with all others of the command,
-    /// is nobody else's loss.
+    /// One command for each name: Redis refuses a forbidden channel together with all others of the command.
     private func changeSubscription(_ command: StaticString, _ names: [ByteBuffer]) {
         guard subscription.isReady else { return }
         for name in names {

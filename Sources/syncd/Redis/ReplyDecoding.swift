@@ -44,7 +44,7 @@ enum ReplyDecoding {
 
     static func probe(_ reply: RESPValue) -> UpstreamReply? {
         guard case .array(let parts) = reply, parts.count == 2 else { return nil }
-        // Without a position that can be read there is no log: 0 could be what a host has applied.
+        // Without a readable position there is no log: 0 could be the applied position of a host.
         guard let position = position(parts[1]) else { return .probed(nil, position: 0) }
         return .probed(LogRecord(parts[0])?.incarnation, position: position)
     }
@@ -91,7 +91,7 @@ enum ReplyDecoding {
         if let bytes = bulk(parts[4]), let body = LogEntryBody(encoded: bytes) {
             entry = LogEntry(position: lastApplied, body: body)
         }
-        // A stream with ids of another form holds no log, nor is there one without a position.
+        // A stream with ids of another form holds no log, and neither does one without a position.
         let first = bulk(parts[2]), last = bulk(parts[3])
         let position = position(parts[1])
         let isReadable =
@@ -121,7 +121,7 @@ enum ReplyDecoding {
             return .published(incarnation, entry)
         case "pmessage":
             guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3],
-                // A pattern that matches everything matches the channels of logs, which are nobody else's business.
+                // A pattern that matches everything matches the channels of logs, which clients must not see.
                 !LogChannel.isOne(channel)
             else { return nil }
             return .patternMessage(pattern: pattern, Event(channel: channel, payload: payload))

@@ -1,10 +1,10 @@
 import IPCWire
 import NIOCore
 
-/// What the connected server calls syncd's scripts: the SHA-1 of their sources, learnt by SCRIPT LOAD.
+/// The names of syncd's scripts on the connected server: the SHA-1 of their sources, which SCRIPT LOAD returns.
 ///
 /// Redis forgets scripts at a restart and on SCRIPT FLUSH; then they are sent whole, once, and named again. A server
-/// that permits no SCRIPT LOAD or no EVALSHA gets them whole each time.
+/// that allows no SCRIPT LOAD or no EVALSHA gets them whole each time.
 struct ScriptNames {
     private var names: [RedisScript.Kind: ByteBuffer] = [:]
     private var asked: Set<RedisScript.Kind> = []
@@ -30,8 +30,8 @@ struct ScriptNames {
             && text.readableBytesView.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 
-    /// EVALSHA was answered by an error. Returns whether that is about the name only, so that the script can be sent
-    /// whole instead.
+    /// EVALSHA was answered by an error. Returns whether the error concerns the name only, so that the script can be
+    /// sent whole instead.
     mutating func refused(_ script: RedisScript, _ text: ByteBuffer) -> Bool {
         let message = String(buffer: text)
         if message.hasPrefix("NOSCRIPT") {
@@ -39,8 +39,8 @@ struct ScriptNames {
             asked.remove(script.kind)
             return true
         }
-        // "can't run this command" of an ACL, "unknown command" of a proxy. An error of the script itself, or a key or
-        // channel that is out of reach, would be met by EVAL as well.
+        // "can't run this command" of an ACL, "unknown command" of a proxy. An error of the script itself, or a
+        // forbidden key or channel, would occur with EVAL as well.
         let isCommand = message.lowercased().contains("evalsha") && ForbiddenCommand.isRefusal(text)
         if isCommand { isForbidden = true }
         return isCommand

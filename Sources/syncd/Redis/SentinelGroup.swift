@@ -1,4 +1,4 @@
-/// The sentinels that watch over a primary and its replicas, and know which of them is the primary.
+/// The sentinels that monitor a primary and its replicas, and know which of them is the primary.
 struct SentinelGroup: Sendable, Equatable {
     struct Sentinel: Sendable, Equatable {
         var host: String
@@ -6,14 +6,14 @@ struct SentinelGroup: Sendable, Equatable {
     }
 
     var sentinels: [Sentinel]
-    /// The name under which they watch it: `sentinel monitor <service> …`.
+    /// The name of the monitored service: `sentinel monitor <service> …`.
     var service: String
-    /// How to log in to the sentinels themselves, which have users of their own.
+    /// The login of the sentinels themselves, which have separate users.
     var user: String?
     var password: String?
 
     static let defaultPort = 26_379
-    /// More than anybody runs; each of them is asked at the same time.
+    /// Maximum number of sentinels: more than in any deployment; each of them is asked at the same time.
     static let maximumSentinels = 16
 
     /// `sentinel:26379,sentinel:26379/service`, without user and password.

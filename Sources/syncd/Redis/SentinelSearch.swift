@@ -2,14 +2,15 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// Where a sentinel says that the primary is.
+/// The address of the primary according to a sentinel.
 struct SentinelAnswer: Sendable, Equatable {
     var host: String
     var port: Int
-    /// Goes up with every failover; `nil`: the sentinel does not show it. Of two answers the greater one is newer.
+    /// A number that grows with every failover; `nil`: the sentinel does not show it. Of two answers the greater one is
+    /// newer.
     var configurationEpoch: UInt64?
 
-    /// Whether the primary moved since `other` was told. A sentinel that was away for a while still names the old one.
+    /// Whether the primary moved since `other`. A sentinel that was away for a while still names the old one.
     func isNewer(than other: SentinelAnswer) -> Bool {
         guard host != other.host || port != other.port else { return false }
         guard let configurationEpoch, let theirs = other.configurationEpoch else { return true }
@@ -17,14 +18,14 @@ struct SentinelAnswer: Sendable, Equatable {
     }
 }
 
-/// Asks all sentinels at once, over connections that are closed after the answer, and takes the newest answer of those
+/// Asks all sentinels at once, over connections that are closed after the answer, and takes the newest of the answers
 /// that come within 100 ms after the first one.
 final class SentinelSearch {
     private let group: SentinelGroup
     private let connector: RedisConnector
     private var connections: [RedisConnection] = []
     private var best: SentinelAnswer?
-    /// Why sentinels did not answer, by their places in the URL.
+    /// Reasons why sentinels did not answer, by their places in the URL.
     private var losses: [Int: ConnectionLoss] = [:]
     private var deadline: Scheduled<Void>?
     private var completion: ((Result<SentinelAnswer, ConnectionLoss>) -> Void)?
@@ -37,7 +38,7 @@ final class SentinelSearch {
         self.connector = connector
     }
 
-    /// Asks. `completion` is called once, unless the search is cancelled.
+    /// Starts the search. `completion` is called once, unless the search is cancelled.
     func run(_ completion: @escaping (Result<SentinelAnswer, ConnectionLoss>) -> Void) {
         self.completion = completion
         for (index, sentinel) in group.sentinels.enumerated() {
@@ -59,7 +60,7 @@ final class SentinelSearch {
         connection.onClosed = { [weak self] loss in self?.ended(loss, index) }
     }
 
-    /// The time counts from the moment on at which one of them can be asked.
+    /// The time begins when the first sentinel can be asked.
     private func connecting() {
         if deadline == nil { endLater(Self.timeout) }
     }
@@ -99,13 +100,13 @@ final class SentinelSearch {
         if isFirst { endLater(Self.patience) }
     }
 
-    /// A sentinel has nothing more to say.
+    /// The query of one sentinel has ended.
     private func ended(_ loss: ConnectionLoss, _ index: Int) {
         losses[index] = loss
         if losses.count == group.sentinels.count { end() }
     }
 
-    /// One reason for all, the same as long as nothing changes: the first one that somebody can do something about.
+    /// One reason for all, stable while nothing changes: the first one that an operator can act on.
     private var loss: ConnectionLoss {
         let indices = losses.keys.sorted()
         guard let index = indices.first(where: { losses[$0]?.isDenied == true }) ?? indices.first,
@@ -138,7 +139,7 @@ final class SentinelSearch {
 
     // MARK: Replies
 
-    /// The words of the mapping speak of REDIS_URL's user; a sentinel has its own.
+    /// The mapped text names REDIS_URL's user; a sentinel has a separate one.
     private static func loss(_ text: ByteBuffer) -> ConnectionLoss {
         var loss = ConnectionLoss(redisError: text)
         let code = String(buffer: text).prefix { $0 != " " }

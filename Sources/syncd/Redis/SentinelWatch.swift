@@ -1,7 +1,7 @@
 import NIOCore
 
-/// Asks the sentinels every 2 s whether the primary still is the one that is connected: a primary that was cut off
-/// from them, and replaced, does not know it. While no sentinel answers, nothing changes.
+/// Asks the sentinels every 2 s whether the connected primary is still the present one: a primary that was cut off from
+/// them, and replaced, does not know it. While no sentinel answers, nothing changes.
 final class SentinelWatch {
     private let group: SentinelGroup
     private let connector: RedisConnector

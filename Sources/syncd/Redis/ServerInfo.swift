@@ -1,7 +1,7 @@
 import NIOCore
 import SyncCore
 
-/// What INFO tells about a server that matters here.
+/// The used part of a server's INFO.
 struct ServerInfo: Sendable, Equatable {
     /// `nil`: not shown.
     var identity: ServerIdentity?
@@ -9,7 +9,7 @@ struct ServerInfo: Sendable, Equatable {
     var isPrimary = true
     var warnings: [String] = []
 
-    /// INFO of a server with everything that there is has some ten thousand bytes. What is beyond this is not looked at.
+    /// The complete INFO of a server has some ten thousand bytes. Longer text is ignored.
     private static let maximumBytes = 256 << 10
 
     init(_ reply: ByteBuffer) {
@@ -30,7 +30,7 @@ struct ServerInfo: Sendable, Equatable {
             identity = ServerIdentity(runID: String(run), replicationID: String(replication))
         }
         let name = fields["server_name"].map { "\($0) " } ?? ""
-        // Valkey calls itself Redis 7.2.4 as well.
+        // Valkey also reports a redis_version, 7.2.4.
         let number = fields["valkey_version"] ?? fields["redis_version"] ?? ""
         version = Self.shown(name + number)
         if fields["valkey_version"] == nil, Self.isOld(number) {
@@ -46,12 +46,12 @@ struct ServerInfo: Sendable, Equatable {
         }
     }
 
-    /// Of what a server says about itself, as much as is fit for a log and for STATUS.
+    /// A text of the server, shortened for the log and for STATUS.
     private static func shown(_ text: some StringProtocol) -> String {
         String(String.UnicodeScalarView(text.unicodeScalars.filter { (0x20...0x7e).contains($0.value) }.prefix(64)))
     }
 
-    /// Ids go into the record of the log: 40 hexadecimal digits, or what a managed service makes of them.
+    /// Ids are stored in the record of the log: 40 hexadecimal digits, or another form in managed services.
     private static func isName(_ text: Substring) -> Bool {
         (2...128).contains(text.utf8.count) && text.utf8.allSatisfy { (0x21...0x7e).contains($0) }
     }

@@ -1,8 +1,8 @@
 import ProcessSupport
 
 extension TLSSettings {
-    /// `nil`: the endpoint does without TLS. The files are read here once, so that a mistake in them ends the start and
-    /// not every connection.
+    /// `nil`: the endpoint uses no TLS. The files are read here once, so that a mistake in them ends the start and not
+    /// every connection.
     static func read(_ settings: Settings, for endpoint: RedisEndpoint) throws(ConfigurationError) -> TLSSettings? {
         func given(_ key: ConfigurationKey) throws(ConfigurationError) -> String? {
             guard let text = try settings.string(key), !text.isEmpty else { return nil }
@@ -30,7 +30,7 @@ extension TLSSettings {
         return tls
     }
 
-    /// Underscores are in no name of a host, but in many of containers.
+    /// Underscores are in no valid host name, but in many names of containers.
     private static func isHost(_ text: String) -> Bool {
         if case .address = CertifiedHost(host: text) { return true }
         return text.utf8.count <= 253

@@ -2,28 +2,28 @@ import Glibc
 import NIOSSL
 import ProcessSupport
 
-/// How syncd proves that it talks to the right Redis over TLS, and who it says that it is.
+/// Verification of the server's identity over TLS, and syncd's own identity.
 ///
 /// The certificate of the server is always verified: its chain up to the system's store or to `caFile`, its dates, and
-/// that it is for the name (or the address) of the URL, or for `serverName` (``CertifiedHost``). There is no switch that
-/// turns this off: a private or self-signed certificate goes into `caFile`.
+/// that it is for the name (or the address) of the URL, or for `serverName` (``CertifiedHost``). No setting turns this
+/// off: a private or self-signed certificate goes into `caFile`.
 struct TLSSettings: Sendable, Equatable {
     /// Certificates (PEM) that are trusted instead of the system's store.
     var caFile: String?
-    /// syncd's own certificate (PEM, with the intermediate ones after it), for servers that ask for one.
+    /// syncd's client certificate (PEM, with the intermediate ones after it), for servers that require one.
     var certificateFile: String?
     /// The private key (PEM) of `certificateFile`.
     var keyFile: String?
-    /// The name that the server's certificate is for, where it is not the URL's host; also sent as SNI.
+    /// The name of the server's certificate, if it is not the URL's host; also sent as SNI.
     var serverName: String?
 
-    /// What Debian's ca-certificates makes of the system's store; the directory also has what others have put there.
+    /// The system's store of Debian's ca-certificates; the directory also has certificates from other sources.
     private static let systemFile = "/etc/ssl/certs/ca-certificates.crt"
     private static let systemDirectory = "/etc/ssl/certs"
 
     private var files: [String] { [caFile ?? Self.systemFile, certificateFile, keyFile].compactMap { $0 } }
 
-    /// Reads `caFile`, or the system's store. `nil`: there is no file of the system's.
+    /// Reads `caFile`, or the system's store. `nil`: the system has no such file.
     func readAuthorities() throws(ConfigurationError) -> TrustedAuthorities? {
         if let caFile { return TrustedAuthorities(try Self.certificates(ConfigurationKey.redisTLSAuthorities, caFile)) }
         return (try? NIOSSLCertificate.fromPEMFile(Self.systemFile)).map(TrustedAuthorities.init)
@@ -31,17 +31,17 @@ struct TLSSettings: Sendable, Equatable {
 
     /// Reads the other files.
     ///
-    /// - Parameter trusted: the authorities that are valid now; `nil`: whatever NIOSSL finds.
+    /// - Parameter trusted: the authorities that are valid now; `nil`: NIOSSL's default.
     func makeContext(trusting trusted: [NIOSSLCertificate]?) throws(ConfigurationError) -> NIOSSLContext {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv12
-        // The name is verified by `handler`, for NIOSSL accepts more than the one that is asked for.
+        // The name is verified by `handler`, because NIOSSL accepts more than the requested one.
         configuration.certificateVerification = .noHostnameVerification
-        // A server that is gone does not say goodbye; the connection counts as closed before this anyway.
+        // A server that is gone sends no close notification; the connection counts as closed before this anyway.
         configuration.shutdownTimeout = .milliseconds(500)
         if let trusted {
             if caFile == nil {
-                // The directory is asked for what is not among the certificates.
+                // The directory is searched for authorities that are missing in the file.
                 configuration.trustRoots = .file(Self.systemDirectory)
                 configuration.additionalTrustRoots = [.certificates(trusted)]
             } else {
@@ -96,11 +96,11 @@ struct TLSSettings: Sendable, Equatable {
             key, value: path, problem: "is not usable: \(why)", remedy: "give a PEM file with \(what)")
     }
 
-    /// What the files were when they were read.
+    /// The state of the files when they were read.
     fileprivate var stamp: [FileStamp] { files.map(FileStamp.init) }
 }
 
-/// Tells whether a file was replaced or rewritten.
+/// Detects whether a file was replaced or rewritten.
 private struct FileStamp: Equatable {
     private var device: UInt64 = 0
     private var inode: UInt64 = 0
@@ -119,8 +119,8 @@ private struct FileStamp: Equatable {
     }
 }
 
-/// The TLS context of the connections to come. Certificates are renewed while syncd runs: their files are read again
-/// when they have changed, and an authority counts from the day on which it becomes valid to the one on which it expires.
+/// The TLS context of later connections. Certificates are renewed while syncd runs: changed files are read again, and
+/// an authority counts from the day on which it becomes valid to the one on which it expires.
 final class TLSContextSource {
     let settings: TLSSettings
     private var known: Known?
@@ -128,7 +128,7 @@ final class TLSContextSource {
     private struct Known {
         var stamp: [FileStamp]
         var authorities: TrustedAuthorities?
-        /// Those of them that `context` trusts.
+        /// The authorities that `context` trusts.
         var trusted: [NIOSSLCertificate]?
         var context: NIOSSLContext
     }
@@ -146,7 +146,7 @@ final class TLSContextSource {
         return context
     }
 
-    /// A handler that lets nobody in but the server of this name or address.
+    /// A handler that accepts only the server of this name or address.
     ///
     /// NIOSSL calls its check after the one of the chain and before anything is sent or received. The function is not
     /// part of its stable API; the public callback would replace the check of the chain.
@@ -157,7 +157,7 @@ final class TLSContextSource {
         }
     }
 
-    /// What is wrong with the authorities of `caFile`, for the words about a certificate that is not trusted.
+    /// Faults of the authorities in `caFile`, for the message about a certificate that is not trusted.
     func faults(now: time_t = time(nil)) -> String? {
         guard let caFile = settings.caFile, let faults = known?.authorities?.faults(at: now) else { return nil }
         return "in \(caFile) (\(ConfigurationKey.redisTLSAuthorities.name)), \(faults)"

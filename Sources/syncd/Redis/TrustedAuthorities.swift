@@ -3,21 +3,21 @@ import NIOSSL
 
 /// The certificates that syncd trusts, as they are in a file.
 ///
-/// BoringSSL looks an authority up by its name and takes the first that it finds. If that one has expired, a renewed one
-/// that comes later in the file is never tried. Only those that are valid now are therefore given to it, which refuses
-/// nothing that would else be accepted: a chain that ends at an expired authority is refused anyway.
+/// BoringSSL looks up an authority by its name and takes the first match. If that one has expired, a renewed one later
+/// in the file is never tried. Therefore only valid authorities are passed to it. This refuses nothing that would
+/// otherwise be accepted: a chain that ends at an expired authority is refused anyway.
 struct TrustedAuthorities {
     private let all: [NIOSSLCertificate]
 
     init(_ all: [NIOSSLCertificate]) { self.all = all }
 
-    /// Those that can vouch for a server at a given time.
+    /// The authorities that are valid at a given time.
     func valid(at now: time_t) -> [NIOSSLCertificate] {
         all.filter { $0.notValidBefore <= now && now <= $0.notValidAfter }
     }
 
-    /// Why the file may not have helped: `the authority CN=ca expired on 2026-01-31`. `nil`: all in it are valid, or have
-    /// a valid certificate beside them.
+    /// A possible reason why the file did not help: `the authority CN=ca expired on 2026-01-31`. `nil`: all in it are
+    /// valid, or have a valid certificate beside them.
     func faults(at now: time_t) -> String? {
         let renewed = Set(valid(at: now).compactMap(\.publicKey))
         let faults = all.compactMap { authority -> String? in

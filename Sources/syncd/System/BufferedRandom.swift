@@ -1,11 +1,11 @@
 import Glibc
 
-/// The kernel's randomness, fetched for many numbers at once: an append to the log takes three, and the generator of
-/// the standard library asks the kernel for each.
+/// The kernel's random numbers, fetched in blocks: an append to the log takes three, and the generator of the standard
+/// library makes a system call for each.
 struct BufferedRandom: RandomNumberGenerator, Sendable {
     private var numbers: [UInt64] = []
 
-    /// getentropy gives 256 bytes at most, whole or not at all.
+    /// getentropy returns 256 bytes at most, whole or not at all.
     private static let count = 32
 
     mutating func next() -> UInt64 {

@@ -6,15 +6,15 @@ import NIOPosix
 import ProcessSupport
 import Synchronization
 
-/// The daemon's life: lock, table, journal, beat, listen; then do what the administrator asks, and end without losing
-/// a reply.
+/// The life cycle of the daemon: lock, table, journal, first heartbeat, listen; then requests of the administrator, and
+/// an end without losing a reply.
 struct DaemonProcess {
     let configuration: DaemonConfiguration
     let manager: ServiceManager
     /// Reads log level and limits again.
     let reload: () throws -> ReloadableSettings
 
-    /// What is under way at the end may take so long to be answered.
+    /// Maximum time of running requests at the end.
     private static let drainTime = Duration.milliseconds(500)
 
     private let logger = Logger(label: "syncd")
@@ -28,10 +28,10 @@ struct DaemonProcess {
             logger.warning("a new tag table is made: all caches are cold", metadata: ["reason": "\(reason)"])
         }
         let journal = try openJournal()
-        // A socket that was handed over is not this process's to remove, now or at the end.
+        // A socket that systemd passed is not removed by this process, now or at the end.
         if configuration.inheritedSocket == nil { try paths.removeStaleSocket() }
 
-        // One thread: the brain, the listener and all connections live on it.
+        // One thread runs the engine, the listener and all connections.
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let eventLoop = group.any()
         let (requests, request) = AsyncStream.makeStream(of: ProcessRequest.self)
@@ -84,7 +84,7 @@ struct DaemonProcess {
         }
         manager.notify(.stopping, .status("stopping"), isWaiting: true)
 
-        // Nobody connects any more; who is connected gets what was asked for. A listener of our own removes its path.
+        // No client connects any more; connected clients get their replies. A listener of our own removes its path.
         try? await listener.close().get()
         try await eventLoop.submit { daemon.value.beginStop() }.get()
         let deadline = ContinuousClock.now + Self.drainTime
@@ -98,7 +98,7 @@ struct DaemonProcess {
         withExtendedLifetime((lock, tableLock)) {}
     }
 
-    /// A configuration that can't be used changes nothing.
+    /// An invalid configuration changes nothing.
     private func reloadSettings(_ daemon: NIOLoopBound<Daemon>, on eventLoop: any EventLoop) async throws {
         manager.notify(.reloadingNow, isWaiting: true)
         do {

@@ -1,11 +1,11 @@
 import IPC
 import SyncCore
 
-/// What `systemctl status` shows of syncd in one line.
+/// The state of syncd as one line for `systemctl status`.
 struct StateLine: Sendable, Hashable, CustomStringConvertible {
     var mode: LogMode
     var state: SyncState
-    /// Why it is isolated.
+    /// The reason of an isolation.
     var reason: String?
 
     var description: String {

@@ -5,14 +5,14 @@ import NIOPosix
 import ProcessSupport
 import SyncCore
 
-/// Why the runtime directory cannot be used.
+/// The reason why the runtime directory cannot be used.
 struct RuntimeDirectoryError: Error, CustomStringConvertible {
     var description: String
     var status: ExitStatus
 }
 
-/// The socket and everything beside it: locks, tag table, journal. Table and journal have a lock of their own: a
-/// daemon with another socket in the same directory must not take them for its own.
+/// The socket and the files beside it: locks, tag table, journal. Table and journal have a separate lock: a daemon with
+/// another socket in the same directory must not use them.
 struct RuntimePaths: Sendable {
     let socket: String
 
@@ -43,7 +43,7 @@ struct RuntimePaths: Sendable {
         self.socket = socket
     }
 
-    /// Makes the directory if it is missing.
+    /// Creates the directory if it is missing.
     func prepare() throws(RuntimeDirectoryError) {
         if mkdir(directory, 0o750) == 0 { return }
         let reason = errno
@@ -55,8 +55,8 @@ struct RuntimePaths: Sendable {
             status: .configuration)
     }
 
-    /// Removes what an earlier daemon left at the socket's path. Only after the lock is held, and if nobody listens
-    /// there: the socket of a live daemon, or of any other program, is never touched.
+    /// Removes an earlier daemon's socket. Only while the lock is held, and if no process listens there: the socket of
+    /// a living daemon, or of any other program, is never touched.
     func removeStaleSocket() throws(RuntimeDirectoryError) {
         var status = stat()
         guard lstat(socket, &status) == 0 else { return }
@@ -74,12 +74,12 @@ struct RuntimePaths: Sendable {
     }
 }
 
-/// Exclusive use of one socket path and what lies beside it, for as long as the value lives.
+/// Exclusive use of one socket path and the files beside it, as long as the value lives.
 final class RuntimeLock: Sendable {
     private let path: String
     private let descriptor: CInt
 
-    /// Takes the lock, or says who holds it.
+    /// Takes the lock, or throws an error that names the holder.
     init(_ path: String) throws(RuntimeDirectoryError) {
         self.path = path
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o640)
@@ -104,7 +104,7 @@ final class RuntimeLock: Sendable {
 
     deinit { Glibc.close(descriptor) }
 
-    /// Whether the path still names what is locked.
+    /// Whether the path still names the locked file.
     var isHeld: Bool {
         var (ours, named) = (stat(), stat())
         return fstat(descriptor, &ours) == 0 && lstat(path, &named) == 0 && ours.st_dev == named.st_dev
@@ -112,9 +112,9 @@ final class RuntimeLock: Sendable {
     }
 }
 
-/// Listens on the Unix socket and makes a connection of each who comes.
+/// Listens on the Unix socket and makes a connection for each client.
 enum Listener {
-    /// Pending connects that the kernel keeps: a restart of all workers must not overflow it.
+    /// Maximum number of pending connects: a restart of all workers must not exceed it.
     private static let backlog: Int32 = 4096
 
     static func listen(
@@ -122,11 +122,11 @@ enum Listener {
     ) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: backlog)
-            // An urgent byte is one like any other: else epoll says that there is something to read, and read has nothing.
+            // An urgent byte is read like any other: otherwise epoll would report input, and read would find none.
             .childChannelOption(.socketOption(.init(rawValue: SO_OOBINLINE)), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 1)
-            // A client that has said all it has to say still gets the answers: what is asked is not always done in the
-            // turn in which it is read.
+            // A client that has closed its side still gets its replies: some requests are not answered in the turn in
+            // which they are read.
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.recvAllocator, value: WorkerConnection.requestBuffer)
             .childChannelOption(.writeBufferWaterMark, value: WorkerConnection.waterMark)
@@ -136,9 +136,9 @@ enum Listener {
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }
-        // Closing it leaves the path alone, and who connects meanwhile waits for the next daemon.
+        // Closing it leaves the path alone, and later connects wait for the next daemon.
         if let inherited = configuration.inheritedSocket { return try await bootstrap.withBoundSocket(inherited).get() }
-        // Owner and group may connect; what is bound has its mode from the start.
+        // Owner and group may connect; the socket has its mode from the start.
         let old = umask(0o117)
         defer { umask(old) }
         return try await bootstrap.bind(unixDomainSocketPath: configuration.paths.socket).get()
@@ -151,7 +151,7 @@ enum Listener {
         var gid: UInt32 = 0
     }
 
-    /// Who connected, as the kernel says. A client's own claims are never asked for.
+    /// The peer's process, as the kernel reports it. A client's own claims are not used.
     private static func peer(of channel: any Channel) -> Peer {
         guard let provider = channel as? any SocketOptionProvider else { return Peer(pid: 0, uid: .max) }
         let credentials: EventLoopFuture<Credentials> = provider.unsafeGetSocketOption(

@@ -1,19 +1,19 @@
 import CMalloc
 
-/// Gives memory back to the system after a burst: otherwise one that is over would count against syncd for ever.
+/// Returns memory to the system after a burst: otherwise a past burst would count against syncd for ever.
 struct MemoryTrimmer {
-    /// Freed memory of this size is returned at once (mallopt(3)); what is smaller, by ``beat(peak:used:now:)``.
+    /// Freed memory of this size is returned at once (mallopt(3)); smaller pieces by ``beat(peak:used:now:)``.
     private static let largeBytes: Int32 = 256 << 10
-    /// Less is not worth the time that a trim takes.
+    /// A smaller amount is not worth the time of a trim.
     private static let burstBytes = 4 << 20
-    /// A trim of a large heap takes some milliseconds.
+    /// Minimum time between two trims: a trim of a large heap takes some milliseconds.
     private static let betweenTrims: UInt64 = 5_000_000_000
 
     private var lastTrim: UInt64 = 0
-    /// The most that connections have held since the last trim.
+    /// Maximum memory of connections since the last trim, in bytes.
     private var peak = 0
 
-    /// At the start of the process.
+    /// Called at the start of the process.
     static func returnLargeMemory() { syncd_return_large_memory(largeBytes) }
 
     /// - Parameters:

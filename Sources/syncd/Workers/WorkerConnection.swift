@@ -16,9 +16,9 @@ final class WorkerConnection: ChannelInboundHandler, ClientChannel {
     /// most. A client that sends as fast as it can would otherwise have tens of thousands answered while everybody
     /// waits. The rest stays with the kernel: tasks of the event loop would go before the sockets of others.
     static let requestBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
-    /// The same in the middle of a value, of which nothing but a copy is made.
+    /// The same in the middle of a value, which is only copied.
     private static let argumentBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
-    /// A channel counts as writable while the kernel has taken everything but a byte.
+    /// A channel counts as writable while at most one byte is left.
     static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 1, high: 1)
 
     init(peer: Peer, loop: EngineLoop) {
@@ -57,7 +57,7 @@ final class WorkerConnection: ChannelInboundHandler, ClientChannel {
         guard let context else { return true }
         let count = bytes.readableBytes
         context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
-        // The kernel has mostly taken everything by now. To hear of it later costs four pieces of memory.
+        // Usually the kernel has accepted everything by now. A callback for it would cost four allocations.
         if context.channel.isWritable { return true }
         tellWhenSent(count, context)
         return false
@@ -80,7 +80,7 @@ final class WorkerConnection: ChannelInboundHandler, ClientChannel {
     }
 
     func setReading(_ isReading: Bool) {
-        // An error here means that the channel is closing, which `channelInactive` will tell.
+        // An error here means that the channel is closing, which `channelInactive` will report.
         try? context?.channel.syncOptions?.setOption(.autoRead, value: isReading)
     }
 

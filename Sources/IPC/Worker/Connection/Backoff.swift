@@ -1,5 +1,5 @@
-/// How long to wait before the next attempt to connect: from 50 ms, doubled each time, to 1 s; of that a random
-/// part, at least half, so that many workers don't come back at the same moment.
+/// The pause before the next attempt to connect: from 50 ms, doubled each time, to 1 s. A random part of it is used, at
+/// least half, so that many workers don't come back at the same moment.
 struct Backoff: Sendable {
     static let first: UInt64 = 50_000_000
     static let longest: UInt64 = 1_000_000_000

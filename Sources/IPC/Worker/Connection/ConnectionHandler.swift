@@ -1,11 +1,11 @@
 import IPCWire
 import NIOCore
 
-/// Who asked something of syncd.
+/// The origin of a request to syncd.
 enum ReplyWaiter: Sendable {
     case reply(CheckedContinuation<Result<RESPValue, RequestFailure>, Never>)
     case fetch(CheckedContinuation<Result<FetchOutcome, RequestFailure>, Never>)
-    /// The answer doesn't matter.
+    /// The reply is ignored.
     case nobody
 
     func fail(_ failure: RequestFailure) {
@@ -17,23 +17,23 @@ enum ReplyWaiter: Sendable {
     }
 }
 
-/// Who is told what happens on a connection, on its event loop.
+/// Receives the events of a connection, on its event loop.
 protocol ConnectionObserver: AnyObject, Sendable {
     /// Requests may be made from now on.
     func becameReady(_ connection: SyncdConnection, greeting: Greeting)
     func received(_ push: Push)
-    /// Called once, after everybody who waited was told; also when the connection never became ready.
+    /// Called once, after every waiting request was failed; also when the connection never became ready.
     func closed(_ connection: SyncdConnection, reason: CloseReason)
-    /// The beat in the mapped table; `nil` if none is mapped.
+    /// The time of the heartbeat in the mapped table; `nil` if none is mapped.
     var tableBeat: UInt64? { get }
     /// Whether pushes `invalidate` are to be delivered. All others are.
     var wantsInvalidations: Bool { get }
-    /// Some of them have come and were not delivered.
+    /// Some invalidations have arrived and were not delivered.
     func passedOverInvalidations()
 }
 
-/// Drives one ``ConnectionStateMachine``: decodes, asks it, does what it says, and writes once per turn of the
-/// event loop. Belongs to its event loop.
+/// Drives one ``ConnectionStateMachine``: decodes, asks it, performs its actions, and writes once per turn of the event
+/// loop. Belongs to its event loop.
 final class ConnectionHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -48,10 +48,10 @@ final class ConnectionHandler: ChannelInboundHandler {
     private var isFlushScheduled = false
     private var isReadingValue = false
 
-    /// What is read before others who live on this event loop have their turn: some dozens of pushes. With NIO's 256 KiB
-    /// at a time, their requests would wait for thousands while somebody floods the host with invalidations.
+    /// Bytes to read before others on this event loop have their turn: some dozens of pushes. With NIO's 256 KiB at a
+    /// time, their requests would wait for thousands of pushes during a flood of invalidations.
     static let pushBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
-    /// The same in the middle of a value, of which nothing but a copy is made.
+    /// The same in the middle of a value, which is only copied.
     private static let valueBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
 
     init(settings: ConnectionSettings, clock: WorkerClock, observer: any ConnectionObserver) {
@@ -83,7 +83,7 @@ final class ConnectionHandler: ChannelInboundHandler {
         lookAtDeadlines()
     }
 
-    /// Sends a request, unless there is no room for it or no connection.
+    /// Sends a request, if there is room for it and a connection.
     func send(_ request: Request, as kind: ReplyKind, cost: RequestCost, waiter: ReplyWaiter) {
         switch machine.requestMade(kind, cost: cost, waiter: waiter, now: clock.now()) {
         case .send:
@@ -116,7 +116,7 @@ final class ConnectionHandler: ChannelInboundHandler {
             .recvAllocator, value: isLarge ? Self.valueBuffer : Self.pushBuffer)
     }
 
-    /// Returns whether to go on reading.
+    /// Returns whether to continue reading.
     private func handle(_ value: RESPValue) -> Bool {
         switch machine.received(value, now: clock.now()) {
         case .nothing: break
@@ -138,7 +138,7 @@ final class ConnectionHandler: ChannelInboundHandler {
         return true
     }
 
-    /// Ends the connection. Nobody waits any longer, and nothing that still arrives is looked at.
+    /// Ends the connection. Every waiting request fails, and further input is ignored.
     func giveUp(_ reason: CloseReason) {
         guard let connection else { return }
         self.connection = nil
@@ -166,8 +166,7 @@ final class ConnectionHandler: ChannelInboundHandler {
 
     // MARK: Deadlines
 
-    /// One callback for everything, armed for at most the time that a reply may take: whatever is asked later is
-    /// due later.
+    /// One callback for all deadlines, set for at most the time that a reply may take: later requests are due later.
     private func lookAtDeadlines() {
         switch machine.timePassed(now: clock.now(), tableBeat: observer.tableBeat) {
         case .nothing: break

@@ -1,27 +1,27 @@
 import IPCWire
 import NIOCore
 
-/// What one connection to syncd is opened with, and its bounds.
+/// Opening and limits of one connection to syncd.
 struct ConnectionSettings: Sendable {
-    /// `CLIENT SETNAME`, by way of `HELLO`.
+    /// The name of `CLIENT SETNAME`, sent in `HELLO`.
     var clientName: String
-    /// Whether beats, epochs and invalidations are wanted (`TRACK ON`). Without beats only overdue replies show
-    /// that syncd is silent.
+    /// Whether heartbeats, epochs and invalidations are wanted (`TRACK ON`). Without heartbeats only overdue replies
+    /// show that syncd is silent.
     var isTracking: Bool
     /// Channels to subscribe.
     var channels: [ByteBuffer] = []
-    /// How long a reply may take before the connection is given up.
+    /// Maximum time of a reply. After it the connection is given up.
     var replyNanoseconds = TrustTiming.silenceNanoseconds
-    /// Requests without a reply. syncd stops reading at 1024; beyond this nothing more is sent.
+    /// Requests without a reply. syncd stops reading at 1024; beyond this limit no request is sent.
     var maximumPending = 1000
-    /// The same for requests that can go without (reads): what is left is for writes.
+    /// The same for reads, which can be answered without syncd: the rest is reserved for writes.
     var maximumPendingReads = 750
-    /// Fetches that wait for somebody else's load.
+    /// Fetches that wait for another worker's load.
     var maximumTickets = 4096
-    /// Bytes of requests without a reply: what a stopped syncd may make us hold.
+    /// Bytes of requests without a reply: the maximum that a stopped syncd may make a worker hold.
     var maximumPendingBytes = 32 << 20
 
-    /// What is sent before anything else, without waiting for an answer in between.
+    /// The first requests, sent without waiting for their replies.
     var opening: [Request] {
         var requests: [Request] = [.hello(version: .v3, name: ByteBuffer(string: clientName))]
         if isTracking { requests.append(.track(true)) }
@@ -30,20 +30,20 @@ struct ConnectionSettings: Sendable {
     }
 }
 
-/// What kind of answer a request gets.
+/// The kind of reply that a request gets.
 enum ReplyKind: Sendable, Hashable {
     /// One reply, of any type.
     case reply
-    /// One reply that says how the fetch ends, or a ticket first and the end as a push.
+    /// One reply with the outcome of the fetch, or a ticket first and the outcome as a push.
     case fetch(waitNanoseconds: UInt64)
-    /// So many pushes that confirm subscriptions.
+    /// This number of pushes, which confirm subscriptions.
     case confirmations(Int)
 }
 
-/// What it costs to have a request waiting.
+/// The cost of a waiting request.
 struct RequestCost: Sendable, Hashable {
-    /// Its bytes, about.
+    /// Approximate number of bytes.
     var bytes = 0
-    /// Whether it may use the room that reads leave free.
+    /// Whether the request may use the room that is reserved for writes.
     var isUrgent = false
 }

@@ -3,9 +3,9 @@ import IPCWire
 import NIOCore
 
 extension ConnectionStateMachine {
-    /// What was asked on an open connection and is not answered.
+    /// The unanswered requests of an open connection.
     struct Exchange {
-        /// Who is to get the next reply.
+        /// The receiver of the next reply.
         enum Asker {
             case greeting
             case tracking
@@ -31,7 +31,7 @@ extension ConnectionStateMachine {
         /// Outcomes whose tickets have not arrived: a ticket is a reply and waits for the replies before it, a push
         /// waits for nothing.
         private var early: [UInt64: FetchOutcome] = [:]
-        /// When syncd was last known to be alive: connected, or a beat.
+        /// Time of the last sign of life from syncd: the connection, or a heartbeat.
         private var lastSign: UInt64
 
         init(settings: ConnectionSettings, now: UInt64) {
@@ -44,7 +44,8 @@ extension ConnectionStateMachine {
             }
         }
 
-        /// Everybody who asked something, in order; then those with a ticket, in the order of their tickets.
+        /// All waiters: first those of unanswered requests, in order; then those with a ticket, in the order of their
+        /// tickets.
         var waiters: [Waiter] {
             let asking = questions.compactMap { question -> Waiter? in
                 guard case .caller(_, let waiter) = question.asker else { return nil }
@@ -82,7 +83,7 @@ extension ConnectionStateMachine {
             case .tracking:
                 return value.isOK ? .nothing : .close(.refused)
             case .subscriptions:
-                // Confirmations are pushes; the only reply is a refusal.
+                // Confirmations are pushes; the only reply is an error.
                 return .close(.refused)
             case .caller(.confirmations, let waiter), .caller(.reply, let waiter):
                 return .resume(waiter, value)
@@ -100,7 +101,7 @@ extension ConnectionStateMachine {
             }
             switch reply {
             case .outcome(let outcome): return .resumeFetch(waiter, outcome)
-            // Whatever the reason: the database has the value.
+            // Any error is a miss: the database has the value.
             case .error: return .resumeFetch(waiter, .miss)
             case .wait(let ticket):
                 if let outcome = early.removeValue(forKey: ticket) { return .resumeFetch(waiter, outcome) }
@@ -113,7 +114,7 @@ extension ConnectionStateMachine {
             }
         }
 
-        /// Puts somebody back whose answer can't be read, so that the closing of the connection reaches them, too.
+        /// Puts a waiter back whose reply can't be read, so that the closing of the connection reaches it, too.
         private mutating func giveBack(_ waiter: Waiter) {
             questions.prepend(Question(asker: .caller(.reply, waiter), bytes: 0, deadline: .max))
         }
@@ -166,7 +167,7 @@ extension ConnectionStateMachine {
             for ticket in tickets.values { next = min(next, ticket.deadline) }
             if next <= now { return .close(.overdue) }
             if settings.isTracking {
-                // A beat from the future is of another clock and no sign of anything.
+                // A heartbeat from the future is of another clock and shows nothing.
                 let sign = max(lastSign, tableBeat.flatMap { $0 <= now ? $0 : nil } ?? 0)
                 let silence = sign + TrustTiming.silenceNanoseconds
                 if silence <= now { return .close(.silent) }

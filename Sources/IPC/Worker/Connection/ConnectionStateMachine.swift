@@ -4,24 +4,24 @@ import NIOCore
 
 /// One connection to syncd, from the moment it is open until it is closed.
 ///
-/// Replies come in the order of the requests, so a queue of what is asked tells what a reply answers; pushes may
+/// Replies come in the order of the requests, so a queue of the requests tells which one a reply answers; pushes may
 /// come between. A fetch that has to wait is answered with a ticket, leaves the queue, and ends with the push that
-/// names the ticket. Everything has a deadline. When one passes, or no beat has come for 500 ms, the connection is
-/// given up as a whole and all that waits with it: there is no way to let a single late reply go by, and a late
-/// reply must never pass for the answer to something else.
+/// names the ticket. Every request has a deadline. When one passes, or no heartbeat has come for 500 ms, the connection
+/// is given up as a whole with everything that waits: a single late reply cannot be skipped, and a late reply must
+/// never be taken for the reply to another request.
 enum ConnectionStateMachine<Waiter>: ~Copyable {
     /// Nothing was sent. Can transition to `greeting` or `closed`.
     case idle(ConnectionSettings)
     /// The opening was sent, `HELLO` is not answered. Can transition to `ready` or `closed`.
     case greeting(Exchange)
-    /// Requests are taken. Can transition to `closed`.
+    /// Requests are accepted. Can transition to `closed`.
     case ready(Exchange)
-    /// Nothing is taken and nothing that still arrives is looked at.
+    /// Requests are refused and further input is ignored.
     case closed
 
     init(settings: ConnectionSettings) { self = .idle(settings) }
 
-    /// The connection is open. Returns what is to be sent.
+    /// The connection is open. Returns the first requests.
     mutating func opened(now: UInt64) -> [Request] {
         switch consume self {
         case .idle(let settings):
@@ -44,7 +44,7 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
         case refuse(Waiter, RequestFailure)
     }
 
-    /// Somebody wants to ask something.
+    /// A request is to be sent.
     mutating func requestMade(_ kind: ReplyKind, cost: RequestCost, waiter: Waiter, now: UInt64) -> RequestAction {
         switch consume self {
         case .idle(let settings):
@@ -66,7 +66,7 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
 
     enum ReceiveAction {
         case nothing
-        /// syncd has introduced itself: requests may be made.
+        /// syncd has answered the greeting: requests may be made.
         case becomeReady(Greeting)
         case resume(Waiter, RESPValue)
         case resumeConfirmed(Waiter)
@@ -96,13 +96,13 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
     }
 
     enum DeadlineAction: Equatable {
-        /// All is well until then, as far as is known now.
+        /// Nothing is overdue before this time, as far as is known now.
         case wait(until: UInt64)
         case close(CloseReason)
         case nothing
     }
 
-    /// Time has passed. `tableBeat` is the beat in the mapped table, `nil` if there is none.
+    /// Time has passed. `tableBeat` is the heartbeat in the mapped table, `nil` if there is none.
     mutating func timePassed(now: UInt64, tableBeat: UInt64?) -> DeadlineAction {
         switch consume self {
         case .idle(let settings):
@@ -122,7 +122,7 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
         }
     }
 
-    /// The connection is gone, or is being given up. Returns everybody who waits: none will be answered.
+    /// The connection is gone, or is being given up. Returns every waiter: none will be answered.
     mutating func closed() -> [Waiter] {
         switch consume self {
         case .idle:

@@ -1,25 +1,25 @@
-/// Why a request was not answered. Whoever made it goes on without syncd.
+/// The reason why a request was not answered. The caller continues without syncd.
 enum RequestFailure: Error, Sendable, Hashable {
     /// There is no connection, or it is not greeted yet.
     case notConnected
-    /// Too much is waiting for an answer already.
+    /// Too many requests are waiting for a reply already.
     case backlogFull
     /// The connection ended first. Whether the request was carried out is unknown.
     case unanswered
 
-    /// Whether syncd can't have seen the request.
+    /// Whether syncd certainly has not received the request.
     var wasNeverSent: Bool { self != .unanswered }
 }
 
-/// Why a connection to syncd was closed.
+/// The reason why a connection to syncd was closed.
 enum CloseReason: String, Sendable, Hashable {
-    /// Something that is not RESP, or no reply to what was asked.
+    /// Input that is not RESP, or no reply to the request.
     case malformed
-    /// A reply that nothing had been asked for.
+    /// A reply without a request.
     case unexpectedReply = "unexpected-reply"
     /// syncd refused the greeting, the tracking or a subscription.
     case refused
-    /// No beat for 500 ms.
+    /// No heartbeat for 500 ms.
     case silent
     /// A request was not answered in time.
     case overdue

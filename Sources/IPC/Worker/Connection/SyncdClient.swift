@@ -2,11 +2,11 @@ import IPCWire
 import NIOCore
 import NIOPosix
 
-/// Why syncd could not be asked.
+/// The reason why syncd could not be queried.
 package enum SyncdClientError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// Nobody listens on the socket, or not for us.
+    /// No process listens on the socket, or the permission is missing.
     case unreachable(path: String, reason: String)
-    /// Something listens there, but it is no syncd, or it closed the connection at once.
+    /// A process listens there, but it is no syncd, or it closed the connection at once.
     case notGreeted(path: String)
     /// The connection ended, or no answer came in time.
     case unanswered
@@ -20,7 +20,7 @@ package enum SyncdClientError: Error, Sendable, Equatable, CustomStringConvertib
         }
     }
 
-    /// What is wrong, and what to look at.
+    /// The fault and its remedy.
     package var description: String {
         switch self {
         case .unreachable(let path, let reason):
@@ -32,14 +32,14 @@ package enum SyncdClientError: Error, Sendable, Equatable, CustomStringConvertib
     }
 }
 
-/// A plain client of syncd, for commands typed by people: one connection, no cache, no reconnecting.
+/// A plain client of syncd for the command line: one connection, no cache, no reconnecting.
 package final class SyncdClient: Sendable {
-    /// Pushes that nobody has taken yet; beyond, the oldest are dropped.
+    /// Maximum number of waiting pushes; beyond, the oldest are dropped.
     static let maximumPushes = 65_536
 
-    /// What syncd said about itself.
+    /// syncd's greeting.
     package let greeting: Greeting
-    /// What arrives without having been asked for, once `TRACK` or `SUBSCRIBE` was. Ends with the connection.
+    /// Pushes, once `TRACK` or `SUBSCRIBE` was sent. Ends with the connection.
     package let pushes: AsyncStream<Push>
     private let connection: SyncdConnection
 
@@ -80,7 +80,7 @@ package final class SyncdClient: Sendable {
         return SyncdClient(greeting: greeting, pushes: pushes, connection: connection)
     }
 
-    /// Asks one thing. An error reply is returned as a value; for subscriptions, `OK` when all are confirmed.
+    /// Sends one request. An error reply is returned as a value; for subscriptions, `OK` when all are confirmed.
     package func request(_ request: Request) async throws(SyncdClientError) -> RESPValue {
         let kind: ReplyKind =
             switch request {
@@ -97,7 +97,7 @@ package final class SyncdClient: Sendable {
     package func close() { connection.close() }
 }
 
-/// Waits for the greeting and passes pushes on.
+/// Waits for the greeting and forwards pushes.
 private final class ClientObserver: ConnectionObserver {
     let greeted = SharedTask<(SyncdConnection, Greeting)?>()
     private let notify: AsyncStream<Push>.Continuation

@@ -2,13 +2,13 @@ import IPCWire
 import NIOCore
 import NIOPosix
 
-/// One open connection to syncd, for use from anywhere. A lease belongs to the connection that got it.
+/// One open connection to syncd, for use from any thread. A lease belongs to the connection that got it.
 struct SyncdConnection: Sendable {
     private let eventLoop: any EventLoop
     private let handler: NIOLoopBound<ConnectionHandler>
     private let identity: ObjectIdentifier
 
-    /// To be called on the event loop.
+    /// Must be called on the event loop.
     init(eventLoop: any EventLoop, handler: NIOLoopBound<ConnectionHandler>) {
         self.eventLoop = eventLoop
         self.handler = handler
@@ -35,7 +35,7 @@ struct SyncdConnection: Sendable {
     /// Whether both are the same connection.
     func isSame(as other: SyncdConnection?) -> Bool { other?.identity == identity }
 
-    /// Asks for a key. What can't be read, or is refused, is a miss.
+    /// Requests a key. An unreadable reply or an error is a miss.
     func fetch(_ key: ByteBuffer, waitMilliseconds: UInt64) async -> Result<FetchOutcome, RequestFailure> {
         await withCheckedContinuation { continuation in
             submit(
@@ -55,7 +55,7 @@ struct SyncdConnection: Sendable {
         }
     }
 
-    /// Asks anything that has one reply.
+    /// Sends any request that has one reply.
     func request(
         _ request: Request, as kind: ReplyKind = .reply, cost: RequestCost = RequestCost()
     ) async -> Result<RESPValue, RequestFailure> {
@@ -64,7 +64,7 @@ struct SyncdConnection: Sendable {
         }
     }
 
-    /// Says something to which the answer doesn't matter.
+    /// Sends a request and ignores its reply.
     func tell(_ request: Request) {
         submit(request, as: .reply, cost: RequestCost(), waiter: .nobody)
     }

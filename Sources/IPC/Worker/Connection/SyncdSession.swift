@@ -3,23 +3,23 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// What a worker knows of syncd at this moment: the connection, the mapped table and the journal. Connections come
-/// and go; table and journal stay until syncd shows others.
+/// A worker's present state of syncd: the connection, the mapped table and the journal. Connections come and go; table
+/// and journal stay until syncd names others.
 final class SyncdSession: ConnectionObserver {
     private struct State {
         var connection: SyncdConnection?
-        /// How many connections have become ready so far.
+        /// Number of connections that have become ready so far.
         var generation: UInt64 = 0
         var logMode: LogMode?
-        /// The last beat that came as a push; `nil` on a fresh connection.
+        /// The last heartbeat that came as a push; `nil` on a fresh connection.
         var beat: Beat?
         var mapped: MappedTagTable?
-        /// A table that no connection has shown: it says how old the last beat is, and nothing else is believed of it.
+        /// A table that no connection has named: only the age of its last heartbeat is used.
         var watched: MappedTagTable?
-        /// Where the table is, or is expected.
+        /// The path of the table, known or expected.
         var tablePath: String?
         var journal: WorkerJournal?
-        /// Where syncd has it.
+        /// The path of syncd's journal.
         var journalPath: String?
         var isJournalConfirmed = false
         /// Whether the last attempt to write into it succeeded.
@@ -30,7 +30,7 @@ final class SyncdSession: ConnectionObserver {
         var nextArrivalID: UInt64 = 0
     }
 
-    /// How often figures are reported and stale entries freed.
+    /// Interval at which counters are reported and stale entries freed.
     static let housekeepingNanoseconds: UInt64 = 1_000_000_000
 
     let l1: L1Cache
@@ -64,8 +64,8 @@ final class SyncdSession: ConnectionObserver {
         state.withLock { ($0.connection, $0.generation) }
     }
 
-    /// Waits for a connection that became ready after the one numbered `generation`. `nil` when the task is
-    /// cancelled first.
+    /// Waits for a connection that became ready after the one numbered `generation`. `nil` when the task is cancelled
+    /// first.
     func connection(after generation: UInt64) async -> (connection: SyncdConnection, generation: UInt64)? {
         while !Task.isCancelled {
             let current = current
@@ -96,7 +96,7 @@ final class SyncdSession: ConnectionObserver {
         }
     }
 
-    /// Has tags invalidated, as soon as syncd is there and takes them.
+    /// Invalidates tags as soon as syncd is connected and accepts them.
     ///
     /// - Returns: false when the task is cancelled first.
     func invalidate(_ tags: [ByteBuffer]) async -> Bool {
@@ -160,7 +160,7 @@ final class SyncdSession: ConnectionObserver {
 
     var tableBeat: UInt64? { state.withLock { $0.mapped?.table.beat } }
 
-    /// Where syncd has its table, as long as it has not said so itself.
+    /// Sets the path of the table until syncd has named it.
     func expectTable(at path: String) { state.withLock { $0.tablePath = path } }
 
     private func useTable(at path: String) {
@@ -176,22 +176,23 @@ final class SyncdSession: ConnectionObserver {
         } catch {
             logger.debug("no L1: the tag table can't be mapped", metadata: ["error": "\(error)"])
         }
-        // First the judge, then what is judged: nothing is kept that the other table numbered.
+        // The table is replaced first: no entry with slots of the other table is stored.
         l1.use(replacement?.table)
         state.withLock { $0.mapped = replacement }
     }
 
-    /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun by now: whoever named a file before this
-    /// call knows that every later reading finds it, and that no beat of a later time than this misses it. `nil` if
-    /// that is not known: the table is not mapped or not the present one, its syncd never beat, or is of an older version.
+    /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun by now. A caller that named a file
+    /// before this call knows that every later reading finds it, and that no heartbeat of a later time than this misses
+    /// it. `nil` if this is unknown: the table is not mapped or not the present one, its syncd never wrote a heartbeat,
+    /// or is of an older version.
     var newestReadingOfJournal: UInt64? {
         guard let mapped = presentTable() else { return nil }
         let (started, beat) = (mapped.table.scanStarted, mapped.table.beat)
-        // A beat later than every reading: an older version of syncd, which records none, took the table over.
+        // A heartbeat later than every reading: an older version of syncd, which records none, took over the table.
         return beat > 0 && started >= beat ? started : nil
     }
 
-    /// The table that its path leads to, mapped for this question alone if no connection has shown it.
+    /// The table at its path, mapped for this question alone if no connection has named it.
     private func presentTable() -> MappedTagTable? {
         let (mapped, watched, path) = state.withLock { ($0.mapped, $0.watched, $0.tablePath) }
         guard let path else { return nil }
@@ -224,11 +225,11 @@ final class SyncdSession: ConnectionObserver {
         }
     }
 
-    /// Writes down what is about to be invalidated; `nil` if that can't be done: the write goes on all the same.
+    /// Records the tags of a write; `nil` if that fails: the write continues all the same.
     func begin(_ tags: [ByteBuffer]) -> Intent? {
-        // Full, missing or replaced: a write without syncd depends on it most.
+        // Full, missing or replaced: a write without syncd depends on the journal most.
         var journal = presentJournal()
-        // Replaced at this very moment: once more, where the path leads to now.
+        // The directory was replaced at this very moment: one more attempt, in the directory at the path now.
         for isLast in [false, true] {
             do {
                 guard let intent = try journal?.begin(tags, other: { [weak self] in self?.presentJournal() }) else {
@@ -246,7 +247,7 @@ final class SyncdSession: ConnectionObserver {
         return nil
     }
 
-    /// The journal that the path leads to now, opened anew if it is another one or could not be used before.
+    /// The journal at the path now, opened again if it is another one or could not be used before.
     private func presentJournal() -> WorkerJournal? {
         let (path, isConnected) = state.withLock { ($0.journalPath, $0.connection != nil) }
         if let path, !isJournalUsable || !isJournal(at: path) { useJournal(at: path, isConfirmed: isConnected) }
@@ -257,11 +258,11 @@ final class SyncdSession: ConnectionObserver {
         state.withLock { $0.journal }?.isDirectory(at: path) ?? false
     }
 
-    /// Whether the last write could be written down, or the next one might be. Shown in STATUS.
+    /// Whether the last write could be recorded, or the next one might be. Shown in STATUS.
     var isJournalUsable: Bool { state.withLock { $0.journal != nil && $0.isJournalWritable } }
 
-    /// Whether an intent is written down where syncd reads it: in the directory of which its table says so. Without
-    /// that, in the journal that it named last.
+    /// Whether an intent is recorded where syncd reads it: in the directory that its table names. If the table names
+    /// none, in the journal that syncd named last.
     func isReadBySyncd(_ intent: Intent?) -> Bool {
         guard let intent else { return false }
         let state = state.withLock { $0 }
@@ -275,7 +276,7 @@ final class SyncdSession: ConnectionObserver {
 
     // MARK: Figures
 
-    /// Adds to what is reported to syncd every second.
+    /// Adds to the values that are reported to syncd every second.
     func report(_ fields: [ReportField]) { state.withLock { $0.reported = fields } }
 
     var status: CacheStatus {
@@ -311,7 +312,7 @@ final class SyncdSession: ConnectionObserver {
             defer { state.isSweepWanted = false }
             return (state.reported, state.isSweepWanted, state.journalPath)
         }
-        // It was full, not ours or not there; whoever looks after it may have helped.
+        // The journal was full, owned by another user or missing; an administrator may have corrected this.
         if let path, !isJournalUsable || !isJournal(at: path) { useJournal(at: path, isConfirmed: true) }
         let warning = ReportField(
             name: ByteBuffer(string: "journal"), value: ByteBuffer(string: isJournalUsable ? "ok" : "unusable"))
@@ -321,7 +322,7 @@ final class SyncdSession: ConnectionObserver {
         if isSweepWanted { sweep(from: 0) }
     }
 
-    /// In steps, between which the event loop does other things.
+    /// Works in steps, between which the event loop does other work.
     private func sweep(from start: Int) {
         guard let next = l1.sweep(from: start) else { return }
         eventLoop.execute { [weak self] in self?.sweep(from: next) }
@@ -329,14 +330,14 @@ final class SyncdSession: ConnectionObserver {
 }
 
 extension L1Statistics {
-    /// As they are reported to syncd.
+    /// The counters as reports to syncd.
     var fields: [ReportField] {
         [("l1-hits", hits), ("l1-misses", misses), ("l1-entries", entries), ("l1-bytes", bytes)].map(ReportField.init)
     }
 }
 
 extension AuditStatistics {
-    /// As they are reported to syncd.
+    /// The counters as reports to syncd.
     var fields: [ReportField] {
         [("audit-sampled", sampled), ("audit-stale", stale), ("audit-superseded", superseded)].map(ReportField.init)
     }

@@ -8,8 +8,8 @@ import Synchronization
     import Musl
 #endif
 
-/// The journal as syncd sees it (docs/consistency.md, "Writing"): what workers left behind and what syncd owes
-/// itself. Everything in it was written by others and is believed only as far as it can be checked.
+/// The journal as syncd sees it (docs/consistency.md, "Writing"): files of workers, and pending invalidations of syncd
+/// itself. All files were written by other processes and are trusted only as far as they can be checked.
 package final class JournalDirectory: Sendable {
     /// Path of the directory.
     package let path: String
@@ -19,17 +19,17 @@ package final class JournalDirectory: Sendable {
     private let places: Mutex<Places>
 
     private struct Places {
-        /// The directory that the path named last.
+        /// The directory at the path, when it was last opened.
         var current: any JournalStorage
-        /// Directories that the path named before, by their numbers: workers may still write there.
+        /// Previous directories at the path, by their numbers: workers may still write there.
         var former: [UInt64: any JournalStorage] = [:]
         var nextNumber: UInt64 = 1
-        /// Bytes of pending files that the file system keeps for syncd, by the file; `nil`: not counted yet.
+        /// Sizes of syncd's pending files in the file system, in bytes; `nil`: not counted yet.
         var pending: [String: Int]?
     }
 
-    /// Opens the directory; where there is none, it is made, with the mode 1770: workers may add files, and only
-    /// the owner of a file and of the directory may delete or rename it.
+    /// Opens the directory. A missing one is created with the mode 1770: workers may add files, and only the owner of a
+    /// file and of the directory may delete or rename it.
     package convenience init(path: String) throws(SystemError) {
         let open: @Sendable () throws(SystemError) -> any JournalStorage = { () throws(SystemError) in
             if mkdir(path, 0o1770) == 0 { chmod(path, 0o1770) }
@@ -38,8 +38,8 @@ package final class JournalDirectory: Sendable {
         self.init(try open(), path: path, owner: JournalFileName.newOwner(processID: getpid()), open: open)
     }
 
-    /// The directory that `files` are. `owner`: a name that nobody has had. `open`: what the path names if it does not
-    /// name `files` any more.
+    /// The directory in `files`. `owner`: a name that was never used. `open`: opens the directory at the path if it is
+    /// not `files` any more.
     package init(
         _ files: any JournalStorage, path: String, owner: String,
         open: @escaping @Sendable () throws(SystemError) -> any JournalStorage = { () throws(SystemError) in
@@ -54,11 +54,11 @@ package final class JournalDirectory: Sendable {
 
     private var files: any JournalStorage { places.withLock { $0.current } }
 
-    /// Which directory the path named last.
+    /// The identity of the directory that was last opened.
     package var identity: FileIdentity { files.identity }
 
-    /// Begins to read what the path names now, and every directory that it named before into which something can still
-    /// come. Throws if the path names no directory that can be read.
+    /// Begins to read the directory at the path, and every previous one that may still get files. Throws if the path
+    /// names no readable directory.
     package func read() throws(SystemError) -> JournalReading {
         try follow()
         let (current, former) = places.withLock { ($0.current, $0.former) }
@@ -71,7 +71,7 @@ package final class JournalDirectory: Sendable {
         return reading
     }
 
-    /// Opens what the path names now, if that is another directory than before, or none: then it is made.
+    /// Opens the directory at the path if it is another one, and creates a missing one.
     private func follow() throws(SystemError) {
         if files.isDirectory(at: path) || breaks(.directoryNotCompared) { return }
         let fresh = try open()
@@ -82,8 +82,8 @@ package final class JournalDirectory: Sendable {
         }
     }
 
-    /// All files that mean something, and all that don't, as foreign ones, in the order of their names. Locks are not
-    /// listed, and of living owners' intents only the name.
+    /// All files, unknown ones as foreign, in the order of their names. Locks are not listed, and of living owners'
+    /// intents only the name.
     package func scan() throws(SystemError) -> [JournalFile] {
         var reading = try read()
         return try reading.next(.max) { _, isLiving, _ in !isLiving }.sorted { $0.name < $1.name }
@@ -96,19 +96,19 @@ package final class JournalDirectory: Sendable {
         return (places.withLock { $0.former[number] }, String(name[name.index(after: slash)...]))
     }
 
-    /// What tells a file's present content from any other.
+    /// A number that identifies a file's present content.
     package func version(_ name: String) -> UInt64 {
         let place = place(name)
         return place.files?.version(place.name) ?? 0
     }
 
-    /// Whether the process that goes by this name lives: it holds its lock. Where that can't be seen it counts as
-    /// dead: then its writes are invalidated too early and once more later, instead of never.
+    /// Whether the process with this owner name lives, which is when it holds its lock. If that cannot be determined it
+    /// counts as dead: then its writes are invalidated too early and once more later, instead of never.
     package func isOwnerAlive(_ owner: String) -> Bool {
         JournalReading.isAlive(owner, in: files)
     }
 
-    /// Deletes a file; one that is gone already is no error.
+    /// Deletes a file; a missing one is no error.
     package func remove(_ name: String) throws(SystemError) {
         let place = place(name)
         do throws(SystemError) {
@@ -117,15 +117,15 @@ package final class JournalDirectory: Sendable {
         places.withLock { _ = $0.pending?.removeValue(forKey: name) }
     }
 
-    /// Writes down an invalidation that syncd owes.
+    /// Stores a pending invalidation of syncd.
     ///
     /// - Returns: the name of the file.
     @discardableResult
     package func writeOwed(_ tags: [ByteBuffer]) throws(SystemError) -> String { try writeFile([tags]) }
 
-    /// Writes down invalidations that syncd owes, in as few files as may be.
+    /// Stores pending invalidations of syncd, in as few files as possible.
     ///
-    /// - Returns: false, and some of them are not written, if all such files together would take more than `limit` bytes
+    /// - Returns: false, with some of them not written, if all such files together would take more than `limit` bytes
     ///   of the file system.
     package func writeOwed(_ invalidations: [[ByteBuffer]], limit: Int) throws(SystemError) -> Bool {
         var rest = invalidations[...]
@@ -144,7 +144,7 @@ package final class JournalDirectory: Sendable {
         return true
     }
 
-    /// What files with pending invalidations take, those of earlier syncds included.
+    /// Size of all files with pending invalidations, those of earlier syncds included.
     private func pendingBytes() throws(SystemError) -> Int {
         let known = places.withLock { $0.pending }
         if let known { return known.values.reduce(0, +) }
@@ -163,11 +163,11 @@ package final class JournalDirectory: Sendable {
         return name
     }
 
-    /// Writes the file that says "replace the incarnation".
+    /// Writes the file that means "replace the incarnation".
     package func writeMarker() throws(SystemError) { try write(JournalFileName.marker, ByteBuffer()) }
 
-    /// Deletes what dead owners have left and nobody needs: their locks, unless another file of theirs is still there,
-    /// and files that had not got their names yet.
+    /// Deletes unneeded files of dead owners: their locks, unless another file of theirs is still there, and files
+    /// without a final name.
     package func removeLeftovers() throws(SystemError) {
         let names = try files.names()
         let busy = Set(names.compactMap { JournalFileName($0)?.owner })
@@ -187,7 +187,7 @@ package final class JournalDirectory: Sendable {
         return JournalFileName(String(name.dropFirst(JournalFileName.temporaryPrefix.count)))?.owner
     }
 
-    /// Complete before it gets its name. A directory that was replaced since it was read is no place for it.
+    /// The file is complete before it gets its name. Throws if the directory was replaced since it was read.
     private func write(_ name: String, _ content: ByteBuffer) throws(SystemError) {
         try follow()
         let files = files
@@ -195,7 +195,7 @@ package final class JournalDirectory: Sendable {
         do throws(SystemError) {
             try files.write(temporary, content)
         } catch .exists {
-            // Left over from a syncd that was killed here.
+            // A file of this name was left by a syncd that was killed here.
             try files.remove(temporary)
             try files.write(temporary, content)
         }

@@ -8,9 +8,9 @@ package struct JournalFile: Sendable, Hashable {
         case intent
         case orphan
         case owed
-        /// "Replace the incarnation": stands for more owed invalidations than can be named.
+        /// "Replace the incarnation": stands for pending invalidations that are too many to name.
         case marker
-        /// Nothing of ours, or something that can't be read. To be left alone and reported.
+        /// A foreign or unreadable file, to be left alone and reported.
         case foreign
 
         package init(_ kind: JournalFileName.Kind) {
@@ -22,42 +22,42 @@ package struct JournalFile: Sendable, Hashable {
         }
     }
 
-    /// The name inside the directory; of a directory that was replaced, with its number and a slash before it.
+    /// The name inside the directory. In a directory that was replaced, the directory's number and a slash precede it.
     package var name: String
-    /// What it stands for.
+    /// The meaning of the file.
     package var kind: Kind
-    /// Who wrote it; empty for markers and foreign files.
+    /// The owner; empty for markers and foreign files.
     package var owner: String
-    /// Only of intents: whether the owner lives, and so will commit or rename it.
+    /// Only for intents: whether the owner lives, and so will commit or rename it.
     package var isOwnerAlive: Bool
     /// The tags; `nil` if the file is incomplete, unreadable or was not read.
     package var tags: [ByteBuffer]?
-    /// Another one after every change of the file, and for every other file of the same name.
+    /// A number that differs after every change of the file, and for every other file of the same name.
     package var version: UInt64 = 0
-    /// Whether the content was looked at.
+    /// Whether the content was read.
     package var isRead = false
 }
 
 extension JournalFile {
-    /// What a file asks of syncd.
+    /// The action that a file requires of syncd.
     package enum Demand: Sendable {
         /// Append the tags.
         case owed
-        /// Append the tags now, and again until nothing of the write can happen any more.
+        /// Append the tags now, and again until the write cannot happen any more.
         case orphan
-        /// Append the tags if the owner, which lives, does nothing about them for long.
+        /// Append the tags if the owner, which lives, does not act for long.
         case living
-        /// Nothing but to be deleted: its database write had not begun.
+        /// Only delete the file: its database write had not begun.
         case incomplete
         /// Replace the incarnation.
         case marker
     }
 
-    /// `nil`: to be left alone, as foreign files are.
+    /// `nil`: to be left alone, like foreign files.
     package var demand: Demand? {
         switch kind {
         case .intent where isOwnerAlive: .living
-        // One that was not read this time is known already.
+        // A file that was not read this time is known already.
         case .intent: isRead && tags == nil ? .incomplete : .orphan
         case .orphan: .orphan
         case .owed: .owed

@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 
 /// One reading of the journal, in parts: there may be very many files, and syncd has to answer in between. The names
-/// are those of one moment; what has gone meanwhile is passed over.
+/// are those of one moment; files that were deleted meanwhile are skipped.
 package struct JournalReading: Sendable {
     private struct Entry {
         var directory: Int
@@ -11,13 +11,13 @@ package struct JournalReading: Sendable {
 
     private var directories: [(files: any JournalStorage, prefix: String)] = []
     private var rest: ArraySlice<Entry> = []
-    /// Which owners have been looked at, and whether they live.
+    /// Owners that have been checked, and whether they live.
     private var living: [String: Bool] = [:]
 
-    /// Whether nothing is left to be read.
+    /// Whether all files have been read.
     package var isAtEnd: Bool { rest.isEmpty }
 
-    /// Adds a directory. Returns whether anything is in it or can come into it: a file, or the lock of a living owner.
+    /// Adds a directory. Returns whether it has files or may get some: a file, or the lock of a living owner.
     @discardableResult
     mutating func add(_ files: any JournalStorage, prefix: String) throws(SystemError) -> Bool {
         let names = try files.names()
@@ -37,8 +37,8 @@ package struct JournalReading: Sendable {
         return isInUse || entries.contains { JournalFileName($0.name) != nil || $0.name == JournalFileName.marker }
     }
 
-    /// The next files, of at most `count` names. `isWanted` says, for a name, whether it is the intent of a living
-    /// owner, and its version, whether the content is of interest; otherwise only the name is given.
+    /// The next files, of at most `count` names. `isWanted` decides whether the content is needed, from the name,
+    /// whether it is the intent of a living owner, and the version. Otherwise only the name is returned.
     package mutating func next(
         _ count: Int, isWanted: (_ name: String, _ isLiving: Bool, _ version: UInt64) -> Bool
     ) throws(SystemError) -> [JournalFile] {
@@ -50,7 +50,7 @@ package struct JournalReading: Sendable {
         return found
     }
 
-    /// `nil`: it is gone already.
+    /// `nil`: the file is deleted already.
     private mutating func file(
         _ entry: Entry, _ isWanted: (String, Bool, UInt64) -> Bool
     ) throws(SystemError) -> JournalFile? {
@@ -81,8 +81,8 @@ package struct JournalReading: Sendable {
         return file
     }
 
-    /// Whether the process that goes by this name lives. Where that can't be seen it counts as dead: then its writes are
-    /// invalidated too early and once more later, instead of never.
+    /// Whether the process with this owner name lives. If that cannot be determined it counts as dead: then its writes
+    /// are invalidated too early and once more later, instead of never.
     static func isAlive(_ owner: String, in files: any JournalStorage) -> Bool {
         JournalFileName.isOwner(owner) && files.isLocked(owner + JournalFileName.lockSuffix)
     }

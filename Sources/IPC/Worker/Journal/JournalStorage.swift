@@ -1,8 +1,8 @@
 import IPCWire
 import NIOCore
 
-/// What journal files are to the rules of the journal: names with bytes, and locks that end with their process.
-/// The simulator puts a directory in its own memory in place of the file system.
+/// The journal's files for the rules of the journal: names with bytes, and locks that end with their process. The
+/// simulator implements it with a directory in memory.
 package protocol JournalStorage: AnyObject, Sendable {
     /// All names, in any order.
     func names() throws(SystemError) -> [String]
@@ -12,13 +12,14 @@ package protocol JournalStorage: AnyObject, Sendable {
     /// Replaces what has the new name.
     func rename(_ name: String, to newName: String) throws(SystemError)
     func remove(_ name: String) throws(SystemError)
-    /// Makes a file that is locked for as long as what is returned lives. It has no name but locked.
+    /// Creates a locked file. The lock is held as long as the returned object lives. The file is locked before it gets
+    /// its name.
     func lock(_ name: String) throws(SystemError) -> any JournalLock
-    /// Whether somebody holds this file's lock. Where that can't be seen, nobody does.
+    /// Whether a process holds this file's lock. If that cannot be determined, the lock counts as free.
     func isLocked(_ name: String) -> Bool
     /// Whether `path` still names this directory.
     func isDirectory(at path: String) -> Bool
-    /// Which directory it is.
+    /// The identity of the directory.
     var identity: FileIdentity { get }
     /// A number that changes with a file; 0 if there is none.
     func version(_ name: String) -> UInt64
@@ -27,10 +28,10 @@ package protocol JournalStorage: AnyObject, Sendable {
 /// A file lock that its process holds.
 package protocol JournalLock: AnyObject, Sendable {}
 
-/// What reading a journal file brings.
+/// The result of reading a journal file.
 package enum JournalReadResult: Sendable {
     case bytes(ByteBuffer)
-    /// No regular file, too large, or not for us to read.
+    /// No regular file, too large, or not readable.
     case foreign
     /// Deleted or renamed since the directory was read.
     case gone

@@ -18,7 +18,7 @@ final class SystemJournalStorage: JournalStorage {
     }
 
     func names() throws(SystemError) -> [String] {
-        // A descriptor of its own: closedir closes it, and its place in the directory begins at the start.
+        // A separate descriptor: closedir closes it, and its reading position begins at the start.
         let descriptor = openat(directory.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .last }
         guard let stream = fdopendir(descriptor) else {
@@ -53,7 +53,7 @@ final class SystemJournalStorage: JournalStorage {
         } catch .missing {
             return .gone
         } catch {
-            // The file is sound, this process is not: what it says may not be passed over.
+            // The file is sound, but this process lacks resources: the content must not be skipped.
             if error.isShortage { throw error }
             return .foreign
         }
@@ -99,8 +99,8 @@ final class SystemJournalStorage: JournalStorage {
 extension FileDescriptor: JournalLock {}
 
 extension FileDescriptor {
-    /// syncd may run as another user and must read what workers write. Nobody else reaches the files: the
-    /// directory is open to syncd's group only.
+    /// syncd may run as another user and must read the workers' files. Nobody else reaches them: the directory is open
+    /// to syncd's group only.
     fileprivate static let journalMode: mode_t = 0o644
 
     /// Writes a whole new file into this directory, or leaves none.
@@ -128,7 +128,7 @@ extension FileDescriptor {
         }
     }
 
-    /// Up to `count` bytes from the start.
+    /// The content up to `count` bytes from the start.
     fileprivate func content(upTo count: Int) -> ByteBuffer {
         var content = ByteBuffer()
         while content.readableBytes < count {

@@ -8,9 +8,9 @@ import Synchronization
     import Musl
 #endif
 
-/// Why nothing can be written into the journal.
+/// The reason why nothing can be written into the journal.
 package struct WorkerJournalError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// What could not be done.
+    /// The step that failed.
     enum Step: String, Sendable { case open, lock, write }
 
     var step: Step
@@ -23,8 +23,8 @@ package struct WorkerJournalError: Error, Sendable, Hashable, CustomStringConver
     }
 }
 
-/// A worker's part of the journal (docs/consistency.md, "Writing", step 1): what it is about to invalidate, where
-/// syncd finds it if this process dies.
+/// A worker's part of the journal (docs/consistency.md, "Writing", step 1): the tags of writes under way, which syncd
+/// finds there if this process dies.
 ///
 /// The owner's lock is held for as long as this object lives. The kernel lets go of it when the process dies,
 /// however it dies: that is how syncd knows whose intents are left behind.
@@ -35,7 +35,7 @@ package final class WorkerJournal: Sendable {
     private let lock: any JournalLock
     private let nextNumber = Atomic<UInt64>(1)
 
-    /// Takes part in the journal in the directory at `path`, under a name that nobody has had.
+    /// Takes part in the journal in the directory at `path`, under a name that was never used.
     convenience init(path: String, owner: String = JournalFileName.newOwner(processID: getpid()))
         throws(WorkerJournalError)
     {
@@ -48,7 +48,7 @@ package final class WorkerJournal: Sendable {
         }
     }
 
-    /// Takes part in the journal that `files` are.
+    /// Takes part in the journal in `files`.
     package init(_ files: any JournalStorage, path: String, owner: String) throws(WorkerJournalError) {
         self.path = path
         self.owner = owner
@@ -69,10 +69,10 @@ package final class WorkerJournal: Sendable {
     /// Whether `path` still names the directory that this journal writes to.
     func isDirectory(at path: String) -> Bool { files.isDirectory(at: path) }
 
-    /// Which directory it writes to.
+    /// The identity of the directory.
     var directory: FileIdentity { files.identity }
 
-    /// Writes down what is about to be invalidated. A few microseconds: the directory is in memory (tmpfs).
+    /// Records the tags of a write. This takes a few microseconds: the directory is in memory (tmpfs).
     ///
     /// `other`: the journal to be used instead if this one's directory was replaced.
     func begin(
@@ -106,9 +106,9 @@ package final class WorkerJournal: Sendable {
     fileprivate func delete(_ name: JournalFileName) { try? files.remove(name.text) }
 }
 
-/// One write that is written down. It is either deleted or becomes owed or an orphan, once.
+/// One recorded write. Its file is either deleted or becomes a pending invalidation or an orphan, once.
 final class Intent: Sendable {
-    /// Where it is written down.
+    /// The file of the record.
     fileprivate struct Place {
         var name: JournalFileName
         var journal: WorkerJournal
@@ -124,20 +124,20 @@ final class Intent: Sendable {
         self.other = other
     }
 
-    /// The invalidation is in the log, or there was nothing to invalidate; of an orphan: once more, since its write can't
-    /// land any more.
+    /// The invalidation is in the log, or there was nothing to invalidate. For an orphan: it was appended once more,
+    /// since its write can't land any more.
     func delete() {
         let place = place.withLock { $0 }
         place.journal.delete(place.name)
     }
 
-    /// Nobody has taken the invalidation: from now on it is syncd's. False if that could not be written down.
+    /// The invalidation is pending: from now on the file belongs to syncd. False if the renaming failed.
     func becomeOwed() -> Bool { become(.owed) }
 
-    /// The write may still reach the database: from now on it is syncd's. False if that could not be written down.
+    /// The write may still reach the database: from now on the file belongs to syncd. False if the renaming failed.
     func becomeOrphan() -> Bool { become(.orphan) }
 
-    /// The file may have gone with its directory: it is then written once more, where the path leads to now.
+    /// The file may have gone with its directory: it is then written once more, in the directory at the path now.
     private func become(_ kind: JournalFileName.Kind) -> Bool {
         let first = place.withLock { $0 }
         if first.journal.rename(first.name, to: kind) {
@@ -155,9 +155,9 @@ final class Intent: Sendable {
         return isRenamed
     }
 
-    /// The directory in which it is written down.
+    /// The directory of the file.
     var directory: FileIdentity { place.withLock { $0.journal.directory } }
 
-    /// Whether it is written down in this journal.
+    /// Whether the file is in this journal.
     func isIn(_ journal: WorkerJournal?) -> Bool { place.withLock { $0.journal === journal } }
 }

@@ -6,7 +6,7 @@ import IPCWire
     import Musl
 #endif
 
-/// A file descriptor that is closed when nobody holds it any more.
+/// A file descriptor that is closed with its last reference.
 final class FileDescriptor: Sendable {
     let number: Int32
 
@@ -24,7 +24,7 @@ final class FileDescriptor: Sendable {
 
     deinit { close(number) }
 
-    /// What fstat(2) says.
+    /// The result of fstat(2).
     func status() throws(SystemError) -> FileStatus {
         var status = stat()
         guard fstat(number, &status) == 0 else { throw .last }
@@ -32,13 +32,13 @@ final class FileDescriptor: Sendable {
     }
 }
 
-/// What matters here about a file.
+/// The used part of a file's status.
 struct FileStatus: Sendable, Hashable {
     var identity: FileIdentity
     var bytes: Int
     var isRegular: Bool
     var isDirectory: Bool
-    /// Another one after every change of the file, and for every other file of the same name.
+    /// A number that differs after every change of the file, and for every other file of the same name.
     var version: UInt64
 
     init(_ status: stat) {
@@ -56,7 +56,7 @@ struct FileStatus: Sendable, Hashable {
         version = mixed
     }
 
-    /// What lstat(2) says about a path: a link is itself and not what it leads to, as when files are opened here.
+    /// The result of lstat(2) for a path. A link is not followed, as when files are opened here.
     init(path: String) throws(SystemError) {
         var status = stat()
         guard lstat(path, &status) == 0 else { throw .last }

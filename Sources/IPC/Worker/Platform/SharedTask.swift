@@ -1,7 +1,7 @@
 import Synchronization
 
 /// One piece of work whose result several tasks wait for. A task that is cancelled only stops waiting; the work is
-/// cancelled when nobody is left.
+/// cancelled when no task is left.
 ///
 /// Whoever wants the result joins first, synchronously, and then awaits ``value()`` exactly once.
 final class SharedTask<Success: Sendable>: Sendable {
@@ -17,10 +17,10 @@ final class SharedTask<Success: Sendable>: Sendable {
 
     private let state = Mutex(State())
 
-    /// Whoever makes it has joined it.
+    /// The creating task has joined.
     init() {}
 
-    /// Counts one more who wants the result. False if everybody before had given up: then there will be none.
+    /// Adds one task. False if all earlier ones had given up: then there will be no result.
     func join() -> Bool {
         state.withLock { state in
             guard !state.isAbandoned else { return false }
@@ -29,13 +29,13 @@ final class SharedTask<Success: Sendable>: Sendable {
         }
     }
 
-    /// Whether everybody gave up before there was a result.
+    /// Whether all tasks gave up before there was a result.
     var isAbandoned: Bool { state.withLock { $0.isAbandoned } }
 
     /// Tasks that joined and neither got the result nor gave up.
     var interestedCount: Int { state.withLock { $0.result == nil ? $0.interested : 0 } }
 
-    /// Begins the work, apart from the caller's task.
+    /// Begins the work in a separate task.
     func begin(_ work: @escaping @Sendable () async -> Void) {
         let task = Task { await work() }
         let isAbandoned = state.withLock { state in

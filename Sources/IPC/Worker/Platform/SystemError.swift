@@ -31,8 +31,8 @@ package struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 extension SystemError {
-    /// What is wrong with a connection, for people. SwiftNIO's own words for a system call that failed name its
-    /// functions, and say "connection reset" also where nobody listens.
+    /// The reason of a connection error, for people. SwiftNIO's texts for a failed system call name its functions, and
+    /// say "connection reset" also where no process listens.
     package static func text(of error: any Error) -> String {
         if let error = error as? IOError { return SystemError(code: error.errnoCode).description }
         if case .connectTimeout? = error as? ChannelError { return "no answer" }

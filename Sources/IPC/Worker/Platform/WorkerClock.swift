@@ -1,12 +1,12 @@
 import NIOCore
 
-/// Where the worker's side takes the time from: the boot clock, or in tests a clock that is moved by hand.
+/// The clock of the worker's side: the boot clock, or in tests a manual one.
 package struct WorkerClock: Sendable {
     /// CLOCK_BOOTTIME in nanoseconds.
     let now: @Sendable () -> UInt64
     /// Returns at the given time; throws `CancellationError`.
     let sleep: @Sendable (_ deadline: UInt64) async throws -> Void
-    /// Does something on an event loop at the given time.
+    /// Runs a function on an event loop at the given time.
     let schedule: @Sendable (any EventLoop, _ deadline: UInt64, @escaping @Sendable () -> Void) -> Void
 
     package init(
@@ -18,7 +18,7 @@ package struct WorkerClock: Sendable {
         self.schedule = schedule
     }
 
-    /// The real one.
+    /// The boot clock.
     package static let boot = WorkerClock(
         now: { BootClock.now },
         sleep: { deadline in

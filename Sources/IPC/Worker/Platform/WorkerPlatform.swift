@@ -1,7 +1,7 @@
 import NIOCore
 
-/// What the worker's side has of the machine: clock, sockets, the mapped table, the journal, chance. The simulator
-/// puts its own in place.
+/// The platform of the worker's side: clock, sockets, the mapped table, the journal, random numbers. The simulator
+/// replaces it.
 package struct WorkerPlatform: Sendable {
     package var clock: WorkerClock
     /// Connects to the socket at a path, with this handler on the channel.
@@ -10,7 +10,7 @@ package struct WorkerPlatform: Sendable {
             async throws -> any Channel
     package var openTable: @Sendable (_ path: String) throws -> MappedTagTable
     package var openJournal: @Sendable (_ path: String) throws -> WorkerJournal
-    /// A random number of a range.
+    /// A random number in a range.
     package var random: @Sendable (ClosedRange<UInt64>) -> UInt64
 
     package init(
@@ -29,7 +29,7 @@ package struct WorkerPlatform: Sendable {
         self.random = random
     }
 
-    /// The real one, perhaps with another clock.
+    /// The platform of this machine, optionally with another clock.
     package static func system(clock: WorkerClock = .boot) -> WorkerPlatform {
         WorkerPlatform(
             clock: clock,

@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// A value that was answered from cache, with what its freshness was judged by.
+/// A value that was answered from cache, with the data that decided its freshness.
 final class ServedValue: Sendable {
     /// `nil`: a negative result.
     let value: ByteBuffer?
@@ -20,7 +20,7 @@ final class ServedValue: Sendable {
     }
 }
 
-/// Compares a share of what is answered from cache with the database (docs/cache.md, "The auditor").
+/// Compares a sample of the cache hits with the database (docs/cache.md, "The auditor").
 ///
 /// A sampled value is loaded again in the background. If the database has another one, somebody has written, and the
 /// invalidation has to follow within the bounds of docs/consistency.md. So the auditor waits: as soon as the one rule
@@ -31,12 +31,12 @@ final class ServedValue: Sendable {
 final class Auditor: Sendable {
     typealias Loader = @Sendable () async throws -> ByteBuffer?
 
-    /// Longer than all bounds of docs/consistency.md in a row: 2 s for a write, 1.5 s until it is acknowledged, 5 s if
-    /// its writer dies then, and as long as a beat takes.
+    /// Longer than the sum of all bounds of docs/consistency.md: 2 s for a write, 1.5 s until it is acknowledged, 5 s
+    /// if its writer dies then, and the time of a heartbeat.
     static let patienceNanoseconds: UInt64 = 10_000_000_000
-    /// How often the rule is asked meanwhile.
+    /// Interval at which the rule is evaluated meanwhile.
     static let stepNanoseconds: UInt64 = 1_000_000_000
-    /// A rest is so many times as long as the load before it: a tenth of one connection is what audits may take.
+    /// The rest takes this many times as long as the load before it: audits may take a tenth of one connection.
     static let restFactor: UInt64 = 9
 
     private enum Verdict { case same, superseded, stale }
@@ -67,7 +67,7 @@ final class Auditor: Sendable {
 
     var statistics: AuditStatistics { state.withLock { $0.figures } }
 
-    /// syncd had a value: every so often one of these is a sample.
+    /// Counts a hit in L2, of which some become samples.
     func countHit(_ hit: Hit, of key: ByteBuffer, load: @escaping Loader) {
         let isSample = state.withLock { state in
             state.rest -= 1
@@ -79,7 +79,7 @@ final class Auditor: Sendable {
         audit(served, of: key, load: load)
     }
 
-    /// Loads it again in the background, unless an audit is under way.
+    /// Loads the value again in the background, unless an audit is under way.
     func audit(_ served: ServedValue, of key: ByteBuffer, load: @escaping Loader) {
         state.withLock { state in
             guard state.work == nil, !state.isOver else { return }
@@ -99,11 +99,11 @@ final class Auditor: Sendable {
         }
         count(verdict, on: key)
         guard loadNanoseconds > 0 else { return }
-        // It only ends early if the worker does.
+        // The sleep only ends early if the worker does.
         try? await clock.sleep(clock.now() + Self.restFactor * loadNanoseconds)
     }
 
-    /// No more audits; the one under way ends without a verdict.
+    /// Ends the audits; the one under way ends without a verdict.
     func end() {
         let work = state.withLock { state in
             state.isOver = true
@@ -128,7 +128,7 @@ final class Auditor: Sendable {
         if verdict == .stale { found?(key) }
     }
 
-    /// `nil`: the database did not answer, so nothing is known.
+    /// `nil`: the database did not answer, so there is no verdict.
     private func verdict(on served: ServedValue, load: () async throws -> ByteBuffer?) async -> Verdict? {
         do {
             if try await load() == served.value { return .same }
@@ -148,18 +148,18 @@ final class Auditor: Sendable {
     }
 }
 
-/// One in so many, at intervals that differ: a client with a rhythm must not always or never be the one.
+/// Selects one in N at varying intervals: a client with a rhythm must not always or never be selected.
 struct Sampling: Sendable {
     private let oneIn: UInt64
     private let random: @Sendable (ClosedRange<UInt64>) -> UInt64
 
-    /// `nil` for 0: none at all.
+    /// - Returns: `nil` for 0: no samples.
     init?(oneIn: Int, random: @escaping @Sendable (ClosedRange<UInt64>) -> UInt64) {
         guard oneIn > 0 else { return nil }
         self.oneIn = UInt64(min(oneIn, 1 << 40))
         self.random = random
     }
 
-    /// From a sample to the next: between a half and three halves of the average.
+    /// Number of hits to the next sample: between a half and three halves of the average.
     func nextGap() -> Int { Int(random((oneIn + 1) / 2...oneIn + oneIn / 2)) }
 }

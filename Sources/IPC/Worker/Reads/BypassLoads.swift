@@ -2,7 +2,7 @@ import DequeModule
 import NIOCore
 import Synchronization
 
-/// Reads of the database that go without a lease (docs/consistency.md, "Reading", step 5).
+/// Reads of the database without a lease (docs/consistency.md, "Reading", step 5).
 ///
 /// Nothing tells when the value of such a load becomes stale. So a request may only share one that begins after the
 /// request did: those that arrive while a load of their key runs share the next one. Loads at once are bounded; the
@@ -21,7 +21,7 @@ final class BypassLoads: Sendable {
     private struct Place {
         var current: Load
         var hasBegun = false
-        /// For those who came after `current` had begun.
+        /// The load for requests that came after `current` had begun.
         var next: Load?
     }
 
@@ -45,10 +45,10 @@ final class BypassLoads: Sendable {
         return try await load.shared.value().get()
     }
 
-    /// Loads that run at this moment.
+    /// Number of running loads.
     var runningCount: Int { state.withLock { $0.running } }
 
-    /// Callers that wait for a load, begun or not.
+    /// Number of callers that wait for a load, begun or not.
     var waitingCount: Int {
         state.withLock { state in
             state.places.values.reduce(0) {
@@ -90,7 +90,7 @@ final class BypassLoads: Sendable {
         }
     }
 
-    /// The load whose turn it is; `nil` if there is none or enough are running.
+    /// The next load to run; `nil` if there is none or enough are running.
     private func takeFirst(_ state: inout State) -> (ByteBuffer, Load)? {
         while state.running < limit, let key = state.queue.popFirst() {
             guard let load = state.places[key]?.current else { continue }

@@ -7,21 +7,21 @@ import NIOCore
 /// host gets a lease, loads and fills. The others hear that somebody loads it already, and find the successor when they
 /// ask again.
 enum EarlyRefresh {
-    /// Keys at once, per worker.
+    /// Maximum number of concurrent refreshes per worker.
     static let limit = 64
-    /// From the end of an attempt to the next for the same key.
+    /// Time from the end of an attempt to the next one for the same key.
     static let pauseNanoseconds: UInt64 = 1_000_000_000
     /// A value that lives no more than this longer is not worth taking in place of the one at hand: it is the same one, as
     /// another clock has measured it.
     static let leastGainMilliseconds: UInt64 = 1000
-    /// How long an attempt that does not end holds its place: longer than its lease is valid.
+    /// Maximum time of an attempt that does not end: longer than its lease is valid.
     static let longestNanoseconds: UInt64 = 15_000_000_000
 }
 
 extension SyncedCache {
-    /// Gets a successor in the background. Whatever goes wrong, the value in use ends as it would have.
+    /// Loads a new value in the background. Whatever goes wrong, the value in use expires as it would have without it.
     ///
-    /// Never inlined: what a task needs would be made room for at every hit, which is a tenth of its time.
+    /// Never inlined: otherwise every hit would reserve stack space for the task, which takes a tenth of its time.
     @inline(never)
     func refresh(
         _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
@@ -39,7 +39,7 @@ extension SyncedCache {
                 _ = await self.load(question, under: lease, over: connection, flight: Flight())
             case .success(.miss), .failure: break
             }
-            // Ends early only if the worker does.
+            // The sleep ends early only if the worker does.
             try? await clock.sleep(clock.now() + EarlyRefresh.pauseNanoseconds)
             l1.refreshEnded(of: key)
         }

@@ -3,7 +3,7 @@ import NIOCore
 import Sieve
 import Synchronization
 
-/// A value in this process's memory, with what its freshness is judged by. An object, so that a hit copies one
+/// A value in this process's memory, with the data that decide its freshness. An object, so that a hit copies one
 /// reference.
 final class L1Entry: Sendable {
     /// `nil`: a negative result.
@@ -12,11 +12,11 @@ final class L1Entry: Sendable {
     let slots: [UInt32]
     let asOf: UInt64
     let epoch: UInt64
-    /// CLOCK_BOOTTIME in ns; from then on the entry is not used, except in grace.
+    /// CLOCK_BOOTTIME in ns at which the entry expires; later it is used in grace only.
     let deadline: UInt64
-    /// CLOCK_BOOTTIME in ns; it was loaded no earlier.
+    /// CLOCK_BOOTTIME in ns; the value was loaded no earlier.
     let loadedAt: UInt64
-    /// CLOCK_BOOTTIME in ns; a hit from then on asks for an early refresh.
+    /// CLOCK_BOOTTIME in ns; a hit from then on starts an early refresh.
     let refreshAt: UInt64
 
     init(
@@ -37,7 +37,7 @@ final class L1Entry: Sendable {
 package struct L1Hit: Sendable {
     /// `nil`: a negative result.
     package var value: ByteBuffer?
-    /// For the auditor; nearly always `nil`.
+    /// The sample for the auditor; nearly always `nil`.
     var sample: ServedValue?
     /// Whether to get a successor, for one hit near the end of an entry; nearly always `false`.
     var isRefreshDue: Bool
@@ -45,8 +45,8 @@ package struct L1Hit: Sendable {
 
 /// The cache in this process's memory (docs/consistency.md, "Reading", step 1).
 ///
-/// It holds values as long as there is room, and believes none of them by itself: every hit is judged by the tag
-/// table at the moment it is asked for. So nothing has to be told to it in time, and without a table it is off.
+/// L1 stores values as long as there is room, and trusts none of them by itself: every hit is judged by the tag table
+/// at that moment. So no invalidation has to arrive in time, and without a table L1 is off.
 package final class L1Cache: Sendable {
     private struct State {
         var table: TagTable?
@@ -55,20 +55,20 @@ package final class L1Cache: Sendable {
         var misses = 0
         /// The number of the hit that is the next sample; 0: none.
         var sampledHit = 0
-        /// Keys for which an early refresh is under way or has just ended, and when it began.
+        /// Keys for which an early refresh is under way or has just ended, and its start.
         var refreshing: [ByteBuffer: UInt64] = [:]
     }
 
-    /// What an entry costs beside its bytes: its places in the dictionary and in the queue at their usual load, and
-    /// the headers of three allocations.
+    /// Cost of an entry in addition to its bytes: its places in the dictionary and in the queue at their usual load,
+    /// and the headers of three allocations.
     static let overheadBytes = 424
-    /// Entries that are looked at in one go when freeing what is no longer fresh: about 100 µs.
+    /// Entries that are visited in one step when stale ones are freed: about 100 µs.
     static let sweepStep = 1024
 
     private let state: Mutex<State>
     private let now: @Sendable () -> UInt64
     private let sampling: Sampling?
-    /// Past its deadline an entry is kept for so long.
+    /// Time for which an entry is kept past its deadline.
     private let graceNanoseconds: UInt64
     private let refreshPercent: UInt64
 
@@ -85,13 +85,13 @@ package final class L1Cache: Sendable {
         self.now = now
     }
 
-    /// A cache without anything that docs/cache.md offers besides.
+    /// A cache without the additional features of docs/cache.md.
     package convenience init(byteBudget: Int, now: @escaping @Sendable () -> UInt64) {
         self.init(byteBudget: byteBudget, sampling: nil, now: now)
     }
 
-    /// The table by which entries are judged; `nil` when there is none to be had. What is kept was numbered by
-    /// another table's slots and goes.
+    /// Sets the table by which entries are judged; `nil` if there is none. Stored entries have slots of the previous
+    /// table and are removed.
     package func use(_ table: TagTable?) {
         state.withLock { state in
             state.table = table
@@ -148,8 +148,8 @@ package final class L1Cache: Sendable {
             value: entry.value, slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, table: table)
     }
 
-    /// A value that may be served although its load failed: that of an entry in its time to live or in grace, if the
-    /// one rule calls it fresh at this moment.
+    /// A value that may be served although its load failed: that of an entry in its time to live or in grace, if it is
+    /// fresh by the one rule at this moment.
     func graceValue(for key: ByteBuffer) -> CachedValue? {
         state.withLock { state in
             guard let table = state.table, let entry = state.entries.value(for: key) else { return nil }
@@ -161,10 +161,10 @@ package final class L1Cache: Sendable {
         }
     }
 
-    /// Keeps a value that was loaded just now.
+    /// Stores a value that was loaded just now.
     package func insert(_ hit: Hit, for key: ByteBuffer) { insert(hit, for: key, lifetimeMilliseconds: nil) }
 
-    /// Keeps a value, if there is a table to number its slots by.
+    /// Stores a value, if there is a table that gives it slots.
     ///
     /// - Parameter lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
     func insert(_ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64?) {
@@ -184,7 +184,7 @@ package final class L1Cache: Sendable {
         }
     }
 
-    /// Whether something that was just learnt is fresh at this moment. Always false without a table.
+    /// Whether a value that was just received is fresh at this moment. Always false without a table.
     func isFresh(_ hit: Hit, for key: ByteBuffer) -> Bool {
         guard let table = state.withLock({ $0.table }) else { return false }
         return table.verdict(
@@ -192,7 +192,7 @@ package final class L1Cache: Sendable {
         ).isFresh
     }
 
-    /// What syncd had for a key, as a sample for the auditor; `nil` without a table to judge it by.
+    /// A hit of syncd as a sample for the auditor; `nil` without a table to judge it by.
     func served(_ hit: Hit, for key: ByteBuffer) -> ServedValue? {
         guard let table = state.withLock({ $0.table }) else { return nil }
         return ServedValue(
@@ -200,7 +200,7 @@ package final class L1Cache: Sendable {
             table: table)
     }
 
-    /// Whether the one rule still calls something fresh that was served.
+    /// Whether a served value is still fresh by the one rule.
     func isFresh(_ served: ServedValue) -> Bool {
         guard state.withLock({ $0.table === served.table }) else { return false }
         return served.table.verdict(
@@ -208,7 +208,7 @@ package final class L1Cache: Sendable {
         ).isFresh
     }
 
-    /// How long an entry may still be used, in milliseconds, the one rule aside.
+    /// Remaining time to live of an entry, in milliseconds, without applying the one rule.
     func remainingMilliseconds(of key: ByteBuffer) -> UInt64 {
         let now = now()
         return state.withLock { state in
@@ -220,9 +220,9 @@ package final class L1Cache: Sendable {
     /// Whether there is a table to judge by.
     var isUsable: Bool { state.withLock { $0.table != nil } }
 
-    /// Frees entries that nothing can make fresh again, looking at ``sweepStep`` places from `start` on.
+    /// Frees entries that can never be fresh again, visiting ``sweepStep`` places from `start` on.
     ///
-    /// - Returns: where to go on, `nil` at the end.
+    /// - Returns: the start of the next step, `nil` at the end.
     func sweep(from start: Int) -> Int? {
         state.withLock { state in
             guard let table = state.table else { return nil }
@@ -253,8 +253,8 @@ package final class L1Cache: Sendable {
         return verdict.isFresh ? time : nil
     }
 
-    /// The same bytes in memory of their own, unless they nearly fill what they lie in: a small value must not keep
-    /// the whole chunk alive that was read from the socket.
+    /// The same bytes in separate memory, unless they nearly fill their present one: a small value must not keep the
+    /// whole chunk alive that was read from the socket.
     private static func compacted(_ buffer: ByteBuffer) -> ByteBuffer {
         guard buffer.storageCapacity > 2 * buffer.readableBytes + 64 else { return buffer }
         return ByteBuffer(bytes: buffer.readableBytesView)

@@ -2,33 +2,34 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// How asking syncd for a key ended.
+/// The result of asking syncd for a key.
 enum FlightEnd: Sendable {
-    /// syncd had it.
+    /// syncd had the value.
     case found(Hit)
-    /// Loaded under a lease, and syncd took it.
+    /// The value was loaded under a lease, and syncd accepted it.
     case filled(Hit)
-    /// Loaded under a lease, but invalidated meanwhile, or syncd didn't say: good for who loaded it, not for others.
+    /// The value was loaded under a lease, but invalidated meanwhile, or syncd didn't reply: usable for the loading
+    /// request, not for others.
     case unproven(ByteBuffer?)
     /// The load failed.
     case failed(any Error)
-    /// syncd can't help: the database must be read without it.
+    /// syncd has no answer: the database must be read without it.
     case miss
 }
 
-/// What everybody who waited for a flight learns.
+/// The result for all requests that shared a flight.
 struct FlightResult: Sendable {
     var end: FlightEnd
-    /// Whether the value was fresh, by the table, after the last one had joined.
+    /// Whether the value was fresh, by the table, after the last request had joined.
     var isFreshAtEnd: Bool
 }
 
-/// One request for a key on its way through syncd, perhaps with a load in it.
+/// One request to syncd for a key, possibly with a load.
 final class Flight: Sendable {
     let shared = SharedTask<FlightResult>()
 }
 
-/// Which keys are being asked for (docs/consistency.md, "Reading", step 4).
+/// The keys that are being requested (docs/consistency.md, "Reading", step 4).
 ///
 /// Who joins must get nothing older than the moment of joining. syncd's verdict is made after its request was
 /// sent: that covers whoever had joined before. For those who came later the verdict may be outdated by the time it
@@ -37,11 +38,12 @@ final class SingleFlight: Sendable {
     enum Phase { case fetching, loading, filling }
 
     enum Role {
-        /// Ask syncd, and tell the others.
+        /// Ask syncd, and pass the result to the others.
         case lead(Flight)
-        /// Wait for who asks. `isCovered`: a FILL has not been sent yet, so its verdict will hold for this one, too.
+        /// Wait for the request under way. `isCovered`: a FILL has not been sent yet, so its verdict will hold for this
+        /// one, too.
         case join(Flight, isCovered: Bool)
-        /// Ask syncd for oneself: what the running flight brings could not be proven fresh.
+        /// Ask syncd separately: the result of the running flight could not be shown to be fresh.
         case alone
     }
 
@@ -52,8 +54,8 @@ final class SingleFlight: Sendable {
 
     private let entries = Mutex<[ByteBuffer: Entry]>([:])
 
-    /// Takes part in asking for `key`. Without a table only a load that has begun can be joined: nothing else will
-    /// be proven for who comes later.
+    /// Takes part in asking for `key`. Without a table only a load that has begun can be joined: other results cannot
+    /// be shown to be fresh for later requests.
     func take(_ key: ByteBuffer, hasTable: Bool) -> Role {
         entries.withLock { entries in
             if let entry = entries[key], !entry.flight.shared.isAbandoned {
@@ -66,17 +68,17 @@ final class SingleFlight: Sendable {
         }
     }
 
-    /// Callers that wait for a flight.
+    /// Number of callers that wait for a flight.
     var waitingCount: Int { entries.withLock { $0.values.reduce(0) { $0 + $1.flight.shared.interestedCount } } }
 
-    /// The flight goes into its next phase.
+    /// The flight enters its next phase.
     func advance(_ flight: Flight, of key: ByteBuffer, to phase: Phase) {
         entries.withLock { entries in
             if entries[key]?.flight === flight { entries[key]?.phase = phase }
         }
     }
 
-    /// Nobody can join it any more.
+    /// Ends joining: no request can join the flight any more.
     func remove(_ flight: Flight, of key: ByteBuffer) {
         entries.withLock { entries in
             if entries[key]?.flight === flight { entries[key] = nil }

@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 
 extension SyncedCache {
-    /// Asks syncd for a key, and loads and fills it if syncd hands out the lease.
+    /// Asks syncd for a key, and loads and fills it if syncd gives the lease.
     func ask(_ question: Question, over connection: SyncdConnection, flight: Flight) async -> FlightEnd {
         switch await connection.fetch(question.key, waitMilliseconds: waitMilliseconds) {
         case .failure, .success(.miss): return .miss
@@ -49,7 +49,7 @@ extension SyncedCache {
         return .filled(hit)
     }
 
-    /// Whether syncd took the value, and so vouches that nothing was invalidated since the lease.
+    /// Whether syncd accepted the value, and so confirms that nothing was invalidated since the lease.
     private func fill(
         _ key: ByteBuffer, with hit: Hit, under lease: Lease, over connection: SyncdConnection
     ) async -> Bool {
@@ -60,7 +60,7 @@ extension SyncedCache {
         switch await connection.request(request, cost: cost) {
         case .success(let reply) where reply.isOK: return true
         case .success(.error(let text)):
-            // These three end the lease by themselves; after any other refusal others must not wait for it.
+            // These three errors end the lease; after any other error waiters must not wait for it.
             if ![.stale, .noLease, .isolated].contains(ReplyError(text).code) {
                 abandon(key, lease, over: connection)
             }
@@ -71,7 +71,7 @@ extension SyncedCache {
         return false
     }
 
-    /// The next waiter, on any worker, may try.
+    /// The next waiter, on any worker, gets the lease.
     private func abandon(_ key: ByteBuffer, _ lease: Lease, over connection: SyncdConnection) {
         connection.tell(.abandon(key: key, lease: lease.id))
     }

@@ -1,7 +1,7 @@
 import NIOCore
 import Synchronization
 
-/// Keys whose load has taken longer than the soft limit and goes on.
+/// Keys whose load has taken longer than the soft limit and is still running.
 final class SlowLoads: Sendable {
     private let keys = Mutex<[ByteBuffer: Int]>([:])
 
@@ -18,10 +18,10 @@ final class SlowLoads: Sendable {
 }
 
 extension SyncedCache {
-    /// Reads a value of which L1 still has one in grace, and falls back to that if the read fails or takes long. What
-    /// is served then is judged by the one rule at that moment, not before the read.
+    /// Reads a value that L1 still has in grace, and falls back to the old value if the read fails or takes long. The
+    /// served value is judged by the one rule at that moment, not before the read.
     ///
-    /// A read that takes long goes on in the background, to fill the caches. Until it ends nobody else waits for it.
+    /// A slow read continues in the background, to fill the caches. Until it ends no other request waits for it.
     func withGrace(
         _ value: CachedValue, for key: ByteBuffer, read: @escaping @Sendable () async throws -> CachedValue
     ) async throws -> CachedValue {
@@ -32,7 +32,7 @@ extension SyncedCache {
                 try await clock.sleep(clock.now() + min(limit, Self.longestGraceWait).wholeNanoseconds)
                 guard let value = l1.graceValue(for: key) else { return }
                 slowLoads.add(key)
-                // The read may have ended meanwhile; then nobody else takes it out.
+                // The read may have ended meanwhile; in that case this code removes the key.
                 if !race.finishFirst(.success(value)) { slowLoads.remove(key) }
             }
         }

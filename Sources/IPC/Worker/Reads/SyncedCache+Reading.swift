@@ -27,7 +27,7 @@ extension SyncedCache {
         return try await missed(key, tags, ttl) { Loaded(value: try await load()) }
     }
 
-    /// The same, for values whose tags or time to live only their load can tell.
+    /// The same, for values whose tags or time to live are known after the load only.
     ///
     /// - Parameters:
     ///   - tags: what the value is known to depend on; the load may add some.
@@ -44,7 +44,7 @@ extension SyncedCache {
         return try await missed(key, tags, ttl, load)
     }
 
-    /// What L1 does not have, or not any more.
+    /// Handles a miss in L1.
     private func missed(
         _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
@@ -54,7 +54,7 @@ extension SyncedCache {
         return try await withGrace(grace, for: key) { [self] in try await obtain(key, tags, ttl, load) }
     }
 
-    /// From syncd, or loaded.
+    /// The value from syncd, or loaded.
     private func obtain(
         _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
@@ -84,7 +84,7 @@ extension SyncedCache {
         return CachedValue(value: value, source: .bypass)
     }
 
-    /// What a caller wants to know.
+    /// The parameters of a caller.
     struct Question: Sendable {
         var key: ByteBuffer
         var tags: [ByteBuffer]
@@ -109,13 +109,13 @@ extension SyncedCache {
         }
     }
 
-    /// Asks in a task of its own, so that the first caller's cancellation doesn't take the others along.
+    /// Asks in a separate task, so that the first caller's cancellation does not affect the others.
     private func fly(
         _ flight: Flight, _ question: Question, over connection: SyncdConnection
     ) async throws -> FlightEnd {
         flight.shared.begin { [self] in
             let end = await ask(question, over: connection, flight: flight)
-            // From here on nobody joins: what is fresh now is fresh for everybody who has.
+            // From here on no request joins: a value that is fresh now is fresh for all that have joined.
             singleFlight.remove(flight, of: question.key)
             let isFresh =
                 switch end {
@@ -153,7 +153,7 @@ extension SyncedCache {
         case .filled(let hit):
             let isFresh = isCovered || result.isFreshAtEnd
             return isFresh ? .answer(CachedValue(value: hit.value, source: .l2)) : .again
-        // Somebody else's error is no answer to this request.
+        // The error of another request is no answer to this one.
         case .unproven, .failed: return .again
         case .miss: return .direct
         }
@@ -168,7 +168,7 @@ extension SyncedCache {
             && tags.allSatisfy { $0.readableBytes > 0 && $0.readableBytes <= limits.tagBytes }
     }
 
-    /// How a loaded value is to be kept; `nil`: not at all.
+    /// Tags and time to live of a loaded value in the cache; `nil`: it is not stored.
     func keeping(_ loaded: Loaded, _ question: Question) -> (tags: [ByteBuffer], ttlMilliseconds: UInt64)? {
         let tags = question.tags + loaded.tags
         guard loaded.value?.readableBytes ?? 0 <= limits.valueBytes, loaded.tags.isEmpty || areCacheable(tags),
@@ -177,7 +177,7 @@ extension SyncedCache {
         return (tags, spread(milliseconds(loaded.ttl ?? question.ttl)))
     }
 
-    /// Only ever shortened: what was said to be the longest time is.
+    /// The time is only shortened: the caller's value is the maximum.
     private func spread(_ milliseconds: UInt64) -> UInt64 {
         let percent = UInt64(max(0, min(configuration.ttlSpreadPercent, 90)))
         guard percent > 0 else { return milliseconds }

@@ -7,19 +7,19 @@ import IPCWire
 #endif
 
 extension TagTableFile {
-    /// Makes a new file, complete before it gets its name, and maps it.
+    /// Creates a new file, complete before it gets its name, and maps it.
     static func create(path: String, slotBits: Int) throws(TagTableFileError) -> (TagTable, FileStatus) {
         let temporary = "\(path).new"
         do {
-            // Left over from a start that was killed here; the lock says that nobody else is at it.
+            // A file of this name is left over from a start that was killed here; the lock excludes other processes.
             unlink(temporary)
-            // Workers read it through their group; only syncd writes.
+            // Workers read the file through their group; only syncd writes.
             let file = try FileDescriptor(path: temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o640)
             let bytes = TagTableLayout.byteCount(slotBits: slotBits)
             guard fchmod(file.number, 0o640) == 0, ftruncate(file.number, off_t(bytes)) == 0 else {
                 throw SystemError.last
             }
-            // Memory that is only promised would kill its first user when the file system is full.
+            // Memory that is not reserved would kill its first user when the file system is full.
             let reserved = posix_fallocate(file.number, 0, off_t(bytes))
             guard reserved == 0 else { throw SystemError(code: reserved) }
             let map = try Mapping(file, bytes: bytes, isWritable: true)
@@ -36,13 +36,14 @@ extension TagTableFile {
         }
     }
 
-    /// No epoch of an earlier file, in all likelihood, with room above it for every rise that may come.
+    /// A random epoch differs from those of earlier files, in all likelihood, and leaves room above it for every rise
+    /// that may come.
     private static func randomEpoch() -> UInt64 { UInt64.random(in: 1...(WireLimits.maximumNumber / 2)) }
 }
 
 /// A file mapped into memory, shared.
 struct Mapping: Sendable {
-    // Unchecked: a fixed address; what lies there is only reached through the atomics of TagTable.
+    // Unchecked: the address is fixed; the memory is only accessed by the atomics of TagTable.
     nonisolated(unsafe) let memory: UnsafeMutableRawPointer
     private let bytes: Int
 
@@ -55,7 +56,7 @@ struct Mapping: Sendable {
         self.bytes = bytes
     }
 
-    /// Takes the pages out of this process. The file keeps them, and what is needed again comes back from there.
+    /// Removes the pages from this process. The file keeps them, and needed ones are loaded again from there.
     func forget() { madvise(memory, bytes, MADV_DONTNEED) }
 
     func unmap() { munmap(memory, bytes) }

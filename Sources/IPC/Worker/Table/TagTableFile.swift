@@ -6,13 +6,13 @@ import IPCWire
     import Musl
 #endif
 
-/// Why a tag table file can't be used.
+/// The reason why a tag table file can't be used.
 package enum TagTableFileError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The file can't be opened, made or mapped.
+    /// The file can't be opened, created or mapped.
     case system(path: String, SystemError)
-    /// It is no regular file.
+    /// The path names no regular file.
     case notAFile(path: String)
-    /// It is a file, but not such a table.
+    /// The file is not such a table.
     case unusable(path: String, TagTableError)
 
     /// A short name for metrics.
@@ -24,7 +24,7 @@ package enum TagTableFileError: Error, Sendable, Equatable, CustomStringConverti
         }
     }
 
-    /// What is wrong with which file.
+    /// The fault, with the path of the file.
     package var description: String {
         switch self {
         case .system(let path, let error): "the tag table \(path) can't be used: \(error)"
@@ -39,7 +39,7 @@ package struct MappedTagTable: Sendable {
     package let table: TagTable
     private let isNamed: @Sendable (String) -> Bool
 
-    /// Maps the file at `path`. Its size and header are checked before anything in it is believed.
+    /// Maps the file at `path`. Its size and header are checked before its content is trusted.
     package init(path: String) throws(TagTableFileError) {
         let (table, file) = try TagTableFile.open(path: path, isWritable: false)
         self.init(table, file: file)
@@ -52,31 +52,31 @@ package struct MappedTagTable: Sendable {
         }
     }
 
-    /// A table that is mapped already; `isNamed` says whether a path still names it.
+    /// A table that is mapped already; `isNamed` returns whether a path still names it.
     package init(_ table: TagTable, isNamed: @escaping @Sendable (String) -> Bool) {
         self.table = table
         self.isNamed = isNamed
     }
 
-    /// Whether `path` still names the mapped file. A mapping keeps a deleted file alive, and nobody writes to that.
+    /// Whether `path` still names the mapped file. A mapping keeps a deleted file alive, but no process writes to it.
     package func isFile(at path: String) -> Bool { isNamed(path) }
 }
 
-/// Where the table comes from that a syncd uses.
+/// The origin of the table that a syncd uses.
 package enum TagTableOrigin: Sendable, Hashable {
-    /// An earlier syncd made it.
+    /// An earlier syncd created it.
     case existing
     /// There was none.
     case fresh
-    /// There was one that cannot be used.
+    /// The previous one could not be used.
     case replaced(reason: String)
 }
 
 /// The file in which a tag table outlives the syncd that writes it (docs/consistency.md, "The table file").
 package enum TagTableFile {
-    /// Opens the table at `path` for writing, or makes a new one if there is none with this many slots: with a
-    /// random epoch, and complete before it gets its name. A file is never truncated or written over: workers may
-    /// still have mapped it. Call it only while holding syncd's lock.
+    /// Opens the table at `path` for writing, or creates a new one if there is none with this many slots: with a random
+    /// epoch, and complete before it gets its name. A file is never truncated or overwritten: workers may still have
+    /// mapped it. Call this only while holding syncd's lock.
     ///
     /// - Returns: the table, and whether it is a new one.
     package static func openOrCreate(
@@ -86,7 +86,7 @@ package enum TagTableFile {
         return (mapped.table, created: origin != .existing)
     }
 
-    /// The same, with what a syncd has to know besides.
+    /// The same, with the details that syncd needs.
     package static func take(
         path: String, slotBits: Int
     ) throws(TagTableFileError) -> (MappedTagTable, TagTableOrigin) {
@@ -97,7 +97,7 @@ package enum TagTableFile {
             if table.slotCount == 1 << slotBits { return (MappedTagTable(table, file: file), .existing) }
             origin = .replaced(reason: "the table at \(path) has \(table.slotCount) slots")
         } catch .unusable(let path, let error) {
-            // Another layout, or damaged: a new file takes its name.
+            // The file has another layout, or is damaged: a new file takes its name.
             origin = .replaced(reason: TagTableFileError.unusable(path: path, error).description)
         } catch .system(_, .missing) {
             // The first start, or a wiped directory.
@@ -122,7 +122,7 @@ package enum TagTableFile {
             let file = try FileDescriptor(path: path, flags: isWritable ? O_RDWR : O_RDONLY)
             status = try file.status()
             guard status.isRegular else { throw TagTableFileError.notAFile(path: path) }
-            // A file shorter than its map would kill the reader: the size comes first.
+            // A file shorter than its map would kill the reader: the size is checked first.
             guard status.bytes >= TagTableLayout.headerBytes,
                 status.bytes <= TagTableLayout.byteCount(slotBits: TagTableLayout.slotBitsRange.upperBound)
             else { throw TagTableFileError.unusable(path: path, .tooShort(bytes: status.bytes)) }

@@ -1,17 +1,17 @@
 import IPCWire
 import NIOCore
 
-/// How syncd answered an invalidation.
+/// syncd's answer to an invalidation.
 enum InvalidationAnswer: Sendable, Hashable {
-    /// It is in the log, or syncd, being isolated, owes it.
+    /// The invalidation is in the log, or pending in an isolated syncd.
     case taken
     case refused
-    /// There is no answer; `wasSent` if syncd may have seen it nevertheless.
+    /// There is no answer; `wasSent` if syncd may have received the request nevertheless.
     case none(wasSent: Bool)
 }
 
 extension SyncdConnection {
-    /// Has tags invalidated, and an event published with them.
+    /// Invalidates tags, and publishes an event with them.
     func invalidate(_ tags: [ByteBuffer], event: Event?) async -> InvalidationAnswer {
         let bytes = tags.reduce(event?.payload.readableBytes ?? 0) { $0 + $1.readableBytes }
         let request = Request.invalidate(tags: tags, event: event)

@@ -2,13 +2,13 @@ import IPCWire
 import NIOCore
 
 extension SyncedCache {
-    /// Runs a write, and returns when nobody on this host can be answered from cache with anything older
+    /// Runs a write, and returns when no client of this host can be answered from cache with anything older
     /// (docs/consistency.md, "Writing").
     ///
-    /// Whatever the database said, the tags are invalidated, also after a write that changed nothing. Only
-    /// ``WriteResult/rejected(_:)`` skips it. If the write throws it may have happened, or may happen yet: the tags are
-    /// invalidated at once, and again every 5 s until the outcome is known (``UnknownOutcome``) or 120 s have passed.
-    /// A write that can reach the database later than that leaves older values in caches.
+    /// The tags are invalidated after every answer of the database, also after a write that changed nothing. Only
+    /// ``WriteResult/rejected(_:)`` skips it. If the write throws, it may have happened, or may still happen: the tags
+    /// are invalidated at once, and again every 5 s until the outcome is known (``UnknownOutcome``) or 120 s have
+    /// passed. A write that can reach the database later than that leaves older values in caches.
     ///
     /// - Parameters:
     ///   - tags: what the write changes. More than 1024, or one longer than 256 B, stand for everything.
@@ -53,22 +53,22 @@ extension SyncedCache {
         }
     }
 
-    /// What is to be made known about a write.
+    /// The invalidation of a write.
     private struct Commitment: Sendable {
         var tags: [ByteBuffer]
         var event: Event?
         var intent: Intent?
         /// The write may still reach the database.
         var isOutcomeUnknown: Bool
-        /// Returns when it can't any more, if there is a way to know.
+        /// Returns when the write can't reach the database any more, if there is a way to know.
         var settled: (@Sendable () async -> Void)?
     }
 
-    /// Returns when the write may be acknowledged. A client that hangs up must not make that happen too early: nothing
-    /// in here heeds cancellation.
+    /// Returns when the write may be acknowledged. A client that disconnects must not cause this too early: nothing in
+    /// here heeds cancellation.
     private func commit(_ commitment: Commitment) async {
         if breaks(.unknownOutcomeIsForgotten), commitment.isOutcomeUnknown { return commitment.intent?.delete() ?? () }
-        // From the rename on syncd invalidates it before every beat, whether it hears from us or not.
+        // From the rename on syncd invalidates the tags before every heartbeat, with or without a request from here.
         let isOrphan = commitment.isOutcomeUnknown ? commitment.intent?.becomeOrphan() ?? false : false
         var isRecorded = isOrphan
         var recordedAt = clock.now()
@@ -88,33 +88,33 @@ extension SyncedCache {
         }
         let isRead = isRecorded && session.isReadBySyncd(commitment.intent)
         if !isRead { session.unjournaled.add(commitment.tags) }
-        // An event is published at most once: again only if syncd can't have seen it.
+        // An event is published at most once: again only if syncd certainly has not received it.
         let event = answer == .none(wasSent: false) ? commitment.event : nil
         if breaks(.noTrustWindowWait) { return }
         let distrustedAt = distrustedAt(recordedAt: recordedAt, isRecorded: isRecorded)
         guard clock.now() < distrustedAt else { return }
-        // In a task of its own, since waiting for a connection or for a time does heed it.
+        // A separate task, since waiting for a connection or for a time does heed cancellation.
         await Task {
             await takenOrDistrusted(commitment.tags, event: event, after: generation, distrustedAt: distrustedAt)
         }.value
     }
 
-    /// When nobody believes a heartbeat any more that missed what was recorded.
+    /// The time from which no heartbeat is trusted any more that may have missed the record.
     ///
-    /// A reading of the journal that begins after the record finds it. One that began before carries a time that is at
-    /// most that of the newest reading, which the table shows. Without a record, or if the newest reading is not known,
-    /// the whole window passes.
+    /// A reading of the journal that begins after the record finds it. An earlier one has a time of at most that of the
+    /// newest reading, which the table shows. Without a record, or if the newest reading is unknown, the whole window
+    /// passes.
     private func distrustedAt(recordedAt: UInt64, isRecorded: Bool) -> UInt64 {
         if breaks(.acknowledgedWhileBelieved) { return 0 }
         let newest = isRecorded ? session.newestReadingOfJournal ?? recordedAt : recordedAt
-        // A heartbeat as old as its window exactly is believed. A time in the future is not: another boot wrote it.
+        // A heartbeat exactly as old as its window is trusted. A time in the future is not: another boot wrote it.
         return min(recordedAt, newest) + TrustTiming.trustWindowNanoseconds + 1_000_000
     }
 
-    /// Sees to it that a write of unknown outcome is invalidated once more when it can't land any more.
+    /// Invalidates the tags of a write of unknown outcome once more when it can't land any more.
     private func follow(_ commitment: Commitment, isRepeatedBySyncd: Bool) {
         let unjournaled = session.unjournaled
-        // syncd repeats what it reads in the journal. Of anything else only this process knows.
+        // syncd repeats the tags that it reads in the journal. Other tags are known to this process only.
         var repetition: UnjournaledWrites.Repetition?
         if !isRepeatedBySyncd || !session.isReadBySyncd(commitment.intent) {
             repetition = unjournaled.repeat(commitment.tags, from: clock.now())
@@ -127,8 +127,8 @@ extension SyncedCache {
         }
     }
 
-    /// Returns when syncd has taken the invalidation over a new connection, or when the last beat that could have
-    /// missed it is too old for anybody to believe.
+    /// Returns when syncd has accepted the invalidation over a new connection, or when the last heartbeat that could
+    /// have missed it is too old to be trusted.
     private func takenOrDistrusted(
         _ tags: [ByteBuffer], event: Event?, after generation: UInt64, distrustedAt: UInt64
     ) async {
@@ -148,13 +148,13 @@ extension SyncedCache {
             try await clock.sleep(distrustedAt)
             settled.finish(())
         }
-        // Not cancelled: this runs in a task that nobody can cancel.
+        // This runs in a task that is never cancelled.
         _ = try? await settled.value()
         retry.cancel()
         distrust.cancel()
     }
 
-    /// Tags as syncd accepts them. One that no entry can have, or too many, stand for everything.
+    /// Tags as syncd accepts them. A tag that no entry can have, or too many, stand for everything.
     private func invalidatable(_ tags: [ByteBuffer]) -> [ByteBuffer] {
         let isInvalidatable =
             tags.count <= limits.tagsPerInvalidation

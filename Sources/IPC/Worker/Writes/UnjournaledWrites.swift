@@ -2,12 +2,12 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// Tags that syncd has to learn of from this process alone, since they stand in no journal that it reads: those that
-/// it has not taken yet, and those of writes of unknown outcome, which are told again and again.
+/// Tags that only this process can send to syncd, since they are in no journal that syncd reads: those that syncd has
+/// not accepted yet, and those of writes of unknown outcome, which are sent again and again.
 final class UnjournaledWrites: Sendable {
-    /// Tags beyond it become one: everything.
+    /// More tags than this become one: everything.
     static let maximumTags = 4096
-    /// A write of unknown outcome is told again after this long, as syncd does with those that it finds in the journal.
+    /// Interval for the tags of a write of unknown outcome, the same as syncd's for those in the journal.
     static let repetitionNanoseconds: UInt64 = 5_000_000_000
     /// No write lands later than this after it failed (docs/consistency.md, "Writes that land late").
     static let landingNanoseconds: UInt64 = 120_000_000_000
@@ -15,9 +15,9 @@ final class UnjournaledWrites: Sendable {
     private static let everything = ByteBuffer(string: "*")
 
     private struct State {
-        /// Tags to tell until syncd has taken them.
+        /// Tags to send until syncd has accepted them.
         var tags: Set<ByteBuffer> = []
-        /// Tags to tell again until a time, and once after it.
+        /// Tags to send again until a time, and once after it.
         var repeated: [Repetition: (tags: [ByteBuffer], end: UInt64)] = [:]
         var repeatedTags = 0
         var repeatedAt: UInt64 = 0
@@ -29,7 +29,7 @@ final class UnjournaledWrites: Sendable {
 
     private let state = Mutex(State())
 
-    /// Keeps tags until syncd has taken them.
+    /// Stores tags until syncd has accepted them.
     func add(_ added: some Sequence<ByteBuffer>) {
         state.withLock { state in
             state.tags.formUnion(added)
@@ -37,7 +37,7 @@ final class UnjournaledWrites: Sendable {
         }
     }
 
-    /// Has the tags told again for as long as their write may land.
+    /// Sends the tags again and again as long as their write may land.
     func `repeat`(_ tags: [ByteBuffer], from now: UInt64) -> Repetition {
         state.withLock { state in
             if state.repeated.isEmpty { state.repeatedAt = now }
@@ -47,7 +47,8 @@ final class UnjournaledWrites: Sendable {
             state.repeated[repetition] = (tags, end)
             state.repeatedTags += tags.count
             if state.repeatedTags > Self.maximumTags {
-                // Under a number that nobody stops: it stands for all of them, this one included.
+                // The number is not in use, so this repetition is never stopped: it stands for all of them, this one
+                // included.
                 state.repeated = [Repetition(number: 0): ([Self.everything], end)]
                 state.repeatedTags = 1
             }
@@ -55,7 +56,7 @@ final class UnjournaledWrites: Sendable {
         }
     }
 
-    /// The write of these tags has ended, and they were told since.
+    /// The write of these tags has ended, and they were sent since.
     func stop(_ repetition: Repetition) {
         state.withLock { state in
             guard let removed = state.repeated.removeValue(forKey: repetition) else { return }
@@ -63,12 +64,13 @@ final class UnjournaledWrites: Sendable {
         }
     }
 
-    /// How many tags wait.
+    /// Number of waiting tags.
     var count: Int { state.withLock { $0.tags.count } }
-    /// How many tags are told again and again.
+    /// Number of tags that are sent again and again.
     var repeatedCount: Int { state.withLock { $0.repeatedTags } }
 
-    /// Tells syncd what it has not taken yet and what is to be told again at `now`. What it doesn't take is kept.
+    /// Sends the tags that syncd has not accepted yet, and those to repeat at `now`. Tags that syncd doesn't accept are
+    /// kept.
     func send(over connection: SyncdConnection, now: UInt64) {
         let tags = state.withLock { state in
             defer { state.tags = [] }

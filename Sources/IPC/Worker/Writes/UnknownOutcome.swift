@@ -1,4 +1,4 @@
-/// The error of a write that may have happened, or may happen yet, and whose end will be known later
+/// The error of a write that may have happened, or may still happen, and whose outcome will be known later
 /// (docs/consistency.md, "Writes that land late").
 public struct UnknownOutcome: Error {
     /// The error that ``SyncedCache/invalidating(_:write:)`` throws in its place.
@@ -7,7 +7,7 @@ public struct UnknownOutcome: Error {
     /// not called at all if too many writes are unsettled at that time. May ignore cancellation.
     public var settled: @Sendable () async -> Void
 
-    /// An error, and how to wait for the end of its write.
+    /// An error, and a function that waits for the end of its write.
     public init(_ underlying: any Error, settled: @escaping @Sendable () async -> Void) {
         self.underlying = underlying
         self.settled = settled

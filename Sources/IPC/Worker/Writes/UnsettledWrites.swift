@@ -1,11 +1,11 @@
 import Synchronization
 
-/// Writes of unknown outcome whose end somebody waits for (``UnknownOutcome``).
+/// Writes of unknown outcome whose end is waited for (``UnknownOutcome``).
 ///
-/// Each has a task. Their number is bounded: of a write beyond the bound nobody learns the end, and it is repeated until
-/// it can't land any more instead.
+/// Each has a task, and their number is bounded. A write beyond the bound is not waited for; its tags are repeated
+/// until it can't land any more instead.
 final class UnsettledWrites: Sendable {
-    /// Writes that are waited for at once.
+    /// Maximum number of such writes.
     static let maximum = 256
 
     private struct State {
@@ -16,17 +16,17 @@ final class UnsettledWrites: Sendable {
 
     private let state = Mutex(State())
 
-    /// How many are waited for.
+    /// Number of such writes.
     var count: Int { state.withLock { $0.tasks.count } }
 
-    /// Does `then` when `settled` has returned. Not if there is no room, or if ``end()`` comes first.
+    /// Runs `then` when `settled` has returned. Not if there is no room, or if ``end()`` comes first.
     func follow(until settled: @escaping @Sendable () async -> Void, _ then: @escaping @Sendable () async -> Void) {
         state.withLock { state in
             guard !state.isEnded, state.tasks.count < Self.maximum else { return }
             state.nextID += 1
             let id = state.nextID
             state.tasks[id] = Task { [self] in
-                // `settled` may ignore cancellation: it is left alone then, and its result is not waited for.
+                // `settled` may ignore cancellation. It is not waited for then.
                 let isSettled = SharedTask<Void>()
                 isSettled.begin {
                     await settled()
@@ -38,7 +38,7 @@ final class UnsettledWrites: Sendable {
         }
     }
 
-    /// Stops waiting. syncd repeats what stands in the journal.
+    /// Stops waiting. syncd repeats the tags in the journal.
     func end() {
         let tasks = state.withLock { state in
             state.isEnded = true
