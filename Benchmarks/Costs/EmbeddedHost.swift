@@ -17,7 +17,7 @@ final class EmbeddedHost: EngineHost {
     init() {
         let loop = EngineLoop(
             host: self,
-            configuration: BrainConfiguration(mode: .embedded, version: "costs", tablePath: "/t", journalPath: "/j"),
+            configuration: EngineConfiguration(mode: .embedded, version: "costs", tablePath: "/t", journalPath: "/j"),
             table: .inMemory(), random: SystemRandomNumberGenerator())
         self.loop = loop
         loop.start()

@@ -9,7 +9,7 @@ extension JournalDirectory: EngineJournal {
         try writeOwed(invalidations, limit: limit)
     }
 
-    /// Everything that the directory asks of the brain.
+    /// Everything that the directory asks of the engine.
     package func items() throws(SystemError) -> [JournalItem] { try scan().compactMap(\.item) }
 }
 

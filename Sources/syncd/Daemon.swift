@@ -54,7 +54,7 @@ final class Daemon {
     private func makeLoop() -> EngineLoop {
         EngineLoop(
             host: self,
-            configuration: BrainConfiguration(
+            configuration: EngineConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
                 bridge: configuration.bridge),

@@ -10,10 +10,10 @@ import Testing
 
     init() { server.listened = BridgeRules.ofUsers.channels }
 
-    private func host(_ seed: UInt64 = 1) -> BrainHarness { .attached(server, bridge: .ofUsers, seed: seed) }
+    private func host(_ seed: UInt64 = 1) -> EngineHarness { .attached(server, bridge: .ofUsers, seed: seed) }
 
     /// Everything that was published comes to all hosts, each in its turn, until nothing is on its way.
-    private func deliver(to hosts: [BrainHarness]) {
+    private func deliver(to hosts: [EngineHarness]) {
         while !server.publications.isEmpty {
             let publication = server.publications.removeFirst()
             for host in hosts { host.event(publication) }
@@ -41,7 +41,7 @@ import Testing
     }
 
     @Test func `without rules nothing is bridged`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.publish("user:updated", #"{"userId":"a"}"#)
         host.deliver()
         #expect(server.entries.isEmpty)
@@ -166,7 +166,7 @@ import Testing
     }
 
     @Test func `embedded a publication invalidates and is relayed`() {
-        let host = BrainHarness(.embedded, bridge: .ofUsers)
+        let host = EngineHarness(.embedded, bridge: .ofUsers)
         host.client(1)
         host.client(2)
         host.request(.subscribe([.text("user:updated")]), from: 2)
@@ -229,7 +229,7 @@ import Testing
     @Test func `no more wait than there is place for`() {
         var limits = Limits()
         limits.pendingAppends = 3
-        let host = BrainHarness(.redis, server: server, limits: limits, bridge: .ofUsers)
+        let host = EngineHarness(.redis, server: server, limits: limits, bridge: .ofUsers)
         for number in 0..<5 { server.publish("user:updated", #"{"userId":"\#(number)"}"#) }
         host.deliver()
         #expect(host.journal.count == 2)

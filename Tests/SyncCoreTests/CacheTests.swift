@@ -6,10 +6,10 @@ import Testing
 
 /// FETCH, FILL and leases, with the cache in syncd's own memory.
 @Suite struct CacheTests {
-    let host: BrainHarness
+    let host: EngineHarness
 
     init() {
-        host = BrainHarness(.embedded)
+        host = EngineHarness(.embedded)
         for id in 1...4 { host.client(ClientID(id)) }
         _ = host.take()
     }
@@ -224,7 +224,7 @@ import Testing
         var limits = Limits()
         limits.leases = 1
         limits.waitersPerKey = 1
-        let host = BrainHarness(.embedded, limits: limits)
+        let host = EngineHarness(.embedded, limits: limits)
         host.client(1)
         _ = host.request(.fetch(key: .text("a"), waitMilliseconds: nil))
         for key in ["b", "a"] {

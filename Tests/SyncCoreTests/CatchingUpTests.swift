@@ -10,12 +10,12 @@ import Testing
 
     /// A host that has just been inspected, with pages of four entries and twenty of them in the log, and the reads
     /// that it asked for.
-    private func catchingUp() throws -> (BrainHarness, [UpstreamCommand]) {
-        _ = BrainHarness.attached(server)
+    private func catchingUp() throws -> (EngineHarness, [UpstreamCommand]) {
+        _ = EngineHarness.attached(server)
         for _ in 0..<20 { server.appendElsewhere("a", isPublished: false) }
         var limits = Limits()
         limits.entriesPerPage = 4
-        let host = BrainHarness(.redis, server: server, limits: limits, seed: 2)
+        let host = EngineHarness(.redis, server: server, limits: limits, seed: 2)
         _ = host.take()
         host.event(.commandsConnected)
         let inspection = try #require(host.upstreamCommands().first)

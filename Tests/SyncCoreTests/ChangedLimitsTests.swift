@@ -12,12 +12,12 @@ import Testing
         return limits
     }
 
-    private func lease(_ host: BrainHarness, _ key: String) -> Reply? {
+    private func lease(_ host: EngineHarness, _ key: String) -> Reply? {
         host.request(.fetch(key: .text(key), waitMilliseconds: nil))
     }
 
     @Test func `leases beyond the new limit are not given`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.client(1)
         guard case .fetched(.lease) = lease(host, "a") else {
             Issue.record("no lease under the old limit")
@@ -37,7 +37,7 @@ import Testing
     }
 
     @Test func `a smaller cache forgets at once`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.client(1)
         guard case .fetched(.lease(let lease)) = lease(host, "a") else {
             Issue.record("no lease")

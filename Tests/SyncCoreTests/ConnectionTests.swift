@@ -6,7 +6,7 @@ import Testing
 
 /// Commands and replies that do not concern values: greeting, events, pushes, other Redis commands.
 @Suite struct ConnectionTests {
-    let host = BrainHarness(.embedded)
+    let host = EngineHarness(.embedded)
 
     @Test func `tracking begins with epoch and beat, and brings every entry`() {
         host.client(1)
@@ -75,7 +75,7 @@ import Testing
     }
 
     @Test func `upstream subscriptions are counted`() {
-        let host = BrainHarness.attached(ModelServer())
+        let host = EngineHarness.attached(ModelServer())
         host.client(1)
         host.client(2)
         host.isLinked = false
@@ -97,7 +97,7 @@ import Testing
         // One process gets half.
         limits.subscriptions *= 2
         limits.patterns = limits.subscriptions
-        let host = BrainHarness(.redis, server: ModelServer(), limits: limits)
+        let host = EngineHarness(.redis, server: ModelServer(), limits: limits)
         host.connect()
         host.settle()
         _ = host.take()
@@ -123,7 +123,7 @@ import Testing
     @Test func `patterns have a limit of their own`() {
         var limits = Limits()
         limits.patterns = 3
-        let host = BrainHarness(.embedded, limits: limits)
+        let host = EngineHarness(.embedded, limits: limits)
         host.client(1)
         host.client(2)
         host.request(.patternSubscribe([.text("a*"), .text("b*")]))
@@ -141,7 +141,7 @@ import Testing
     }
 
     @Test func `names stay in their order`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.client(1)
         host.client(2)
         let names = (0..<100).map { ByteBuffer.text("*\($0)*") }
@@ -162,7 +162,7 @@ import Testing
     }
 
     @Test func `an event of a deferred invalidation is relayed here`() {
-        let host = BrainHarness(.redis, server: ModelServer())
+        let host = EngineHarness(.redis, server: ModelServer())
         host.client(1)
         host.client(2)
         _ = host.request(.subscribe([.text("c")]), from: 2)

@@ -15,8 +15,8 @@ import Testing
     }
 
     /// A host that is attached and whose commands the server does not answer.
-    private func host(_ limits: Limits = Limits()) throws -> (BrainHarness, Incarnation) {
-        let host = BrainHarness(.redis, server: server, limits: limits)
+    private func host(_ limits: Limits = Limits()) throws -> (EngineHarness, Incarnation) {
+        let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
         #expect(host.state == .attached)
@@ -90,7 +90,7 @@ import Testing
     @Test func `events that wait for the server have no more memory than there is`() {
         var limits = Limits()
         limits.pendingAppendBytes = 2000
-        let host = BrainHarness(.redis, server: server, limits: limits, bridge: .ofUsers)
+        let host = EngineHarness(.redis, server: server, limits: limits, bridge: .ofUsers)
         server.listened = BridgeRules.ofUsers.channels
         let id = String(repeating: "a", count: 200)
         for number in 0..<20 { server.publish("user:updated", #"{"userId":"\#(id)\#(number)"}"#) }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SyncCore
 
-/// The loop around the brain: what it wants from its host, in which order.
+/// The loop around the engine: what it wants from its host, in which order.
 @Suite struct EngineLoopTests {
     // MARK: Turns
 
@@ -69,10 +69,10 @@ import Testing
     @Test func `no heartbeat reaches a table that is another syncd's`() {
         let host = TracedHost()
         host.ownsTable = false
-        let before = host.loop.brain.table.beat
+        let before = host.loop.engine.table.beat
         host.fire(.heartbeat)
         #expect(host.take() == [.tableLost])
-        #expect(host.loop.brain.table.beat == before)
+        #expect(host.loop.engine.table.beat == before)
     }
 
     // MARK: A process that is stopped in the middle
@@ -208,13 +208,13 @@ import Testing
         let client = host.connect()
         host.journal.items = (0..<1000).map { JournalItem(name: "w-\($0)", kind: .owed, tags: [.text("t")]) }
         host.journal.nanosecondsPerPart = 3_000_000
-        let before = host.loop.brain.table.beat
+        let before = host.loop.engine.table.beat
         host.fire(.heartbeat)
-        #expect(host.loop.brain.table.beat == before && host.timers[.journalPart] != nil, "two of four parts")
+        #expect(host.loop.engine.table.beat == before && host.timers[.journalPart] != nil, "two of four parts")
         client.send("PING")
         #expect(host.take() == [.write("+PONG\r\n")])
         host.fire(.journalPart)
-        #expect(host.loop.brain.table.beat > before && host.journal.items.isEmpty)
+        #expect(host.loop.engine.table.beat > before && host.journal.items.isEmpty)
     }
 
     @Test func `only an earlier deadline is asked for`() {

@@ -14,7 +14,7 @@ import Testing
     }
 
     @Test func `an orphan is appended every 5 s until nothing of its write can happen any more`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.orphan, "w-1", "t")]
         host.advance(milliseconds: 1000)
         #expect(host.slot("t") == 1)
@@ -35,7 +35,7 @@ import Testing
     }
 
     @Test func `an orphan that its owner deletes is appended no more`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.orphan, "w-1", "t")]
         host.advance(milliseconds: 100)
         host.journal = []
@@ -48,7 +48,7 @@ import Testing
     }
 
     @Test func `many orphans of one pass go into few appends`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journalPart = 10
         host.journal = (0..<100).map { item(.orphan, "w-\($0)", "t\($0 % 10)", "u\($0)") }
         host.advance(milliseconds: 100)
@@ -60,7 +60,7 @@ import Testing
 
     /// This syncd does not know how long the file has been there.
     @Test func `a syncd that has slept appends the intents of living owners at once`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.advance(milliseconds: 500)
         host.now += 6_000_000_000
         host.journal = [item(.living, "w-1.intent", "t")]
@@ -69,7 +69,7 @@ import Testing
     }
 
     @Test func `a hung owner's time goes on when the journal directory is replaced`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.living, "w-1.intent", "t")]
         host.advance(milliseconds: 2000)
         host.journal = [item(.living, "1/w-1.intent", "t")]
@@ -86,7 +86,7 @@ import Testing
 
     /// The owner hangs between database and invalidation, or before: this is unknown.
     @Test func `the intent of a living owner is appended after 3 s, again every 5 s, and stays`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.living, "w-1.intent", "t")]
         host.advance(milliseconds: 2900)
         #expect(host.applied == 0)
@@ -98,7 +98,7 @@ import Testing
     }
 
     @Test func `an owner that dies later begins the time of an orphan anew`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.living, "w-1.intent", "t")]
         host.advance(milliseconds: 200_000)
         let before = host.slot("t")
@@ -112,7 +112,7 @@ import Testing
     }
 
     @Test func `an intent that a living owner has not finished asks for nothing`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.living, "w-1.intent")]
         host.advance(milliseconds: 10_000)
         #expect(host.applied == 0)
@@ -120,7 +120,7 @@ import Testing
     }
 
     @Test func `a file that cannot be deleted is appended once, and its deletion is tried now and then`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.undeletable = ["w-1"]
         host.journal = [item(.owed, "w-1", "t", version: 7)]
         host.advance(milliseconds: 1000)
@@ -138,7 +138,7 @@ import Testing
     }
 
     @Test func `another file under the name of one that could not be deleted is appended`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.undeletable = ["w-1"]
         host.journal = [item(.owed, "w-1", "t", version: 7)]
         host.advance(milliseconds: 1000)
@@ -149,7 +149,7 @@ import Testing
 
     @Test func `a marker that cannot be deleted is obeyed once`() {
         let server = ModelServer()
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.undeletable = ["syncd.marker"]
         host.journal = [item(.marker, "syncd.marker", version: 7)]
         host.advance(milliseconds: 2000)
@@ -162,7 +162,7 @@ import Testing
     }
 
     @Test func `a pass whose parts were begun and not finished makes no beat`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         let before = host.table.beat
         host.journalPart = 1
         host.isRestReadable = false
@@ -175,7 +175,7 @@ import Testing
     }
 
     @Test func `a journal that cannot be read makes no beat, and status says why`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         let before = host.table.beat
         host.isJournalReadable = false
         host.advance(milliseconds: 2000)
@@ -189,7 +189,7 @@ import Testing
     }
 
     @Test func `a syncd whose table was taken away never beats again`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.advance(milliseconds: 200)
         host.loseTable()
         let before = host.table.beat
@@ -205,19 +205,19 @@ import Testing
         table.setBeat(.max)
         table.setScanStarted(.max - 1)
         table.setFreshAsOf(.max)
-        let brain = Brain(
-            configuration: BrainConfiguration(mode: .embedded, version: "test", tablePath: "/t", journalPath: "/j"),
+        let engine = SyncEngine(
+            configuration: EngineConfiguration(mode: .embedded, version: "test", tablePath: "/t", journalPath: "/j"),
             table: table, random: SeededRandom(seed: 1), now: now)
-        #expect(brain.state == .isolated)
+        #expect(engine.state == .isolated)
         #expect(table.beat <= now && table.scanStarted <= now && table.freshAsOf <= now)
-        let host = BrainHarness(.embedded, table: table)
+        let host = EngineHarness(.embedded, table: table)
         host.advance(milliseconds: 100)
         #expect(table.beat > 0 && table.scanStarted >= table.beat)
     }
 
     /// A process that writes to the table's memory while syncd runs ends nothing: such a tag is a miss for ever.
     @Test func `numbers near 2^64 in the table of a running syncd trap nothing`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.client(1)
         let slot = TagHash.tag(.text("t"))
         host.table.raise(slot, to: .max)

@@ -11,7 +11,7 @@ import Testing
     }
 
     @Test func `an owed file is appended before the beat and then removed`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         let before = host.table.beat
         host.journal = [item(.owed)]
         host.advance(milliseconds: 100)
@@ -23,7 +23,7 @@ import Testing
     /// However much is pending, only as much is under way as the server accepts in time, and no stack grows with it.
     @Test(arguments: [LogMode.embedded, .redis]) func `very much is owed`(mode: LogMode) {
         let server = ModelServer()
-        let host = mode == .redis ? BrainHarness.attached(server) : BrainHarness(.embedded)
+        let host = mode == .redis ? EngineHarness.attached(server) : EngineHarness(.embedded)
         host.journal = (0..<2000).map { item(.owed, "w-\($0)", tags: ["t\($0 % 100)"]) }
         host.advance(milliseconds: 200)
         #expect((8...9).contains(host.applied), "many files, few entries")
@@ -34,25 +34,25 @@ import Testing
 
     /// No other host could read the entry, nor one with more tags than that.
     @Test func `what no invalidation may have invalidates everything`() {
-        let long = BrainHarness(.embedded)
+        let long = EngineHarness(.embedded)
         long.journal = [item(.owed, tags: [String(repeating: "t", count: 1026)])]
         long.advance(milliseconds: 100)
         #expect(long.slot("*") == 1 && long.journal.isEmpty)
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.owed, tags: (0..<1025).map { "t\($0)" })]
         host.advance(milliseconds: 100)
         #expect(host.slot("*") == 0 && host.slot("t1023") == 1 && host.slot("t1024") == 2 && host.journal.isEmpty)
     }
 
     @Test func `an unreadable file invalidates everything`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.owed, tags: [])]
         host.advance(milliseconds: 100)
         #expect(host.slot("*") == 1)
     }
 
     @Test func `an incomplete intent of a dead owner is only removed`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.journal = [item(.incomplete)]
         host.advance(milliseconds: 100)
         #expect(host.applied == 0)
@@ -60,7 +60,7 @@ import Testing
     }
 
     @Test func `no beat without the journal`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         let before = host.table.beat
         host.isJournalReadable = false
         host.advance(milliseconds: 1000)
@@ -71,7 +71,7 @@ import Testing
     }
 
     @Test func `the journal is read when a client ends`() {
-        let host = BrainHarness(.embedded)
+        let host = EngineHarness(.embedded)
         host.client(1)
         host.now += 50_000_000
         host.journal = [item(.owed)]
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test func `the beat carries the time from before the journal was read`() {
-        let host = BrainHarness.attached(ModelServer())
+        let host = EngineHarness.attached(ModelServer())
         host.isLinked = false
         host.journal = [item(.owed)]
         host.now += 100_000_000
@@ -99,7 +99,7 @@ import Testing
     }
 
     @Test func `while isolated the files stay`() {
-        let host = BrainHarness(.redis, server: ModelServer())
+        let host = EngineHarness(.redis, server: ModelServer())
         host.journal = [item(.owed)]
         host.advance(milliseconds: 500)
         #expect(host.journal.count == 1)
@@ -112,7 +112,7 @@ import Testing
     }
 
     @Test func `what is deferred during a journal pass is in the table before attaching`() {
-        let host = BrainHarness.attached(ModelServer())
+        let host = EngineHarness.attached(ModelServer())
         host.client(1)
         host.isLinked = false
         host.request(.invalidate(tags: [.text("t")], event: nil))
@@ -143,7 +143,7 @@ import Testing
         var limits = Limits()
         limits.owed = 1
         let server = ModelServer()
-        let host = BrainHarness(.redis, server: server, limits: limits)
+        let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
         host.client(1)
@@ -185,7 +185,7 @@ import Testing
     /// Redis has the connection and answers nothing: syncd writes heartbeats, so that it does not count as dead, and
     /// does not send pending invalidations again and again.
     @Test func `while Redis is silent beats go on and what is owed waits`() throws {
-        let host = BrainHarness.attached(ModelServer())
+        let host = EngineHarness.attached(ModelServer())
         host.client(1)
         host.isLinked = false
         host.request(.invalidate(tags: [.text("t")], event: nil))
@@ -202,7 +202,7 @@ import Testing
 
     /// Redis is 100 ms away, and a client writes in each round trip.
     @Test func `clients that write all the time do not keep a host isolated`() throws {
-        let host = BrainHarness.attached(ModelServer())
+        let host = EngineHarness.attached(ModelServer())
         host.client(1)
         host.isLinked = false
         host.request(.invalidate(tags: [.text("t")], event: nil))
@@ -226,7 +226,7 @@ import Testing
         var limits = Limits()
         limits.owed = 1
         let server = ModelServer()
-        let host = BrainHarness(.redis, server: server, limits: limits)
+        let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
         host.client(1)
@@ -258,8 +258,8 @@ import Testing
         let madeAt: UInt64 = 1_000_000_000_000
         let table = TagTable.inMemory(madeAt: madeAt)
         // The syncd that made it is killed at once; the next one knows.
-        _ = BrainHarness(.embedded, table: table, now: madeAt)
-        let host = BrainHarness(.embedded, table: table, now: madeAt + 1_000_000)
+        _ = EngineHarness(.embedded, table: table, now: madeAt)
+        let host = EngineHarness(.embedded, table: table, now: madeAt + 1_000_000)
         host.client(1)
         host.advance(milliseconds: 100)
         #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == nil)
@@ -272,10 +272,10 @@ import Testing
     }
 
     @Test func `an embedded log goes on where the table ends`() {
-        let first = BrainHarness(.embedded)
+        let first = EngineHarness(.embedded)
         first.client(1)
         for _ in 0..<3 { _ = first.request(.invalidate(tags: [.text("t")], event: nil)) }
-        let second = BrainHarness(.embedded, table: first.table)
+        let second = EngineHarness(.embedded, table: first.table)
         #expect(second.applied == 3)
         #expect(second.epoch == first.epoch + 1)
         #expect(second.table.incarnation == first.table.incarnation)

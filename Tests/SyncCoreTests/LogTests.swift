@@ -9,7 +9,7 @@ import Testing
     let server = ModelServer()
 
     @Test func `attaches to a fresh server after one beat`() {
-        let host = BrainHarness(.redis, server: server)
+        let host = EngineHarness(.redis, server: server)
         #expect(host.state == .isolated)
         host.connect()
         #expect(server.record != nil)
@@ -19,22 +19,22 @@ import Testing
     }
 
     @Test func `a start raises the epoch and rebuilds the slots`() {
-        let first = BrainHarness.attached(server)
+        let first = EngineHarness.attached(server)
         first.client(1)
         #expect(first.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         server.appendElsewhere("b")
-        let second = BrainHarness.attached(server, seed: 2)
+        let second = EngineHarness.attached(server, seed: 2)
         #expect(second.applied == 2)
         #expect(second.slot("a") == 1)
         #expect(second.slot("b") == 2)
         #expect(second.horizon == 0)
-        let third = BrainHarness(.redis, server: server, table: second.table)
+        let third = EngineHarness(.redis, server: server, table: second.table)
         #expect(third.epoch == second.epoch + 1)
         #expect(third.table.state == .isolated)
     }
 
     @Test func `published entries are applied in order`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.appendElsewhere("a")
         server.appendElsewhere("b")
         host.deliver()
@@ -43,7 +43,7 @@ import Testing
     }
 
     @Test func `a gap is read from the stream at once`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.appendElsewhere("a", isPublished: false)
         server.appendElsewhere("b")
         host.deliver()
@@ -52,7 +52,7 @@ import Testing
     }
 
     @Test func `a probe shows what was never published`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         let epoch = host.epoch
         server.appendElsewhere("a", isPublished: false)
         host.advance(milliseconds: 400)
@@ -63,7 +63,7 @@ import Testing
     }
 
     @Test func `a short cut of the connection costs nothing`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
         let epoch = host.epoch
@@ -82,7 +82,7 @@ import Testing
     }
 
     @Test func `a short cut of an empty log costs nothing`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         let epoch = host.epoch
         host.disconnect()
         host.connect()
@@ -92,7 +92,7 @@ import Testing
     }
 
     @Test func `two seconds without an answer isolate and a return attaches without an epoch`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         let epoch = host.epoch
         host.disconnect()
         host.advance(milliseconds: 2300)
@@ -105,7 +105,7 @@ import Testing
     }
 
     @Test func `trimmed entries raise epoch and horizon`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
         let epoch = host.epoch
@@ -121,7 +121,7 @@ import Testing
     }
 
     @Test func `a hole in the stream raises the epoch`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
         let epoch = host.epoch
@@ -136,7 +136,7 @@ import Testing
     }
 
     @Test(arguments: [0, 1]) func `another process replaces the incarnation`(lost: Int) throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         let epoch = host.epoch
@@ -152,7 +152,7 @@ import Testing
     }
 
     @Test func `FLUSHALL is seen by the next probe`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         let epoch = host.epoch
@@ -166,7 +166,7 @@ import Testing
     }
 
     @Test func `an append after FLUSHALL is owed and not lost`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         let epoch = host.epoch
@@ -180,8 +180,8 @@ import Testing
     }
 
     @Test func `two hosts on a restarted server end with one log`() throws {
-        let one = BrainHarness.attached(server)
-        let two = BrainHarness.attached(server, seed: 2)
+        let one = EngineHarness.attached(server)
+        let two = EngineHarness.attached(server, seed: 2)
         one.client(1)
         #expect(one.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         two.event(.published(try #require(server.record?.incarnation), try #require(server.entries.last)))
@@ -200,12 +200,12 @@ import Testing
     }
 
     @Test func `a host that is ahead of a new log moves it on`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         for _ in 0..<9 { server.appendElsewhere("a") }
         host.deliver()
         host.disconnect()
         server.flushAll()
-        let newcomer = BrainHarness.attached(server, seed: 3)
+        let newcomer = EngineHarness.attached(server, seed: 3)
         newcomer.client(1)
         #expect(newcomer.request(.invalidate(tags: [.text("x")], event: nil)) == .integer(1))
         host.connect()
@@ -220,7 +220,7 @@ import Testing
     }
 
     @Test func `a changed entry is another log`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
         let epoch = host.epoch
@@ -233,7 +233,7 @@ import Testing
     }
 
     @Test func `an append that is not taken isolates and is appended later`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.disconnect()
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == nil)
@@ -252,7 +252,7 @@ import Testing
     }
 
     @Test func `a cut within the deadline only delays an append`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.disconnect()
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == nil)
@@ -268,7 +268,7 @@ import Testing
         (UpstreamFailure.refused("OOM"), UInt64(1000)), (.refused("MISCONF"), 1000), (.denied("NOPERM"), 5500),
     ])
     func `a refused append is owed`(failure: UpstreamFailure, milliseconds: UInt64) {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         server.isRefusing = failure
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .simple(.deferred))
@@ -283,7 +283,7 @@ import Testing
 
     /// The inspection looks sound: without the memory of the failed append the continuity check would pass each time.
     @Test func `a stream that is none is replaced`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         let before = try #require(server.record?.incarnation)
         let epoch = host.epoch
@@ -298,7 +298,7 @@ import Testing
 
     /// A value cached as of position 3 would not be older than an invalidation at position 2.
     @Test func `an append that is not beyond what is applied is none of this log`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         for _ in 0..<3 { server.appendElsewhere("a") }
         host.deliver()
@@ -315,7 +315,7 @@ import Testing
 
     /// Nothing of this shows in the next probe: the position has gone on since.
     @Test func `a publication that is not beyond the last one is none of this log`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         for _ in 0..<3 { server.appendElsewhere("a") }
         host.deliver()
         let epoch = host.epoch
@@ -330,7 +330,7 @@ import Testing
 
     /// The publication of what is applied got lost, and another one of the same position comes.
     @Test func `a publication of what is applied is that entry or another log`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.isListening = false
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
@@ -348,7 +348,7 @@ import Testing
 
     /// The denial is reported once, not with each attempt.
     @Test func `a denial is noticed once`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         server.isRefusing = .denied("NOPERM")
         _ = host.request(.invalidate(tags: [.text("a")], event: nil))
@@ -358,7 +358,7 @@ import Testing
     }
 
     @Test func `both connections lead to one server`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.event(.subscriptionConnected(ServerIdentity(runID: "other", replicationID: "repl-1")))
         #expect(server.reconnects == 1)
         host.event(.commandsConnected)
@@ -375,7 +375,7 @@ import Testing
     }
 
     @Test func `a log that is replaced in vain is not replaced without a pause`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.disconnect()
         server.isRestless = true
         host.isLinked = true
@@ -389,7 +389,7 @@ import Testing
     }
 
     @Test func `a replica is not believed`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.disconnect()
         server.isPrimary = false
@@ -400,7 +400,7 @@ import Testing
     }
 
     @Test func `messages of the former log are ignored`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         let former = try #require(server.record?.incarnation)
         server.appendElsewhere("a")
         host.deliver()
@@ -419,7 +419,7 @@ import Testing
     @Test func `more owed than can be named replaces the log`() throws {
         var limits = Limits()
         limits.owed = 3
-        let host = BrainHarness(.redis, server: server, limits: limits)
+        let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
         host.client(1)
@@ -436,7 +436,7 @@ import Testing
     }
 
     @Test func `an entry that is published while the server is inspected is no other log`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
         let epoch = host.epoch

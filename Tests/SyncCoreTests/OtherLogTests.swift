@@ -9,7 +9,7 @@ import Testing
 
     /// A failover loses what this host has acknowledged; another host has made the log anew and is as far as this one.
     @Test func `what a log lost is invalidated in the next one`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         let own = host.request(.invalidate(tags: [.text("t")], event: nil))
         #expect(own == .integer(1))
@@ -37,7 +37,7 @@ import Testing
     @Test func `entries of another log are not those that are missing`() throws {
         for tag in ["a", "b"] { server.appendElsewhere(tag) }
         server.record = (Incarnation(high: 3, low: 4), server.identity)
-        let host = BrainHarness(.redis, server: server)
+        let host = EngineHarness(.redis, server: server)
         _ = host.take()
         host.event(.commandsConnected)
         host.event(.subscriptionConnected(server.identity))
@@ -62,14 +62,14 @@ import Testing
         notices.compactMap { if case .foreignLog(let incarnation) = $0 { incarnation } else { nil } }
     }
 
-    private func publish(_ incarnation: Incarnation, to host: BrainHarness, position: UInt64 = 1) {
+    private func publish(_ incarnation: Incarnation, to host: EngineHarness, position: UInt64 = 1) {
         let body = LogEntryBody(origin: 7, nonce: 1, eventChannel: nil, tags: [.text("x")])
         host.event(.published(incarnation, LogEntry(position: position, body: body)))
     }
 
     /// Another deployment uses our channel: an older version with another database, or the same namespace elsewhere.
     @Test func `entries of another deployment are a warning and cost no cache`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
         for position in 1...100 { publish(theirs, to: host, position: UInt64(position)) }
         #expect(foreign(host.takeNotices()) == [theirs], "told once")
@@ -83,7 +83,7 @@ import Testing
     }
 
     @Test func `an entry of the log that replaced ours raises the epoch`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
         server.flushAll()
         server.record = (theirs, server.identity)
@@ -96,7 +96,7 @@ import Testing
     }
 
     @Test func `a probe that was under way proves nothing of a log that came after it`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
         host.isLinked = false
         host.advance(milliseconds: 250)

@@ -6,7 +6,7 @@ import Testing
 
 /// Shared resources are not for one client alone: half of each for a process, three quarters for a user.
 @Suite struct ShareTests {
-    /// The resources of a client. Clients' own places are counted by ``BrainHarness/hasRoom(for:)``.
+    /// The resources of a client. Clients' own places are counted by ``EngineHarness/hasRoom(for:)``.
     enum Kind: CaseIterable { case lease, waiter, subscription, pattern }
 
     private static let limit = 64
@@ -16,7 +16,7 @@ import Testing
     private static let holder: ClientID = 20
 
     /// A host with a limit of one kind.
-    private static func host(_ kind: Kind, limit: Int = limit) -> BrainHarness {
+    private static func host(_ kind: Kind, limit: Int = limit) -> EngineHarness {
         var limits = Limits()
         switch kind {
         case .lease: limits.leases = limit
@@ -24,7 +24,7 @@ import Testing
         case .subscription: limits.subscriptions = limit
         case .pattern: limits.patterns = limit
         }
-        let host = BrainHarness(.embedded, limits: limits)
+        let host = EngineHarness(.embedded, limits: limits)
         for (process, ids) in clients {
             for id in ids { host.client(id, peer: Peer(pid: process, uid: users[process] ?? 0)) }
         }
@@ -33,13 +33,13 @@ import Testing
     }
 
     /// Takes one more through each connection of a process by turns until that is refused. Returns how many it got.
-    private func takeAll(_ kind: Kind, _ process: Int32, on host: BrainHarness) -> Int {
+    private func takeAll(_ kind: Kind, _ process: Int32, on host: EngineHarness) -> Int {
         let ids = Self.clients[process] ?? []
         for count in 0...2 * Self.limit where !take(kind, ids[count % ids.count], host) { return count }
         return .max
     }
 
-    private func take(_ kind: Kind, _ client: ClientID, _ host: BrainHarness) -> Bool {
+    private func take(_ kind: Kind, _ client: ClientID, _ host: EngineHarness) -> Bool {
         // One that nobody has.
         let name = ByteBuffer.text("name-\(host.lastRequest)")
         switch kind {
@@ -119,7 +119,7 @@ import Testing
     @Test func `places of clients are shared in the same way`() {
         var limits = Limits()
         limits.clients = Self.limit
-        let host = BrainHarness(.embedded, limits: limits)
+        let host = EngineHarness(.embedded, limits: limits)
         var next: ClientID = 0
         func connectAll(_ peer: Peer) -> Int {
             var count = 0

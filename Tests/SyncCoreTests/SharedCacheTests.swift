@@ -8,7 +8,7 @@ import Testing
 @Suite struct SharedCacheTests {
     let server = ModelServer()
 
-    private func load(_ host: BrainHarness, tags: [ByteBuffer] = [.text("t")]) throws {
+    private func load(_ host: EngineHarness, tags: [ByteBuffer] = [.text("t")]) throws {
         guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
             throw TestFailure("no lease")
         }
@@ -16,14 +16,14 @@ import Testing
         #expect(host.request(.fill(fill)) == .ok)
     }
 
-    private func isHit(_ host: BrainHarness) -> Bool {
+    private func isHit(_ host: EngineHarness) -> Bool {
         if case .fetched(.hit) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) { true } else { false }
     }
 
     @Test func `what is settled wakes nobody up`() throws {
         var limits = Limits()
         limits.appendNanoseconds = 100_000_000
-        let host = BrainHarness(.redis, server: server, limits: limits)
+        let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
         host.client(1)
@@ -41,8 +41,8 @@ import Testing
     }
 
     @Test func `a value of one host is a hit on another`() throws {
-        let one = BrainHarness.attached(server)
-        let two = BrainHarness.attached(server, seed: 2)
+        let one = EngineHarness.attached(server)
+        let two = EngineHarness.attached(server, seed: 2)
         one.client(1)
         two.client(1)
         try load(one)
@@ -53,7 +53,7 @@ import Testing
     }
 
     @Test func `a value in Redis is renewed, and meanwhile read`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.client(2)
         try load(host)
@@ -74,7 +74,7 @@ import Testing
     }
 
     @Test func `who does not find a value that is being renewed waits for it`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.client(2)
         try load(host)
@@ -93,7 +93,7 @@ import Testing
     }
 
     @Test func `two who ask to renew at once share the question and not the lease`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.client(2)
         try load(host)
@@ -109,7 +109,7 @@ import Testing
     }
 
     @Test func `a value from before the horizon is a miss`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
         host.disconnect()
@@ -123,7 +123,7 @@ import Testing
     }
 
     @Test func `a value of another log is a miss`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
         let kept = server.values
@@ -136,7 +136,7 @@ import Testing
     }
 
     @Test func `a foreign or damaged value is a miss`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
         let entry = try #require(server.values[.text("k")]?.entry)
@@ -149,7 +149,7 @@ import Testing
     }
 
     @Test func `the verdict is made at the answer not at the question`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
         // The question is on its way; an invalidation is applied before the answer comes.
@@ -171,7 +171,7 @@ import Testing
     }
 
     @Test func `who has slept answers from cache only when nothing is missing`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
         // Stopped for 700 ms; publications of that time are still in the socket when the heartbeat comes.
@@ -187,7 +187,7 @@ import Testing
     }
 
     @Test func `a silent Redis sends the asker to the database with a lease`() {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.isLinked = false
         #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == nil)
@@ -200,7 +200,7 @@ import Testing
     }
 
     @Test func `large values are not kept in Redis`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
             throw TestFailure("no lease")
@@ -212,7 +212,7 @@ import Testing
     }
 
     @Test func `isolation ends every load`() throws {
-        let host = BrainHarness.attached(server)
+        let host = EngineHarness.attached(server)
         host.client(1)
         host.client(2)
         guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {

@@ -29,13 +29,13 @@ final class TracedHost: EngineHost {
     var answer: ((UpstreamCommand) -> UpstreamEvent?)?
     let journal = TracedJournal()
     private let table: TagTable
-    private let configuration: BrainConfiguration
+    private let configuration: EngineConfiguration
     private(set) lazy var loop = EngineLoop(
         host: self, configuration: configuration, table: table, random: SeededRandom(seed: 1))
 
     init(_ mode: LogMode = .embedded, limits: Limits = Limits(), table: TagTable = .inMemory()) {
         self.table = table
-        configuration = BrainConfiguration(
+        configuration = EngineConfiguration(
             mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j")
         journal.host = self
         loop.start()

@@ -6,7 +6,7 @@ package typealias ClientID = UInt64
 /// Names a request of one client, in the order of arrival.
 package typealias RequestID = UInt64
 
-/// What the brain wants done, in this order, after it has returned. ``EngineLoop`` performs it.
+/// What the engine wants done, in this order, after it has returned. ``EngineLoop`` performs it.
 package enum Effect: Sendable, Hashable {
     /// Answer a request. Replies may come in another order than the requests; the connection sorts them.
     case reply(ClientID, RequestID, Reply)
@@ -15,10 +15,10 @@ package enum Effect: Sendable, Hashable {
     case pushTracking([ClientID], Push)
     case close(ClientID, reason: String)
     case upstream(UpstreamCommand)
-    /// Read the journal directory now and pass the result to ``Brain/journalScanned(_:sampledAt:isLast:now:effects:)``,
+    /// Read the journal directory now and pass the result to ``SyncEngine/journalScanned(_:sampledAt:isLast:now:effects:)``,
     /// whole or in parts.
     case scanJournal(sampledAt: UInt64)
-    /// Remove a journal file. A failure is reported to ``Brain/journalFileNotRemoved(_:version:now:)``.
+    /// Remove a journal file. A failure is reported to ``SyncEngine/journalFileNotRemoved(_:version:now:)``.
     case removeJournalFile(String, version: UInt64)
     /// Store an invalidation that is not in the log yet: before the turn's replies are sent, and before the journal is
     /// read.
@@ -26,9 +26,9 @@ package enum Effect: Sendable, Hashable {
     /// Replace all pending files of syncd by one marker: "replace the incarnation".
     case writeMarker
     case notice(Notice)
-    /// Answer STATUS, or INFO as text: the host has sections besides ``Brain/statusSections``.
+    /// Answer STATUS, or INFO as text: the host has sections besides ``SyncEngine/statusSections``.
     case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)
-    /// Answer CLIENT INFO or CLIENT LIST with ``Brain/clientLines(_:now:transport:)``.
+    /// Answer CLIENT INFO or CLIENT LIST with ``SyncEngine/clientLines(_:now:transport:)``.
     case answerClients(ClientID, RequestID, [ClientID])
     /// A client asked for the end; the host knows whether it may.
     case shutdownAsked(ClientID, RequestID)

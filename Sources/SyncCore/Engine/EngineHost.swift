@@ -39,7 +39,7 @@ package protocol EngineHost: AnyObject {
     func willPerform(_ effect: Effect)
     /// Called before a request is decided.
     func willDecide(_ request: Request, _ id: RequestID, of client: ClientID)
-    /// Called before the brain hears of files of the journal.
+    /// Called before the engine hears of files of the journal.
     func willTake(_ items: [JournalItem])
 }
 
@@ -55,7 +55,7 @@ extension EngineHost {
 package enum EngineTimer: Sendable, Hashable, CaseIterable {
     /// Every 100 ms.
     case heartbeat
-    /// The brain's next deadline.
+    /// The engine's next deadline.
     case deadline
     /// The journal has further files.
     case journalPart

@@ -5,12 +5,12 @@ import NIOCore
 extension EngineLoop {
     func connected(_ id: ClientID) {
         guard let client = client(id) else { return }
-        guard !isStopping, brain.hasRoom(for: client.peer) else {
+        guard !isStopping, engine.hasRoom(for: client.peer) else {
             client.end()
             client.output.refuse(isStopping ? "syncd is stopping" : "max number of clients reached")
             return needsFlush(client)
         }
-        brain.clientConnected(id, peer: client.peer, now: host.now)
+        engine.clientConnected(id, peer: client.peer, now: host.now)
         host.log(.clientConnected(id, client.peer))
     }
 
@@ -19,7 +19,7 @@ extension EngineLoop {
         forget(client)
         client.closed()
         host.log(.clientGone(id, client.peer))
-        brain.clientClosed(id, now: host.now, effects: &effects)
+        engine.clientClosed(id, now: host.now, effects: &effects)
     }
 
     // MARK: Requests
@@ -83,7 +83,7 @@ extension EngineLoop {
         do throws(ReplyError) {
             let request = try Request.parse(arguments, limits: client.wireLimits)
             host.willDecide(request, id, of: client.id)
-            brain.request(client.id, id, request, now: host.now, effects: &effects)
+            engine.request(client.id, id, request, now: host.now, effects: &effects)
         } catch {
             host.log(.requestRefused(client.id, error))
             client.output.reply(id, .error(error))
@@ -139,7 +139,7 @@ extension EngineLoop {
         switch action {
         case .nothing: break
         case .pushEpoch:
-            client.output.push(.epoch(brain.epoch, reason: .slow))
+            client.output.push(.epoch(engine.epoch, reason: .slow))
             needsFlush(client)
         case .write(let bytes): write(bytes, to: client)
         }

@@ -34,7 +34,7 @@ extension EngineLoop {
             if let client = client(id) { reply(to: client, request, status(sections, asText: asText)) }
         case .answerClients(let id, let request, let ids):
             guard let client = client(id) else { return }
-            let lines = brain.clientLines(ids, now: host.now) { clients[$0]?.transport }
+            let lines = engine.clientLines(ids, now: host.now) { clients[$0]?.transport }
             reply(to: client, request, .bulk(ByteBuffer(string: lines)))
         case .shutdownAsked(let id, let request): if let client = client(id) { shutdownAsked(client, request) }
         }
@@ -60,7 +60,7 @@ extension EngineLoop {
     /// `asked`: the names of sections; empty: all of them.
     private func status(_ asked: [String], asText: Bool) -> Reply {
         var names = ["server", "redis"].filter { host.statusFields($0) != nil }
-        names.insert(contentsOf: Brain.statusSections, at: names.first == "server" ? 1 : 0)
+        names.insert(contentsOf: SyncEngine.statusSections, at: names.first == "server" ? 1 : 0)
         // The log is what everything else depends on: it comes before Redis.
         if let index = names.firstIndex(of: "redis") { names.insert(names.remove(at: index), at: min(2, index)) }
         let asked = asked.map { $0.lowercased() }
@@ -85,8 +85,8 @@ extension EngineLoop {
     /// What a client's connection knows about it.
     package func transport(_ id: ClientID) -> Transport? { clients[id]?.transport }
 
-    /// A section of STATUS that is the brain's.
+    /// A section of STATUS that is the engine's.
     package func statusSection(_ name: String) -> StatusValue {
-        brain.statusSection(name, now: host.now) { clients[$0]?.transport }
+        engine.statusSection(name, now: host.now) { clients[$0]?.transport }
     }
 }

@@ -6,7 +6,7 @@ struct JournalPart {
     /// When the pass began that it is for.
     var sampledAt: UInt64
     var reading: any EngineJournalReading
-    /// Files that were read, and of which the brain does not know yet.
+    /// Files that were read, and of which the engine does not know yet.
     var items: [JournalItem]?
 }
 
@@ -27,7 +27,7 @@ extension EngineLoop {
             // Checked after the names are known: a syncd that takes over begins with a new table, and files for it are
             // written later than that.
             guard keepsTable() else { return }
-            brain.journalDirectory(is: host.journalDirectory.identity)
+            engine.journalDirectory(is: host.journalDirectory.identity)
             self.reading = JournalPart(sampledAt: sampledAt, reading: reading)
             beginPart()
         } catch {
@@ -50,7 +50,7 @@ extension EngineLoop {
         host.schedule(.journalPart, at: host.now + Self.betweenPartsNanoseconds)
     }
 
-    /// Reads some files, or hands them to the brain.
+    /// Reads some files, or hands them to the engine.
     func journalStep() {
         guard var part = reading else {
             isPartDue = false
@@ -61,18 +61,18 @@ extension EngineLoop {
         if let items = part.items {
             part.items = nil
             host.willTake(items)
-            brain.journalScanned(
+            engine.journalScanned(
                 items, sampledAt: part.sampledAt, isLast: part.reading.isAtEnd, now: now, effects: &effects)
             if part.reading.isAtEnd { return readingEnded() }
             isPartDue = now < partBegan + Self.partNanoseconds
         } else {
-            guard brain.isReadingJournal(part.sampledAt) else {
+            guard engine.isReadingJournal(part.sampledAt) else {
                 isPartDue = false
                 return
             }
             do {
                 part.items = try part.reading.next(Self.filesPerPart) { name, isLiving, version in
-                    brain.wantsJournalFile(name, isLiving: isLiving, version: version, now: now)
+                    engine.wantsJournalFile(name, isLiving: isLiving, version: version, now: now)
                 }
             } catch {
                 return journalUnreadable(error)
@@ -84,21 +84,21 @@ extension EngineLoop {
     private func readingEnded() {
         isPartDue = false
         host.log(.journal(.reading, nil, isSame: false))
-        if brain.undeletableFiles == 0 { host.log(.journal(.deleting, nil, isSame: false)) }
+        if engine.undeletableFiles == 0 { host.log(.journal(.deleting, nil, isSame: false)) }
     }
 
     private func journalUnreadable(_ error: any Error) {
         reading = nil
         isPartDue = false
         host.log(.journal(.reading, "\(error)", isSame: false))
-        brain.journalUnreadable("the journal \(brain.configuration.journalPath) cannot be read: \(error)")
+        engine.journalUnreadable("the journal \(engine.configuration.journalPath) cannot be read: \(error)")
     }
 
     func removeJournalFile(_ name: String, version: UInt64) {
         do {
             try host.journalDirectory.remove(name)
         } catch {
-            brain.journalFileNotRemoved(name, version: version, now: host.now)
+            engine.journalFileNotRemoved(name, version: version, now: host.now)
             host.log(.journal(.deleting, "\(name): \(error)", isSame: true))
         }
     }
@@ -117,7 +117,7 @@ extension EngineLoop {
         } catch {
             host.log(.journal(.writing, "\(error)", isSame: false))
         }
-        brain.owedNotWritten()
+        engine.owedNotWritten()
         writeMarker()
     }
 
@@ -128,7 +128,7 @@ extension EngineLoop {
         } catch {
             host.log(.journal(.writing, "the marker: \(error)", isSame: false))
             host.log(.pendingInMemory)
-            brain.owedNotWritten()
+            engine.owedNotWritten()
         }
     }
 

@@ -2,9 +2,9 @@ import DequeModule
 import IPCWire
 import NIOCore
 
-/// The loop around the brain: takes what happens, performs what the brain decides, and ends turns.
+/// The loop around the engine: takes what happens, performs what the engine decides, and ends turns.
 ///
-/// A turn is: an input comes in, the brain decides, its effects are performed in order, and at the turn's end every
+/// A turn is: an input comes in, the engine decides, its effects are performed in order, and at the turn's end every
 /// client that has output is flushed once. What happens meanwhile, because an effect brings it about, waits in `inputs`
 /// and belongs to the same turn. Everything that is under way is kept in properties and not on the stack, so that
 /// ``step()`` can be left after each effect and taken up again: a simulated process is stopped or killed there.
@@ -13,7 +13,7 @@ import NIOCore
 package final class EngineLoop {
     // The host owns the loop and outlives it; a counted reference would cost two atomic operations at each use.
     unowned(unsafe) let host: any EngineHost
-    var brain: Brain
+    var engine: SyncEngine
     var limits: Limits
     /// The memory of all clients.
     package let budget: BufferBudget
@@ -70,13 +70,13 @@ package final class EngineLoop {
 
     /// `host` has to live as long as the loop.
     package init(
-        host: any EngineHost, configuration: BrainConfiguration, table: TagTable,
+        host: any EngineHost, configuration: EngineConfiguration, table: TagTable,
         random: any RandomNumberGenerator & Sendable
     ) {
         self.host = host
         limits = configuration.limits
         budget = BufferBudget(limit: configuration.limits.bufferedBytes)
-        brain = Brain(configuration: configuration, table: table, random: random, now: host.now)
+        engine = SyncEngine(configuration: configuration, table: table, random: random, now: host.now)
     }
 
     /// Goes through the journal and beats for the first time. After it, clients may come.
@@ -163,13 +163,13 @@ package final class EngineLoop {
         switch input {
         case .received(let id, let bytes): received(id, bytes)
         case .sent(let id, let bytes): if let client = client(id) { sent(client, bytes) }
-        case .upstream(let event): brain.upstream(event, now: host.now, effects: &effects)
+        case .upstream(let event): engine.upstream(event, now: host.now, effects: &effects)
         case .connected(let id): connected(id)
         case .inputClosed(let id): inputClosed(id)
         case .disconnected(let id): disconnected(id)
         case .due(.deadline):
             deadline = nil
-            brain.wake(now: host.now, effects: &effects)
+            engine.wake(now: host.now, effects: &effects)
         case .due(.heartbeat): heartbeat()
         case .due(.journalPart):
             isPartScheduled = false
@@ -193,7 +193,7 @@ package final class EngineLoop {
         let now = host.now
         host.schedule(.heartbeat, at: now + TrustTiming.beatIntervalNanoseconds)
         guard keepsTable() else { return }
-        brain.beatDue(now: now, effects: &effects)
+        engine.beatDue(now: now, effects: &effects)
         turns.age()
         cutOffSlowRequests(now)
         isBeating = true
@@ -248,7 +248,7 @@ package final class EngineLoop {
     }
 
     private func scheduleDeadline() {
-        guard let next = brain.nextDeadline(), !isStopping else { return }
+        guard let next = engine.nextDeadline(), !isStopping else { return }
         if let deadline, deadline <= next { return }
         deadline = next
         host.schedule(.deadline, at: next)
@@ -261,7 +261,7 @@ package final class EngineLoop {
         if isTableLost { return false }
         if host.ownsTable { return true }
         isTableLost = true
-        brain.tableLost()
+        engine.tableLost()
         host.tableLost()
         return false
     }
@@ -324,13 +324,13 @@ package final class EngineLoop {
     package func adopt(_ limits: Limits) {
         self.limits = limits
         budget.limit = limits.bufferedBytes
-        brain.adopt(limits)
+        engine.adopt(limits)
     }
 
     /// From here on nobody is told to believe a cache; requests that are under way may still be answered.
     package func beginStop() {
         isStopping = true
-        brain.stop()
+        engine.stop()
     }
 
     /// Whether requests are still under way.
@@ -345,8 +345,8 @@ package final class EngineLoop {
 
     // MARK: For the host
 
-    package var state: SyncState { brain.state }
-    package var epoch: UInt64 { brain.epoch }
-    package var applied: UInt64 { brain.applied }
-    package func shownState() -> (state: SyncState, reason: String?) { brain.shownState(now: host.now) }
+    package var state: SyncState { engine.state }
+    package var epoch: UInt64 { engine.epoch }
+    package var applied: UInt64 { engine.applied }
+    package func shownState() -> (state: SyncState, reason: String?) { engine.shownState(now: host.now) }
 }

@@ -96,10 +96,10 @@ extension Driver {
             let saved = action == .loseRedis ? nil : world.random.oneIn(2) ? server.data : cluster.savedData
             server.kill()
             world.after(duration / 4, nil, "Redis starts") { if !cluster.primary.isAlive { cluster.restart(saved) } }
-        case .failOver, .splitBrain:
+        case .failOver, .splitEngine:
             guard server.isAlive else { return }
             if cluster.lag > 0 { oracle.figures.add("goal: failover lost an acknowledged entry") }
-            cluster.failOver(splitFor: action == .splitBrain ? duration : nil)
+            cluster.failOver(splitFor: action == .splitEngine ? duration : nil)
         case .flushAll: server.data.flushAll()
         case .deleteKey:
             switch world.random.below(3) {

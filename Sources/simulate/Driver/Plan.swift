@@ -57,7 +57,7 @@ struct Plan {
         case killWorker, stopWorker, hangWorker, restartWorker, cutDatabase, rollBack
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory, freezeHost
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
-        case stopRedis, restartRedis, loseRedis, failOver, splitBrain
+        case stopRedis, restartRedis, loseRedis, failOver, splitEngine
         case flushAll, deleteKey, damageKey, trim, deleteEntry, goBack, evictValues, refuseWrites, refuseAll
         case fillJournal, closeJournal, removeJournal, replaceJournal, moveJournal, emptyJournal, keepFiles, keepFile
 
@@ -72,7 +72,7 @@ struct Plan {
             case .killWorker, .stopWorker, .hangWorker, .restartWorker, .cutDatabase, .rollBack: 1
             case .killSyncd, .stopSyncd, .restartSyncd, .duplicateSyncd, .wipeDirectory, .freezeHost: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 3
-            case .stopRedis, .restartRedis, .loseRedis, .failOver, .splitBrain: 4
+            case .stopRedis, .restartRedis, .loseRedis, .failOver, .splitEngine: 4
             case .flushAll, .deleteKey, .damageKey, .trim, .deleteEntry, .goBack, .evictValues, .refuseWrites,
                 .refuseAll:
                 5
@@ -109,7 +109,7 @@ struct Plan {
             case .duplicateSyncd, .damageKey, .goBack: 2
             case .fillJournal, .closeJournal, .flushAll, .deleteKey, .loseRedis: 2
             case .cut, .cutRequests, .cutAnswers, .dropCommands, .dropSubscription: 4
-            case .deleteEntry, .stopRedis, .restartRedis, .failOver, .splitBrain, .trim, .evictValues, .refuseWrites,
+            case .deleteEntry, .stopRedis, .restartRedis, .failOver, .splitEngine, .trim, .evictValues, .refuseWrites,
                 .refuseAll:
                 3
             }
@@ -187,7 +187,7 @@ struct Plan {
         if weights[.fillJournal] == nil { weights[.doubtWithoutJournal] = nil }
         if weights[.killSyncd] == nil { weights[.syncdStarts] = nil }
         if weights[.keepFile] == nil || weights[.cut] == nil || limits.owed > 2 { weights[.undeletableMarker] = nil }
-        if weights[.splitBrain] == nil { weights[.splitLog] = nil }
+        if weights[.splitEngine] == nil { weights[.splitLog] = nil }
         if weights[.stopSyncd] == nil {
             for late: Action in [.lateRead, .wakeRace, .lateCut, .longPass] { weights[late] = nil }
         }

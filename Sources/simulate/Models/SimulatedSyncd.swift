@@ -14,7 +14,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private let journal: JournalDirectory
     private let openJournals: OpenJournals
     private let table: TagTable
-    private let configuration: BrainConfiguration
+    private let configuration: EngineConfiguration
     private let random: SeededRandom
     private(set) lazy var loop = EngineLoop(host: self, configuration: configuration, table: table, random: random)
     private(set) var upstream: UpstreamModel?
@@ -53,7 +53,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
             files, path: "/run/syncd/journal",
             owner: JournalFileName.owner(random: world.random.next(), processID: 2),
             open: { open.add(host.openJournal()) })
-        configuration = BrainConfiguration(
+        configuration = EngineConfiguration(
             mode: cluster == nil ? .embedded : .redis, limits: host.plan.limits, version: "simulated",
             tablePath: "/run/syncd/tags.table", journalPath: "/run/syncd/journal")
         random = SeededRandom(seed: world.random.next())

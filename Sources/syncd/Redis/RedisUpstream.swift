@@ -4,7 +4,7 @@ import NIOCore
 import SyncCore
 
 /// The server that holds the shared log, on a real Redis or Valkey: two connections, one for commands and one for
-/// subscriptions, each kept up by itself (``RedisLink``). Takes the brain's commands, delivers its events, decides nothing:
+/// subscriptions, each kept up by itself (``RedisLink``). Takes the engine's commands, delivers its events, decides nothing:
 /// ``CommandEncoding`` has the words of commands, ``ReplyDecoding`` what replies mean.
 final class RedisUpstream {
     private var encoding: CommandEncoding

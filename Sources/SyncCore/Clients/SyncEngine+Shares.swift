@@ -4,7 +4,7 @@ import NIOCore
 // All clients share places, leases, waiters, subscriptions and patterns. One process gets at most half of each, and one
 // user three quarters. The rest is reserved for others, so that no client can lock out the workers by taking
 // everything.
-extension Brain {
+extension SyncEngine {
     /// Smaller limits are not divided: they are used in tests and on hosts with a few clients of one kind.
     private static let leastDivided = 64
 

@@ -3,7 +3,7 @@ import NIOCore
 import Sieve
 
 /// Parameters of the engine that are fixed at start.
-package struct BrainConfiguration: Sendable {
+package struct EngineConfiguration: Sendable {
     package var mode: LogMode
     package var limits: Limits
     package var version: String
@@ -33,8 +33,8 @@ package struct BrainConfiguration: Sendable {
 /// The engine consists of smaller machines with one task each. ``InvalidationLog`` holds the invalidations and whether
 /// they are complete, ``LoadTable`` leases and waiters, ``Subscriptions`` listeners, ``JournalPass`` which journal
 /// files are in the log, and ``BridgeFeed`` which events are those of other programs.
-package struct Brain: ~Copyable {
-    let configuration: BrainConfiguration
+package struct SyncEngine: ~Copyable {
+    let configuration: EngineConfiguration
     private(set) var limits: Limits
     let table: TagTable
     var log: InvalidationLog
@@ -99,7 +99,7 @@ package struct Brain: ~Copyable {
 
     /// Takes over the table: from here on, no worker trusts the state that an earlier syncd stored.
     package init(
-        configuration: BrainConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: UInt64
+        configuration: EngineConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: UInt64
     ) {
         self.configuration = configuration
         limits = configuration.limits

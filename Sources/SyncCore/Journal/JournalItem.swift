@@ -20,7 +20,7 @@ package struct JournalItem: Sendable, Hashable {
     package var kind: Kind
     /// The tags; empty if the file cannot be read, which invalidates everything.
     package var tags: [ByteBuffer]
-    /// Whether the content was read: ``Brain/wantsJournalFile(_:isLiving:version:now:)``.
+    /// Whether the content was read: ``SyncEngine/wantsJournalFile(_:isLiving:version:now:)``.
     package var isRead: Bool
     /// A number that differs for every other content of a file of this name.
     package var version: UInt64

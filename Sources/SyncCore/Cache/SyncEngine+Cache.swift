@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-extension Brain {
+extension SyncEngine {
     /// A query to L2 in Redis that is not answered yet, and every request that waits for its result.
     struct Lookup: Sendable {
         var key: ByteBuffer

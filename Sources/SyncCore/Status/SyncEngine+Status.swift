@@ -19,7 +19,7 @@ package struct Transport: Sendable, Hashable {
     }
 }
 
-extension Brain {
+extension SyncEngine {
     /// The names of the sections of STATUS that the engine provides (docs/protocol.md, "STATUS").
     package static let statusSections = ["log", "cache", "fanout", "clients", "limits"]
 

@@ -1,6 +1,6 @@
 import IPCWire
 
-extension Brain {
+extension SyncEngine {
     /// Handles an event of the server that holds the shared log, or of the connections to it.
     package mutating func upstream(_ event: UpstreamEvent, now: UInt64, effects: inout [Effect]) {
         switch event {

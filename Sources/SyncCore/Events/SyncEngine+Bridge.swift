@@ -3,7 +3,7 @@ import NIOCore
 
 // The event bridge: an event that another program publishes on a channel of the rules invalidates like a write of a
 // worker.
-extension Brain {
+extension SyncEngine {
     /// Handles an event from the server. If another program has published the event, its tags are invalidated once: by
     /// this host, or by another one that has received it.
     mutating func bridge(_ event: Event, now: UInt64, effects: inout [Effect]) {

@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-extension Brain {
+extension SyncEngine {
     /// A heartbeat is due: reads the journal first.
     package mutating func beatDue(now: UInt64, effects: inout [Effect]) { scanJournal(now: now, effects: &effects) }
 

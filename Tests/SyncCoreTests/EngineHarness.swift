@@ -6,8 +6,8 @@ import Testing
 
 /// A host of the loop with a manual clock, and optionally a ``ModelServer`` behind it. Effects are kept for the test to
 /// look at; commands for the server are executed at once unless the link is cut.
-final class BrainHarness: EngineHost {
-    private let configuration: BrainConfiguration
+final class EngineHarness: EngineHost {
+    private let configuration: EngineConfiguration
     private let seed: UInt64
     private(set) lazy var loop = EngineLoop(
         host: self, configuration: configuration, table: table, random: SeededRandom(seed: seed))
@@ -37,7 +37,7 @@ final class BrainHarness: EngineHost {
         self.table = table
         self.server = server
         self.seed = seed
-        configuration = BrainConfiguration(
+        configuration = EngineConfiguration(
             mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j", bridge: bridge)
         loop.start()
     }
@@ -45,8 +45,8 @@ final class BrainHarness: EngineHost {
     /// A harness that is attached to a fresh server.
     static func attached(
         _ server: ModelServer, table: TagTable = .inMemory(), bridge: BridgeRules = .none, seed: UInt64 = 1
-    ) -> BrainHarness {
-        let harness = BrainHarness(.redis, server: server, table: table, bridge: bridge, seed: seed)
+    ) -> EngineHarness {
+        let harness = EngineHarness(.redis, server: server, table: table, bridge: bridge, seed: seed)
         harness.connect()
         harness.settle()
         #expect(harness.state == .attached)
@@ -64,7 +64,7 @@ final class BrainHarness: EngineHost {
         return fields.first { $0.name == name }?.value
     }
 
-    var deadline: UInt64? { loop.brain.nextDeadline() }
+    var deadline: UInt64? { loop.engine.nextDeadline() }
     func slot(_ tag: String) -> UInt64 { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
 
     /// The journal directory: files that the next scan finds.
@@ -166,7 +166,7 @@ final class BrainHarness: EngineHost {
     }
 
     /// Whether one more client of this process has a place.
-    func hasRoom(for peer: Peer) -> Bool { loop.brain.hasRoom(for: peer) }
+    func hasRoom(for peer: Peer) -> Bool { loop.engine.hasRoom(for: peer) }
 
     func close(_ id: ClientID) {
         if let client = clients.removeValue(forKey: id) { loop.submit(.disconnected(client)) }

@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-extension Brain {
+extension SyncEngine {
     /// Answers one request, now or later, by exactly one ``Effect/reply(_:_:_:)``.
     package mutating func request(
         _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
