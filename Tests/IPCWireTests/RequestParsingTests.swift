@@ -38,6 +38,12 @@ import Testing
         #expect(parse("invalidate", "tags", "TAGS") == .request(.invalidate(tags: [bytes("TAGS")], event: nil)))
     }
 
+    @Test func `SHUTDOWN takes the words of Redis, and no others`() {
+        #expect(parse("SHUTDOWN") == .request(.shutdown))
+        #expect(parse("shutdown", "nosave", "now", "FORCE") == .request(.shutdown))
+        #expect(parse("SHUTDOWN", "xyz").message == "syntax error: SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE]")
+    }
+
     @Test(arguments: [
         ["FETCH"], ["FETCH", "k", "WAIT"], ["FETCH", "k", "WAIT", "1", "x"], ["FILL"], ["FILL", "k"],
         ["FILL", "k", "1"],

@@ -63,6 +63,15 @@ import Testing
         return [StatusField("clients", .list(clients))]
     }
 
+    @Test func `workers that cannot write into the journal are counted`() throws {
+        let two = Self.audits([["journal": "unusable"], ["journal": "ok"], ["journal": "unusable"], [:]])
+        #expect(StatusTable.render(two, time: 0).contains("2 workers cannot write into the journal"))
+        #expect(SyncdMetrics.render(two).contains("\nsyncd_workers_journal_unusable 2\n"))
+        let none = Self.audits([["journal": "ok"]])
+        #expect(!StatusTable.render(none, time: 0).contains("journal"))
+        #expect(SyncdMetrics.render(none).contains("\nsyncd_workers_journal_unusable 0\n"))
+    }
+
     @Test func `what the auditors found is added up`() throws {
         let none = Self.audits([["l1-hits": "3"], [:]])
         #expect(AuditFigures(none) == nil && AuditFigures([]) == nil)

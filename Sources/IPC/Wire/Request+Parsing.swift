@@ -31,8 +31,19 @@ extension Request {
             return try reader.last { (reader) throws(ReplyError) in .status(section: reader.section()) }
         }
         if name.isWord("INFO") { return .info(sections: reader.sections()) }
-        if name.isWord("SHUTDOWN") { return .shutdown }
+        if name.isWord("SHUTDOWN") { return try shutdown(&reader) }
         return try connectionCommand(name, &reader)
+    }
+
+    /// syncd has nothing to save: the words that Redis knows mean nothing here, and a slip of the pen ends nothing.
+    private static func shutdown(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        let words: [StaticString] = ["NOSAVE", "SAVE", "NOW", "FORCE"]
+        while let word = reader.optional() {
+            guard words.contains(where: word.isWord) else {
+                throw ReplyError(.generic, "syntax error: SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE]")
+            }
+        }
+        return try reader.finish(.shutdown)
     }
 
     /// Commands that every Redis client may send.

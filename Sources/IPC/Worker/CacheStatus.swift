@@ -72,11 +72,14 @@ public struct CacheStatus: Sendable, Hashable {
     public var l1: L1Statistics
     /// `nil`: the auditor is off.
     public var audit: AuditStatistics?
+    /// Whether writes can be written down beforehand. If not, a write whose worker dies in the middle leaves stale values
+    /// behind until their time to live ends.
+    public var isJournalUsable: Bool
 
     /// A status with all its fields.
     public init(
         sync: SyncMode, redis: UpstreamMode, epoch: UInt64, applied: UInt64, l1: L1Statistics,
-        audit: AuditStatistics? = nil
+        audit: AuditStatistics? = nil, isJournalUsable: Bool = true
     ) {
         self.sync = sync
         self.redis = redis
@@ -84,6 +87,7 @@ public struct CacheStatus: Sendable, Hashable {
         self.applied = applied
         self.l1 = l1
         self.audit = audit
+        self.isJournalUsable = isJournalUsable
     }
 }
 

@@ -17,6 +17,8 @@ struct SyncWatch: Service {
     func run() async {
         await cancelWhenGracefulShutdown {
             var nextLine = ContinuousClock.now + Self.patience
+            var nextJournalLine = nextLine
+            var isJournalSaid = false
             while (try? await Task.sleep(for: .seconds(1))) != nil {
                 if cache.status.sync != .detached {
                     nextLine = .now + Self.patience
@@ -24,6 +26,15 @@ struct SyncWatch: Service {
                     nextLine = .now + Self.interval
                     let why = Self.why(socketPath)
                     logger.warning("No connection to syncd", metadata: ["socket": "\(socketPath)", "why": "\(why)"])
+                }
+                if cache.status.isJournalUsable {
+                    if isJournalSaid { logger.notice("The journal can be written again") }
+                    (isJournalSaid, nextJournalLine) = (false, .now + Self.patience)
+                } else if nextJournalLine <= .now {
+                    (isJournalSaid, nextJournalLine) = (true, .now + Self.interval)
+                    logger.warning(
+                        "The journal cannot be written: if this worker dies in the middle of a write, caches may stay stale",
+                        metadata: ["path": "\(RuntimeDirectory.journal(socketPath: socketPath))"])
                 }
             }
         }

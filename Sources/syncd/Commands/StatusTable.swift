@@ -16,6 +16,11 @@ enum StatusTable {
             ("health", isAttached ? "ok" : "DEGRADED: nothing is answered from cache, workers read the database"),
             ("state", "\(plain("log", "state")) for \(duration(since)), since \(clockTime(time, since))"),
         ]
+        let unsafe = WorkerJournals(sections).unusable
+        if unsafe > 0 {
+            rows.append(
+                ("", "\(unsafe) workers cannot write into the journal (df, owner and mode of the runtime directory)"))
+        }
         if sections.value("log", "why") != .null { rows.append(("why", plain("log", "why"))) }
         rows.append(
             (

@@ -126,6 +126,10 @@ enum SyncdMetrics {
             ("workers_l1_bytes", "Bytes in the workers' own caches.", reported("l1-bytes")),
             ("workers_l1_entries", "Values in the workers' own caches.", reported("l1-entries")),
             (
+                "workers_journal_unusable", "Workers that cannot write into the journal.",
+                Double(WorkerJournals(sections).unusable)
+            ),
+            (
                 "workers_audit_sampled", "Hits that the workers compared with the database.",
                 reported("audit-sampled")
             ),

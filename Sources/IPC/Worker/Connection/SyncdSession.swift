@@ -294,7 +294,8 @@ final class SyncdSession: ConnectionObserver {
             logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
         return CacheStatus(
             sync: sync, redis: redis, epoch: table?.epoch ?? beat?.epoch ?? 0,
-            applied: table?.applied ?? beat?.applied ?? 0, l1: l1.statistics, audit: auditor?.statistics)
+            applied: table?.applied ?? beat?.applied ?? 0, l1: l1.statistics, audit: auditor?.statistics,
+            isJournalUsable: isJournalUsable || state.withLock { $0.journalPath == nil })
     }
 
     // MARK: Housekeeping
