@@ -36,7 +36,7 @@ import Testing
         ("A.swift", "/// What is closed is the connection.", 1), ("A.swift", "// True. Who floods is closed.", 1),
         ("A.swift", "/// One in so\n/// many hits.", 1), ("A.swift", "/// It ends.", 1), ("A.swift", "/// Lease.", 1),
         ("A.swift", "/// The lease.\n///\n/// It ends.", 0), ("A.swift", "/// `besides` is a parameter.", 0),
-        ("A.swift", "let it = \"What is that there isn't\"", 0), ("A.swift", "/// Whether the engine beats.", 2),
+        ("A.swift", "let it = \"What is that there isn't\"", 0), ("A.swift", "/// Whether the brain beats.", 2),
         ("a.md", "| `a` | What it is. |", 1), ("a.md", "- names that there aren't", 1),
         ("a.md", "```\nbesides\n```", 0),
         ("a.8", ".Nm besides", 0), ("a.8", "For so long", 1), ("scripts/a", "#!/bin/sh\n# A folder of its own.", 1),
