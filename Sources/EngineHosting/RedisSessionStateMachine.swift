@@ -92,7 +92,7 @@ package struct RedisSessionStateMachine: Sendable {
     }
 
     package enum ClosedAction: Sendable, Hashable {
-        /// It was stopped, or is known to be closed.
+        /// The session was stopped, or its loss is known already.
         case none
         /// Tell of the loss; the next try is made at ``nextDeadline``. `hadGoodLife`: what was said of earlier losses may
         /// be said again. `wasReady`: commands could be sent.

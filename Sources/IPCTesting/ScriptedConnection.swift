@@ -111,7 +111,7 @@ private final class ScriptedConnectionHandler: ChannelInboundHandler {
 }
 
 extension Greeting {
-    /// What scripted servers say, apart from what a test is about.
+    /// The greeting of scripted servers; a test names only the values that it is about.
     package static func scripted(
         proto: RESPVersion = .v3, epoch: UInt64 = 1, applied: UInt64 = 0, state: SyncState = .attached,
         logMode: LogMode = .redis, table: String = "", journal: String = ""

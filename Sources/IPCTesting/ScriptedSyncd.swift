@@ -9,7 +9,7 @@ import Synchronization
 ///
 /// With a ``ManualClock`` it gives a heartbeat only in ``beat()`` and ``advance(by:)``; without one, every 100 ms.
 public final class ScriptedSyncd: Sendable {
-    /// What a script answers to a request. An array stands for its elements, one after the other; an empty one for no
+    /// A script's answer to a request. An array stands for its elements, one after the other; an empty one for no
     /// answer, perhaps for now.
     package enum Answer: Sendable, ExpressibleByArrayLiteral {
         case reply(Reply)
@@ -31,7 +31,7 @@ public final class ScriptedSyncd: Sendable {
         package var connection: ScriptedConnection
     }
 
-    /// What the heartbeats say.
+    /// State and contents of the heartbeats.
     package struct Pulse: Sendable {
         package var isBeating = true
         /// Age of their data, in ns.
@@ -220,7 +220,7 @@ public final class ScriptedSyncd: Sendable {
 
     package var heard: [Heard] { state.withLock { $0.heard } }
     package var requests: [Request] { heard.map(\.request) }
-    /// What clients sent that is no request.
+    /// Error messages for input that is no request.
     package var unreadable: [String] { state.withLock { $0.unreadable } }
     package var isTracked: Bool { state.withLock { !$0.tracking.isEmpty } }
     package var connections: [ScriptedConnection] { state.withLock { $0.connections } }

@@ -9,8 +9,8 @@ import SyncCore
 /// The host of the loop in a real process: one event loop owns it, the listener, all client connections and the
 /// connections to Redis. Everything here runs on that event loop; nothing is locked.
 ///
-/// What goes to Redis is sent once in each tick of the event loop, after everything that has come in has had its turn:
-/// what several clients ask for at the same time is one message.
+/// Commands to Redis are sent once in each tick of the event loop, after everything that has come in has had its turn:
+/// the commands for several clients at the same time are one message.
 final class Daemon {
     let eventLoop: any EventLoop
     private(set) lazy var loop = makeLoop()

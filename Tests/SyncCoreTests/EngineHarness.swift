@@ -264,7 +264,7 @@ private final class HarnessJournal: EngineJournal {
         let description = "unusable"
     }
 
-    /// What a reading has not given yet.
+    /// The rest of a reading, which it has not given yet.
     private struct Reading: EngineJournalReading {
         var rest: ArraySlice<JournalItem>
         var part: Int

@@ -44,7 +44,7 @@ final class TracedHost: EngineHost {
 
     func note(_ action: Action) { trace.append(action) }
 
-    /// What the loop wanted since the last time.
+    /// Actions of the loop since the last call.
     func take() -> [Action] {
         defer { trace = [] }
         return trace

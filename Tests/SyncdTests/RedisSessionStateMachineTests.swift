@@ -3,7 +3,7 @@ import Testing
 
 private let second: UInt64 = 1_000_000_000
 
-/// What keeps a connection to Redis up: a table of every event in every state, and traces of time.
+/// The machine that keeps a connection to Redis up: a table of every event in every state, and traces of time.
 @Suite struct RedisSessionStateMachineTests {
     /// The states, each as a machine that is in it at 1 s.
     enum Place: String, CaseIterable {
@@ -40,7 +40,7 @@ private let second: UInt64 = 1_000_000_000
         "\(state)".prefix { $0 != "(" }.description
     }
 
-    /// What comes of an event: the answer, and the next state.
+    /// The outcome of an event: the answer, and the next state.
     private static func outcome(_ event: Event, in place: Place) -> String {
         var machine = place.machine
         var random = Middle()

@@ -3,7 +3,7 @@ import Notation
 /// The name of a file in the journal directory (docs/protocol.md, "The journal"):
 /// `<16 hex digits>-<pid>-<number>.<kind>`. The part before the number is the owner. Its lock is `<owner>.lock`.
 package struct JournalFileName: Hashable {
-    /// What a file asks for; the end of its name.
+    /// The request that a file stands for; the end of its name.
     package enum Kind: String, Sendable, Hashable {
         /// A write that is under way, or whose owner died during it.
         case intent

@@ -172,7 +172,7 @@ struct RESPFeed {
         return Int(truncatingIfNeeded: header.number)
     }
 
-    /// A type, plain digits of which there are at most so many, and CR LF; `nil` if that does not stand there.
+    /// A type, 1 to `digits` plain digits without leading zeros, and CR LF; `nil` if anything else stands there.
     @inline(__always)
     private static func scanHeader(
         _ bytes: UnsafeRawBufferPointer, at start: Int, digits: Int

@@ -121,7 +121,7 @@ struct LoadTable: Sendable {
             if isRenewal { loads[key]?.isRenewal = true }
             return .lease(lease)
         }
-        // Whoever gets here has not found the value that was to be renewed.
+        // A request that gets here has not found the value that was to be renewed.
         if load.isRenewal { loads[key]?.isRenewal = false }
         guard let wait, wait > 0 else { return .loading }
         guard load.waiters.count < limits.waitersPerKey, waiting.count < limits.waiters, isWithinShare(false)

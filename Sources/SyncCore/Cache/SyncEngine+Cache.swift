@@ -19,7 +19,7 @@ extension SyncEngine {
 
     enum Purpose: Sendable {
         case fetch(waitMilliseconds: UInt64?)
-        /// Who asks has a value that may live for this long still.
+        /// The client has a value that may live for this long still.
         case renew(ttlMilliseconds: UInt64)
         case explain
     }

@@ -10,9 +10,9 @@ final class ClientConnection {
         case open
         /// A frame was malformed, the client said QUIT or sends nothing more: it is still answered, nothing more is read.
         case ending
-        /// It has all its replies, and its socket is being closed.
+        /// The client has all its replies, and its socket is being closed.
         case closing
-        /// It was closed for the others' sake; its socket may not have said so yet.
+        /// The client was closed for the others' sake; its socket may not have said so yet.
         case cutOff
         case closed
 
@@ -131,7 +131,7 @@ final class ClientConnection {
         if phase < .ending { phase = .ending }
     }
 
-    /// It has everything that it is to get.
+    /// The client has everything that it is to get.
     func close() {
         phase = .closing
         channel.close()

@@ -5,7 +5,7 @@
 /// time; when it is used up, everybody is suspended until the event loop has been to its sockets and timers, the
 /// heartbeat's among them. Then those go on first whose process has used least.
 struct TurnQueue {
-    /// What one client may use before the others have their turn.
+    /// Maximum time of one client before the others have their turn.
     static let turnNanoseconds: UInt64 = 1_000_000
     /// Maximum time of all connections before the event loop continues.
     private static let sliceNanoseconds: UInt64 = 5_000_000
@@ -13,7 +13,7 @@ struct TurnQueue {
     static let pauseNanoseconds: UInt64 = 100_000
 
     private var waiting: [ClientConnection] = []
-    /// Those of the slice that goes on who have not had their turn.
+    /// Clients of the present slice that have not had their turn.
     private var slice: [ClientConnection] = []
     /// Time used in the present slice.
     private var used: UInt64 = 0

@@ -6,7 +6,7 @@ package typealias ClientID = UInt64
 /// Names a request of one client, in the order of arrival.
 package typealias RequestID = UInt64
 
-/// What the engine wants done, in this order, after it has returned. ``EngineLoop`` performs it.
+/// An action that the engine decides on. ``EngineLoop`` performs the effects in order, after the engine has returned.
 package enum Effect: Sendable, Hashable {
     /// Answer a request. Replies may come in another order than the requests; the connection sorts them.
     case reply(ClientID, RequestID, Reply)
@@ -26,7 +26,7 @@ package enum Effect: Sendable, Hashable {
     /// Replace all pending files of syncd by one marker: "replace the incarnation".
     case writeMarker
     case notice(Notice)
-    /// Answer STATUS, or INFO as text: the host has sections besides ``SyncEngine/statusSections``.
+    /// Answer STATUS, or INFO as text: the host has sections in addition to ``SyncEngine/statusSections``.
     case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)
     /// Answer CLIENT INFO or CLIENT LIST with ``SyncEngine/clientLines(_:now:transport:)``.
     case answerClients(ClientID, RequestID, [ClientID])
@@ -34,7 +34,7 @@ package enum Effect: Sendable, Hashable {
     case shutdownAsked(ClientID, RequestID)
 }
 
-/// What an administrator should know; the host logs it.
+/// News for an administrator; the host logs them.
 package enum Notice: Sendable, Hashable {
     case attached(epoch: UInt64, applied: UInt64)
     case isolated(IsolationReason)

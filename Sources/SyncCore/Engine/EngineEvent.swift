@@ -1,6 +1,6 @@
 import IPCWire
 
-/// What a host should log, or count.
+/// An event that a host should log, or count.
 package enum EngineEvent: Sendable {
     case clientConnected(ClientID, Peer)
     case clientGone(ClientID, Peer)
@@ -34,7 +34,7 @@ package enum CutOffReason: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// What can be wrong with the journal.
+/// Kinds of trouble with the journal.
 package enum JournalTrouble: Sendable, Hashable {
     case reading
     case writing

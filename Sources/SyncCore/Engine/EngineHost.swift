@@ -61,7 +61,7 @@ package enum EngineTimer: Sendable, Hashable, CaseIterable {
     case journalPart
     /// Clients wait whose share of time was used up.
     case slice
-    /// What dead processes have left is to be removed.
+    /// Leftovers of dead processes are to be removed.
     case leftovers
 }
 

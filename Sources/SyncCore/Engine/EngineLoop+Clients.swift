@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-// What clients send and are sent.
+// Input and output of clients.
 extension EngineLoop {
     func connected(_ id: ClientID) {
         guard let client = client(id) else { return }

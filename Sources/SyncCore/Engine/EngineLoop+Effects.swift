@@ -82,7 +82,7 @@ extension EngineLoop {
         host.statusFields(name).map { .fields($0) } ?? statusSection(name)
     }
 
-    /// What a client's connection knows about it.
+    /// Properties of a client that only its connection knows; `nil`: the client is unknown.
     package func transport(_ id: ClientID) -> Transport? { clients[id]?.transport }
 
     /// A section of STATUS that is the engine's.

@@ -5,8 +5,8 @@ import NIOCore
 /// The loop around the engine: takes what happens, performs what the engine decides, and ends turns.
 ///
 /// A turn is: an input comes in, the engine decides, its effects are performed in order, and at the turn's end every
-/// client that has output is flushed once. What happens meanwhile, because an effect brings it about, waits in `inputs`
-/// and belongs to the same turn. Everything that is under way is kept in properties and not on the stack, so that
+/// client that has output is flushed once. Inputs that an effect brings about meanwhile wait in `inputs`
+/// and belong to the same turn. Everything that is under way is kept in properties and not on the stack, so that
 /// ``step()`` can be left after each effect and taken up again: a simulated process is stopped or killed there.
 ///
 /// `isRunning` is the only guard against re-entrancy: no other function looks at what calls it.
@@ -18,7 +18,7 @@ package final class EngineLoop {
     /// The memory of all clients.
     package let budget: BufferBudget
 
-    // What is under way.
+    // The present turn.
     private var isRunning = false
     private var inputs: Deque<Input> = []
     /// Clients that go on with what was read of them already.
@@ -36,7 +36,7 @@ package final class EngineLoop {
     /// Whose turn it is, since when.
     private var charged: (peer: Peer, since: UInt64)?
 
-    // Clients.
+    // The clients and their turns.
     var clients: [ClientID: ClientConnection] = [:]
     private var lastClient: ClientConnection?
     private var nextClient: ClientID = 0
@@ -79,7 +79,7 @@ package final class EngineLoop {
         engine = SyncEngine(configuration: configuration, table: table, random: random, now: host.now)
     }
 
-    /// Goes through the journal and beats for the first time. After it, clients may come.
+    /// Goes through the journal and gives the first heartbeat. After it, clients may come.
     package func start() {
         submit(.due(.heartbeat))
         host.schedule(.leftovers, at: host.now)

@@ -7,7 +7,7 @@ final class SimulatedClient: ClientChannel {
     private let socket: Socket
     private(set) var id: ClientID?
     private(set) var isClosed = false
-    /// What was written, of each piece the byte of all output at which it ends.
+    /// Writes that were not taken at once, each with the byte of all output at which it ends.
     private var unsent: [(end: Int, bytes: Int)] = []
     private var (written, taken) = (0, 0)
     private var isWriting = false

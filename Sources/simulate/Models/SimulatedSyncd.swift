@@ -58,7 +58,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
             tablePath: "/run/syncd/tags.table", journalPath: "/run/syncd/journal")
         random = SeededRandom(seed: world.random.next())
         super.init(world: world, name: "syncd\(host.index).\(number)")
-        // It takes the table over now.
+        // The loop takes the table over when it is made: now.
         _ = loop
         if let cluster {
             upstream = UpstreamModel(process: self, cluster: cluster, network: host.network, oracle: oracle) {
@@ -103,7 +103,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     /// False for a syncd that was replaced because the runtime directory was removed.
     var isPresent: Bool { host.syncd === self }
 
-    /// It was stopped between two effects: the rest of the turn comes first.
+    /// The process was stopped between two effects: the rest of the turn comes first.
     override func continued() {
         loop.resume()
         if !isStopped { stoppedAt = nil }

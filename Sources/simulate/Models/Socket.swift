@@ -16,9 +16,9 @@ final class Pipe {
     private var lastArrival: UInt64 = 0
     private var isEnded = false
     private var isBroken = false
-    /// What has arrived and is not read.
+    /// Bytes that have arrived and are not read.
     private var unread: [ByteBuffer] = []
-    /// Whether the receiver reads. What arrives meanwhile stays with the kernel.
+    /// Whether the receiver reads. Until it does, bytes that arrive stay with the kernel.
     var isRead = true {
         didSet {
             guard isRead, !oldValue, !unread.isEmpty else { return }

@@ -157,7 +157,7 @@ final class ServerConnection {
     }
 }
 
-/// What `RedisUpstream` and `RedisLink` are in the daemon: two connections, each kept up by the session machine that
+/// Model of the daemon's `RedisUpstream` and `RedisLink`: two connections, each kept up by the session machine that
 /// ships.
 final class UpstreamModel {
     private let process: SimulatedSyncd
@@ -169,7 +169,7 @@ final class UpstreamModel {
     private var commands: Link?
     private var subscription: Link?
     private var inFlight: [UpstreamID: UpstreamCommand] = [:]
-    /// What leaves at the end of the turn.
+    /// Commands that leave at the end of the turn.
     private var outgoing: [UpstreamCommand] = []
 
     init(

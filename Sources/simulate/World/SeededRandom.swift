@@ -1,6 +1,6 @@
 import IPCTesting
 
-// What the simulation chooses by.
+// The choices of the simulation.
 extension SeededRandom {
     /// A number below `bound`, sufficiently uniform for choosing.
     mutating func below(_ bound: Int) -> Int { bound <= 1 ? 0 : Int(next() >> 33) % bound }

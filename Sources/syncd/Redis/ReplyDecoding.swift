@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import SyncCore
 
-/// What replies of Redis mean. `nil` everywhere: the reply is not what Redis' documentation, or our script, says.
+/// The meaning of Redis' replies. `nil` everywhere: the reply is not what Redis' documentation, or our script, says.
 enum ReplyDecoding {
     static func bulk(_ value: RESPValue) -> ByteBuffer? {
         if case .bulkString(let bytes) = value { bytes } else { nil }
@@ -106,7 +106,7 @@ enum ReplyDecoding {
                 entryAtLastApplied: entry, warnings: info?.warnings ?? []))
     }
 
-    /// What a message of a subscription says; `nil`: nothing that matters. Its confirmation stands for the log's channel
+    /// The event in a subscription's message; `nil`: nothing that matters. Its confirmation stands for the log's channel
     /// with the identity of the process at the other end.
     static func message(_ parts: [RESPValue], keys: RedisKeys, identity: ServerIdentity?) -> UpstreamEvent? {
         let words = parts.map(bulk)

@@ -26,7 +26,7 @@ final class WorkerConnection: ChannelInboundHandler, ClientChannel {
         self.loop = loop
     }
 
-    // MARK: What happens
+    // MARK: Events of the channel
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
@@ -51,7 +51,7 @@ final class WorkerConnection: ChannelInboundHandler, ClientChannel {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
-    // MARK: What the loop wants
+    // MARK: Actions of the loop
 
     func write(_ bytes: ByteBuffer) -> Bool {
         guard let context else { return true }

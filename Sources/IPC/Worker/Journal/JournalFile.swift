@@ -3,7 +3,7 @@ import NIOCore
 
 /// One file of the journal directory, as syncd finds it.
 package struct JournalFile: Sendable, Hashable {
-    /// What a file stands for: one of the three kinds of names, or something else.
+    /// The meaning of a file: that of one of the three kinds of names, or another one.
     package enum Kind: String, Sendable, Hashable {
         case intent
         case orphan

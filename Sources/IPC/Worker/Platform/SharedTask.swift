@@ -3,7 +3,7 @@ import Synchronization
 /// One piece of work whose result several tasks wait for. A task that is cancelled only stops waiting; the work is
 /// cancelled when no task is left.
 ///
-/// Whoever wants the result joins first, synchronously, and then awaits ``value()`` exactly once.
+/// A task that wants the result joins first, synchronously, and then awaits ``value()`` exactly once.
 final class SharedTask<Success: Sendable>: Sendable {
     private struct State {
         var result: Success?

@@ -31,7 +31,7 @@ final class Flight: Sendable {
 
 /// The keys that are being requested (docs/consistency.md, "Reading", step 4).
 ///
-/// Who joins must get nothing older than the moment of joining. syncd's verdict is made after its request was
+/// A task that joins must get nothing older than the moment of joining. syncd's verdict is made after its request was
 /// sent: that covers whoever had joined before. For those who came later the verdict may be outdated by the time it
 /// arrives, so for them the table is asked once more when nobody can join any longer.
 final class SingleFlight: Sendable {
