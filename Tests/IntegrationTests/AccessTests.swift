@@ -39,7 +39,9 @@ import Testing
             return (worker.output + worker.errors).contains("No connection to syncd")
         }
         #expect(try await http.get("/").json["sync"].string == "detached")
-        let lines = (worker.output + worker.errors).split(separator: "\n").filter { $0.contains("syncd") }
+        let lines = (worker.output + worker.errors).split(separator: "\n").filter {
+            $0.contains("No connection to syncd")
+        }
         #expect(lines.count == 1 && lines[0].contains("Permission denied"), "\(worker.transcript)")
         #expect(try await syncd.status()["clients"]?.elements?.count == 1, "the one that asks")
     }
