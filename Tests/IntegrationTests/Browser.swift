@@ -87,15 +87,28 @@ final class Browser: Sendable {
         return id
     }
 
+    /// Does something with an element. The page may draw it anew after it was found: then it is found again.
+    private func with(_ selector: String, _ body: (String) async throws -> Void) async throws {
+        for _ in 0..<10 {
+            do {
+                return try await body(try await element(selector))
+            } catch  where "\(error)".contains("stale element reference") {
+                continue
+            }
+        }
+        try await body(try await element(selector))
+    }
+
     func click(_ selector: String) async throws {
-        try await command("element/\(try await element(selector))/click")
+        try await with(selector) { id in try await command("element/\(id)/click") }
     }
 
     /// Types into a field, in place of what is in it.
     func fill(_ selector: String, _ text: String) async throws {
-        let id = try await element(selector)
-        try await command("element/\(id)/clear")
-        try await command("element/\(id)/value", ["text": text])
+        try await with(selector) { id in
+            try await command("element/\(id)/clear")
+            try await command("element/\(id)/value", ["text": text])
+        }
     }
 
     /// Presses keys where the focus is; `held` stays down meanwhile. Codes are those of WebDriver.
