@@ -24,8 +24,8 @@ struct AppendQueue: Sendable {
     private var bytes = 0
     private var deadlines: Deque<(time: UInt64, id: UpstreamID)> = []
 
-    /// Whether an append waits that was asked for at `time` or before.
-    func hasLate(_ time: UInt64) -> Bool { appends.values.contains { $0.startedAt <= time } }
+    /// Whether an append has waited for `limit` ns or longer.
+    func hasLate(_ now: UInt64, limit: UInt64) -> Bool { appends.values.contains { $0.startedAt + limit <= now } }
 
     func hasRoom(_ limits: Limits) -> Bool {
         appends.count < limits.pendingAppends && bytes < limits.pendingAppendBytes

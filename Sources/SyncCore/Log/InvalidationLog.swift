@@ -233,7 +233,7 @@ struct InvalidationLog: ~Copyable {
     mutating func heartbeat(sampledAt: UInt64, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
         attachment.confirm(mode == .embedded ? sampledAt : nil)
         // A late append that still waits is an event of another program that this host has been told of.
-        let isReady = isSynced && syncs == self.syncs && !appends.hasLate(turn.now - limits.appendNanoseconds)
+        let isReady = isSynced && syncs == self.syncs && !appends.hasLate(turn.now, limit: limits.appendNanoseconds)
         if state == .isolated, isReady, attachment.isConfirmed(turn.now) {
             attachment.attach(to: incarnation, now: turn.now)
             turn.add(.attached)
