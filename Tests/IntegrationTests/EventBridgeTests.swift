@@ -182,10 +182,7 @@ import Testing
         let hosts = try await hosts(2, on: redis)
         for payload in ["", "\u{1}\u{2}", "{}", #"{"user":"1"}"#, #"{"userId":{"$oid":"1"}}"#, #"[{"userId":"1"}]"#] {
             for host in hosts {
-                let socket = try await host.connect()
-                if try await socket.present("user:1") == nil {
-                    try await socket.store("user:1", "old", tags: ["user:1"])
-                }
+                try await host.connect().storeIfAbsent("user:1", "old", tags: ["user:1"])
             }
             try await publish([payload], on: "user:updated", redis)
             for host in hosts {

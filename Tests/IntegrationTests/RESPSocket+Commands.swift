@@ -91,6 +91,19 @@ extension RESPSocket {
         #expect(refusal == nil, sourceLocation: sourceLocation)
     }
 
+    /// Stores a value unless the key has one, which may have come from another host in the meantime.
+    func storeIfAbsent(
+        _ key: String, _ value: String, tags: [String], sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let reply = try await fetch(key) { !$0.isLease && !$0.isHit }
+        if case .outcome(.lease(let lease)) = reply {
+            let refusal = try await fill(key, lease.id, value, tags: tags)
+            #expect(refusal == nil, sourceLocation: sourceLocation)
+        } else {
+            #expect(reply.isHit, "\(key): \(reply)", sourceLocation: sourceLocation)
+        }
+    }
+
     /// INVALIDATE; the position. A busy machine may not finish it within 250 ms: then it is pending, which is no
     /// failure, and tried again.
     @discardableResult
@@ -108,6 +121,7 @@ extension RESPSocket {
 
 extension FetchReply {
     var isMiss: Bool { self == .outcome(.miss) }
+    var isHit: Bool { if case .outcome(.hit) = self { true } else { false } }
     var isLease: Bool { if case .outcome(.lease) = self { true } else { false } }
     var value: String? { if case .outcome(.hit(let hit)) = self { hit.value.map { String(buffer: $0) } } else { nil } }
 }

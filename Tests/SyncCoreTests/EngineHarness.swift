@@ -14,6 +14,9 @@ final class EngineHarness: EngineHost {
     let table: TagTable
     let server: ModelServer?
     var now: UInt64
+    /// Commands that were sent at this instant: as no time passes, what asks again and again would never end.
+    private var instant: (time: UInt64, commands: Int) = (0, 0)
+    private static let commandsPerInstant = 10_000
     private let files = HarnessJournal()
     var journalDirectory: any EngineJournal { files }
     var ownsTable = true
@@ -237,7 +240,13 @@ final class EngineHarness: EngineHost {
     }
 
     func send(_ command: UpstreamCommand) {
-        guard isLinked, let answer = server?.execute(command) else { return }
+        if now != instant.time { instant = (now, 0) }
+        instant.commands += 1
+        guard isLinked, instant.commands <= Self.commandsPerInstant else {
+            if instant.commands == Self.commandsPerInstant + 1 { Issue.record("commands have no end") }
+            return
+        }
+        guard let answer = server?.execute(command) else { return }
         loop.submit(.upstream(answer))
     }
 

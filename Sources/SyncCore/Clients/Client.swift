@@ -28,4 +28,7 @@ package struct Peer: Sendable, Hashable {
         self.pid = pid
         self.uid = uid
     }
+
+    /// The process; if the kernel shows none (another container), its user.
+    var holder: Int64 { pid > 0 ? Int64(pid) : -1 - Int64(uid) }
 }

@@ -26,6 +26,13 @@ final class ClientConnection {
     var decoder: CommandDecoder
     private let limits: Limits
     private let budget: BufferBudget
+    private let window: RequestWindow
+    private let process: RequestWindow.Process
+    private var requestsUnderWay = 0
+    /// Bytes of long requests that are under way.
+    private var longRequests: [RequestID: Int] = [:]
+    /// Bytes of long requests that the budget counts: none once the connection is closed.
+    private var countedBytes = 0
     private(set) var phase = Phase.open
     /// The connection is in the list of those to flush at the end of the turn.
     var isFlushDue = false
@@ -48,12 +55,17 @@ final class ClientConnection {
     /// Bytes that a socket is read in at once (``ClientChannel/setReadingArgument(_:)``); more is a long argument.
     static let pieceBytes = 4096
 
-    init(id: ClientID, peer: Peer, channel: any ClientChannel, limits: Limits, budget: BufferBudget) {
+    init(
+        id: ClientID, peer: Peer, channel: any ClientChannel, limits: Limits, budget: BufferBudget,
+        window: RequestWindow
+    ) {
         self.id = id
         self.peer = peer
         self.channel = channel
         self.limits = limits
         self.budget = budget
+        self.window = window
+        process = window.connected(peer.holder)
         decoder = CommandDecoder(limits: limits.wire)
         output = ClientOutput(limits: limits, budget: budget)
     }
@@ -67,14 +79,17 @@ final class ClientConnection {
         return transport
     }
 
-    /// The client's process; if the kernel shows none (another container), its user.
-    var holder: Int64 { peer.pid > 0 ? Int64(peer.pid) : -1 - Int64(peer.uid) }
+    var holder: Int64 { peer.holder }
     /// Memory attributed to the connection, in bytes.
-    var heldBytes: Int { output.heldBytes + reservedBytes }
+    var heldBytes: Int { output.heldBytes + reservedBytes + countedBytes }
 
     // MARK: Reading
 
-    var mayTakeRequest: Bool { phase == .open && !isSuspended && output.hasRoomForRequest }
+    var mayTakeRequest: Bool { phase == .open && !isSuspended && hasRoomForRequest }
+
+    private var hasRoomForRequest: Bool {
+        output.hasRoomForRequest && (requestsUnderWay == 0 || window.hasRoom(for: process))
+    }
 
     /// Whether every whole request that it sent is under way and none will follow: what is left is to answer.
     var isAllAsked: Bool { isInputClosed && mayTakeRequest }
@@ -82,10 +97,11 @@ final class ClientConnection {
     /// Whether it goes on after a pause.
     var mayResume: Bool {
         isReadingPaused && phase == .open && !isSuspended && !isWaitingForRoom && output.mayResume
+            && (requestsUnderWay == 0 || window.mayResume(process))
     }
 
     func updateReading() {
-        let isPaused = isSuspended || isWaitingForRoom || !output.hasRoomForRequest
+        let isPaused = isSuspended || isWaitingForRoom || !hasRoomForRequest
         guard isPaused != isReadingPaused, phase != .closed else { return }
         isReadingPaused = isPaused
         channel.setReading(!isPaused)
@@ -124,6 +140,33 @@ final class ClientConnection {
         reservedBytes = 0
     }
 
+    // MARK: Requests under way
+
+    /// Whether somebody is still to answer one of its requests.
+    var hasRequestsUnderWay: Bool { requestsUnderWay > 0 }
+
+    /// A request of this many bytes is handed to the engine, which answers it at once or when Redis has answered.
+    func begin(_ request: RequestID, bytes: Int) {
+        let counted = bytes > Self.freeBytes ? bytes : 0
+        if counted > 0 {
+            longRequests[request] = counted
+            countedBytes += counted
+            budget.changeOwn(by: counted)
+        }
+        requestsUnderWay += 1
+        window.begin(process, bytes: counted)
+    }
+
+    /// The engine has answered it.
+    func answered(_ request: RequestID) {
+        requestsUnderWay -= 1
+        let counted = longRequests.isEmpty ? 0 : longRequests.removeValue(forKey: request) ?? 0
+        window.end(process, bytes: counted)
+        guard counted > 0, countedBytes > 0 else { return }
+        countedBytes -= counted
+        budget.changeOwn(by: -counted)
+    }
+
     // MARK: Ending
 
     /// Nothing more is taken from it.
@@ -149,12 +192,15 @@ final class ClientConnection {
     func closed() {
         phase = .closed
         forget()
+        window.disconnected(process)
     }
 
     /// Releases the resources of the connection.
     private func forget() {
         output.discard()
         releaseReservation()
+        budget.changeOwn(by: -countedBytes)
+        countedBytes = 0
         decoder = CommandDecoder(limits: limits.wire)
     }
 }

@@ -83,6 +83,7 @@ extension EngineLoop {
         do throws(ReplyError) {
             let request = try Request.parse(arguments, limits: client.wireLimits)
             host.willDecide(request, id, of: client.id)
+            client.begin(id, bytes: arguments.reduce(0) { $0 + $1.readableBytes })
             engine.request(client.id, id, request, now: host.now, effects: &effects)
         } catch {
             host.log(.requestRefused(client.id, error))

@@ -10,7 +10,7 @@ extension EngineLoop {
             case .integer, .simple(.deferred): hasPromised = true
             default: break
             }
-            if let client = client(id) { self.reply(to: client, request, reply) }
+            answer(id, request) { reply }
         case .push(let id, let push):
             guard let client = client(id), client.phase < .closed else { return }
             client.output.push(push)
@@ -31,28 +31,28 @@ extension EngineLoop {
         case .writeMarker: writeMarker()
         case .notice(let notice): host.log(.notice(notice))
         case .answerStatus(let id, let request, let sections, let asText):
-            if let client = client(id) { reply(to: client, request, status(sections, asText: asText)) }
+            answer(id, request) { status(sections, asText: asText) }
         case .answerClients(let id, let request, let ids):
-            guard let client = client(id) else { return }
-            let lines = engine.clientLines(ids, now: host.now) { clients[$0]?.transport }
-            reply(to: client, request, .bulk(ByteBuffer(string: lines)))
-        case .shutdownAsked(let id, let request): if let client = client(id) { shutdownAsked(client, request) }
+            answer(id, request) {
+                .bulk(ByteBuffer(string: engine.clientLines(ids, now: host.now) { clients[$0]?.transport }))
+            }
+        case .shutdownAsked(let id, let request): shutdownAsked(id, request)
         }
     }
 
-    private func reply(to client: ClientConnection, _ request: RequestID, _ reply: Reply) {
-        guard client.phase < .closed else { return }
-        client.output.reply(request, reply)
+    private func answer(_ id: ClientID, _ request: RequestID, _ reply: () -> Reply) {
+        guard let client = answered(id, request), client.phase < .closed else { return }
+        client.output.reply(request, reply())
         needsFlush(client)
     }
 
-    private func shutdownAsked(_ client: ClientConnection, _ request: RequestID) {
-        guard host.mayShutDown(client.peer) else {
-            let error = ReplyError(.denied, "SHUTDOWN is for root and for the user that syncd runs as")
-            return reply(to: client, request, .error(error))
+    private func shutdownAsked(_ id: ClientID, _ request: RequestID) {
+        guard let client = client(id) else { return }
+        let isAllowed = host.mayShutDown(client.peer)
+        answer(id, request) {
+            isAllowed ? .ok : .error(ReplyError(.denied, "SHUTDOWN is for root and for the user that syncd runs as"))
         }
-        reply(to: client, request, .ok)
-        host.shutdownAsked()
+        if isAllowed { host.shutdownAsked() }
     }
 
     // MARK: Status

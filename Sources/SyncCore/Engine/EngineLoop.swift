@@ -17,6 +17,7 @@ package final class EngineLoop {
     var limits: Limits
     /// The memory of all clients.
     package let budget: BufferBudget
+    private let window: RequestWindow
 
     // The present turn.
     private var isRunning = false
@@ -38,6 +39,8 @@ package final class EngineLoop {
 
     // The clients and their turns.
     var clients: [ClientID: ClientConnection] = [:]
+    /// Closed connections whose requests are still under way.
+    private var leaving: [ClientID: ClientConnection] = [:]
     private var lastClient: ClientConnection?
     private var nextClient: ClientID = 0
     private var dirty: [ClientConnection] = []
@@ -76,6 +79,7 @@ package final class EngineLoop {
         self.host = host
         limits = configuration.limits
         budget = BufferBudget(limit: configuration.limits.bufferedBytes)
+        window = RequestWindow(limits: configuration.limits)
         engine = SyncEngine(configuration: configuration, table: table, random: random, now: host.now)
     }
 
@@ -272,7 +276,7 @@ package final class EngineLoop {
     package func connect(_ channel: any ClientChannel, peer: Peer) -> ClientID {
         nextClient += 1
         clients[nextClient] = ClientConnection(
-            id: nextClient, peer: peer, channel: channel, limits: limits, budget: budget)
+            id: nextClient, peer: peer, channel: channel, limits: limits, budget: budget, window: window)
         let id = nextClient
         submit(.connected(id))
         return id
@@ -286,8 +290,21 @@ package final class EngineLoop {
 
     func forget(_ client: ClientConnection) {
         clients[client.id] = nil
+        if client.hasRequestsUnderWay { leaving[client.id] = client }
         if lastClient === client { lastClient = nil }
         if taking === client { taking = nil }
+    }
+
+    /// The engine has answered a request. Returns the client, unless it is gone.
+    func answered(_ id: ClientID, _ request: RequestID) -> ClientConnection? {
+        if let client = client(id) {
+            client.answered(request)
+            return client
+        }
+        guard let client = leaving[id] else { return nil }
+        client.answered(request)
+        if !client.hasRequestsUnderWay { leaving[id] = nil }
+        return nil
     }
 
     func needsFlush(_ client: ClientConnection) {
@@ -324,6 +341,7 @@ package final class EngineLoop {
     package func adopt(_ limits: Limits) {
         self.limits = limits
         budget.limit = limits.bufferedBytes
+        window.limits = limits
         engine.adopt(limits)
     }
 

@@ -7,6 +7,11 @@ package struct Limits: Sendable, Equatable {
     package var clients = 1024
     /// Unanswered requests of one connection. At the limit, reading from the connection pauses.
     package var requestsInFlight = 1024
+    /// Requests of all clients that wait for Redis, divided among their processes (``RequestWindow``). Few enough that Redis
+    /// answers them within a small part of `appendNanoseconds`, many enough to keep it busy at 10 ms per round trip.
+    package var requestsUnderWay = 512
+    /// Bytes of the long ones among them.
+    package var requestBytesUnderWay = 4 << 20
     /// Bytes of replies that one connection has not read. At the limit, reading from the connection pauses.
     package var unreadBytes = 1 << 20
     /// Bytes in the kernel and in the channel above which pushes wait apart from replies.
