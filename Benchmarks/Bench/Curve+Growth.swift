@@ -85,7 +85,7 @@ extension Curve {
     private static func l1Hit(tags: [String]) -> Double {
         let table = TagTable.inMemory()
         table.setState(.attached)
-        table.setBeat(1)
+        table.setHeartbeat(1)
         table.setFreshAsOf(1)
         let cache = L1Cache(byteBudget: 1 << 20) { 2 }
         cache.use(table)

@@ -44,7 +44,7 @@ enum Work: String, CaseIterable {
     private static func l1Hit(_ count: Int) {
         let table = TagTable.inMemory()
         table.setState(.attached)
-        table.setBeat(1)
+        table.setHeartbeat(1)
         table.setFreshAsOf(1)
         let cache = L1Cache(byteBudget: 1 << 20) { 2 }
         cache.use(table)

@@ -76,9 +76,9 @@ enum JournalTarget {
                     && !owners.contains(owner), "\(name) was removed")
         }
         let tags = [ByteBuffer(string: "a")]
-        let owed = try directory.writeOwed(tags)
-        let found = try directory.scan().first { $0.name == owed }
-        try require(found?.tags == tags && found?.kind == .owed, "what is owed is not found")
+        let pending = try directory.writePending(tags)
+        let found = try directory.scan().first { $0.name == pending }
+        try require(found?.tags == tags && found?.kind == .pending, "what is pending is not found")
     }
 }
 

@@ -65,13 +65,16 @@ enum TableTarget {
     /// Everything that a worker reads; a damaged table is not believed.
     private static func checkReading(_ table: TagTable) throws {
         let last = UInt32(table.slotCount - 1)
-        _ = (table.slot(0), table.slot(last), table.applied, table.horizon, table.madeAt, table.incarnation.description)
+        _ = (
+            table.slot(0), table.slot(last), table.applied, table.firstKnownPosition, table.madeAt,
+            table.incarnation.description
+        )
         for now in [0, 1, 1 << 40, UInt64.max] {
             let isFresh =
                 table.verdict(slots: [0, last], asOf: 1, epoch: table.epoch, deadline: .max) { now }.isFresh
             let isBelievable =
                 now < .max && table.state == .attached && table.slot(0) <= 1 && table.slot(last) <= 1
-                && table.beat <= now && now - table.beat <= TrustTiming.trustWindowNanoseconds
+                && table.heartbeat <= now && now - table.heartbeat <= TrustTiming.trustWindowNanoseconds
                 && table.freshAsOf <= now && now - table.freshAsOf <= TrustTiming.upstreamTrustNanoseconds
             try require(isFresh == isBelievable, "at \(now) it counts as fresh: \(isFresh)")
         }

@@ -35,8 +35,8 @@ extension ClientRule {
             try stage.expect(try await stage.write("k"), "8", "there was no syncd")
             let writeTime = ContinuousClock.now - start
             try stage.expect(writeTime < .milliseconds(1500) + CheckStage.tolerance, "the write took \(writeTime)")
-            let owed = try stage.journalFiles(.owed)
-            try stage.expect(owed.count == 1, "\(owed.count) files `.owed` are in the journal instead of 1")
+            let pending = try stage.journalFiles(.pending)
+            try stage.expect(pending.count == 1, "\(pending.count) files `.pending` are in the journal instead of 1")
         },
         ClientRule("return", "When syncd is back, it is asked again within 3 s.", isTimed: true) { stage in
             await stage.syncd.stop()

@@ -64,16 +64,16 @@ extension ClientRule {
             try stage.expect(try await stage.read("k"), "8", "the value had 150 ms to live, and 200 have passed")
         },
         ClientRule(
-            "old-beat", "A kept value is used only within 1 s of the time that the last beat carries.",
+            "old-heartbeat", "A kept value is used only within 1 s of the time that the last heartbeat carries.",
             need: .keptValues
         ) { stage in
             _ = try await stage.load("k", 7)
             stage.database.set("k", 8)
             stage.syncd.setPulse {
-                $0.isBeating = false
-                $0.beatAge = 1_020_000_000
+                $0.isHeartbeatDue = false
+                $0.heartbeatAge = 1_020_000_000
             }
-            try await stage.expectFresh("k", 8, "the last beat is of more than 1 s ago, whenever it was read")
+            try await stage.expectFresh("k", 8, "the last heartbeat is of more than 1 s ago, whenever it was read")
         },
         ClientRule(
             "old-fresh-as-of", "A kept value is used only within 2 s of freshAsOf.", need: .keptValues
@@ -81,7 +81,7 @@ extension ClientRule {
             _ = try await stage.load("k", 7)
             stage.database.set("k", 8)
             stage.syncd.setPulse { $0.freshAsOfAge = 2_020_000_000 }
-            try await stage.expectFresh("k", 8, "syncd beats, but freshAsOf is of more than 2 s ago")
+            try await stage.expectFresh("k", 8, "syncd writes heartbeats, but freshAsOf is of more than 2 s ago")
         },
         ClientRule("isolated", "While the state is isolated nothing that was kept is used.", need: .keptValues) {
             stage in

@@ -27,7 +27,8 @@ extension ClientRule {
                 stage.syncd.invalidations.last == tags.first ?? nil,
                 "it invalidated other tags than it had written down")
             try await stage.until("the intent is deleted") { try stage.journalFiles(.intent).isEmpty }
-            try stage.expect(try stage.journalFiles(.owed).isEmpty, "it left a file `.owed` though syncd had answered")
+            try stage.expect(
+                try stage.journalFiles(.pending).isEmpty, "it left a file `.pending` though syncd had answered")
         },
         ClientRule("commit", "INVALIDATE comes after the write, and the answer after syncd's.") { stage in
             let early = Mutex(false)
@@ -56,27 +57,33 @@ extension ClientRule {
             try stage.expect(try await stage.write("k"), "8", "INCR of 7")
             try stage.expect(try await stage.read("k"), "8", "it has written 8 itself")
         },
-        ClientRule("deferred", "DEFERRED is an answer: syncd owes the invalidation now.", isTimed: true) { stage in
+        ClientRule("deferred", "DEFERRED is an answer: the invalidation is pending in syncd now.", isTimed: true) {
+            stage in
             stage.syncd.script { if case .invalidate = $0 { .reply(.simple(.deferred)) } else { nil } }
             let start = ContinuousClock.now
             try await stage.write("k")
             try stage.expect(ContinuousClock.now - start < .milliseconds(500), "it went on waiting after DEFERRED")
             try stage.expect(
-                try stage.journalFiles(.owed).isEmpty, "it left a file `.owed` for what syncd owes already")
+                try stage.journalFiles(.pending).isEmpty,
+                "it left a file `.pending` for an invalidation that is pending in syncd already")
         },
         ClientRule(
             "unanswered-write",
-            "Without an answer in 500 ms: close, rename the intent to .owed, acknowledge 1 s after that.", isTimed: true
+            "Without an answer in 500 ms: close, rename the intent to .pending, acknowledge 1 s after that.",
+            isTimed: true
         ) { stage in
             stage.syncd.script { if case .invalidate = $0 { .hold } else { nil } }
             let start = ContinuousClock.now
             try await stage.write("k")
             let (time, end) = (ContinuousClock.now - start, SystemFiles.wallClock)
-            let owed = try stage.journalFiles(.owed)
-            try stage.expect(owed.count == 1, "\(owed.count) files `.owed` are in the journal instead of 1")
-            try stage.expect(owed.first?.tags == stage.syncd.invalidations.first, "the file `.owed` has other tags")
-            guard let renamed = owed.first.flatMap({ SystemFiles.changeTime("\(stage.syncd.journal.path)/\($0.name)") })
-            else { throw BrokenRule("the file `.owed` is gone: only syncd may delete it") }
+            let pending = try stage.journalFiles(.pending)
+            try stage.expect(pending.count == 1, "\(pending.count) files `.pending` are in the journal instead of 1")
+            try stage.expect(
+                pending.first?.tags == stage.syncd.invalidations.first, "the file `.pending` has other tags")
+            guard
+                let renamed = pending.first.flatMap({ SystemFiles.changeTime("\(stage.syncd.journal.path)/\($0.name)") }
+                )
+            else { throw BrokenRule("the file `.pending` is gone: only syncd may delete it") }
             // A file's time may be one tick of the kernel behind.
             try stage.expect(end - renamed >= .milliseconds(990), "it acknowledged \(end - renamed) after the rename")
             try stage.expect(time < .milliseconds(1500) + CheckStage.tolerance, "the write took \(time)")

@@ -5,10 +5,6 @@ import SyncCore
 extension JournalDirectory: EngineJournal {
     package func beginReading() throws -> any EngineJournalReading { try read() }
 
-    package func writePending(_ invalidations: [[ByteBuffer]], limit: Int) throws -> Bool {
-        try writeOwed(invalidations, limit: limit)
-    }
-
     /// Everything that the directory asks of the engine.
     package func items() throws(SystemError) -> [JournalItem] { try scan().compactMap(\.item) }
 }
@@ -27,7 +23,7 @@ extension JournalFile {
     fileprivate var item: JournalItem? {
         let kind: JournalItem.Kind? =
             switch demand {
-            case .owed: .owed
+            case .pending: .pending
             case .orphan: .orphan
             case .living: .living
             case .incomplete: .incomplete

@@ -7,7 +7,7 @@ import Synchronization
 /// A syncd that plays a part: with a real table and a real journal directory, it answers as an attached syncd with
 /// nothing in its cache, and where a test wants something else, that.
 ///
-/// With a ``ManualClock`` it gives a heartbeat only in ``beat()`` and ``advance(by:)``; without one, every 100 ms.
+/// With a ``ManualClock`` it gives a heartbeat only in ``heartbeat()`` and ``advance(by:)``; without one, every 100 ms.
 public final class ScriptedSyncd: Sendable {
     /// A script's answer to a request. An array stands for its elements, one after the other; an empty one for no
     /// answer, perhaps for now.
@@ -33,9 +33,9 @@ public final class ScriptedSyncd: Sendable {
 
     /// State and contents of the heartbeats.
     package struct Pulse: Sendable {
-        package var isBeating = true
+        package var isHeartbeatDue = true
         /// Age of their data, in ns.
-        package var beatAge: UInt64 = 0
+        package var heartbeatAge: UInt64 = 0
         package var freshAsOfAge: UInt64 = 0
         /// Whether they say when the journal was read. Without that, writes that syncd does not answer wait for a whole
         /// trust window.
@@ -53,7 +53,7 @@ public final class ScriptedSyncd: Sendable {
         var tracking: [ScriptedConnection] = []
         var nextLease: LeaseID = 100
         var listener: (any Channel)?
-        var beats: RepeatedTask?
+        var heartbeats: RepeatedTask?
     }
 
     package let table: TagTable
@@ -93,38 +93,38 @@ public final class ScriptedSyncd: Sendable {
             path: tablePath, slotBits: TagTableLayout.slotBitsRange.lowerBound)
         journal = try JournalDirectory(path: RuntimeDirectory.journal(socketPath: socketPath))
         table.setState(.attached)
-        beat()
+        heartbeat()
     }
 
     /// Listens. May be called again after ``stop()``.
     public func start() async throws {
         let listener = try await listen(path: socketPath)
-        var beats: RepeatedTask?
+        var heartbeats: RepeatedTask?
         if manualClock == nil {
-            beats = MultiThreadedEventLoopGroup.singleton.any().scheduleRepeatedTask(
+            heartbeats = MultiThreadedEventLoopGroup.singleton.any().scheduleRepeatedTask(
                 initialDelay: .zero, delay: .milliseconds(100)
-            ) { [weak self] _ in self?.beat() }
+            ) { [weak self] _ in self?.heartbeat() }
         }
-        let former = state.withLock { [beats] state in
+        let former = state.withLock { [heartbeats] state in
             defer {
                 state.listener = listener
-                state.beats = beats
+                state.heartbeats = heartbeats
             }
-            return state.beats
+            return state.heartbeats
         }
         former?.cancel()
     }
 
     /// Closes the listener and all connections, and removes the socket's file.
     public func stop() async {
-        let (listener, beats, connections) = state.withLock { state in
+        let (listener, heartbeats, connections) = state.withLock { state in
             defer {
                 state.listener = nil
-                state.beats = nil
+                state.heartbeats = nil
             }
-            return (state.listener, state.beats, state.connections)
+            return (state.listener, state.heartbeats, state.connections)
         }
-        beats?.cancel()
+        heartbeats?.cancel()
         try? await listener?.close().get()
         for connection in connections { await connection.closed() }
     }
@@ -137,7 +137,7 @@ public final class ScriptedSyncd: Sendable {
     public func standStill() { state.withLock { $0.isSilent = true } }
 
     /// Gives a heartbeat.
-    public func beat() { beat(isForced: false) }
+    public func heartbeat() { heartbeat(isForced: false) }
 
     /// Moves the clock, with a heartbeat every 100 ms. For a syncd with a ``ManualClock``.
     public func advance(by duration: Duration) {
@@ -146,14 +146,14 @@ public final class ScriptedSyncd: Sendable {
         while rest > .zero {
             let step = min(rest, .milliseconds(100))
             manualClock.advance(by: step)
-            beat()
+            heartbeat()
             rest -= step
         }
     }
 
     package func setPulse(_ change: (inout Pulse) -> Void) {
         state.withLock { change(&$0.pulse) }
-        beat(isForced: true)
+        heartbeat(isForced: true)
     }
 
     /// Nobody may believe a cache from now on, until ``attach()``.
@@ -164,7 +164,7 @@ public final class ScriptedSyncd: Sendable {
 
     package func setState(_ newState: SyncState) {
         table.setState(newState)
-        beat()
+        heartbeat()
     }
 
     /// Invalidates as if another worker had written: the table first, then the pushes.
@@ -198,21 +198,21 @@ public final class ScriptedSyncd: Sendable {
 
     private var trackers: [ScriptedConnection] { state.withLock { $0.tracking } }
 
-    private func beat(isForced: Bool) {
+    private func heartbeat(isForced: Bool) {
         let (pulse, isSilent) = state.withLock { ($0.pulse, $0.isSilent) }
-        guard !isSilent, pulse.isBeating || isForced else { return }
+        guard !isSilent, pulse.isHeartbeatDue || isForced else { return }
         let now = manualClock?.now ?? BootClock.now
-        if pulse.showsReadings { table.setScanStarted(now - pulse.beatAge) }
+        if pulse.showsReadings { table.setScanStarted(now - pulse.heartbeatAge) }
         table.setFreshAsOf(now - pulse.freshAsOfAge)
-        table.setBeat(now - pulse.beatAge)
+        table.setHeartbeat(now - pulse.heartbeatAge)
         // On a clock that stands still a client gets no heartbeats but those that its test sends.
-        if manualClock == nil { for connection in trackers { connection.send(beatPush) } }
+        if manualClock == nil { for connection in trackers { connection.send(heartbeatPush) } }
     }
 
-    package var beatPush: Push {
-        .beat(
-            Beat(
-                epoch: table.epoch, applied: table.applied, state: table.state, beatNanoseconds: table.beat,
+    package var heartbeatPush: Push {
+        .heartbeat(
+            Heartbeat(
+                epoch: table.epoch, applied: table.applied, state: table.state, heartbeatNanoseconds: table.heartbeat,
                 freshAsOfNanoseconds: table.freshAsOf))
     }
 
@@ -345,7 +345,7 @@ extension ScriptedSyncd: ScriptedServer {
         connection.send(.ok)
         guard isOn else { return }
         connection.send(.epoch(table.epoch, reason: .tracking))
-        connection.send(beatPush)
+        connection.send(heartbeatPush)
     }
 
     private func confirm(_ kind: SubscriptionKind, _ names: [ByteBuffer], _ connection: ScriptedConnection) {

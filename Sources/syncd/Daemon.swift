@@ -133,7 +133,7 @@ extension Daemon: EngineHost {
     func heartbeatEnded() {
         reportState()
         let budget = loop.budget
-        trimmer.beat(peak: budget.takePeak(), used: budget.used, now: clock())
+        trimmer.heartbeat(peak: budget.takePeak(), used: budget.used, now: clock())
     }
 
     private func reportState() {

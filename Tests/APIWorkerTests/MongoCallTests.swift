@@ -33,7 +33,7 @@ import Testing
         #expect(throws: StorageFailure.tooLate, "who waited was told that nothing happened") { try call.beginWriting() }
     }
 
-    @Test func `a write that is on its way is doubtful`() throws {
+    @Test func `a write that is on its way is of unknown outcome`() throws {
         let call = MongoCall(now: now)
         try call.begin()
         try call.beginWriting()

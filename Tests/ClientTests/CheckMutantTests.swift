@@ -45,7 +45,7 @@ struct Mistake: Sendable, CustomTestStringConvertible {
             file: "syncd_cache.py", right: "await asyncio.sleep(TRUST_WINDOW + 0.001)", wrong: "pass",
             check: "unanswered-write"),
         Mistake(
-            file: "syncd_cache.py", right: "note.unlink() if is_taken else note.rename(note.with_suffix(\".owed\"))",
+            file: "syncd_cache.py", right: "note.unlink() if is_taken else note.rename(note.with_suffix(\".pending\"))",
             wrong: "note.unlink()", check: "no-syncd"),
         Mistake(
             file: "syncd_cache.py", right: "note = note.rename(note.with_suffix(\".orphan\"))", wrong: "pass",
@@ -67,7 +67,8 @@ struct Mistake: Sendable, CustomTestStringConvertible {
             file: "syncd_files.py", right: "is_same_epoch = self.words[9] == epoch", wrong: "is_same_epoch = True",
             check: "epoch"),
         Mistake(
-            file: "syncd_files.py", right: "0 <= clock - beat <= 1e9 and", wrong: "True and", check: "old-beat"),
+            file: "syncd_files.py", right: "0 <= clock - heartbeat <= 1e9 and", wrong: "True and",
+            check: "old-heartbeat"),
         Mistake(
             file: "syncd_files.py", right: "and 0 <= clock - fresh_as_of <= 2e9", wrong: "", check: "old-fresh-as-of"),
         Mistake(file: "syncd_files.py", right: "state == 2 and ", wrong: "", check: "isolated"),
@@ -92,8 +93,8 @@ struct Mistake: Sendable, CustomTestStringConvertible {
                 "if (String(kind) === \"epoch\" && fields[0] !== this.epoch) { this.epoch = fields[0]; this.#entries.clear(); }",
             check: "same-epoch"),
         Mistake(
-            client: .nodePushes, file: "syncd-cache.mjs", right: "at: beat / 1e6,", wrong: "at: bootTime(),",
-            check: "old-beat"),
+            client: .nodePushes, file: "syncd-cache.mjs", right: "at: heartbeat / 1e6,", wrong: "at: bootTime(),",
+            check: "old-heartbeat"),
         Mistake(
             client: .nodePushes, file: "syncd-cache.mjs",
             right: "const timer = setTimeout(() => connection.end(), SILENCE);",

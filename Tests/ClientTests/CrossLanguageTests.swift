@@ -164,7 +164,7 @@ import Testing
         }
         try await syncd.restart()
         await eventually("syncd has taken it from the journal") {
-            !syncd.directory.names(in: "journal").contains { $0.hasSuffix(".owed") }
+            !syncd.directory.names(in: "journal").contains { $0.hasSuffix(".pending") }
         }
         let nothing = try await ChildProcess.run(program, [], environment: environment)
         #expect(nothing.exit == .status(64) && nothing.errors.contains("usage"))

@@ -43,34 +43,34 @@ import Testing
         }
     }
 
-    @Test func `a beat of this moment is waited for`() async throws {
+    @Test func `a heartbeat of this moment is waited for`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.beat()
+            scene.syncd.heartbeat()
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }
     }
 
-    @Test func `of a beat that is 400 ms old, 600 ms are left`() async throws {
+    @Test func `of a heartbeat that is 400 ms old, 600 ms are left`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.beat()
+            scene.syncd.heartbeat()
             scene.syncd.clock.advance(by: .milliseconds(400))
             try await scene.expectAnswer(afterMilliseconds: 601)
         }
     }
 
-    @Test func `a trust window after the last beat nobody waits`() async throws {
+    @Test func `a trust window after the last heartbeat nobody waits`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.beat()
+            scene.syncd.heartbeat()
             scene.syncd.clock.advance(by: .milliseconds(1002))
             try await scene.expectAnswer(afterMilliseconds: 0)
-            #expect(scene.harness.journal == ["owed"])
+            #expect(scene.harness.journal == ["pending"])
             #expect(scene.harness.cache.session.unjournaled.count == 0)
         }
     }
 
-    @Test func `a reading of the journal that has begun may still bring a beat of its beginning`() async throws {
+    @Test func `a reading of the journal that has begun may still bring a heartbeat of its beginning`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.beat()
+            scene.syncd.heartbeat()
             scene.syncd.clock.advance(by: .milliseconds(5000))
             // A syncd that starts at this very moment: it reads the directory before the file is there, and writes its
             // heartbeat later.
@@ -79,9 +79,9 @@ import Testing
         }
     }
 
-    @Test func `a syncd that stands still between its reading and its beat`() async throws {
+    @Test func `a syncd that stands still between its reading and its heartbeat`() async throws {
         try await withoutSyncd { scene in
-            scene.syncd.beat()
+            scene.syncd.heartbeat()
             scene.syncd.clock.advance(by: .milliseconds(300))
             scene.syncd.table.setScanStarted(scene.syncd.clock.now)
             scene.syncd.clock.advance(by: .milliseconds(800))
@@ -97,12 +97,13 @@ import Testing
         }
     }
 
-    @Test func `an older syncd took the table over and beats without saying when it reads: the whole window`()
+    @Test
+    func `an older syncd took the table over and writes heartbeats without saying when it reads: the whole window`()
         async throws
     {
         try await withoutSyncd { scene in
             scene.syncd.clock.advance(by: .milliseconds(5000))
-            scene.syncd.table.setBeat(scene.syncd.clock.now)
+            scene.syncd.table.setHeartbeat(scene.syncd.clock.now)
             scene.syncd.clock.advance(by: .milliseconds(700))
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }
@@ -117,10 +118,10 @@ import Testing
         }
     }
 
-    @Test func `a table that nobody beat in: the whole window`() async throws {
+    @Test func `a table that nobody heartbeat in: the whole window`() async throws {
         try await withoutSyncd { scene in
             scene.syncd.clock.advance(by: .milliseconds(5000))
-            scene.syncd.table.setBeat(0)
+            scene.syncd.table.setHeartbeat(0)
             try await scene.expectAnswer(afterMilliseconds: 1001)
         }
     }
@@ -139,9 +140,9 @@ import Testing
             try FileManager.default.removeItem(atPath: scene.syncd.tablePath)
             let (table, isNew) = try TagTableFile.openOrCreate(path: scene.syncd.tablePath, slotBits: 16)
             #expect(isNew)
-            try await scene.expectAnswer(afterMilliseconds: 1001, "its syncd has not beaten yet")
+            try await scene.expectAnswer(afterMilliseconds: 1001, "its syncd has not written a heartbeat yet")
             table.setScanStarted(scene.syncd.clock.now)
-            table.setBeat(scene.syncd.clock.now)
+            table.setHeartbeat(scene.syncd.clock.now)
             scene.syncd.clock.advance(by: .milliseconds(250))
             try await scene.expectAnswer(afterMilliseconds: 751)
             scene.syncd.clock.advance(by: .milliseconds(1000))
@@ -153,7 +154,7 @@ import Testing
         try await CacheHarness.run { (harness: CacheHarness) async throws in
             await eventually("it tries to connect") { harness.syncd.clock.sleeperCount == 1 }
             let scene = Scene(harness: harness)
-            try await scene.expectAnswer(afterMilliseconds: 1001, "it was beaten in just now")
+            try await scene.expectAnswer(afterMilliseconds: 1001, "it has a heartbeat of just now")
             harness.syncd.clock.advance(by: .milliseconds(1000))
             try await scene.expectAnswer(afterMilliseconds: 0)
         }

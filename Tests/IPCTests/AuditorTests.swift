@@ -252,7 +252,7 @@ import Testing
     @Test(arguments: [1, 2, 3, 10, 1000]) func `one in so many hits of L1, and never by a rhythm`(oneIn: Int) throws {
         let table = TagTable.inMemory()
         table.setState(.attached)
-        table.setBeat(5)
+        table.setHeartbeat(5)
         table.setFreshAsOf(5)
         let turn = Atomic<UInt64>(0)
         let sampling = try #require(

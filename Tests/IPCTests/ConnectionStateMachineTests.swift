@@ -29,7 +29,7 @@ import Testing
         var trace = Trace.ready()
         #expect(trace.ask("a") == "send")
         #expect(trace.receive(.invalidate(5)) == "push invalidate 5")
-        #expect(trace.receive(.beat) == "push beat")
+        #expect(trace.receive(.heartbeat) == "push heartbeat")
         #expect(trace.receive(ok) == "resume a OK")
     }
 
@@ -118,7 +118,7 @@ import Testing
     @Test func `an unanswered request ends the connection after 500 ms`() {
         var trace = Trace.ready()
         #expect(trace.time(100) == "wait 500")
-        #expect(trace.beatAndAsk("a", at: 200) == "send")
+        #expect(trace.heartbeatAndAsk("a", at: 200) == "send")
         #expect(trace.time(600) == "wait 700")
         #expect(trace.time(700) == "close overdue")
         #expect(trace.close() == ["a"])
@@ -132,15 +132,15 @@ import Testing
         #expect(trace.close() == [])
     }
 
-    @Test func `no beat for 500 ms is silence, pushed or in the table`() {
+    @Test func `no heartbeat for 500 ms is silence, pushed or in the table`() {
         var trace = Trace.ready()
-        #expect(trace.time(400, tableBeat: 350) == "wait 850")
-        #expect(trace.time(850, tableBeat: 350) == "close silent")
+        #expect(trace.time(400, tableHeartbeat: 350) == "wait 850")
+        #expect(trace.time(850, tableHeartbeat: 350) == "close silent")
         trace = Trace.ready()
         trace.now = 300
-        #expect(trace.receive(.beat) == "push beat")
+        #expect(trace.receive(.heartbeat) == "push heartbeat")
         #expect(trace.time(799) == "wait 800")
-        #expect(trace.time(800, tableBeat: 801) == "close silent", "a beat from the future is no sign")
+        #expect(trace.time(800, tableHeartbeat: 801) == "close silent", "a heartbeat from the future is no sign")
     }
 
     @Test func `a waiting fetch has its wait and then 500 ms`() {
@@ -150,7 +150,7 @@ import Testing
         #expect(trace.receive(.wait(1)) == "nothing")
         for time in stride(from: 200, through: 1500, by: 100) {
             trace.now = time
-            #expect(trace.receive(.beat) == "push beat")
+            #expect(trace.receive(.heartbeat) == "push heartbeat")
             #expect(trace.time(time) == "wait \(min(1600, time + 500))")
         }
         #expect(trace.time(1600) == "close overdue")
@@ -237,9 +237,9 @@ private struct Trace: ~Copyable {
         }
     }
 
-    mutating func beatAndAsk(_ waiter: String, at time: Int) -> String {
+    mutating func heartbeatAndAsk(_ waiter: String, at time: Int) -> String {
         now = time
-        _ = receive(.beat)
+        _ = receive(.heartbeat)
         return ask(waiter)
     }
 
@@ -256,15 +256,15 @@ private struct Trace: ~Copyable {
         case .resumeFetch(let waiter, .lease): "fetch \(waiter) lease"
         case .resumeFetch(let waiter, .miss): "fetch \(waiter) miss"
         case .deliver(.invalidate(let position, _)): "push invalidate \(position)"
-        case .deliver(.beat): "push beat"
+        case .deliver(.heartbeat): "push heartbeat"
         case .deliver: "push"
         case .close(let reason): "close \(reason.label)"
         }
     }
 
-    mutating func time(_ milliseconds: Int, tableBeat: Int? = nil) -> String {
+    mutating func time(_ milliseconds: Int, tableHeartbeat: Int? = nil) -> String {
         now = milliseconds
-        switch machine.timePassed(now: Self.nanoseconds(now), tableBeat: tableBeat.map(Self.nanoseconds)) {
+        switch machine.timePassed(now: Self.nanoseconds(now), tableHeartbeat: tableHeartbeat.map(Self.nanoseconds)) {
         case .nothing: return "nothing"
         case .wait(let deadline): return "wait \(deadline / 1_000_000)"
         case .close(let reason): return "close \(reason.label)"
@@ -277,10 +277,10 @@ private struct Trace: ~Copyable {
 /// Frames as they come from syncd's own encoder.
 extension RESPValue {
     fileprivate static var greeting: RESPValue { encoded { Reply.greeting(.scripted()).encode(into: &$0) } }
-    fileprivate static var beat: RESPValue {
+    fileprivate static var heartbeat: RESPValue {
         encoded {
-            Push.beat(
-                Beat(epoch: 1, applied: 2, state: .attached, beatNanoseconds: 3, freshAsOfNanoseconds: 4)
+            Push.heartbeat(
+                Heartbeat(epoch: 1, applied: 2, state: .attached, heartbeatNanoseconds: 3, freshAsOfNanoseconds: 4)
             ).encode(into: &$0)
         }
     }

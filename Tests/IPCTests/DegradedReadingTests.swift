@@ -51,7 +51,7 @@ import Testing
         }
     }
 
-    @Test func `no beat for 500 ms frees who waits with a ticket`() async throws {
+    @Test func `no heartbeat for 500 ms frees who waits with a ticket`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
             syncd.script { if case .fetch = $0 { [.reply(.wait(ticket: 1))] } else { nil } }
@@ -103,7 +103,7 @@ import Testing
             let (other, created) = try TagTableFile.openOrCreate(path: syncd.tablePath, slotBits: 17)
             #expect(created)
             other.setState(.attached)
-            other.setBeat(syncd.clock.now)
+            other.setHeartbeat(syncd.clock.now)
             other.setFreshAsOf(syncd.clock.now)
             try await syncd.start()
             await harness.connectAgain()

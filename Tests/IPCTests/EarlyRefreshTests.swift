@@ -130,7 +130,7 @@ import Testing
             await harness.pass(milliseconds: 54_000)
             await harness.syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
-            harness.syncd.beat()
+            harness.syncd.heartbeat()
             #expect(try await harness.read().value == CachedValue("a", .l1))
             #expect(Self.renewals(harness) == [] && harness.loads.begun == 0)
         }
@@ -166,7 +166,7 @@ import Testing
         let keys = (0...EarlyRefresh.limit).map { ByteBuffer(string: "key \($0)") }
         func refreshes() -> Int {
             table.setState(.attached)
-            table.setBeat(clock.now)
+            table.setHeartbeat(clock.now)
             table.setFreshAsOf(clock.now)
             return keys.count { l1.value(for: $0)?.isRefreshDue == true }
         }

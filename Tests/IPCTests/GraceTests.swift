@@ -77,7 +77,7 @@ import Testing
             #expect(try await Self.failing(harness).source == .stale)
             harness.syncd.clock.advance(by: .milliseconds(1001))
             await #expect(throws: LoadFailed.self) { try await Self.failing(harness) }
-            harness.syncd.beat()
+            harness.syncd.heartbeat()
             #expect(try await Self.failing(harness).source == .stale)
             harness.syncd.table.setEpoch(harness.syncd.table.epoch + 1)
             await #expect(throws: LoadFailed.self) { try await Self.failing(harness) }

@@ -84,21 +84,21 @@ import Testing
         let intent = try journal.begin(tags)
         let living = try #require(directory.names(in: "journal").first { $0.hasSuffix(".lock") }?.dropLast(5))
         let dead = "0123456789abcdef-77"
-        for name in ["\(dead).lock", ".new-\(dead)-3.owed", ".new-\(living)-9.owed", ".new-other", "other.lock"] {
+        for name in ["\(dead).lock", ".new-\(dead)-3.pending", ".new-\(living)-9.pending", ".new-other", "other.lock"] {
             #expect(FileManager.default.createFile(atPath: "\(path)/\(name)", contents: nil))
         }
         try reader.removeLeftovers()
         let left = Set(directory.names(in: "journal").filter { !$0.hasSuffix(".intent") })
-        #expect(left == ["\(living).lock", ".new-\(living)-9.owed", ".new-other", "other.lock"])
+        #expect(left == ["\(living).lock", ".new-\(living)-9.pending", ".new-other", "other.lock"])
         intent.delete()
     }
 
     @Test func `renamed files are syncd's, whether the owner lives or not`() throws {
         let journal = try WorkerJournal(path: path)
-        #expect(try journal.begin(tags).becomeOwed())
+        #expect(try journal.begin(tags).becomePending())
         #expect(try journal.begin(tags).becomeOrphan())
         let files = try reader.scan()
-        #expect(Set(files.map(\.kind)) == [.owed, .orphan])
+        #expect(Set(files.map(\.kind)) == [.pending, .orphan])
         #expect(files.allSatisfy { $0.tags == tags && !$0.isOwnerAlive })
         #expect(Set(files.map(\.name)).count == 2, "numbers are never used twice")
     }
@@ -107,66 +107,66 @@ import Testing
         let journal = try WorkerJournal(path: path)
         let intent = try journal.begin(tags)
         for file in try reader.scan() { try reader.remove(file.name) }
-        #expect(!intent.becomeOwed())
+        #expect(!intent.becomePending())
         intent.delete()
     }
 
     @Test func `what syncd writes itself`() throws {
-        let name = try reader.writeOwed(tags)
+        let name = try reader.writePending(tags)
         try reader.writeMarker()
         try reader.writeMarker()
         let files = try reader.scan()
         #expect(files.map(\.name) == [name, "syncd.marker"])
-        #expect(files.map(\.kind) == [.owed, .marker])
+        #expect(files.map(\.kind) == [.pending, .marker])
         #expect(files.first?.tags == tags)
         try reader.remove("gone already")
     }
 
     @Test(arguments: [
-        "notes.txt", "x-1.intent", "0123456789abcdef-1-01.owed", "0123456789ABCDEF-1-1.owed",
-        "0123456789abcdef-1-+1.owed",
-        "0123456789abcdef--1.owed", "0123456789abcdef-1-1.owed.bak", "0123456789abcdef-1-1.lock", "é-1-1.owed",
+        "notes.txt", "x-1.intent", "0123456789abcdef-1-01.pending", "0123456789ABCDEF-1-1.pending",
+        "0123456789abcdef-1-+1.pending",
+        "0123456789abcdef--1.pending", "0123456789abcdef-1-1.pending.bak", "0123456789abcdef-1-1.lock", "é-1-1.pending",
     ]) func `foreign names are reported`(name: String) throws {
         #expect(FileManager.default.createFile(atPath: "\(path)/\(name)", contents: Data("x".utf8)))
         #expect(try reader.scan().map(\.kind) == [.foreign])
     }
 
     @Test func `what is no plain file is reported and nobody waits for it`() throws {
-        #expect(mkfifo("\(path)/0123456789abcdef-1-1.owed", 0o600) == 0)
-        #expect(symlink("/etc/hostname", "\(path)/0123456789abcdef-1-2.owed") == 0)
-        #expect(mkdir("\(path)/0123456789abcdef-1-3.owed", 0o700) == 0)
+        #expect(mkfifo("\(path)/0123456789abcdef-1-1.pending", 0o600) == 0)
+        #expect(symlink("/etc/hostname", "\(path)/0123456789abcdef-1-2.pending") == 0)
+        #expect(mkdir("\(path)/0123456789abcdef-1-3.pending", 0o700) == 0)
         let files = try reader.scan()
         #expect(files.map(\.kind) == [.foreign, .foreign, .foreign])
     }
 
-    @Test func `an owed file that can't be decoded has no tags`() throws {
+    @Test func `a pending file that can't be decoded has no tags`() throws {
         for (number, text) in ["", "*0\r\n", "*2\r\n$1\r\na\r\n", "hello", "*1\r\n$-1\r\n"].enumerated() {
-            let name = "0123456789abcdef-1-\(number).owed"
+            let name = "0123456789abcdef-1-\(number).pending"
             #expect(FileManager.default.createFile(atPath: "\(path)/\(name)", contents: Data(text.utf8)))
         }
         let files = try reader.scan()
         #expect(files.count == 5)
-        #expect(files.allSatisfy { $0.kind == .owed && $0.tags == nil })
+        #expect(files.allSatisfy { $0.kind == .pending && $0.tags == nil })
     }
 
     @Test func `what is pending together is one file, and older files hold one invalidation`() throws {
         let sets = (0..<1000).map { [ByteBuffer(string: "t\($0)"), ByteBuffer(string: "users")] }
-        #expect(try reader.writeOwed(sets, limit: 1 << 20))
+        #expect(try reader.writePending(sets, limit: 1 << 20))
         #expect(directory.names(in: "journal").count == 1)
         #expect(try reader.scan().first?.tags == Array(sets.joined()))
         #expect(
             FileManager.default.createFile(
-                atPath: "\(path)/0123456789abcdef-1-1.owed", contents: Data("*1\r\n$1\r\na\r\n".utf8)))
+                atPath: "\(path)/0123456789abcdef-1-1.pending", contents: Data("*1\r\n$1\r\na\r\n".utf8)))
         #expect(try reader.scan().first?.tags == [ByteBuffer(string: "a")])
     }
 
     @Test func `what is pending takes no more of the file system than it may`() throws {
-        for _ in 0..<4 { #expect(try reader.writeOwed([tags], limit: 16_384)) }
-        #expect(try !reader.writeOwed([tags], limit: 16_384), "each takes a page")
+        for _ in 0..<4 { #expect(try reader.writePending([tags], limit: 16_384)) }
+        #expect(try !reader.writePending([tags], limit: 16_384), "each takes a page")
         for file in try reader.scan() { try reader.remove(file.name) }
-        #expect(try reader.writeOwed([tags], limit: 16_384))
+        #expect(try reader.writePending([tags], limit: 16_384))
         let next = try JournalDirectory(path: path)
-        #expect(try !next.writeOwed([tags], limit: 4096), "what the one before it left counts")
+        #expect(try !next.writePending([tags], limit: 4096), "what the one before it left counts")
     }
 
     @Test func `a directory that was renamed is read for as long as somebody may write there`() throws {
@@ -175,13 +175,13 @@ import Testing
         #expect(rename(path, path + ".old") == 0)
         #expect(try reader.scan().map(\.isOwnerAlive) == [true], "and the path names a directory again")
         #expect(journal?.isDirectory(at: path) == false && reader.identity != intent.directory)
-        #expect(intent.becomeOwed(), "it is still there")
+        #expect(intent.becomePending(), "it is still there")
         let file = try #require(try reader.scan().first)
-        #expect(file.kind == .owed && file.tags == tags)
+        #expect(file.kind == .pending && file.tags == tags)
         try reader.remove(file.name)
-        #expect(directory.names(in: "journal.old").filter { $0.hasSuffix(".owed") }.isEmpty)
+        #expect(directory.names(in: "journal.old").filter { $0.hasSuffix(".pending") }.isEmpty)
         #expect(try reader.scan().isEmpty)
-        #expect(try journal?.begin(tags).becomeOwed() == true)
+        #expect(try journal?.begin(tags).becomePending() == true)
         #expect(try reader.scan().count == 1, "its lock is held: more may come")
         for file in try reader.scan() { try reader.remove(file.name) }
         journal = nil
@@ -207,11 +207,11 @@ import Testing
         let fresh = Mutex<WorkerJournal?>(nil)
         let intent = try journal.begin(tags) { fresh.withLock { $0 } }
         try FileManager.default.removeItem(atPath: path)
-        #expect(!intent.becomeOwed(), "there is no other")
+        #expect(!intent.becomePending(), "there is no other")
         _ = try reader.scan()
         let other = try WorkerJournal(path: path)
         fresh.withLock { $0 = other }
-        #expect(intent.becomeOwed())
+        #expect(intent.becomePending())
         #expect(intent.directory == reader.identity)
         #expect(try reader.scan().map(\.tags) == [tags])
     }

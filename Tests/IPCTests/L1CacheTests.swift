@@ -15,7 +15,7 @@ import Testing
     init() {
         table = TagTable.inMemory(epoch: 7)
         table.setState(.attached)
-        table.setBeat(clock.now)
+        table.setHeartbeat(clock.now)
         table.setFreshAsOf(clock.now)
         cache = L1Cache(byteBudget: 4 << 20, now: clock.workerClock.now)
         cache.use(table)
@@ -52,16 +52,16 @@ import Testing
         #expect(cache.value(for: key) != nil)
     }
 
-    @Test func `the table is believed for one second after a beat and two after a probe`() {
+    @Test func `the table is believed for one second after a heartbeat and two after a probe`() {
         cache.insert(hit(ttl: 10_000), for: key)
         clock.advance(by: .milliseconds(1000))
         #expect(cache.value(for: key) != nil)
         clock.advance(by: .milliseconds(1))
         #expect(cache.value(for: key) == nil)
-        table.setBeat(clock.now)
+        table.setHeartbeat(clock.now)
         #expect(cache.value(for: key) != nil)
         clock.advance(by: .milliseconds(999))
-        table.setBeat(clock.now)
+        table.setHeartbeat(clock.now)
         #expect(cache.value(for: key) != nil, "2000 ms after the probe")
         clock.advance(by: .milliseconds(1))
         #expect(cache.value(for: key) == nil)
@@ -87,12 +87,12 @@ import Testing
         clock.advance(by: .milliseconds(1500))
         let time = Mutex(clock.now)
         let late = L1Cache(byteBudget: 1 << 20) { [table] in
-            table.setBeat(time.withLock { $0 })
+            table.setHeartbeat(time.withLock { $0 })
             return time.withLock { $0 }
         }
         late.use(table)
         late.insert(hit(ttl: 10_000), for: key)
-        table.setBeat(clock.now - 1_500_000_000)
+        table.setHeartbeat(clock.now - 1_500_000_000)
         #expect(late.value(for: key) == nil)
     }
 

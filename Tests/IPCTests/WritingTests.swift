@@ -68,7 +68,7 @@ import Testing
         }
     }
 
-    @Test func `no reply for 500 ms: owed, and answered when syncd takes it over a new connection`() async throws {
+    @Test func `no reply for 500 ms: pending, and answered when syncd takes it over a new connection`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let syncd = harness.syncd
             syncd.script { if case .invalidate = $0 { [] } else { nil } }
@@ -76,7 +76,7 @@ import Testing
             await eventually("it is sent") { syncd.invalidations.count == 1 }
             #expect(harness.journal == ["intent"])
             syncd.advance(by: .milliseconds(500))
-            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            await eventually("it is pending") { harness.journal == ["pending"] && syncd.clock.sleeperCount == 2 }
             syncd.script(nil)
             let time = syncd.clock.now
             await harness.connectAgain(otherSleepers: 1)
@@ -84,7 +84,7 @@ import Testing
             #expect(syncd.clock.now - time < TrustTiming.trustWindowNanoseconds)
             #expect(syncd.invalidations.count == 2)
             #expect(syncd.events.count == 1, "syncd may have published the event already")
-            #expect(harness.journal == ["owed"], "only syncd deletes it")
+            #expect(harness.journal == ["pending"], "only syncd deletes it")
             #expect(harness.cache.session.unjournaled.count == 0)
         }
     }
@@ -99,10 +99,10 @@ import Testing
                 defer { done.finish(()) }
                 return try await harness.write(event: event).value
             }
-            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            await eventually("it is pending") { harness.journal == ["pending"] && syncd.clock.sleeperCount == 2 }
             syncd.clock.advance(by: .milliseconds(1000))
             for _ in 0..<100 { await Task.yield() }
-            #expect(done.interestedCount == 1, "a beat that missed it may be a trust window old")
+            #expect(done.interestedCount == 1, "a heartbeat that missed it may be a trust window old")
             syncd.clock.advance(by: .milliseconds(2))
             #expect(try await write.value == "done")
         }
@@ -119,7 +119,7 @@ import Testing
                 _ = await write.result
                 done.finish(())
             }
-            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            await eventually("it is pending") { harness.journal == ["pending"] && syncd.clock.sleeperCount == 2 }
             write.cancel()
             syncd.clock.advance(by: .milliseconds(1000))
             for _ in 0..<100 { await Task.yield() }
@@ -135,7 +135,7 @@ import Testing
             await syncd.stop()
             await eventually("it notices") { harness.cache.status.sync == .detached }
             let write = harness.write(event: event)
-            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 2 }
+            await eventually("it is pending") { harness.journal == ["pending"] && syncd.clock.sleeperCount == 2 }
             try await syncd.start()
             await harness.connectAgain(otherSleepers: 1)
             #expect(try await write.value == "done")
@@ -151,7 +151,7 @@ import Testing
             await eventually("it waits") { syncd.clock.sleeperCount == 2 }
             syncd.clock.advance(by: .milliseconds(1002))
             #expect(try await write.value == "done")
-            #expect(harness.journal == ["owed"], "written where syncd is expected to look")
+            #expect(harness.journal == ["pending"], "written where syncd is expected to look")
             #expect(harness.cache.session.unjournaled.count == 1)
             try await syncd.start()
             await harness.connectAgain()
@@ -189,8 +189,36 @@ import Testing
             #expect(!harness.cache.session.isJournalUsable)
             _ = try JournalDirectory(path: syncd.journal.path)
             let second = harness.write()
-            #expect(try await second.value == "done", "nobody believes the last beat any more")
-            #expect(harness.journal == ["owed"])
+            #expect(try await second.value == "done", "nobody believes the last heartbeat any more")
+            #expect(harness.journal == ["pending"])
+        }
+    }
+
+    /// syncd may have stood still, and go on just before the window ends: its next heartbeat would be believed.
+    @Test func `a journal that can be used again when the window ends gets the record, and the window is that of a record`()
+        async throws
+    {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            let syncd = harness.syncd
+            await syncd.stop()
+            await eventually("it notices") { harness.cache.status.sync == .detached }
+            try FileManager.default.removeItem(atPath: syncd.journal.path)
+            let done = SharedTask<Void>()
+            let write = Task {
+                defer { done.finish(()) }
+                return try await harness.write().value
+            }
+            await eventually("it waits") { syncd.clock.sleeperCount == 2 }
+            syncd.clock.advance(by: .milliseconds(900))
+            _ = try JournalDirectory(path: syncd.journal.path)
+            syncd.table.setScanStarted(syncd.clock.now)
+            syncd.clock.advance(by: .milliseconds(102))
+            await eventually("it is recorded") { harness.journal == ["pending"] && syncd.clock.sleeperCount == 2 }
+            syncd.clock.advance(by: .milliseconds(890))
+            for _ in 0..<100 { await Task.yield() }
+            #expect(done.interestedCount == 1, "syncd has read the journal meanwhile, without the record")
+            syncd.clock.advance(by: .milliseconds(20))
+            #expect(try await write.value == "done")
         }
     }
 
@@ -206,7 +234,7 @@ import Testing
             syncd.clock.advance(by: .milliseconds(1002))
             #expect(try await write.value == "done")
             syncd.script(nil)
-            syncd.beat()
+            syncd.heartbeat()
             // The worker may have connected again by now, and told a syncd that was still silent.
             let before = syncd.invalidations.count
             await eventually("syncd is told, and answers") {
@@ -223,7 +251,7 @@ import Testing
                 if case .invalidate = $0 { [.reply(.error(ReplyError(.busy, "no room")))] } else { nil }
             }
             let write = harness.write()
-            await eventually("it is owed") { harness.journal == ["owed"] && syncd.clock.sleeperCount == 1 }
+            await eventually("it is pending") { harness.journal == ["pending"] && syncd.clock.sleeperCount == 1 }
             syncd.advance(by: .milliseconds(1002))
             #expect(try await write.value == "done")
             #expect(harness.cache.status.sync == .attached, "the connection is good")

@@ -24,7 +24,7 @@ import Testing
 
         init() {
             table.setState(.attached)
-            table.setBeat(FreshnessTests.start)
+            table.setHeartbeat(FreshnessTests.start)
             table.setFreshAsOf(FreshnessTests.start)
             table.raise(3, to: 100)
         }
@@ -77,10 +77,10 @@ import Testing
             (0, 2 * second + 1, false), (second, 2 * second, true), (second + 1, 2 * second, false),
             (second, 2 * second + 1, false),
             (start, 0, false), (0, start, false),
-        ] as [(UInt64, UInt64, Bool)]) func `age`(beat: UInt64, freshAsOf: UInt64, isFresh: Bool)
+        ] as [(UInt64, UInt64, Bool)]) func `age`(heartbeat: UInt64, freshAsOf: UInt64, isFresh: Bool)
     {
         let scene = Scene()
-        scene.table.setBeat(Self.start - beat)
+        scene.table.setHeartbeat(Self.start - heartbeat)
         scene.table.setFreshAsOf(Self.start - freshAsOf)
         #expect(scene.isFresh == isFresh)
     }
@@ -93,15 +93,15 @@ import Testing
         scene.table.setFreshAsOf(Self.start + 1)
         #expect(!scene.isFresh)
         scene = Scene()
-        scene.table.setBeat(.max)
+        scene.table.setHeartbeat(.max)
         #expect(!scene.isFresh)
         scene.now = 0
         #expect(!scene.isFresh, "a clock that can't be read")
     }
 
-    @Test func `a table that never beat`() {
+    @Test func `a table that never heartbeat`() {
         let scene = Scene()
-        scene.table.setBeat(0)
+        scene.table.setHeartbeat(0)
         #expect(!scene.isFresh)
     }
 
@@ -109,12 +109,12 @@ import Testing
 
     /// syncd was stopped, wakes up, applies missed entries and writes a heartbeat, all while a reader is between its
     /// loads and its clock. If the heartbeat were loaded last, the new one would make the old slot look trustworthy.
-    @Test func `a beat that comes late vouches for nothing that was loaded before it`() {
+    @Test func `a heartbeat that comes late vouches for nothing that was loaded before it`() {
         let scene = Scene()
-        scene.table.setBeat(Self.start - 2 * Self.second)
+        scene.table.setHeartbeat(Self.start - 2 * Self.second)
         let isFresh = scene.table.isFresh(slots: scene.slots, asOf: scene.asOf, epoch: scene.epoch) {
             scene.table.raise(3, to: 101)
-            scene.table.setBeat(Self.start)
+            scene.table.setHeartbeat(Self.start)
             return Self.start
         }
         #expect(!isFresh)
@@ -163,7 +163,7 @@ import Testing
         #expect(verdict { $0.deadline = $0.now + 1 } == .fresh)
         #expect(verdict { $0.epoch = 8 } == .otherLog)
         #expect(verdict { $0.table.setFreshAsOf(1) } == .notTrusted(.freshAsOfTooOld))
-        #expect(verdict { $0.table.setBeat(1) } == .notTrusted(.heartbeatTooOld))
+        #expect(verdict { $0.table.setHeartbeat(1) } == .notTrusted(.heartbeatTooOld))
         let everything = verdict {
             $0.table.setState(.isolated)
             $0.table.raise(5, to: 101)
@@ -183,7 +183,7 @@ import Testing
     }
 
     /// One writer that keeps the invariant "the value 2n was written at position n" and readers that check it.
-    @Test func `readers on other threads never see a slot older than the beat they believe`() async {
+    @Test func `readers on other threads never see a slot older than the heartbeat they believe`() async {
         let table = TagTable.inMemory(epoch: 1)
         table.setState(.attached)
         let rounds: UInt64 = 20_000
@@ -193,7 +193,7 @@ import Testing
                     // The order of syncd: the slot first, then the heartbeat.
                     table.raise(9, to: round)
                     table.setFreshAsOf(round)
-                    table.setBeat(round)
+                    table.setHeartbeat(round)
                 }
                 return 0
             }
@@ -202,13 +202,14 @@ import Testing
                     var violations = 0
                     var seen: UInt64 = 0
                     while seen < rounds {
-                        let beat = table.beat
+                        let heartbeat = table.heartbeat
                         // An entry as of one position earlier is not fresh once that heartbeat was written.
-                        if beat > 0, table.isFresh(slots: [9], asOf: beat - 1, epoch: 1, clock: { beat }) {
+                        if heartbeat > 0, table.isFresh(slots: [9], asOf: heartbeat - 1, epoch: 1, clock: { heartbeat })
+                        {
                             violations += 1
                         }
-                        if beat < seen { violations += 1 }
-                        seen = beat
+                        if heartbeat < seen { violations += 1 }
+                        seen = heartbeat
                     }
                     return violations
                 }

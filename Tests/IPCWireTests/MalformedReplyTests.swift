@@ -22,7 +22,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "+beat", "*2 +beat :1", ">0", ">1 :1", ">1 +unknown", ">1 +beat", ">5 +beat :1 :1 +attached :1",
+        "+heartbeat", "*2 +heartbeat :1", ">0", ">1 :1", ">1 +unknown", ">1 +heartbeat",
+        ">5 +heartbeat :1 :1 +attached :1",
         ">2 +epoch :-1",
         ">2 +epoch :1", ">2 +invalidate :1", ">3 +invalidate :1 _", ">3 +invalidate :1 *1 :1", ">2 +message +a",
         ">3 +pmessage +a +b", ">2 +fetched :1", ">3 +fetched +a +miss", ">3 +fetched :1 +other",

@@ -26,7 +26,7 @@ enum ReplyCorpus {
         CorpusItem("*2\r\n*0\r\n*0\r\n", ["*[*[] *[]]"]),
         CorpusItem("%2\r\n+a\r\n:1\r\n+b\r\n_\r\n", ["%[+a :1 +b _]"]),
         CorpusItem("~2\r\n:1\r\n:2\r\n", ["~[:1 :2]"]),
-        CorpusItem(">2\r\n+beat\r\n:1\r\n:9\r\n", [">[+beat :1]", ":9"]),
+        CorpusItem(">2\r\n+heartbeat\r\n:1\r\n:9\r\n", [">[+heartbeat :1]", ":9"]),
         CorpusItem("#t\r\n#f\r\n", ["#t", "#f"]),
         CorpusItem("=7\r\ntxt:abc\r\n", ["=txt:abc"]),
         CorpusItem("=4\r\ntxt:\r\n", ["=txt:"]),

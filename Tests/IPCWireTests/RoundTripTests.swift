@@ -151,8 +151,11 @@ import Testing
     static let pushes: [Push] =
         outcomes.map { .fetched(ticket: 9, $0) } + EpochReason.allCases.map { .epoch(1 << 53, reason: $0) } + [
             .invalidate(position: 1 << 53, tags: [awkward, text]), .invalidate(position: 0, tags: []),
-            .beat(Beat(epoch: 1, applied: 2, state: .attached, beatNanoseconds: 1 << 62, freshAsOfNanoseconds: 4)),
-            .beat(Beat(epoch: 1, applied: 2, state: .isolated, beatNanoseconds: 0, freshAsOfNanoseconds: 0)),
+            .heartbeat(
+                Heartbeat(
+                    epoch: 1, applied: 2, state: .attached, heartbeatNanoseconds: 1 << 62, freshAsOfNanoseconds: 4)),
+            .heartbeat(
+                Heartbeat(epoch: 1, applied: 2, state: .isolated, heartbeatNanoseconds: 0, freshAsOfNanoseconds: 0)),
             .message(event), .patternMessage(pattern: ByteBuffer(string: "*"), event),
         ]
 

@@ -58,10 +58,10 @@ import Testing
         raw.withTable { table in
             table.setState(.attached)
             table.setEpoch(0x0102_0304_0506_0708)
-            table.setBeat(3)
+            table.setHeartbeat(3)
             table.setFreshAsOf(4)
             table.setApplied(5)
-            table.setHorizon(6)
+            table.setFirstKnownPosition(6)
             table.setIncarnation(Incarnation(high: 7, low: 8))
         }
         #expect(
@@ -70,7 +70,10 @@ import Testing
         #expect(raw.occupied == [0, 8, 16, 64, 72, 80, 88, 96, 104, 112, 120])
         for (offset, value) in zip([72, 80, 88, 96, 104, 112, 120], UInt64(21)...) { raw.set(value, at: offset) }
         raw.withTable { table in
-            #expect([table.epoch, table.beat, table.freshAsOf, table.applied, table.horizon] == [21, 22, 23, 24, 25])
+            #expect(
+                [table.epoch, table.heartbeat, table.freshAsOf, table.applied, table.firstKnownPosition] == [
+                    21, 22, 23, 24, 25,
+                ])
             #expect(table.incarnation == Incarnation(high: 26, low: 27))
         }
     }

@@ -90,8 +90,8 @@ import Testing
         #expect(lines.count <= 2, "once for each connection: \(lines)")
         try await redis.connect().command((["ACL", "SETUSER", "syncd"] + without).map { ByteBuffer(string: $0) })
         try await syncd.waitUntilAttached()
-        await eventually("nothing is owed", details: { syncd.transcript }) {
-            (try? await syncd.status("log", "owed")?.number) == 0
+        await eventually("nothing is pending", details: { syncd.transcript }) {
+            (try? await syncd.status("log", "pending")?.number) == 0
         }
     }
 

@@ -38,7 +38,7 @@ extension FaultStage {
     private func hasPending(_ path: String) -> Bool {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
         return names.contains { name in
-            guard name.hasSuffix(".intent") else { return name.hasSuffix(".owed") || name.hasSuffix(".orphan") }
+            guard name.hasSuffix(".intent") else { return name.hasSuffix(".pending") || name.hasSuffix(".orphan") }
             let made = try? FileManager.default.attributesOfItem(atPath: "\(path)/\(name)")[.modificationDate] as? Date
             return made.map { $0.timeIntervalSinceNow < -2 } ?? false
         }

@@ -162,18 +162,18 @@ struct FaultStage: Sendable {
             }
             // A file that a killed writer had not finished has no final name, and no meaning (docs/protocol.md). Files
             // of writers whose outcome is unknown are kept as long as it can change.
-            let owed: ([String]) -> [String] = { kept in
+            let pending: ([String]) -> [String] = { kept in
                 host.syncd.directory.names(in: "journal").filter { name in
                     !kept.contains { name.hasSuffix($0) } && !name.hasPrefix(".new-")
                 }
             }
-            let details = { "\(owed([".lock"])) \(host.syncd.transcript)" }
-            await eventually("nothing is owed", within: .seconds(20), details: details) {
-                owed([".lock", ".orphan", ".intent"]).isEmpty
+            let details = { "\(pending([".lock"])) \(host.syncd.transcript)" }
+            await eventually("nothing is pending", within: .seconds(20), details: details) {
+                pending([".lock", ".orphan", ".intent"]).isEmpty
             }
             guard waitsForLanding else { continue }
             await eventually("nothing is left behind", within: .seconds(180), details: details) {
-                owed([".lock"]).isEmpty
+                pending([".lock"]).isEmpty
             }
         }
         try await expectAgreement()

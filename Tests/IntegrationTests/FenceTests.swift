@@ -16,16 +16,16 @@ import Testing
             try await host.client.store(key, "old", tags: ["users"])
             #expect(try await host.client.hit(key).text == "old")
             host.syncd.pause()
-            let beat = host.table.beat
-            await eventually("workers do not believe the table any more") { BootClock.now > beat + 1_100_000_000 }
+            let heartbeat = host.table.heartbeat
+            await eventually("workers do not believe the table any more") { BootClock.now > heartbeat + 1_100_000_000 }
             // A worker whose write nobody takes renames its intent, and answers after one trust window.
-            #expect(try journal.begin([ByteBuffer(string: "users")]).becomeOwed())
+            #expect(try journal.begin([ByteBuffer(string: "users")]).becomePending())
             try await host.client.send("FETCH", key)
             host.syncd.resume()
             let reply = try FetchReply(try await host.client.reply())
             #expect(reply.value == nil, "asked while it stood still, answered when it had just woken: \(reply)")
             let woken = BootClock.now
-            await eventually("it beats again") { host.table.beat > woken && host.isAttached }
+            await eventually("it writes heartbeats again") { host.table.heartbeat > woken && host.isAttached }
             #expect(host.slot("users") > 0)
             #expect(try await host.client.fetch(key).value == nil)
         }
@@ -40,8 +40,8 @@ import Testing
             try await hosts[0].client.store(key, "old", tags: ["users"])
             #expect(try await hosts[0].client.hit(key).text == "old")
             hosts[0].syncd.pause()
-            let beat = hosts[0].table.beat
-            await eventually("time passes") { BootClock.now > beat + 1_500_000_000 }
+            let heartbeat = hosts[0].table.heartbeat
+            await eventually("time passes") { BootClock.now > heartbeat + 1_500_000_000 }
             let position = try await hosts[1].client.invalidate("users")
             try await hosts[0].client.send("FETCH", key)
             hosts[0].syncd.resume()

@@ -287,7 +287,7 @@ import Testing
         }
     }
 
-    @Test func `command line beats environment beats files`() async throws {
+    @Test func `command line heartbeats environment heartbeats files`() async throws {
         let folder = try TemporaryDirectory()
         func origin(_ name: String) -> String { "FRONTEND_ORIGIN_URL=https://\(name).example\n" }
         let config = try folder.write(origin("config"), to: "config")

@@ -9,7 +9,7 @@ import Testing
     private static let mebibyte = 1 << 20
     private static let longValue = String(repeating: "v", count: 8 << 20)
 
-    /// Reads when a daemon has beaten from its table.
+    /// Reads the heartbeats of a daemon from its table.
     private struct Heartbeats {
         private let table: FileHandle
         private var last: UInt64 = 0
@@ -23,9 +23,9 @@ import Testing
 
         mutating func read() throws {
             try table.seek(toOffset: 80)
-            let beat = try #require(try table.read(upToCount: 8)).withUnsafeBytes { $0.load(as: UInt64.self) }
-            if last > 0 { longest = max(longest, .nanoseconds(Int64(beat - last))) }
-            last = beat
+            let heartbeat = try #require(try table.read(upToCount: 8)).withUnsafeBytes { $0.load(as: UInt64.self) }
+            if last > 0 { longest = max(longest, .nanoseconds(Int64(heartbeat - last))) }
+            last = heartbeat
         }
     }
 

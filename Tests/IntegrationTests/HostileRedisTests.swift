@@ -84,7 +84,7 @@ import Testing
         #expect(try await syncd.isAttached == false, what)
         hostile.behave()
         try await syncd.waitUntilAttached()
-        #expect(try await syncd.status("log", "owed")?.number == 0, what)
+        #expect(try await syncd.status("log", "pending")?.number == 0, what)
     }
 
     // MARK: Sizes

@@ -179,7 +179,7 @@ import Testing
         #expect(directory.names().isEmpty, "nothing was touched")
     }
 
-    @Test func `command line beats environment beats files`() async throws {
+    @Test func `command line heartbeats environment heartbeats files`() async throws {
         let directory = try TemporaryDirectory()
         let config = try directory.write(
             """

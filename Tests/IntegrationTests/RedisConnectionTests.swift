@@ -44,7 +44,7 @@ import Testing
         #expect(hosts[0].slot("after") == position)
     }
 
-    @Test func `a server that stands still isolates within 2 s, and what is owed follows`() async throws {
+    @Test func `a server that stands still isolates within 2 s, and pending invalidations follow`() async throws {
         let redis = try await RedisServer()
         let hosts = try await Host.several(2, redis)
         let epochs = hosts.map(\.table.epoch)
@@ -54,7 +54,7 @@ import Testing
         let start = PatientClock.now
         try await hosts[0].deferred("users", "x")
         #expect(PatientClock.now - start < .seconds(1), "after 250 ms")
-        #expect(!hosts[0].isAttached && hosts[0].journal("owed").count == 1)
+        #expect(!hosts[0].isAttached && hosts[0].journal("pending").count == 1)
         await hosts[1].waitUntilIsolated()
         #expect(PatientClock.now - start < .seconds(4), "2 s after the last probe that was answered")
         for host in hosts {
@@ -63,12 +63,12 @@ import Testing
             #expect(try await host.syncd.status("log", "why")?.string?.isEmpty == false)
         }
         try await hosts[1].deferred("=key")
-        #expect(try await hosts[0].syncd.status("log", "owed")?.number == 1)
+        #expect(try await hosts[0].syncd.status("log", "pending")?.number == 1)
         redis.resume()
         for host in hosts {
             await host.waitUntilAttached()
             // The table says so a moment before the file is gone.
-            await eventually("nothing is owed") { host.journal("owed").isEmpty }
+            await eventually("nothing is pending") { host.journal("pending").isEmpty }
         }
         // Redis may have taken the first append, too, whose answer came too late: positions don't tell.
         await eventually("both hosts have both") {
@@ -76,7 +76,7 @@ import Testing
         }
         #expect(hosts.map(\.table.epoch) == epochs, "the same server, nothing missed")
         _ = try await hosts[0].client.lease("key")
-        #expect(try await hosts[0].syncd.status("log", "owed")?.number == 0)
+        #expect(try await hosts[0].syncd.status("log", "pending")?.number == 0)
     }
 
     @Test func `short pauses are nothing, long ones isolate`() async throws {
@@ -94,7 +94,7 @@ import Testing
         #expect(host.table.epoch == epoch)
     }
 
-    @Test func `writes that wait are owed though probes pass`() async throws {
+    @Test func `writes that wait are pending though probes pass`() async throws {
         let redis = try await RedisServer()
         let host = try await Host(redis)
         let epoch = host.table.epoch
@@ -102,10 +102,10 @@ import Testing
         let start = (least: ContinuousClock.now, most: PatientClock.now)
         try await host.deferred("users")
         #expect(PatientClock.now - start.most < .seconds(1))
-        #expect(!host.isAttached && host.journal("owed").count == 1)
+        #expect(!host.isAttached && host.journal("pending").count == 1)
         await host.waitUntilAttached()
         #expect(ContinuousClock.now - start.least > .milliseconds(1000))
-        #expect(host.slot("users") > 0 && host.journal("owed").isEmpty)
+        #expect(host.slot("users") > 0 && host.journal("pending").isEmpty)
         #expect(host.table.epoch == epoch)
     }
 
@@ -161,7 +161,7 @@ import Testing
         await host.waitUntilAttached()
         let entries = try await redis.command("XLEN", "{syncd}:stream").number ?? 0
         #expect(entries >= 3, "at least twice, which is harmless")
-        #expect(host.slot("users") > 1 && host.journal("owed").isEmpty)
+        #expect(host.slot("users") > 1 && host.journal("pending").isEmpty)
     }
 
     @Test func `a subscriber that Redis gave up loses nothing`() async throws {

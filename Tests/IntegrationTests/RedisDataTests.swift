@@ -195,7 +195,7 @@ import Testing
         #expect(try await scene.host.syncd.status("log", "epoch-reason")?.string == "trimmed")
         #expect(scene.host.table.incarnation == scene.incarnation)
         await scene.host.waitUntilApplied(scene.position + 20)
-        #expect(Int(scene.host.table.horizon) == scene.position + 17)
+        #expect(Int(scene.host.table.firstKnownPosition) == scene.position + 17)
         #expect(scene.host.slot("t20") == scene.position + 20, "what is retained is applied")
         #expect(try await scene.host.client.fetch("key").value == nil)
     }
@@ -211,7 +211,7 @@ import Testing
         await eventually("the epoch is raised") { scene.host.table.epoch == scene.epoch + 1 }
         await scene.host.waitUntilAttached()
         await scene.host.waitUntilApplied(scene.position + 5)
-        #expect(Int(scene.host.table.horizon) == scene.position + 2)
+        #expect(Int(scene.host.table.firstKnownPosition) == scene.position + 2)
         #expect(scene.host.slot("t5") == scene.position + 5)
     }
 

@@ -97,7 +97,7 @@ import Testing
         #expect(try await syncd.command("INVALIDATE", "TAGS", "a").string == "DEFERRED")
         try await redis.command("CONFIG", "SET", "key-load-delay", "0")
         try await syncd.waitUntilAttached(within: .seconds(30))
-        #expect(try await syncd.status("log", "owed")?.number == 0)
+        #expect(try await syncd.status("log", "pending")?.number == 0)
     }
 
     @Test func `NOSCRIPT: the server has forgotten the scripts, which costs nothing`() async throws {
@@ -129,8 +129,8 @@ import Testing
             guard let log = try? await syncd.status()["log"] else { return false }
             return log["state"]?.string == "attached" && log["incarnation"]?.string != incarnation
         }
-        await eventually("nothing is owed", details: { syncd.transcript }) {
-            (try? await syncd.status("log", "owed")?.number) == 0
+        await eventually("nothing is pending", details: { syncd.transcript }) {
+            (try? await syncd.status("log", "pending")?.number) == 0
         }
         let position = try await syncd.command("INVALIDATE", "TAGS", "a").number ?? 0
         #expect(position > count, "positions never go back")
@@ -214,11 +214,11 @@ import Testing
             return told.contains { $0.contains(reason) || (orSilent && $0.contains("within 250 ms")) }
         }
         #expect(try await syncd.isAttached == false)
-        #expect((try await syncd.status("log", "owed")?.number ?? 0) > 0)
+        #expect((try await syncd.status("log", "pending")?.number ?? 0) > 0)
         #expect(try await syncd.command("FETCH", "a").elements?.first?.string == "miss", "no cache meanwhile")
         try await repair()
         try await syncd.waitUntilAttached()
-        #expect(try await syncd.status("log", "owed")?.number == 0)
-        #expect((try await syncd.status("log", "applied")?.number ?? 0) > 0, "what was owed is in the log")
+        #expect(try await syncd.status("log", "pending")?.number == 0)
+        #expect((try await syncd.status("log", "applied")?.number ?? 0) > 0, "pending invalidations are in the log")
     }
 }

@@ -32,19 +32,19 @@ import Testing
         #expect(intent != nil && left != nil)
         (dying, intent, before, left) = (nil, nil, nil, nil)
         let died = BootClock.now
-        await eventually("a beat comes", details: { host.syncd.transcript }) { host.table.beat > died }
+        await eventually("a heartbeat comes", details: { host.syncd.transcript }) { host.table.heartbeat > died }
         #expect(host.slot("t") > 0)
         if how != "removed" { #expect(host.slot("before") > 0, "the directory that was open is read, too") }
         withExtendedLifetime(journal) {}
     }
 
-    @Test func `without a journal directory there is no beat, and status says so`() async throws {
+    @Test func `without a journal directory there is no heartbeat, and status says so`() async throws {
         let host = try await Host(nil)
         let path = host.syncd.directory.file("journal")
         #expect(rename(path, path + ".old") == 0)
         try host.syncd.directory.write("a file", to: "journal")
-        await eventually("it does not beat", details: { host.syncd.transcript }) {
-            host.table.beat + 1_500_000_000 < BootClock.now
+        await eventually("it does not heartbeat", details: { host.syncd.transcript }) {
+            host.table.heartbeat + 1_500_000_000 < BootClock.now
         }
         #expect(try await host.syncd.status("log", "state")?.string == "isolated")
         #expect(try await host.syncd.status("log", "why")?.string?.contains(path) == true)
@@ -53,7 +53,9 @@ import Testing
         #expect(host.syncd.log.components(separatedBy: "the journal cannot be used").count == 2, "said once")
         #expect(unlink(path) == 0)
         let mended = BootClock.now
-        await eventually("it beats again", details: { host.syncd.transcript }) { host.table.beat > mended }
+        await eventually("it writes heartbeats again", details: { host.syncd.transcript }) {
+            host.table.heartbeat > mended
+        }
         #expect(try await host.syncd.status("log", "state")?.string == "attached")
         #expect(host.syncd.log.contains("the journal can be used again"))
     }
@@ -71,13 +73,13 @@ import Testing
         await eventually("it ends", details: { host.syncd.transcript }) { first.exit != nil }
         #expect(first.exit == .status(75))
         #expect(first.errors.contains("the runtime directory was removed or replaced"))
-        let last = host.table.beat
+        let last = host.table.heartbeat
         try await host.syncd.start()
         try await host.syncd.waitUntilAttached()
         let next = try MappedTagTable(path: directory.file("tags.table")).table
         let now = BootClock.now
-        await eventually("the next one beats") { next.beat > now }
-        if what != "tags.table.lock" { #expect(host.table.beat == last && host.table.state == .isolated) }
+        await eventually("the next one heartbeats") { next.heartbeat > now }
+        if what != "tags.table.lock" { #expect(host.table.heartbeat == last && host.table.state == .isolated) }
     }
 
     @Test func `a syncd that ends because another one has its directory leaves the other's socket alone`() async throws
@@ -111,13 +113,13 @@ import Testing
         for number in 1...100_000 {
             let tag = "t\(number % 5000)"
             try host.syncd.directory.write(
-                "*1\r\n$\(tag.utf8.count)\r\n\(tag)\r\n", to: "journal/\(owner)-\(number).owed")
+                "*1\r\n$\(tag.utf8.count)\r\n\(tag)\r\n", to: "journal/\(owner)-\(number).pending")
         }
         try await host.syncd.start()
         var longest = Duration.zero
         let client = try await host.syncd.connect()
         var answers = 0
-        while host.table.beat < killed {
+        while host.table.heartbeat < killed {
             let began = ContinuousClock.now
             _ = try await client.command("PING")
             longest = max(longest, ContinuousClock.now - began)
@@ -126,7 +128,7 @@ import Testing
         #expect(answers > 1, "it listens before all of them are in the table")
         #expect(longest < .seconds(1), "\(longest)")
         print("longest PING with 100 000 pending: \(longest)")
-        await eventually("all are deleted") { host.journal("owed").isEmpty }
+        await eventually("all are deleted") { host.journal("pending").isEmpty }
         #expect((0..<5000).allSatisfy { host.slot("t\($0)") > 0 })
     }
 }

@@ -113,7 +113,7 @@ import Testing
             for client in clients {
                 var seen: [[RESPValue]] = []
                 try await eventually("the event comes") {
-                    seen += try await client.pushes().filter { $0[0] != .text("beat") }
+                    seen += try await client.pushes().filter { $0[0] != .text("heartbeat") }
                     return seen.last == [.text("message"), .text("user:created"), .text("event \(number)")]
                 }
                 let before = seen.dropLast().last
@@ -128,8 +128,8 @@ import Testing
         #expect(try await client.command("TRACK", "ON").string == "OK")
         let epoch = try #require(try await client.push("epoch"))
         #expect(epoch[1].number == (try await syncd.status("log", "epoch")?.number) && epoch[2] == .text("tracking"))
-        let beat = try #require(try await client.push("beat"))
-        #expect(beat[3] == .text("attached"))
+        let heartbeat = try #require(try await client.push("heartbeat"))
+        #expect(heartbeat[3] == .text("attached"))
         let writer = try await syncd.connect()
         for number in 1...50 {
             let position = try await writer.invalidate("t\(number)", "all")
@@ -137,9 +137,11 @@ import Testing
             #expect(push?[2] == .array([.text("t\(number)"), .text("all")]))
         }
         // A sign of life every 100 ms, with its own time.
-        var beats: [Int] = []
-        while beats.count < 6 { beats.append(try #require(try await client.push("beat"))[4].number ?? 0) }
-        let steps = zip(beats, beats.dropFirst()).map { $1 - $0 }
+        var heartbeats: [Int] = []
+        while heartbeats.count < 6 {
+            heartbeats.append(try #require(try await client.push("heartbeat"))[4].number ?? 0)
+        }
+        let steps = zip(heartbeats, heartbeats.dropFirst()).map { $1 - $0 }
         #expect(steps.allSatisfy { $0 > 0 && $0 < 1_000_000_000 }, "\(steps)")
         #expect(try await client.command("TRACK", "OFF").string == "OK")
         try await writer.invalidate("more")

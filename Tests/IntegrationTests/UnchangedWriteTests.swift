@@ -93,10 +93,10 @@ import Testing
             if took > .milliseconds(600) { slow += 1 }
         }
         #expect(slow <= 3, "\(slow) of 40 writes were held up, \(waited) in all\n\(host.transcript)")
-        #expect(syncd.directory.names(in: "journal").contains { $0.hasSuffix(".owed") })
+        #expect(syncd.directory.names(in: "journal").contains { $0.hasSuffix(".pending") })
         try await syncd.start()
-        await eventually("what is owed is in the log") {
-            !syncd.directory.names(in: "journal").contains { $0.hasSuffix(".owed") }
+        await eventually("pending invalidations are in the log") {
+            !syncd.directory.names(in: "journal").contains { $0.hasSuffix(".pending") }
         }
     }
 }

@@ -65,7 +65,7 @@ package final class MongoProxy: Sendable {
             state.isHeld = false
             return state.links
         }
-        try await eventLoop.submit { for link in links { link.value.passOn() } }.get()
+        try await eventLoop.submit { for link in links { link.value.regrant() } }.get()
     }
 
     // MARK: Links
@@ -131,7 +131,7 @@ final class MongoLink {
     func connected(_ server: any Channel) {
         self.server = server
         if isClosed { server.close(promise: nil) }
-        passOn()
+        regrant()
     }
 
     func close() {
@@ -142,21 +142,21 @@ final class MongoLink {
 
     func clientSent(_ bytes: ByteBuffer) {
         fromClient.writeImmutableBuffer(bytes)
-        passOn()
+        regrant()
     }
 
     func serverSent(_ bytes: ByteBuffer) {
         fromServer.writeImmutableBuffer(bytes)
-        passOn()
+        regrant()
     }
 
     func clientClosed() {
         hasClientClosed = true
-        passOn()
+        regrant()
     }
 
     /// Forwards the waiting data, unless they are held.
-    func passOn() {
+    func regrant() {
         guard let proxy, !proxy.isHeld, !isClosed, let server else { return }
         if fromClient.readableBytes > 0 {
             server.writeAndFlush(fromClient, promise: nil)

@@ -35,7 +35,7 @@ final class ProxyLink {
     func connected(_ server: any Channel) {
         self.server = server
         if isClosed { server.close(promise: nil) }
-        passOn()
+        regrant()
     }
 
     func close() {
@@ -46,17 +46,17 @@ final class ProxyLink {
 
     func clientSent(_ bytes: ByteBuffer) {
         fromClient.writeImmutableBuffer(bytes)
-        passOn()
+        regrant()
     }
 
     func serverSent(_ bytes: ByteBuffer) {
         guard !isSilent else { return }
         fromServer.writeImmutableBuffer(bytes)
-        passOn()
+        regrant()
     }
 
     /// Forwards the waiting data, unless the network is cut.
-    func passOn() {
+    func regrant() {
         guard let proxy, !proxy.isStalled, !isClosed, let server else { return }
         commands.feed(fromClient)
         fromClient = ByteBuffer()

@@ -66,7 +66,7 @@ package final class RedisProxy: Sendable {
     /// Forwards everything again, also data that arrived meanwhile.
     package func resume() async throws {
         state.withLock { $0.isStalled = false }
-        try await forEachLink { $0.passOn() }
+        try await forEachLink { $0.regrant() }
     }
 
     /// Ends all connections and accepts no new ones until ``heal()``.

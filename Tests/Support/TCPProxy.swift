@@ -65,7 +65,7 @@ package final class TCPProxy: Sendable {
             (state.isStalled, state.isHoldingMarked, state.stallTrigger) = (false, false, nil)
             return state.links
         }
-        try await eventLoop.submit { for link in links { link.value.passOn() } }.get()
+        try await eventLoop.submit { for link in links { link.value.regrant() } }.get()
     }
 
     /// Number of bytes of clients that wait to be delivered.
@@ -140,28 +140,28 @@ private final class TCPLink {
 
     func connected(_ server: any Channel) {
         self.server = server
-        passOn()
+        regrant()
     }
 
     func clientSent(_ bytes: ByteBuffer) {
         if let proxy, proxy.look(at: bytes) { isMarked = true }
         fromClient.writeImmutableBuffer(bytes)
-        passOn()
+        regrant()
     }
 
     func serverSent(_ bytes: ByteBuffer) {
         fromServer.writeImmutableBuffer(bytes)
-        passOn()
+        regrant()
     }
 
     func clientClosed() {
         isClientClosed = true
-        passOn()
+        regrant()
     }
 
     func serverClosed() {
         isServerClosed = true
-        passOn()
+        regrant()
     }
 
     func close() {
@@ -170,7 +170,7 @@ private final class TCPLink {
     }
 
     /// Forwards the waiting data, unless they are held.
-    func passOn() {
+    func regrant() {
         guard let proxy, let server, !proxy.isHeld(marked: isMarked) else { return }
         if fromClient.readableBytes > 0 { server.writeAndFlush(fromClient, promise: nil) }
         if fromServer.readableBytes > 0 { client.writeAndFlush(fromServer, promise: nil) }

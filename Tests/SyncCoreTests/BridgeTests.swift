@@ -212,7 +212,7 @@ import Testing
         #expect(server.entries.count == 1)
     }
 
-    @Test func `what the server refuses is owed`() {
+    @Test func `an invalidation that the server refuses is pending`() {
         let host = host()
         server.isRefusing = .refused("OOM")
         server.publish("user:updated", #"{"userId":"a"}"#)
@@ -236,10 +236,10 @@ import Testing
         host.connect()
         host.settle()
         #expect(host.state == .attached)
-        #expect(server.entries.count == 4, "what is owed goes into one entry")
+        #expect(server.entries.count == 4, "pending invalidations go into one entry")
     }
 
-    @Test func `an isolated host owes a publication and relays it`() {
+    @Test func `a publication of an isolated host is pending and is relayed`() {
         let host = host()
         host.client(1)
         host.request(.subscribe([.text("user:updated")]))

@@ -165,13 +165,13 @@ import Testing
         #expect(isStale(fill("k", lease), .noLease))
     }
 
-    @Test func `a sleeping syncd answers nothing from cache until it has beaten`() throws {
+    @Test func `a sleeping syncd answers nothing from cache until it has written a heartbeat`() throws {
         fill("k", try lease("k"))
         let lease = try lease("l")
         host.now += TrustTiming.fenceNanoseconds + 1
         #expect(fetch("k") == .fetched(.miss))
         #expect(isStale(fill("l", lease)))
-        host.beat()
+        host.heartbeat()
         #expect(hit(fetch("k")) != nil)
     }
 

@@ -52,7 +52,7 @@ import Testing
         host.event(try #require(server.execute(reads[1])))
         #expect(host.applied == 2 && host.upstreamCommands().isEmpty, "nobody waits for it any more")
         host.event(try #require(server.execute(again[0])))
-        #expect(host.applied == 6 && host.epoch == epoch && host.horizon == 0)
+        #expect(host.applied == 6 && host.epoch == epoch && host.firstKnownPosition == 0)
     }
 
     private struct UnexpectedCommand: Error {}

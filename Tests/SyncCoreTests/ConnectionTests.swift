@@ -8,7 +8,7 @@ import Testing
 @Suite struct ConnectionTests {
     let host = EngineHarness(.embedded)
 
-    @Test func `tracking begins with epoch and beat, and brings every entry`() {
+    @Test func `tracking begins with epoch and heartbeat, and brings every entry`() {
         host.client(1)
         host.client(2)
         #expect(host.request(.track(true)) == .ok)

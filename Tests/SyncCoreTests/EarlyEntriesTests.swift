@@ -27,9 +27,9 @@ import Testing
     @Test(arguments: [true, false]) func `as many are kept as there is memory for`(isCounted: Bool) throws {
         var limits = Limits()
         if isCounted {
-            limits.entriesAhead = 3
+            limits.reorderEntries = 3
         } else {
-            limits.entriesAheadBytes = 3 * entry(1, bytes: 1000).body.memoryBytes
+            limits.reorderBytes = 3 * entry(1, bytes: 1000).body.memoryBytes
         }
         let (host, incarnation) = try host(limits)
         for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position), bytes: 1000))) }
@@ -95,7 +95,7 @@ import Testing
         let id = String(repeating: "a", count: 200)
         for number in 0..<20 { server.publish("user:updated", #"{"userId":"\#(id)\#(number)"}"#) }
         host.deliver()
-        #expect((1..<20).contains(host.journal.count), "the others are owed")
+        #expect((1..<20).contains(host.journal.count), "the others are pending")
         host.connect()
         host.settle()
         // Pending invalidations are appended together.

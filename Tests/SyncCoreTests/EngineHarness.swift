@@ -60,7 +60,7 @@ final class EngineHarness: EngineHost {
     var state: SyncState { loop.state }
     var epoch: UInt64 { loop.epoch }
     var applied: UInt64 { loop.applied }
-    var horizon: UInt64 { table.horizon }
+    var firstKnownPosition: UInt64 { table.firstKnownPosition }
     /// A value of the section `log` of STATUS.
     func status(_ name: String) -> StatusValue? {
         guard case .fields(let fields) = loop.statusSection("log") else { return nil }
@@ -121,29 +121,29 @@ final class EngineHarness: EngineHost {
 
     func adopt(_ limits: Limits) { loop.adopt(limits) }
 
-    func beat() { loop.submit(.due(.heartbeat)) }
+    func heartbeat() { loop.submit(.due(.heartbeat)) }
 
     /// The table is another syncd's now, and this one has noticed.
     func loseTable() {
         ownsTable = false
-        beat()
+        heartbeat()
     }
 
     /// Lets time pass in heartbeats, as the daemon does.
-    func advance(milliseconds: UInt64, beats: Bool = true) {
+    func advance(milliseconds: UInt64, heartbeats: Bool = true) {
         let end = now + milliseconds * 1_000_000
-        var nextBeat = now + TrustTiming.beatIntervalNanoseconds
+        var nextHeartbeat = now + TrustTiming.heartbeatIntervalNanoseconds
         while now < end {
-            now = min(end, nextBeat, max(now, timers[.deadline] ?? end))
+            now = min(end, nextHeartbeat, max(now, timers[.deadline] ?? end))
             if let due = timers[.deadline], due <= now {
                 timers[.deadline] = nil
                 loop.submit(.due(.deadline))
             }
-            if beats, now >= nextBeat {
-                beat()
-                nextBeat = now + TrustTiming.beatIntervalNanoseconds
+            if heartbeats, now >= nextHeartbeat {
+                heartbeat()
+                nextHeartbeat = now + TrustTiming.heartbeatIntervalNanoseconds
             }
-            if !beats { nextBeat = end }
+            if !heartbeats { nextHeartbeat = end }
         }
         deliver()
     }
@@ -205,7 +205,7 @@ final class EngineHarness: EngineHost {
         defer { effects = [] }
         return effects.filter {
             switch $0 {
-            case .notice, .pushTracking(_, .beat): false
+            case .notice, .pushTracking(_, .heartbeat): false
             default: true
             }
         }
@@ -308,7 +308,7 @@ private final class HarnessJournal: EngineJournal {
     func writePending(_ invalidations: [[ByteBuffer]], limit: Int) -> Bool {
         for tags in invalidations {
             written += 1
-            items.append(JournalItem(name: "own-\(written).owed", kind: .owed, tags: tags))
+            items.append(JournalItem(name: "own-\(written).pending", kind: .pending, tags: tags))
         }
         return true
     }

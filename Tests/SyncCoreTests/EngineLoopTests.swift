@@ -69,10 +69,10 @@ import Testing
     @Test func `no heartbeat reaches a table that is another syncd's`() {
         let host = TracedHost()
         host.ownsTable = false
-        let before = host.loop.engine.table.beat
+        let before = host.loop.engine.table.heartbeat
         host.fire(.heartbeat)
         #expect(host.take() == [.tableLost])
-        #expect(host.loop.engine.table.beat == before)
+        #expect(host.loop.engine.table.heartbeat == before)
     }
 
     // MARK: A process that is stopped in the middle
@@ -206,15 +206,15 @@ import Testing
     @Test func `clients are answered between two parts of a long journal`() {
         let host = TracedHost()
         let client = host.connect()
-        host.journal.items = (0..<1000).map { JournalItem(name: "w-\($0)", kind: .owed, tags: [.text("t")]) }
+        host.journal.items = (0..<1000).map { JournalItem(name: "w-\($0)", kind: .pending, tags: [.text("t")]) }
         host.journal.nanosecondsPerPart = 3_000_000
-        let before = host.loop.engine.table.beat
+        let before = host.loop.engine.table.heartbeat
         host.fire(.heartbeat)
-        #expect(host.loop.engine.table.beat == before && host.timers[.journalPart] != nil, "two of four parts")
+        #expect(host.loop.engine.table.heartbeat == before && host.timers[.journalPart] != nil, "two of four parts")
         client.send("PING")
         #expect(host.take() == [.write("+PONG\r\n")])
         host.fire(.journalPart)
-        #expect(host.loop.engine.table.beat > before && host.journal.items.isEmpty)
+        #expect(host.loop.engine.table.heartbeat > before && host.journal.items.isEmpty)
     }
 
     @Test func `only an earlier deadline is asked for`() {

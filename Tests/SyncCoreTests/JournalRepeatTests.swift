@@ -122,7 +122,7 @@ import Testing
     @Test func `a file that cannot be deleted is appended once, and its deletion is tried now and then`() {
         let host = EngineHarness(.embedded)
         host.undeletable = ["w-1"]
-        host.journal = [item(.owed, "w-1", "t", version: 7)]
+        host.journal = [item(.pending, "w-1", "t", version: 7)]
         host.advance(milliseconds: 1000)
         #expect(host.slot("t") == 1)
         #expect(host.status("undeletable") == .number(1))
@@ -140,9 +140,9 @@ import Testing
     @Test func `another file under the name of one that could not be deleted is appended`() {
         let host = EngineHarness(.embedded)
         host.undeletable = ["w-1"]
-        host.journal = [item(.owed, "w-1", "t", version: 7)]
+        host.journal = [item(.pending, "w-1", "t", version: 7)]
         host.advance(milliseconds: 1000)
-        host.journal = [item(.owed, "w-1", "u", version: 8)]
+        host.journal = [item(.pending, "w-1", "u", version: 8)]
         host.advance(milliseconds: 1000)
         #expect(host.slot("u") == 2)
     }
@@ -161,26 +161,26 @@ import Testing
         #expect(server.replacements == replacements)
     }
 
-    @Test func `a pass whose parts were begun and not finished makes no beat`() {
+    @Test func `a pass whose parts were begun and not finished makes no heartbeat`() {
         let host = EngineHarness(.embedded)
-        let before = host.table.beat
+        let before = host.table.heartbeat
         host.journalPart = 1
         host.isRestReadable = false
-        host.journal = [item(.owed, "w-1", "a"), item(.owed, "w-2", "b")]
+        host.journal = [item(.pending, "w-1", "a"), item(.pending, "w-2", "b")]
         host.advance(milliseconds: 2000)
-        #expect(host.table.beat == before && host.journal.count == 2)
+        #expect(host.table.heartbeat == before && host.journal.count == 2)
         host.isRestReadable = true
         host.advance(milliseconds: 100)
-        #expect(host.table.beat > before && host.slot("a") > 0 && host.slot("b") > 0 && host.journal.isEmpty)
+        #expect(host.table.heartbeat > before && host.slot("a") > 0 && host.slot("b") > 0 && host.journal.isEmpty)
     }
 
-    @Test func `a journal that cannot be read makes no beat, and status says why`() {
+    @Test func `a journal that cannot be read makes no heartbeat, and status says why`() {
         let host = EngineHarness(.embedded)
-        let before = host.table.beat
+        let before = host.table.heartbeat
         host.isJournalReadable = false
         host.advance(milliseconds: 2000)
-        #expect(host.table.beat == before)
-        #expect(host.status("state") == .text("isolated"), "nobody believes a table without a beat")
+        #expect(host.table.heartbeat == before)
+        #expect(host.status("state") == .text("isolated"), "nobody believes a table without a heartbeat")
         #expect(host.status("why") == .text("the journal /j cannot be read: unusable"))
         host.isJournalReadable = true
         host.advance(milliseconds: 100)
@@ -188,31 +188,31 @@ import Testing
         #expect(host.status("journal") == .null)
     }
 
-    @Test func `a syncd whose table was taken away never beats again`() {
+    @Test func `a syncd whose table was taken away never writes a heartbeat again`() {
         let host = EngineHarness(.embedded)
         host.advance(milliseconds: 200)
         host.loseTable()
-        let before = host.table.beat
-        host.journal = [item(.owed, "w-1", "t")]
+        let before = host.table.heartbeat
+        host.journal = [item(.pending, "w-1", "t")]
         host.advance(milliseconds: 5000)
-        #expect(host.table.beat == before && host.table.state == .isolated)
+        #expect(host.table.heartbeat == before && host.table.state == .isolated)
         #expect(host.journal.count == 1, "it is the other's")
     }
 
     /// From the start on: the first reading of the journal, after which all of them are stored anew, may take long.
     @Test func `times of another boot are forgotten`() {
         let (table, now) = (TagTable.inMemory(), UInt64(1_000_000_000_000))
-        table.setBeat(.max)
+        table.setHeartbeat(.max)
         table.setScanStarted(.max - 1)
         table.setFreshAsOf(.max)
         let engine = SyncEngine(
             configuration: EngineConfiguration(mode: .embedded, version: "test", tablePath: "/t", journalPath: "/j"),
             table: table, random: SeededRandom(seed: 1), now: now)
         #expect(engine.state == .isolated)
-        #expect(table.beat <= now && table.scanStarted <= now && table.freshAsOf <= now)
+        #expect(table.heartbeat <= now && table.scanStarted <= now && table.freshAsOf <= now)
         let host = EngineHarness(.embedded, table: table)
         host.advance(milliseconds: 100)
-        #expect(table.beat > 0 && table.scanStarted >= table.beat)
+        #expect(table.heartbeat > 0 && table.scanStarted >= table.heartbeat)
     }
 
     /// A process that writes to the table's memory while syncd runs ends nothing: such a tag is a miss for ever.
@@ -223,7 +223,7 @@ import Testing
         host.table.raise(slot, to: .max)
         host.table.setApplied(.max)
         host.table.setEpoch(.max)
-        host.table.setHorizon(.max)
+        host.table.setFirstKnownPosition(.max)
         host.advance(milliseconds: 1000)
         #expect(host.request(.invalidate(tags: [.text("t")], event: nil)) == .integer(1))
         _ = host.request(.explain(key: .text("t")))

@@ -10,21 +10,21 @@ import Testing
         JournalItem(name: name, kind: kind, tags: tags.map { .text($0) })
     }
 
-    @Test func `an owed file is appended before the beat and then removed`() {
+    @Test func `a pending file is appended before the heartbeat and then removed`() {
         let host = EngineHarness(.embedded)
-        let before = host.table.beat
-        host.journal = [item(.owed)]
+        let before = host.table.heartbeat
+        host.journal = [item(.pending)]
         host.advance(milliseconds: 100)
         #expect(host.slot("t") == 1)
         #expect(host.journal.isEmpty)
-        #expect(host.table.beat > before)
+        #expect(host.table.heartbeat > before)
     }
 
     /// However much is pending, only as much is under way as the server accepts in time, and no stack grows with it.
-    @Test(arguments: [LogMode.embedded, .redis]) func `very much is owed`(mode: LogMode) {
+    @Test(arguments: [LogMode.embedded, .redis]) func `many invalidations are pending`(mode: LogMode) {
         let server = ModelServer()
         let host = mode == .redis ? EngineHarness.attached(server) : EngineHarness(.embedded)
-        host.journal = (0..<2000).map { item(.owed, "w-\($0)", tags: ["t\($0 % 100)"]) }
+        host.journal = (0..<2000).map { item(.pending, "w-\($0)", tags: ["t\($0 % 100)"]) }
         host.advance(milliseconds: 200)
         #expect((8...9).contains(host.applied), "many files, few entries")
         #expect((0..<100).allSatisfy { host.slot("t\($0)") > 0 })
@@ -35,18 +35,18 @@ import Testing
     /// No other host could read the entry, nor one with more tags than that.
     @Test func `what no invalidation may have invalidates everything`() {
         let long = EngineHarness(.embedded)
-        long.journal = [item(.owed, tags: [String(repeating: "t", count: 1026)])]
+        long.journal = [item(.pending, tags: [String(repeating: "t", count: 1026)])]
         long.advance(milliseconds: 100)
         #expect(long.slot("*") == 1 && long.journal.isEmpty)
         let host = EngineHarness(.embedded)
-        host.journal = [item(.owed, tags: (0..<1025).map { "t\($0)" })]
+        host.journal = [item(.pending, tags: (0..<1025).map { "t\($0)" })]
         host.advance(milliseconds: 100)
         #expect(host.slot("*") == 0 && host.slot("t1023") == 1 && host.slot("t1024") == 2 && host.journal.isEmpty)
     }
 
     @Test func `an unreadable file invalidates everything`() {
         let host = EngineHarness(.embedded)
-        host.journal = [item(.owed, tags: [])]
+        host.journal = [item(.pending, tags: [])]
         host.advance(milliseconds: 100)
         #expect(host.slot("*") == 1)
     }
@@ -59,48 +59,48 @@ import Testing
         #expect(host.journal.isEmpty)
     }
 
-    @Test func `no beat without the journal`() {
+    @Test func `no heartbeat without the journal`() {
         let host = EngineHarness(.embedded)
-        let before = host.table.beat
+        let before = host.table.heartbeat
         host.isJournalReadable = false
         host.advance(milliseconds: 1000)
-        #expect(host.table.beat == before)
+        #expect(host.table.heartbeat == before)
         host.isJournalReadable = true
         host.advance(milliseconds: 100)
-        #expect(host.table.beat > before)
+        #expect(host.table.heartbeat > before)
     }
 
     @Test func `the journal is read when a client ends`() {
         let host = EngineHarness(.embedded)
         host.client(1)
         host.now += 50_000_000
-        host.journal = [item(.owed)]
+        host.journal = [item(.pending)]
         host.close(1)
         #expect(host.slot("t") == 1)
     }
 
-    @Test func `the beat carries the time from before the journal was read`() {
+    @Test func `the heartbeat carries the time from before the journal was read`() {
         let host = EngineHarness.attached(ModelServer())
         host.isLinked = false
-        host.journal = [item(.owed)]
+        host.journal = [item(.pending)]
         host.now += 100_000_000
-        host.beat()
+        host.heartbeat()
         let sampled = host.now
-        let before = host.table.beat
-        #expect(before < sampled, "the append is on its way: no beat yet")
+        let before = host.table.heartbeat
+        #expect(before < sampled, "the append is on its way: no heartbeat yet")
         let command = host.take().compactMap { effect -> UpstreamCommand? in
             if case .upstream(.append(let id, let append)) = effect { .append(id, append) } else { nil }
         }
         host.now += 30_000_000
         host.isLinked = true
         if let answer = command.first.flatMap({ host.server?.execute($0) }) { host.event(answer) }
-        #expect(host.table.beat == sampled)
+        #expect(host.table.heartbeat == sampled)
         #expect(host.slot("t") == 1)
     }
 
     @Test func `while isolated the files stay`() {
         let host = EngineHarness(.redis, server: ModelServer())
-        host.journal = [item(.owed)]
+        host.journal = [item(.pending)]
         host.advance(milliseconds: 500)
         #expect(host.journal.count == 1)
         #expect(host.state == .isolated)
@@ -116,13 +116,13 @@ import Testing
         host.client(1)
         host.isLinked = false
         host.request(.invalidate(tags: [.text("t")], event: nil))
-        host.advance(milliseconds: 250, beats: false)
+        host.advance(milliseconds: 250, heartbeats: false)
         #expect(host.state == .isolated)
         // The server answers again, command by command.
         for command in host.upstreamCommands() {
             if case .inspect = command, let answer = host.server?.execute(command) { host.event(answer) }
         }
-        host.beat()
+        host.heartbeat()
         let append = host.take().compactMap { effect -> UpstreamCommand? in
             if case .upstream(.append(let id, let append)) = effect { .append(id, append) } else { nil }
         }
@@ -141,7 +141,7 @@ import Testing
     /// in caches that other hosts filled in the new log.
     @Test(arguments: [1, 3]) func `what is deferred during a replacement is not covered by it`(count: Int) throws {
         var limits = Limits()
-        limits.owed = 1
+        limits.pending = 1
         let server = ModelServer()
         let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
@@ -184,7 +184,7 @@ import Testing
 
     /// Redis has the connection and answers nothing: syncd writes heartbeats, so that it does not count as dead, and
     /// does not send pending invalidations again and again.
-    @Test func `while Redis is silent beats go on and what is owed waits`() throws {
+    @Test func `while Redis is silent heartbeats go on and pending invalidations wait`() throws {
         let host = EngineHarness.attached(ModelServer())
         host.client(1)
         host.isLinked = false
@@ -193,7 +193,7 @@ import Testing
         #expect(host.state == .isolated)
         for _ in 0..<20 {
             host.advance(milliseconds: 100)
-            #expect(host.now - host.table.beat <= 200_000_000)
+            #expect(host.now - host.table.heartbeat <= 200_000_000)
         }
         #expect(host.journal.count == 1)
         let appends = host.upstreamCommands().filter { if case .append = $0 { true } else { false } }
@@ -224,7 +224,7 @@ import Testing
     /// been filled in the new log without the pending invalidations.
     @Test func `a replacement by somebody else does not cover a marker`() throws {
         var limits = Limits()
-        limits.owed = 1
+        limits.pending = 1
         let server = ModelServer()
         let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()

@@ -8,7 +8,7 @@ import Testing
 @Suite struct LogTests {
     let server = ModelServer()
 
-    @Test func `attaches to a fresh server after one beat`() {
+    @Test func `attaches to a fresh server after one heartbeat`() {
         let host = EngineHarness(.redis, server: server)
         #expect(host.state == .isolated)
         host.connect()
@@ -27,7 +27,7 @@ import Testing
         #expect(second.applied == 2)
         #expect(second.slot("a") == 1)
         #expect(second.slot("b") == 2)
-        #expect(second.horizon == 0)
+        #expect(second.firstKnownPosition == 0)
         let third = EngineHarness(.redis, server: server, table: second.table)
         #expect(third.epoch == second.epoch + 1)
         #expect(third.table.state == .isolated)
@@ -104,7 +104,7 @@ import Testing
         #expect(host.epoch == epoch)
     }
 
-    @Test func `trimmed entries raise epoch and horizon`() {
+    @Test func `trimmed entries raise epoch and firstKnownPosition`() {
         let host = EngineHarness.attached(server)
         server.appendElsewhere("a")
         host.deliver()
@@ -116,7 +116,7 @@ import Testing
         host.settle()
         #expect(host.epoch == epoch + 1)
         #expect(host.applied == 6)
-        #expect(host.horizon == 4)
+        #expect(host.firstKnownPosition == 4)
         #expect(host.state == .attached)
     }
 
@@ -131,7 +131,7 @@ import Testing
         host.advance(milliseconds: 600)
         #expect(host.epoch == epoch + 1)
         #expect(host.applied == 3)
-        #expect(host.horizon >= 2)
+        #expect(host.firstKnownPosition >= 2)
         #expect(host.state == .attached)
     }
 
@@ -157,7 +157,7 @@ import Testing
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         let epoch = host.epoch
         server.flushAll()
-        host.advance(milliseconds: 300, beats: true)
+        host.advance(milliseconds: 300, heartbeats: true)
         host.settle()
         #expect(host.epoch == epoch + 1)
         #expect(host.state == .attached)
@@ -165,7 +165,7 @@ import Testing
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(host.applied))
     }
 
-    @Test func `an append after FLUSHALL is owed and not lost`() {
+    @Test func `an append after FLUSHALL is pending and not lost`() {
         let host = EngineHarness.attached(server)
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
@@ -267,7 +267,7 @@ import Testing
     @Test(arguments: [
         (UpstreamFailure.refused("OOM"), UInt64(1000)), (.refused("MISCONF"), 1000), (.denied("NOPERM"), 5500),
     ])
-    func `a refused append is owed`(failure: UpstreamFailure, milliseconds: UInt64) {
+    func `a refused append is pending`(failure: UpstreamFailure, milliseconds: UInt64) {
         let host = EngineHarness.attached(server)
         host.client(1)
         server.isRefusing = failure
@@ -416,9 +416,9 @@ import Testing
         #expect(host.state == .attached)
     }
 
-    @Test func `more owed than can be named replaces the log`() throws {
+    @Test func `more pending than can be named replaces the log`() throws {
         var limits = Limits()
-        limits.owed = 3
+        limits.pending = 3
         let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
@@ -427,7 +427,7 @@ import Testing
         host.disconnect()
         host.advance(milliseconds: 2300)
         for _ in 0..<5 { _ = host.request(.invalidate(tags: [.text("a")], event: nil)) }
-        #expect(host.journal.map(\.kind) == [.marker, .owed] || host.journal.map(\.kind) == [.marker])
+        #expect(host.journal.map(\.kind) == [.marker, .pending] || host.journal.map(\.kind) == [.marker])
         host.connect()
         host.advance(milliseconds: 1000)
         #expect(server.record?.incarnation != before)

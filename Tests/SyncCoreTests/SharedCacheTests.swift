@@ -4,7 +4,7 @@ import Testing
 
 @testable import SyncCore
 
-/// L2 in Redis: entries are judged by incarnation, `asOf`, horizon and slots at the moment of the answer.
+/// L2 in Redis: entries are judged by incarnation, `asOf`, firstKnownPosition and slots at the moment of the answer.
 @Suite struct SharedCacheTests {
     let server = ModelServer()
 
@@ -108,7 +108,7 @@ import Testing
         #expect(answers[1] == .fetched(.miss))
     }
 
-    @Test func `a value from before the horizon is a miss`() throws {
+    @Test func `a value from before the firstKnownPosition is a miss`() throws {
         let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
@@ -118,7 +118,7 @@ import Testing
         server.entries.removeFirst()
         host.connect()
         host.settle()
-        #expect(host.horizon == 1)
+        #expect(host.firstKnownPosition == 1)
         #expect(!isHit(host))
     }
 
@@ -177,7 +177,7 @@ import Testing
         // Stopped for 700 ms; publications of that time are still in the socket when the heartbeat comes.
         server.appendElsewhere("t")
         host.now += 700_000_000
-        host.beat()
+        host.heartbeat()
         #expect(host.state == .attached)
         #expect(host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) == .fetched(.miss))
         host.deliver()

@@ -21,7 +21,7 @@ import Testing
                 StatusField("mode", .text("redis")), StatusField("state", .text("isolated")),
                 StatusField("since-ms", .number(5000)), StatusField("why", .text("Redis is away")),
                 StatusField("applied", .number(41)), StatusField("epoch", .number(2)),
-                StatusField("epoch-reason", .text("started")), StatusField("owed", .number(0)),
+                StatusField("epoch-reason", .text("started")), StatusField("pending", .number(0)),
             ])),
         StatusField(
             "clients",

@@ -55,7 +55,7 @@ static int leave_in_journal(const char *socket_path, char **tags, int count) {
     int folder = slash ? (int)(slash - socket_path) + 1 : 0;
     char new_name[PATH_BYTES], name[PATH_BYTES];
     snprintf(new_name, sizeof new_name, "%.*sjournal/.new-%016llx-%d", folder, socket_path, owner, getpid());
-    snprintf(name, sizeof name, "%.*sjournal/%016llx-%d-1.owed", folder, socket_path, owner, getpid());
+    snprintf(name, sizeof name, "%.*sjournal/%016llx-%d-1.pending", folder, socket_path, owner, getpid());
 
     int descriptor = open(new_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "w");

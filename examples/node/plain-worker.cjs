@@ -58,7 +58,7 @@ async function write(tags, change) {
   } finally {
     const reply = await ask("INVALIDATE", "TAGS", ...tags);
     const isTaken = Number.isInteger(reply) || reply === "DEFERRED";
-    if (note.kind === "intent") isTaken ? note.remove() : note.become("owed");
+    if (note.kind === "intent") isTaken ? note.remove() : note.become("pending");
     if (!isTaken) await sleep(TRUST_WINDOW + 1);
   }
 }

@@ -17,7 +17,7 @@ const text = (tag) => Buffer.from(tag).toString("latin1"); // Tags are bytes.
 export class Cache {
   #entries = new Map();
   #tickets = new Map();
-  #beat = null;
+  #heartbeat = null;
   #delay = 50;
 
   constructor(socket) {
@@ -29,7 +29,7 @@ export class Cache {
   #connect() {
     const ended = () => {
       this.#entries.clear(); // From here on pushes are missing.
-      this.#beat = null;
+      this.#heartbeat = null;
       for (const half of this.#tickets.values()) if (typeof half === "function") half(null);
       this.#tickets.clear();
       setTimeout(() => this.#connect(), this.#delay * (0.5 + Math.random() / 2));
@@ -44,16 +44,16 @@ export class Cache {
     if (String(kind) === "invalidate") this.#drop(fields[1]);
     if (String(kind) === "epoch") this.#entries.clear(); // Also when the number is the one from before.
     if (String(kind) === "fetched") this.#meet(fields[0], fields.slice(1));
-    if (String(kind) !== "beat") return;
-    const [, , state, beat, freshAsOf] = fields;
-    this.#beat = { isAttached: String(state) === "attached", at: beat / 1e6, freshAsOf: freshAsOf / 1e6 };
+    if (String(kind) !== "heartbeat") return;
+    const [, , state, heartbeat, freshAsOf] = fields;
+    this.#heartbeat = { isAttached: String(state) === "attached", at: heartbeat / 1e6, freshAsOf: freshAsOf / 1e6 };
     this.#delay = 50;
   }
 
   // A heartbeat that was read late is an old one: the time in it counts.
   #isTrusted() {
     const age = (time) => bootTime() + CLOCK_STEP - time;
-    return this.#beat?.isAttached && age(this.#beat.at) <= TRUST_WINDOW && age(this.#beat.freshAsOf) <= UPSTREAM_TRUST;
+    return this.#heartbeat?.isAttached && age(this.#heartbeat.at) <= TRUST_WINDOW && age(this.#heartbeat.freshAsOf) <= UPSTREAM_TRUST;
   }
 
   #drop(tags) {
@@ -62,7 +62,7 @@ export class Cache {
   }
 
   #keep(key, value, tags, ttl) {
-    if (!this.#beat) return; // Only what was fetched after the first beat is kept.
+    if (!this.#heartbeat) return; // Only what was fetched after the first heartbeat is kept.
     this.#entries.set(key, { value, tags: [...tags.map(text), text(`=${key}`), "*"], deadline: bootTime() + Number(ttl) });
     if (this.#entries.size > MOST_ENTRIES) this.#entries.delete(this.#entries.keys().next().value);
   }
@@ -112,8 +112,8 @@ export class Cache {
     } finally {
       const reply = await this.connection.ask(["INVALIDATE", "TAGS", ...tags], (taken) => (this.#drop(tags), taken));
       const isTaken = Number.isInteger(reply) || String(reply) === "DEFERRED";
-      if (note.kind === "intent") isTaken ? note.remove() : note.become("owed");
-      if (!isTaken) await sleep(TRUST_WINDOW + CLOCK_STEP); // syncd goes through the journal before it beats again.
+      if (note.kind === "intent") isTaken ? note.remove() : note.become("pending");
+      if (!isTaken) await sleep(TRUST_WINDOW + CLOCK_STEP); // syncd goes through the journal before it writes heartbeats again.
     }
   }
 }

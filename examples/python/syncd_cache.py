@@ -109,8 +109,8 @@ class Cache:
             reply = await self.ask("INVALIDATE", "TAGS", *tags)
             is_taken = isinstance(reply, int) or reply == b"DEFERRED"
             if note.suffix == ".intent":
-                note.unlink() if is_taken else note.rename(note.with_suffix(".owed"))
-            if not is_taken:  # syncd goes through the journal before it beats again; nobody believes an older beat.
+                note.unlink() if is_taken else note.rename(note.with_suffix(".pending"))
+            if not is_taken:  # syncd goes through the journal before it writes heartbeats again; nobody believes an older heartbeat.
                 await asyncio.sleep(TRUST_WINDOW + 0.001)
 
 

@@ -31,11 +31,11 @@ class Table:
         return 512 + (h ^ h >> 33) % self.words[2]
 
     def is_fresh(self, slots, as_of, epoch):
-        state, beat, fresh_as_of = self.words[8], self.words[10], self.words[11]  # These first,
+        state, heartbeat, fresh_as_of = self.words[8], self.words[10], self.words[11]  # These first,
         is_unchanged = all(self.words[slot] <= as_of for slot in slots)
         is_same_epoch = self.words[9] == epoch
         clock = boot_time()  # and the clock last.
-        is_believed = state == 2 and 0 <= clock - beat <= 1e9 and 0 <= clock - fresh_as_of <= 2e9
+        is_believed = state == 2 and 0 <= clock - heartbeat <= 1e9 and 0 <= clock - fresh_as_of <= 2e9
         return is_unchanged and is_same_epoch and is_believed
 
 

@@ -54,7 +54,7 @@ package struct Trust: Sendable {
     @inline(__always)
     package init(_ table: TagTable) {
         state = table.state
-        heartbeat = table.beat
+        heartbeat = table.heartbeat
         freshAsOf = table.freshAsOf
     }
 
@@ -91,11 +91,11 @@ package enum FreshnessRule {
         deadline: UInt64, clock: () -> UInt64
     ) -> FreshnessVerdict {
         var now = breaks(.clockFirst) ? clock() : 0
-        var invalidation = breaks(.slotsBeforeBeat) ? firstInvalidation(slots, after: asOf, in: table) : nil
+        var invalidation = breaks(.slotsBeforeHeartbeat) ? firstInvalidation(slots, after: asOf, in: table) : nil
         mayStop(clock)
         let trust = trust()
         mayStop(clock)
-        if !breaks(.slotsBeforeBeat) { invalidation = firstInvalidation(slots, after: asOf, in: table) }
+        if !breaks(.slotsBeforeHeartbeat) { invalidation = firstInvalidation(slots, after: asOf, in: table) }
         mayStop(clock)
         let objection = objection()
         if !breaks(.clockFirst) { now = clock() }

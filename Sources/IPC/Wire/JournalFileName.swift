@@ -10,7 +10,7 @@ package struct JournalFileName: Hashable {
         /// A write that may still reach the database.
         case orphan
         /// An invalidation that is not in the log yet.
-        case owed
+        case pending
     }
 
     package var owner: String

@@ -38,7 +38,7 @@ package enum TrustTiming {
     /// Maximum age of a confirmed probe, from the moment it was sent.
     package static let upstreamTrustNanoseconds: UInt64 = 2_000_000_000
     /// Interval of syncd's heartbeats.
-    package static let beatIntervalNanoseconds: UInt64 = 100_000_000
+    package static let heartbeatIntervalNanoseconds: UInt64 = 100_000_000
     /// A syncd whose last heartbeat is older than this answers nothing from cache until its next heartbeat.
     package static let fenceNanoseconds: UInt64 = trustWindowNanoseconds / 2
     /// Maximum time that a worker waits for a silent syncd.

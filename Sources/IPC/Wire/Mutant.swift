@@ -3,7 +3,7 @@
 @usableFromInline
 package enum Mutant: String, CaseIterable, Sendable {
     // Freshness of a worker's entries.
-    case slotsBeforeBeat, clockFirst, epochIgnored, stateIgnored, freshAsOfIgnored, slotOffByOne
+    case slotsBeforeHeartbeat, clockFirst, epochIgnored, stateIgnored, freshAsOfIgnored, slotOffByOne
     // Sharing of loads in a worker.
     case joinerGetsOlderLoad, bypassLoadJoinedLate
     // Writes of a worker.
@@ -13,10 +13,10 @@ package enum Mutant: String, CaseIterable, Sendable {
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
     case leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack, deferredIsForgotten
     // The journal.
-    case beatWithoutJournal, beatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
-    case hungOwnerIgnored, outdatedPassBeats, directoryNotCompared, undeletableForgotten, undeletableObeyed
+    case heartbeatWithoutJournal, heartbeatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
+    case hungOwnerIgnored, heartbeatAfterOutdatedPass, directoryNotCompared, undeletableForgotten, undeletableObeyed
     // The log.
-    case identityIgnored, lastEntryIgnored, incarnationIgnored, horizonIgnored, gapIgnored, entriesOutOfOrder
+    case identityIgnored, lastEntryIgnored, incarnationIgnored, firstKnownPositionIgnored, gapIgnored, entriesOutOfOrder
     case probeNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof, damageForgotten
     case lostEntriesForgotten
     // Duties of the storage.

@@ -15,14 +15,14 @@ extension Push {
             writer.word("epoch")
             writer.integer(epoch)
             writer.bulkString(reason.rawValue)
-        case .beat(let beat):
+        case .heartbeat(let heartbeat):
             writer.pushHeader(6)
-            writer.word("beat")
-            writer.integer(beat.epoch)
-            writer.integer(beat.applied)
-            writer.bulkString(beat.state.label)
-            writer.integer(beat.beatNanoseconds)
-            writer.integer(beat.freshAsOfNanoseconds)
+            writer.word("heartbeat")
+            writer.integer(heartbeat.epoch)
+            writer.integer(heartbeat.applied)
+            writer.bulkString(heartbeat.state.label)
+            writer.integer(heartbeat.heartbeatNanoseconds)
+            writer.integer(heartbeat.freshAsOfNanoseconds)
         case .fetched(let ticket, let outcome):
             writer.pushHeader(2 + outcome.elementCount)
             writer.word("fetched")
@@ -43,7 +43,7 @@ extension Push {
     }
 
     private static let kinds: [StaticString] = [
-        "fetched", "invalidate", "beat", "epoch", "message", "pmessage", "subscribe", "unsubscribe", "psubscribe",
+        "fetched", "invalidate", "heartbeat", "epoch", "message", "pmessage", "subscribe", "unsubscribe", "psubscribe",
         "punsubscribe",
     ]
 
@@ -65,11 +65,11 @@ extension Push {
         if kind.isWord("invalidate") {
             return .invalidate(position: try reader.number("position"), tags: try reader.list("tags"))
         }
-        if kind.isWord("beat") {
-            return .beat(
-                Beat(
+        if kind.isWord("heartbeat") {
+            return .heartbeat(
+                Heartbeat(
                     epoch: try reader.number("epoch"), applied: try reader.number("applied"),
-                    state: try reader.state(), beatNanoseconds: try reader.number("beat"),
+                    state: try reader.state(), heartbeatNanoseconds: try reader.number("heartbeat"),
                     freshAsOfNanoseconds: try reader.number("freshAsOf")))
         }
         if kind.isWord("epoch") {

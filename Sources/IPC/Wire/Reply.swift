@@ -191,14 +191,14 @@ package indirect enum StatusValue: Sendable, Hashable {
 package enum Push: Sendable, Hashable {
     case invalidate(position: UInt64, tags: [ByteBuffer])
     case epoch(UInt64, reason: EpochReason)
-    case beat(Beat)
+    case heartbeat(Heartbeat)
     case fetched(ticket: UInt64, FetchOutcome)
     case message(Event)
     case patternMessage(pattern: ByteBuffer, Event)
 }
 
 /// A heartbeat of syncd.
-package struct Beat: Sendable, Hashable {
+package struct Heartbeat: Sendable, Hashable {
     /// Epoch of the tag table.
     package var epoch: UInt64
     /// Applied log position.
@@ -206,18 +206,18 @@ package struct Beat: Sendable, Hashable {
     /// Whether the caches may be trusted.
     package var state: SyncState
     /// CLOCK_BOOTTIME in ns of the heartbeat.
-    package var beatNanoseconds: UInt64
+    package var heartbeatNanoseconds: UInt64
     /// CLOCK_BOOTTIME in ns at which the last confirmed probe was sent.
     package var freshAsOfNanoseconds: UInt64
 
     /// A heartbeat with all its fields.
     package init(
-        epoch: UInt64, applied: UInt64, state: SyncState, beatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
+        epoch: UInt64, applied: UInt64, state: SyncState, heartbeatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
     ) {
         self.epoch = epoch
         self.applied = applied
         self.state = state
-        self.beatNanoseconds = beatNanoseconds
+        self.heartbeatNanoseconds = heartbeatNanoseconds
         self.freshAsOfNanoseconds = freshAsOfNanoseconds
     }
 }

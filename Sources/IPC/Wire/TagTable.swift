@@ -22,10 +22,10 @@ package enum TagTableLayout {
     // One cache line with the data that every heartbeat writes and every L1 hit reads.
     static let stateOffset = 64
     static let epochOffset = 72
-    static let beatOffset = 80
+    static let heartbeatOffset = 80
     static let freshAsOfOffset = 88
     static let appliedOffset = 96
-    static let horizonOffset = 104
+    static let firstKnownPositionOffset = 104
     static let incarnationHighOffset = 112
     static let incarnationLowOffset = 120
     // Separate from that line: only writers without syncd read it.
@@ -115,7 +115,7 @@ package final class TagTable: Sendable {
         guard fileBytes == TagTableLayout.byteCount(slotBits: bits) else { throw .tooShort(bytes: fileBytes) }
         for (name, offset) in [
             ("epoch", TagTableLayout.epochOffset), ("applied", TagTableLayout.appliedOffset),
-            ("horizon", TagTableLayout.horizonOffset),
+            ("first-known", TagTableLayout.firstKnownPositionOffset),
         ] where number(offset) > TagTableLayout.greatestNumber {
             throw .damaged(what: name, number: number(offset))
         }
@@ -156,7 +156,7 @@ package final class TagTable: Sendable {
     /// The epoch: raised whenever all earlier values are stale.
     package var epoch: UInt64 { load(TagTableLayout.epochOffset) }
     /// CLOCK_BOOTTIME in ns of the last heartbeat; 0: never.
-    package var beat: UInt64 { load(TagTableLayout.beatOffset) }
+    package var heartbeat: UInt64 { load(TagTableLayout.heartbeatOffset) }
     /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun; 0: unknown. A heartbeat never has a
     /// later time than this, and a reading that begins later finds every file that had its name before this was loaded.
     package var scanStarted: UInt64 {
@@ -168,7 +168,7 @@ package final class TagTable: Sendable {
     /// Greatest position up to which every entry of the log is in the slots.
     package var applied: UInt64 { load(TagTableLayout.appliedOffset) }
     /// The first known position: the greatest one that this syncd did not apply itself.
-    package var horizon: UInt64 { load(TagTableLayout.horizonOffset) }
+    package var firstKnownPosition: UInt64 { load(TagTableLayout.firstKnownPositionOffset) }
     /// The log that the positions belong to.
     package var incarnation: Incarnation {
         Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
@@ -205,7 +205,7 @@ package final class TagTable: Sendable {
     /// Stores the epoch.
     package func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
     /// Stores the time of a heartbeat, sampled before the journal was read.
-    package func setBeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.beatOffset) }
+    package func setHeartbeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.heartbeatOffset) }
     /// Stores the time of a reading of the journal, before the directory is read. A worker that has named a file and
     /// then finds an older time here knows that the reading will find the file.
     package func setScanStarted(_ nanoseconds: UInt64) {
@@ -222,7 +222,7 @@ package final class TagTable: Sendable {
     /// Stores the applied position, after the slots up to it.
     package func setApplied(_ position: UInt64) { store(position, TagTableLayout.appliedOffset) }
     /// Stores the first known position.
-    package func setHorizon(_ position: UInt64) { store(position, TagTableLayout.horizonOffset) }
+    package func setFirstKnownPosition(_ position: UInt64) { store(position, TagTableLayout.firstKnownPositionOffset) }
     /// Stores the incarnation, as two numbers.
     package func setIncarnation(_ incarnation: Incarnation) {
         store(incarnation.high, TagTableLayout.incarnationHighOffset)

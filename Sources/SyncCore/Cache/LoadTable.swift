@@ -173,7 +173,7 @@ struct LoadTable: Sendable {
     }
 
     /// Ends a load without a value: the next waiter gets the lease.
-    mutating func passOn(
+    mutating func regrant(
         _ key: ByteBuffer, asOf: UInt64, epoch: UInt64, now: UInt64
     ) -> (Waiter, Lease)? {
         guard var load = remove(key), let next = load.waiters.popFirst() else { return nil }

@@ -133,8 +133,8 @@ extension SyncEngine {
             by: table, trust: { trust }, slots: slots, asOf: asOf,
             objection: {
                 guard incarnation == log.incarnation || breaks(.incarnationIgnored) else { return .otherLog }
-                let isKnown = asOf >= log.horizon || breaks(.horizonIgnored)
-                return isKnown ? nil : .beforeFirstKnownPosition(log.horizon)
+                let isKnown = asOf >= log.firstKnownPosition || breaks(.firstKnownPositionIgnored)
+                return isKnown ? nil : .beforeFirstKnownPosition(log.firstKnownPosition)
             }, deadline: deadline, clock: { now })
     }
 
@@ -278,7 +278,7 @@ extension SyncEngine {
         guard verdict(on: fill, lease, now: now).isFresh else {
             figures.staleFills += 1
             refuse(.stale, "a tag was invalidated while the value was loaded")
-            passOn(fill.key, now: now, effects: &effects)
+            regrant(fill.key, now: now, effects: &effects)
             return
         }
         accept(fill, lease, client, id, now: now, effects: &effects)
@@ -319,14 +319,14 @@ extension SyncEngine {
     // MARK: Leases
 
     /// The load ended without a value: the next waiter gets the lease.
-    mutating func passOn(_ key: ByteBuffer, now: UInt64, effects: inout [Effect]) {
+    mutating func regrant(_ key: ByteBuffer, now: UInt64, effects: inout [Effect]) {
         guard mayAnswer(now) else {
             for waiter in loads.finish(key) {
                 effects.append(.push(waiter.client, .fetched(ticket: waiter.ticket, .miss)))
             }
             return
         }
-        if let (waiter, lease) = loads.passOn(key, asOf: log.applied, epoch: log.epoch, now: now) {
+        if let (waiter, lease) = loads.regrant(key, asOf: log.applied, epoch: log.epoch, now: now) {
             effects.append(.push(waiter.client, .fetched(ticket: waiter.ticket, .lease(lease))))
         }
     }

@@ -22,7 +22,7 @@ package enum Effect: Sendable, Hashable {
     case removeJournalFile(String, version: UInt64)
     /// Store an invalidation that is not in the log yet: before the turn's replies are sent, and before the journal is
     /// read.
-    case writeOwed([ByteBuffer])
+    case writePending([ByteBuffer])
     /// Replace all pending files of syncd by one marker: "replace the incarnation".
     case writeMarker
     case notice(Notice)

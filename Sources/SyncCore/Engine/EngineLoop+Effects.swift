@@ -27,7 +27,7 @@ extension EngineLoop {
         case .upstream(let command): sendUpstream(command)
         case .scanJournal(let sampledAt): scanJournal(sampledAt)
         case .removeJournalFile(let name, let version): removeJournalFile(name, version: version)
-        case .writeOwed(let tags): pending.append(tags)
+        case .writePending(let tags): pending.append(tags)
         case .writeMarker: writeMarker()
         case .notice(let notice): host.log(.notice(notice))
         case .answerStatus(let id, let request, let sections, let asText):

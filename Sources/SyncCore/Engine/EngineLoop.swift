@@ -63,7 +63,7 @@ package final class EngineLoop {
     var hasPromised = false
     private var hasSentUpstream = false
     /// A heartbeat belongs to this turn.
-    private var isBeating = false
+    private var isHeartbeatDue = false
     private var deadline: UInt64?
     private(set) var isStopping = false
 
@@ -195,12 +195,12 @@ package final class EngineLoop {
         if isStopping { return }
         // The time comes first: a heartbeat of it says nothing about a table that was taken away later.
         let now = host.now
-        host.schedule(.heartbeat, at: now + TrustTiming.beatIntervalNanoseconds)
+        host.schedule(.heartbeat, at: now + TrustTiming.heartbeatIntervalNanoseconds)
         guard keepsTable() else { return }
-        engine.beatDue(now: now, effects: &effects)
+        engine.heartbeatDue(now: now, effects: &effects)
         turns.age()
         cutOffSlowRequests(now)
-        isBeating = true
+        isHeartbeatDue = true
     }
 
     // MARK: The end of a turn
@@ -235,8 +235,8 @@ package final class EngineLoop {
             charged = nil
             turns.charge(peer, host.now - since)
         }
-        if isBeating {
-            isBeating = false
+        if isHeartbeatDue {
+            isHeartbeatDue = false
             host.heartbeatEnded()
         }
         if turns.isInSlice { takeSlice() }
@@ -246,7 +246,7 @@ package final class EngineLoop {
     /// Nobody is told anything any more.
     private func abandonTurn() -> Bool {
         isTurnOpen = false
-        isBeating = false
+        isHeartbeatDue = false
         charged = nil
         return false
     }

@@ -59,9 +59,9 @@ package struct Limits: Sendable, Equatable {
     /// Entries read from the stream at once: few enough not to block the event loop.
     package var entriesPerPage = 512
     /// Entries in the reorder buffer; beyond, they are read from the stream instead.
-    package var entriesAhead = 65_536
+    package var reorderEntries = 65_536
     /// Bytes of memory of the reorder buffer.
-    package var entriesAheadBytes = 16 << 20
+    package var reorderBytes = 16 << 20
     /// Appends that wait for Redis; beyond, syncd isolates itself and invalidations become pending.
     package var pendingAppends = 65_536
     /// Bytes of memory of the tags of waiting appends; the same consequence.
@@ -71,7 +71,7 @@ package struct Limits: Sendable, Equatable {
     /// Files of the journal that one append stands for: their deletion must not block the event loop.
     package var filesPerAppend = 256
     /// Pending invalidations; beyond, one marker stands for all.
-    package var owed = 100_000
+    package var pending = 100_000
     /// Bytes of the file system for pending invalidations of this host, in whole pages; beyond, one marker stands for
     /// all.
     package var pendingBytes = 64 << 20

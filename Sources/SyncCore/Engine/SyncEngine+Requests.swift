@@ -18,7 +18,7 @@ extension SyncEngine {
         case .fill(let fill): self.fill(client, id, fill, now: now, effects: &effects)
         case .abandon(let key, let lease):
             if loads.isValid(lease, key: key, client: client, epoch: log.epoch, now: now) != nil {
-                passOn(key, now: now, effects: &effects)
+                regrant(key, now: now, effects: &effects)
             }
             reply(.ok)
         case .invalidate(let tags, let event):
@@ -152,7 +152,7 @@ extension SyncEngine {
         trackers.append(client)
         trackers.sort()
         effects.append(.push(client, .epoch(log.epoch, reason: .tracking)))
-        effects.append(.push(client, .beat(beat)))
+        effects.append(.push(client, .heartbeat(heartbeat)))
     }
 
     // MARK: Events

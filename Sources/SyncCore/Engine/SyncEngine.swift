@@ -56,10 +56,10 @@ package struct SyncEngine: ~Copyable {
     /// Clients with `TRACK ON`, ascending.
     var trackers: [ClientID] = []
     /// Replies to INVALIDATE that are delayed because the table is new.
-    var held: [(ClientID, RequestID, Reply)] = []
+    var delayedReplies: [(ClientID, RequestID, Reply)] = []
     /// Replies to INVALIDATE are sent from this time on.
-    let acknowledgeFrom: UInt64
-    var lastBeat: UInt64 = 0
+    let acknowledgeAfter: UInt64
+    var lastHeartbeat: UInt64 = 0
     /// The time when syncd woke up after it had slept. Earlier replies of Redis do not show that nothing was missed.
     var awakeSince: UInt64 = 0
     var isUpstreamConnected = false
@@ -68,7 +68,7 @@ package struct SyncEngine: ~Copyable {
     var figures = Figures()
     #if MUTANTS
         var appliedAtQuestion: UInt64?
-        var beatsWithoutJournal = 0
+        var heartbeatsWithoutJournal = 0
     #endif
 
     struct PendingPublish: Sendable {
@@ -105,15 +105,15 @@ package struct SyncEngine: ~Copyable {
         limits = configuration.limits
         self.table = table
         // Times of another boot, or of a damaged file, cannot be compared with the clock.
-        if table.beat > now { table.setBeat(0) }
+        if table.heartbeat > now { table.setHeartbeat(0) }
         if table.scanStarted > now { table.setScanStarted(0) }
         if table.freshAsOf > now { table.setFreshAsOf(0) }
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
         loads = LoadTable(limits: limits, now: now)
         cache = SieveCache(byteBudget: configuration.mode == .embedded ? limits.embeddedCacheBytes : 0)
         // Until then, workers may trust a deleted table, whichever syncd made this one.
-        acknowledgeFrom = table.madeAt == 0 ? 0 : min(table.madeAt, now) + TrustTiming.trustWindowNanoseconds
-        if acknowledgeFrom > now { deadlines.add(.acknowledge, at: acknowledgeFrom) }
+        acknowledgeAfter = table.madeAt == 0 ? 0 : min(table.madeAt, now) + TrustTiming.trustWindowNanoseconds
+        if acknowledgeAfter > now { deadlines.add(.acknowledge, at: acknowledgeAfter) }
     }
 
     private static let scanIntervalNanoseconds: UInt64 = 10_000_000
@@ -122,7 +122,7 @@ package struct SyncEngine: ~Copyable {
     /// The state that people should see, and the reason if it is not `attached`: without a heartbeat no worker trusts
     /// the table, whatever state it shows.
     package func shownState(now: UInt64) -> (state: SyncState, reason: String?) {
-        if log.state == .attached, !TagTable.isWithin(now, of: lastBeat, TrustTiming.trustWindowNanoseconds) {
+        if log.state == .attached, !TagTable.isWithin(now, of: lastHeartbeat, TrustTiming.trustWindowNanoseconds) {
             return (.isolated, journal.problem ?? "the journal is being read")
         }
         return (log.state, log.attachment.reason?.description)
@@ -136,7 +136,7 @@ package struct SyncEngine: ~Copyable {
 
     /// The trust in the table, as this syncd knows it.
     var trust: Trust {
-        var trust = Trust(state: log.state, heartbeat: lastBeat, freshAsOf: log.freshAsOf)
+        var trust = Trust(state: log.state, heartbeat: lastHeartbeat, freshAsOf: log.freshAsOf)
         trust.heartbeatWindow = breaks(.fenceIgnored) ? .max : TrustTiming.fenceNanoseconds
         trust.awakeSince = breaks(.fenceIgnored) || breaks(.sleepForgotten) ? 0 : awakeSince
         return trust
@@ -153,9 +153,9 @@ package struct SyncEngine: ~Copyable {
         guard clients.removeValue(forKey: id) != nil else { return }
         trackers.removeAll { $0 == id }
         unsubscribeAll(id, effects: &effects)
-        for key in loads.removeClient(id) { passOn(key, now: now, effects: &effects) }
+        for key in loads.removeClient(id) { regrant(key, now: now, effects: &effects) }
         // A reading now is earlier than the next heartbeat. Many short connections must not cause as many readings.
-        if now > lastBeat + Self.scanIntervalNanoseconds { scanJournal(now: now, effects: &effects) }
+        if now > lastHeartbeat + Self.scanIntervalNanoseconds { scanJournal(now: now, effects: &effects) }
     }
 
     /// The daemon is ending: from here on, no worker of this host trusts the table.
@@ -190,7 +190,7 @@ package struct SyncEngine: ~Copyable {
         while let event = loads.takeDue(now) {
             switch event {
             case .lease(let key, let lease):
-                if loads.load(key)?.lease.id == lease { passOn(key, now: now, effects: &effects) }
+                if loads.load(key)?.lease.id == lease { regrant(key, now: now, effects: &effects) }
             case .waiter(let key, let ticket):
                 if let waiter = loads.removeWaiter(ticket, key: key) {
                     effects.append(.push(waiter.client, .fetched(ticket: ticket, .miss)))
@@ -207,8 +207,8 @@ package struct SyncEngine: ~Copyable {
                     effects.append(.reply(publish.client, publish.request, .integer(0)))
                 }
             case .acknowledge:
-                for (client, request, reply) in held { effects.append(.reply(client, request, reply)) }
-                held.removeAll()
+                for (client, request, reply) in delayedReplies { effects.append(.reply(client, request, reply)) }
+                delayedReplies.removeAll()
             }
         }
     }
@@ -236,7 +236,7 @@ package struct SyncEngine: ~Copyable {
         case .deferred(.journal, _, _): journal.abort()
         case .deferred(let requester, let tags, let event):
             figures.deferred += 1
-            if !breaks(.deferredIsForgotten) { owe(tags, effects: &effects) }
+            if !breaks(.deferredIsForgotten) { makePending(tags, effects: &effects) }
             let count = event.map { relay($0, effects: &effects) } ?? 0
             switch requester {
             case .client(let client, let request):
@@ -260,11 +260,11 @@ package struct SyncEngine: ~Copyable {
             // An epoch is raised only while the host is isolated.
             if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
             endLookups(now: now, effects: &effects)
-            pushTracking(.beat(beat), effects: &effects)
+            pushTracking(.heartbeat(heartbeat), effects: &effects)
         case .switched:
             if breaks(.lostEntriesForgotten) { return }
             // Appended to the new log after all of its entries: no earlier value of it is fresh on any host.
-            owe([ByteBuffer(string: "*")], effects: &effects)
+            makePending([ByteBuffer(string: "*")], effects: &effects)
         case .synced(let version):
             // A server that refuses one append after the other is synced each time.
             if !isSyncedTold { effects.append(.notice(.upstreamReady(version: version))) }
@@ -281,16 +281,16 @@ package struct SyncEngine: ~Copyable {
     private mutating func acknowledge(
         _ client: ClientID, _ request: RequestID, _ reply: Reply, now: UInt64, effects: inout [Effect]
     ) {
-        if now < acknowledgeFrom && !breaks(.newTableNotHeldBack) {
-            held.append((client, request, reply))
+        if now < acknowledgeAfter && !breaks(.newTableNotHeldBack) {
+            delayedReplies.append((client, request, reply))
         } else {
             effects.append(.reply(client, request, reply))
         }
     }
 
-    var beat: Beat {
-        Beat(
-            epoch: log.epoch, applied: log.applied, state: log.state, beatNanoseconds: lastBeat,
+    var heartbeat: Heartbeat {
+        Heartbeat(
+            epoch: log.epoch, applied: log.applied, state: log.state, heartbeatNanoseconds: lastHeartbeat,
             freshAsOfNanoseconds: log.freshAsOf)
     }
 

@@ -4,7 +4,7 @@ import NIOCore
 package struct JournalItem: Sendable, Hashable {
     package enum Kind: Sendable, Hashable {
         /// An invalidation that is not in the log.
-        case owed
+        case pending
         /// A write that may still reach the database: renamed by its owner, or left behind by a dead one.
         case orphan
         /// A write of a living owner, which may hang between database and invalidation.

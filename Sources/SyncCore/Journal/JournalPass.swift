@@ -101,7 +101,7 @@ struct JournalPass: Sendable {
     var repeated: [Substring: Repeated] = [:]
     var undeletable: [String: Undeletable] = [:]
     /// Approximate number of pending invalidations of this syncd.
-    var owed = 0
+    var pending = 0
     /// A marker was found, or a pending file could not be written: the log must be replaced.
     var isMarked = false
     /// The log that will replace it, once the replacement was requested.

@@ -3,21 +3,23 @@ import NIOCore
 
 extension SyncEngine {
     /// A heartbeat is due: reads the journal first.
-    package mutating func beatDue(now: UInt64, effects: inout [Effect]) { scanJournal(now: now, effects: &effects) }
+    package mutating func heartbeatDue(now: UInt64, effects: inout [Effect]) {
+        scanJournal(now: now, effects: &effects)
+    }
 
     mutating func scanJournal(now: UInt64, effects: inout [Effect]) {
         // Another syncd writes its heartbeats into the table at the path: this one must not write any.
         if journal.isTableLost { return }
         guard journal.pass == nil else {
             // Clients that wait for a sign of life must not take a long pass for a dead syncd.
-            if log.state == .isolated { pushTracking(.beat(beat), effects: &effects) }
+            if log.state == .isolated { pushTracking(.heartbeat(heartbeat), effects: &effects) }
             return
         }
         #if MUTANTS
-            if Mutant.active == .beatWithoutJournal {
+            if Mutant.active == .heartbeatWithoutJournal {
                 // This mutant reads the journal before every third heartbeat only.
-                beatsWithoutJournal += 1
-                if beatsWithoutJournal % 3 != 0, log.state == .attached {
+                heartbeatsWithoutJournal += 1
+                if heartbeatsWithoutJournal % 3 != 0, log.state == .attached {
                     let pass = JournalPass.Pass(sampledAt: now, syncs: log.syncs)
                     return finishPass(pass, now: now, effects: &effects)
                 }
@@ -109,7 +111,7 @@ extension SyncEngine {
 
     private mutating func take(_ item: JournalItem, pass: UInt64, now: UInt64, effects: inout [Effect]) {
         switch item.kind {
-        case .owed:
+        case .pending:
             #if MUTANTS
                 if Mutant.active == .owedDeletedFirst {
                     effects.append(.removeJournalFile(item.name, version: item.version))
@@ -194,8 +196,8 @@ extension SyncEngine {
         journal.abort()
         #if MUTANTS
             var pass = pass
-            if Mutant.active == .outdatedPassBeats { pass.isOutdated = false }
-            if Mutant.active == .beatStampedLate { pass.sampledAt = now }
+            if Mutant.active == .heartbeatAfterOutdatedPass { pass.isOutdated = false }
+            if Mutant.active == .heartbeatStampedLate { pass.sampledAt = now }
         #endif
         if pass.isOutdated {
             // A client that was told DEFERRED relies on every cache being distrusted until this invalidation, too, is
@@ -204,24 +206,24 @@ extension SyncEngine {
             return
         }
         journal.problem = nil
-        if log.isSynced { journal.owed = 0 }
-        if pass.sampledAt > lastBeat + TrustTiming.fenceNanoseconds { awakeSince = pass.sampledAt }
-        lastBeat = max(lastBeat, pass.sampledAt)
+        if log.isSynced { journal.pending = 0 }
+        if pass.sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = pass.sampledAt }
+        lastHeartbeat = max(lastHeartbeat, pass.sampledAt)
         withLog(now: now, effects: &effects) { log, turn in
             log.heartbeat(sampledAt: pass.sampledAt, syncs: pass.syncs, &turn)
         }
-        pushTracking(.beat(beat), effects: &effects)
+        pushTracking(.heartbeat(heartbeat), effects: &effects)
     }
 
     /// Stores an invalidation that the log has not accepted.
-    mutating func owe(_ tags: [ByteBuffer], effects: inout [Effect]) {
-        journal.owed += 1
+    mutating func makePending(_ tags: [ByteBuffer], effects: inout [Effect]) {
+        journal.pending += 1
         journal.becomeOutdated()
-        if journal.owed > limits.owed {
+        if journal.pending > limits.pending {
             journal.mark()
             effects.append(.writeMarker)
         } else {
-            effects.append(.writeOwed(tags))
+            effects.append(.writePending(tags))
         }
     }
 
@@ -251,7 +253,7 @@ extension SyncEngine {
         // Invalidations that waited are pending now, and covered by the replacement. Later ones get files again, so
         // that this ends.
         journal.replacing = replacement
-        journal.owed = 0
+        journal.pending = 0
         return false
     }
 }

@@ -72,8 +72,8 @@ extension InvalidationLog {
         server.identity = found.identity
         server.version = found.serverVersion
         server.rawRecord = found.rawRecord
-        let wasReplaced = server.isReplacementUnproven
-        server.isReplacementUnproven = false
+        let wasReplaced = server.isReplacementUnconfirmed
+        server.isReplacementUnconfirmed = false
         let verdict = ContinuityVerdict(
             on: found, expected: inspection.expected, hasReplaced: server.hasReplaced, logs: logs)
         switch verdict {

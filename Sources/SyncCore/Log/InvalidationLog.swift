@@ -84,7 +84,7 @@ struct InvalidationLog: ~Copyable {
     var epoch: UInt64 { attachment.epoch }
     var freshAsOf: UInt64 { attachment.freshAsOf }
     var applied: UInt64 { tail.applied }
-    var horizon: UInt64 { tail.horizon }
+    var firstKnownPosition: UInt64 { tail.firstKnownPosition }
     var incarnation: Incarnation { logs.current }
     /// Whether the continuity check has passed, so that the log can be appended to.
     var isSynced: Bool { session.isFollowing }
@@ -238,6 +238,6 @@ struct InvalidationLog: ~Copyable {
             attachment.attach(to: incarnation, now: turn.now)
             turn.add(.attached)
         }
-        table.setBeat(sampledAt)
+        table.setHeartbeat(sampledAt)
     }
 }

@@ -31,7 +31,7 @@ enum LogSession: ~Copyable {
         /// The log was replaced over this connection: a server that shows no identity need not be checked again.
         var hasReplaced = false
         /// The log was replaced, and no inspection has passed since.
-        var isReplacementUnproven = false
+        var isReplacementUnconfirmed = false
     }
 
     /// The values that an inspection is compared with. Entries may still be published until its reply arrives.
@@ -178,7 +178,7 @@ enum LogSession: ~Copyable {
     mutating func replaced(id: UpstreamID, expected: Expected) {
         guard var server else { return }
         server.hasReplaced = true
-        server.isReplacementUnproven = true
+        server.isReplacementUnconfirmed = true
         self = .inspecting(Inspecting(server: server, id: id, expected: expected))
     }
 

@@ -9,7 +9,7 @@ struct LogTail {
     /// Every entry up to this position is in the table.
     private(set) var applied: UInt64
     /// The first known position: the greatest one that this syncd has not applied itself (a low-water mark).
-    private(set) var horizon: UInt64
+    private(set) var firstKnownPosition: UInt64
     /// The greatest position that is known to exist.
     private(set) var highestSeen: UInt64
     /// The greatest position in the table, of any log. Positions never go back.
@@ -25,13 +25,13 @@ struct LogTail {
         self.keepsLastEntry = keepsLastEntry
         greatest = max(table.applied, table.greatestSlot)
         applied = greatest
-        horizon = greatest
+        firstKnownPosition = greatest
         highestSeen = greatest
         publish()
     }
 
     private func publish() {
-        table.setHorizon(horizon)
+        table.setFirstKnownPosition(firstKnownPosition)
         table.setApplied(applied)
     }
 
@@ -65,8 +65,8 @@ struct LogTail {
     /// Stores an entry whose predecessors have not arrived. If there is no room, it is read from the stream later.
     mutating func keep(_ entry: LogEntry, limits: Limits) {
         let bytes = entry.body.memoryBytes
-        guard reorderBuffer[entry.position] == nil, reorderBuffer.count < limits.entriesAhead,
-            reorderBytes + bytes <= limits.entriesAheadBytes
+        guard reorderBuffer[entry.position] == nil, reorderBuffer.count < limits.reorderEntries,
+            reorderBytes + bytes <= limits.reorderBytes
         else { return }
         reorderBuffer[entry.position] = entry.body
         reorderBytes += bytes
@@ -94,7 +94,7 @@ struct LogTail {
             applied = position
             lastEntry = nil
         }
-        horizon = applied
+        firstKnownPosition = applied
         publish()
     }
 
@@ -104,7 +104,7 @@ struct LogTail {
     /// Switches to another log, of which the entries after `position` exist.
     mutating func restart(after position: UInt64, highestSeen: UInt64) {
         applied = position
-        horizon = position
+        firstKnownPosition = position
         self.highestSeen = highestSeen
         lastEntry = nil
         forgetKept()

@@ -39,7 +39,7 @@ extension SyncEngine {
 
     private func logSection(_ now: UInt64) -> [StatusField] {
         let shown = shownState(now: now)
-        let since = shown.state == log.state ? log.attachment.since : lastBeat
+        let since = shown.state == log.state ? log.attachment.since : lastHeartbeat
         return [
             StatusField("mode", .text(configuration.mode.rawValue)),
             StatusField("state", .text(shown.state.label)),
@@ -49,8 +49,8 @@ extension SyncEngine {
             StatusField("epoch", .number(log.epoch)),
             StatusField("epoch-reason", .text(log.attachment.epochReason.rawValue)),
             StatusField("applied", .number(log.applied)),
-            StatusField("horizon", .number(log.horizon)),
-            StatusField("owed", .number(UInt64(journal.owed))),
+            StatusField("first-known", .number(log.firstKnownPosition)),
+            StatusField("pending", .number(UInt64(journal.pending))),
             StatusField("journal", journal.problem.map { .text($0) } ?? .null),
             StatusField("undeletable", .number(UInt64(undeletableFiles))),
         ]

@@ -119,7 +119,7 @@ extension MongoClient {
         } catch {
             let isCertain =
                 error.kind == .duplicate || error.isRefusedBySecondary || error.serverCode == Self.conversionFailure
-            throw isCertain ? error : error.doubtful
+            throw isCertain ? error : error.ofUnknownOutcome
         }
     }
 

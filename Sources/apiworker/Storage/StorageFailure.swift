@@ -50,7 +50,7 @@ struct StorageFailure: Error, Sendable, Equatable {
     }
 
     /// The same failure of a write that may have reached the database.
-    var doubtful: StorageFailure {
+    var ofUnknownOutcome: StorageFailure {
         var failure = self
         failure.isOutcomeUnknown = true
         return failure

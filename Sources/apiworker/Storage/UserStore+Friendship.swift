@@ -101,7 +101,7 @@ private struct FriendshipStep {
                 }
                 repeating = repeating ?? client.commits.turn()
                 // Without a turn the server ends the transaction: docs/consistency.md, "Writes that land late".
-                guard let repeating, repeating.pause() else { throw failure.doubtful }
+                guard let repeating, repeating.pause() else { throw failure.ofUnknownOutcome }
             }
         }
     }
@@ -133,7 +133,7 @@ private struct FriendshipStep {
             guard one.modified > 0 else { throw error }
             // The request gets the failure, whether this succeeds or not. Others may have seen the half meanwhile.
             takeBack(inverse)
-            throw error.doubtful
+            throw error.ofUnknownOutcome
         }
         if other.matched == 1 { return one.modified + other.modified > 0 ? .changed : .unchanged }
         // A user who was deleted meanwhile must not remain a friend.

@@ -73,7 +73,7 @@ extension Driver {
         for host in hosts {
             guard let syncd = host.syncd, syncd.isAlive else { return oracle.fail("liveness: syncd is not there") }
             oracle.check(syncd.state == .attached, "liveness: \(syncd.name) is attached")
-            oracle.check(syncd.figure("log", "owed") == 0, "liveness: nothing is owed by \(syncd.name)")
+            oracle.check(syncd.figure("log", "pending") == 0, "liveness: nothing is pending in \(syncd.name)")
             oracle.check(syncd.figure("cache", "waiters") == 0, "liveness: nobody waits at \(syncd.name)")
             oracle.check(syncd.figure("cache", "leases") == 0, "liveness: no lease is left at \(syncd.name)")
             if let cluster {

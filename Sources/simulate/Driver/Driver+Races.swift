@@ -85,7 +85,7 @@ extension Driver {
         let host = anyHost
         guard let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, host.table.state == .attached else { return }
         stop(syncd, "syncd stopped")
-        let edge = host.table.beat + TrustTiming.trustWindowNanoseconds
+        let edge = host.table.heartbeat + TrustTiming.trustWindowNanoseconds
         for worker in host.workers {
             world.at(edge - world.random.number(0...9_000_000), nil, "late read") { [self] in
                 if worker.isAlive, !worker.isStopped { read(anyKey, on: worker) }
@@ -144,7 +144,7 @@ extension Driver {
                 late.hangUp()
             }
             world.at(end - 1_000_000, nil, "end of a long pass") { [self] in
-                stopAtNextBeat(syncd, until: end + 50_000_000)
+                stopAtNextHeartbeat(syncd, until: end + 50_000_000)
             }
         }
     }
@@ -160,12 +160,12 @@ extension Driver {
         }
     }
 
-    private func stopAtNextBeat(_ syncd: SimulatedSyncd, until end: UInt64) {
-        let beat = syncd.host.table.beat
+    private func stopAtNextHeartbeat(_ syncd: SimulatedSyncd, until end: UInt64) {
+        let heartbeat = syncd.host.table.heartbeat
         func look() {
-            world.after(100_000, nil, "stop after a beat") { [self] in
+            world.after(100_000, nil, "stop after a heartbeat") { [self] in
                 guard !isCalm, world.now < end, syncd.isAlive, !syncd.isStopped else { return }
-                guard syncd.host.table.beat != beat else { return look() }
+                guard syncd.host.table.heartbeat != heartbeat else { return look() }
                 oracle.figures.add("race: asleep after a long pass")
                 stop(syncd, "syncd stopped")
             }

@@ -227,11 +227,11 @@ extension Driver {
             world.after(3_500_000_000, nil, "files can be deleted") { journal.keepsFromSyncd = false }
         }
         for begin: UInt64 in [10_000_000, 1_800_000_000] {
-            world.after(begin, nil, "more is owed than can be named") { [self] in
+            world.after(begin, nil, "more is pending than can be named") { [self] in
                 guard !isCalm else { return }
                 host.network.answersHeldUntil = max(host.network.answersHeldUntil, world.now + 700_000_000)
                 for number: UInt64 in 0..<5 {
-                    world.after(number * 60_000_000, nil, "write that is owed") { [self] in
+                    world.after(number * 60_000_000, nil, "write that is pending") { [self] in
                         guard !isCalm, let writer = world.random.element(host.workers), isUp(writer) else { return }
                         write(key, on: writer, .sound(landing: 1_000_000))
                     }

@@ -84,8 +84,8 @@ extension Driver {
     private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
         let host = write.worker.host
         guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record),
-            host.journalFaultsUntil < time, !write.worker.isTableUnreadable, host.table.beat > 0,
-            host.table.scanStarted >= host.table.beat
+            host.journalFaultsUntil < time, !write.worker.isTableUnreadable, host.table.heartbeat > 0,
+            host.table.scanStarted >= host.table.heartbeat
         else { return false }
         return oracle.isSilent(host.index, since: time - 2 * TrustTiming.trustWindowNanoseconds)
             && host.table.journalDirectory == write.record?.journal.identity
@@ -94,8 +94,9 @@ extension Driver {
     /// The client was told of this version.
     private func acknowledged(_ write: Database.Write, _ key: Int, _ version: UInt64) {
         let host = write.worker.host
-        // Without a journal, only invalidations that syncd accepted outlive the worker.
-        if host.isRead(write.record) {
+        // Without a journal, only invalidations that syncd accepted outlive the worker. Intents of a living worker are none
+        // of syncd's business.
+        if let record = write.record, host.isRead(record), !record.journal.hasUnrenamedFile(of: write.worker) {
             oracle.acknowledged(key, version: version, on: write.worker)
             return
         }
@@ -203,7 +204,7 @@ extension Driver {
             guard worker.interruptions == interruptions.0, syncd.interruptions == interruptions.1,
                 worker.linkNumber == link
             else { return }
-            oracle.figures.add("goal: doubtful write that only its worker remembers")
+            oracle.figures.add("goal: write of unknown outcome that only its worker remembers")
             oracle.promiseNow(key, version: version, on: worker.host.index)
         }
     }

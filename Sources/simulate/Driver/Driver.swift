@@ -118,9 +118,9 @@ final class Driver: @unchecked Sendable {
         }
         let host = worker.host
         if source != .l1, worker.isConnected, host.table.state == .attached,
-            !TagTable.isWithin(world.now, of: host.table.beat, TrustTiming.trustWindowNanoseconds)
+            !TagTable.isWithin(world.now, of: host.table.heartbeat, TrustTiming.trustWindowNanoseconds)
         {
-            oracle.figures.add("goal: L1 not believed for an old beat while connected")
+            oracle.figures.add("goal: L1 not believed for an old heartbeat while connected")
         }
     }
 

@@ -64,7 +64,7 @@ extension Oracle {
             if name.hasSuffix(".orphan") { figures.add("goal: orphan repeated to its end") }
         case .notice(let notice): self.notice(notice, syncd)
         case .writeMarker: figures.add("goal: marker written")
-        case .writeOwed: figures.add("goal: write deferred")
+        case .writePending: figures.add("goal: write deferred")
         default: break
         }
     }

@@ -192,7 +192,7 @@ final class Oracle: @unchecked Sendable {
 
     private func l1Hit(on worker: Reader) {
         let table = worker.host.table
-        let age = world.now &- table.beat
+        let age = world.now &- table.heartbeat
         if age <= TrustTiming.trustWindowNanoseconds, age > 990_000_000 {
             figures.add("goal: L1 hit in the last percent of the trust window")
         }
@@ -352,10 +352,10 @@ final class Oracle: @unchecked Sendable {
         if hosts[host].incarnation != incarnation || hosts[host].epoch != syncd.epoch {
             hosts[host].incarnation = incarnation
             hosts[host].epoch = syncd.epoch
-            hosts[host].checked = table.horizon
+            hosts[host].checked = table.firstKnownPosition
         }
         guard let entries = ghost[incarnation] else { return }
-        var position = max(hosts[host].checked, table.horizon)
+        var position = max(hosts[host].checked, table.firstKnownPosition)
         while position < syncd.applied {
             position += 1
             guard let entry = entries[position] else { continue }

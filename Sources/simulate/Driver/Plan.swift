@@ -133,7 +133,7 @@ struct Plan {
             limits.waitingPushBytes = 512
             limits.unsentBytes = 800
         }
-        if random.oneIn(4) { limits.owed = 2 }
+        if random.oneIn(4) { limits.pending = 2 }
         if random.oneIn(4) { limits.entriesPerPage = 2 }
         if random.oneIn(8) { limits.pendingAppends = 3 }
         if random.oneIn(6) { concurrentLoads = 1 }
@@ -186,7 +186,7 @@ struct Plan {
         if weights[.replaceJournal] == nil || weights[.killWorker] == nil { weights[.replacedJournal] = nil }
         if weights[.fillJournal] == nil { weights[.doubtWithoutJournal] = nil }
         if weights[.killSyncd] == nil { weights[.syncdStarts] = nil }
-        if weights[.keepFile] == nil || weights[.cut] == nil || limits.owed > 2 { weights[.undeletableMarker] = nil }
+        if weights[.keepFile] == nil || weights[.cut] == nil || limits.pending > 2 { weights[.undeletableMarker] = nil }
         if weights[.splitEngine] == nil { weights[.splitLog] = nil }
         if weights[.stopSyncd] == nil {
             for late: Action in [.lateRead, .wakeRace, .lateCut, .longPass] { weights[late] = nil }
@@ -196,7 +196,7 @@ struct Plan {
     /// Makes one action frequent: once in five times.
     mutating func vary(_ variation: Variation) {
         hasCacheFeatures = variation.hasCacheFeatures
-        if variation.often == .undeletableMarker { limits.owed = 2 }
+        if variation.often == .undeletableMarker { limits.pending = 2 }
         if let often = variation.often { weights[often] = max(60, weights.values.reduce(0, +) / 4) }
     }
 }

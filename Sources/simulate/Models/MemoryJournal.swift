@@ -41,6 +41,12 @@ final class MemoryJournal: JournalStorage, @unchecked Sendable {
     /// Number of times that all files were deleted.
     private(set) var generation = 0
 
+    /// Files that could not be renamed when the directory was closed, and who tried.
+    private var unrenamed: [String: Process] = [:]
+
+    /// Whether a file of this process still has a name that it should not have.
+    func hasUnrenamedFile(of process: Process) -> Bool { unrenamed.values.contains { $0 === process } }
+
     /// Deletes all files: owners keep their locks, but no other process can see them.
     func empty() {
         contents = [:]
@@ -90,9 +96,13 @@ final class MemoryJournal: JournalStorage, @unchecked Sendable {
     }
 
     func rename(_ name: String, to newName: String) throws(SystemError) {
-        if isClosed { throw Self.denied }
+        if isClosed {
+            if let process = world.current { unrenamed[name] = process }
+            throw Self.denied
+        }
         if kept.contains(newName) { throw Self.denied }
         guard let content = contents.removeValue(forKey: name) else { throw .missing }
+        unrenamed[name] = nil
         contents[newName] = content
         versions[newName] = versions.removeValue(forKey: name)
         if kept.remove(name) != nil { kept.insert(newName) }

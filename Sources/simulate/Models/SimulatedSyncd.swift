@@ -209,7 +209,7 @@ extension SimulatedSyncd: EngineHost {
 extension EngineTimer {
     fileprivate var label: StaticString {
         switch self {
-        case .heartbeat: "beat due"
+        case .heartbeat: "heartbeat due"
         case .deadline: "deadline"
         case .journalPart, .slice, .leftovers: "timer"
         }

@@ -167,7 +167,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
                 guard let server = host.listener else { return result.resume(throwing: ConnectionRefused()) }
                 let socket = Socket(
                     world: world, client: self, server: server, plan: plan)
-                socket.toClient.late = { [self] in oracle.figures.add("goal: beat received late") }
+                socket.toClient.late = { [self] in oracle.figures.add("goal: heartbeat received late") }
                 let channel = EmbeddedChannel(handler: makeHandler(), loop: loop)
                 link = (channel, socket)
                 links += 1

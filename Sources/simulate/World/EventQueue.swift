@@ -13,7 +13,7 @@ struct EventQueue {
 
         /// Whether the process set it for itself.
         var isTimer: Bool {
-            ["beat due", "deadline", "timer", "sleep ends", "watch Redis"].contains(label.description)
+            ["heartbeat due", "deadline", "timer", "sleep ends", "watch Redis"].contains(label.description)
         }
 
         /// Whether it is a job of a task, which a separate thread may run.

@@ -27,7 +27,7 @@ struct EventsCommand: AsyncParsableCommand {
                     try line(event.channel.escaped, event.payload.escaped)
                 case .epoch(let epoch, let reason) where reason != .tracking:
                     try line("epoch", "\(epoch) \(reason.rawValue)")
-                case .epoch, .beat, .fetched: continue
+                case .epoch, .heartbeat, .fetched: continue
                 }
             }
             StandardError.write("syncd: the daemon closed the connection\n")

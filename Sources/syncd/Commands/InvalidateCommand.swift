@@ -6,7 +6,9 @@ import NIOCore
 struct InvalidateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "invalidate", abstract: "Invalidate everything that has one of the tags.",
-        discussion: "Prints the log position, or DEFERRED when this host is cut off from the log and owes it.")
+        discussion:
+            "Prints the log position, or DEFERRED when this host is cut off from the log and the invalidation is pending."
+    )
 
     @OptionGroup var socket: SocketOption
     @Flag(help: "Invalidate everything.") var all = false

@@ -8,7 +8,7 @@ struct RunCommand: AsyncParsableCommand {
         commandName: "run", abstract: "Run the daemon.",
         discussion: """
             Everything can be set by the environment, by a file of KEY=value lines (--config, and .env in the working \
-            directory) or here; this beats the environment, which beats the files. Every limit that 'syncd status \
+            directory) or here; this overrides the environment, which overrides the files. Every limit that 'syncd status \
             --json' shows can be set by SYNCD_LIMIT_<NAME>. SIGHUP reads log level and limits again. SIGTERM and \
             SIGINT end the daemon when what is under way is answered; a second one ends it at once.
 

@@ -25,7 +25,7 @@ enum StatusTable {
         rows.append(
             (
                 "log",
-                "\(plain("log", "mode"))  applied \(plain("log", "applied"))  epoch \(plain("log", "epoch")) (\(plain("log", "epoch-reason")))  owed \(plain("log", "owed"))"
+                "\(plain("log", "mode"))  applied \(plain("log", "applied"))  epoch \(plain("log", "epoch")) (\(plain("log", "epoch-reason")))  pending \(plain("log", "pending"))"
             ))
         if sections.contains(where: { $0.name == "redis" }) {
             rows.append(

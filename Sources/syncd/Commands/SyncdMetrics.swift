@@ -27,10 +27,10 @@ enum SyncdMetrics {
             name: "applied_position", kind: .gauge, path: ["log", "applied"],
             help: "Log position up to which everything is applied."),
         Metric(
-            name: "horizon_position", kind: .gauge, path: ["log", "horizon"],
+            name: "first_known_position", kind: .gauge, path: ["log", "first-known"],
             help: "First known position: the greatest one that this syncd did not apply itself."),
         Metric(
-            name: "owed_invalidations", kind: .gauge, path: ["log", "owed"],
+            name: "pending_invalidations", kind: .gauge, path: ["log", "pending"],
             help: "Invalidations that are not in the log yet."),
         Metric(
             name: "redis_connections", kind: .gauge, path: ["redis", "connections"],

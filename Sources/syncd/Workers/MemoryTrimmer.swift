@@ -2,7 +2,7 @@ import CMalloc
 
 /// Returns memory to the system after a burst: otherwise a past burst would count against syncd for ever.
 struct MemoryTrimmer {
-    /// Freed memory of this size is returned at once (mallopt(3)); smaller pieces by ``beat(peak:used:now:)``.
+    /// Freed memory of this size is returned at once (mallopt(3)); smaller pieces by ``heartbeat(peak:used:now:)``.
     private static let largeBytes: Int32 = 256 << 10
     /// A smaller amount is not worth the time of a trim.
     private static let burstBytes = 4 << 20
@@ -19,7 +19,7 @@ struct MemoryTrimmer {
     /// - Parameters:
     ///   - peak: the most that connections held since the last call, in bytes.
     ///   - used: what they hold now.
-    mutating func beat(peak: Int, used: Int, now: UInt64) {
+    mutating func heartbeat(peak: Int, used: Int, now: UInt64) {
         self.peak = max(self.peak, peak)
         guard self.peak - used > Self.burstBytes, now - lastTrim > Self.betweenTrims else { return }
         syncd_trim_memory()

@@ -25,7 +25,7 @@ protocol ConnectionObserver: AnyObject, Sendable {
     /// Called once, after every waiting request was failed; also when the connection never became ready.
     func closed(_ connection: SyncdConnection, reason: CloseReason)
     /// The time of the heartbeat in the mapped table; `nil` if none is mapped.
-    var tableBeat: UInt64? { get }
+    var tableHeartbeat: UInt64? { get }
     /// Whether pushes `invalidate` are to be delivered. All others are.
     var wantsInvalidations: Bool { get }
     /// Some invalidations have arrived and were not delivered.
@@ -168,7 +168,7 @@ final class ConnectionHandler: ChannelInboundHandler {
 
     /// One callback for all deadlines, set for at most the time that a reply may take: later requests are due later.
     private func lookAtDeadlines() {
-        switch machine.timePassed(now: clock.now(), tableBeat: observer.tableBeat) {
+        switch machine.timePassed(now: clock.now(), tableHeartbeat: observer.tableHeartbeat) {
         case .nothing: break
         case .close(let reason): giveUp(reason)
         case .wait(let deadline):

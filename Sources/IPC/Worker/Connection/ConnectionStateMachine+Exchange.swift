@@ -129,7 +129,7 @@ extension ConnectionStateMachine {
                 return .close(.malformed)
             }
             switch push {
-            case .beat: lastSign = now
+            case .heartbeat: lastSign = now
             case .fetched(let ticket, let outcome):
                 if let known = tickets.removeValue(forKey: ticket) { return .resumeFetch(known.waiter, outcome) }
                 guard early[ticket] == nil, early.count < unansweredFetches else { return .close(.unexpectedReply) }
@@ -161,14 +161,14 @@ extension ConnectionStateMachine {
         }
 
         /// Whether anything is overdue, and if not, when that could be.
-        func check(now: UInt64, tableBeat: UInt64?) -> DeadlineAction {
+        func check(now: UInt64, tableHeartbeat: UInt64?) -> DeadlineAction {
             var next = UInt64.max
             if let first = questions.first { next = first.deadline }
             for ticket in tickets.values { next = min(next, ticket.deadline) }
             if next <= now { return .close(.overdue) }
             if settings.isTracking {
                 // A heartbeat from the future is of another clock and shows nothing.
-                let sign = max(lastSign, tableBeat.flatMap { $0 <= now ? $0 : nil } ?? 0)
+                let sign = max(lastSign, tableHeartbeat.flatMap { $0 <= now ? $0 : nil } ?? 0)
                 let silence = sign + TrustTiming.silenceNanoseconds
                 if silence <= now { return .close(.silent) }
                 next = min(next, silence)

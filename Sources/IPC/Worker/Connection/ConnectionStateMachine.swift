@@ -102,18 +102,18 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
         case nothing
     }
 
-    /// Time has passed. `tableBeat` is the heartbeat in the mapped table, `nil` if there is none.
-    mutating func timePassed(now: UInt64, tableBeat: UInt64?) -> DeadlineAction {
+    /// Time has passed. `tableHeartbeat` is the heartbeat in the mapped table, `nil` if there is none.
+    mutating func timePassed(now: UInt64, tableHeartbeat: UInt64?) -> DeadlineAction {
         switch consume self {
         case .idle(let settings):
             self = .idle(settings)
             return .nothing
         case .greeting(let exchange):
-            let action = exchange.check(now: now, tableBeat: tableBeat)
+            let action = exchange.check(now: now, tableHeartbeat: tableHeartbeat)
             self = .greeting(exchange)
             return action
         case .ready(let exchange):
-            let action = exchange.check(now: now, tableBeat: tableBeat)
+            let action = exchange.check(now: now, tableHeartbeat: tableHeartbeat)
             self = .ready(exchange)
             return action
         case .closed:

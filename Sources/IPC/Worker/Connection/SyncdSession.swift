@@ -12,7 +12,7 @@ final class SyncdSession: ConnectionObserver {
         var generation: UInt64 = 0
         var logMode: LogMode?
         /// The last heartbeat that came as a push; `nil` on a fresh connection.
-        var beat: Beat?
+        var heartbeat: Heartbeat?
         var mapped: MappedTagTable?
         /// A table that no connection has named: only the age of its last heartbeat is used.
         var watched: MappedTagTable?
@@ -114,7 +114,7 @@ final class SyncdSession: ConnectionObserver {
             state.connection = connection
             state.generation += 1
             state.logMode = greeting.logMode
-            state.beat = nil
+            state.heartbeat = nil
             defer { state.arrivals = [:] }
             return state.arrivals
         }
@@ -129,7 +129,7 @@ final class SyncdSession: ConnectionObserver {
         let wasReady = state.withLock { state in
             guard connection.isSame(as: state.connection) else { return false }
             state.connection = nil
-            state.beat = nil
+            state.heartbeat = nil
             return true
         }
         if wasReady { notify.yield(.disconnected) }
@@ -138,7 +138,7 @@ final class SyncdSession: ConnectionObserver {
 
     func received(_ push: Push) {
         switch push {
-        case .beat(let beat): state.withLock { $0.beat = beat }
+        case .heartbeat(let heartbeat): state.withLock { $0.heartbeat = heartbeat }
         case .epoch: state.withLock { $0.isSweepWanted = true }
         case .invalidate(let position, let tags):
             passedOverInvalidations()
@@ -158,7 +158,7 @@ final class SyncdSession: ConnectionObserver {
 
     // MARK: The table
 
-    var tableBeat: UInt64? { state.withLock { $0.mapped?.table.beat } }
+    var tableHeartbeat: UInt64? { state.withLock { $0.mapped?.table.heartbeat } }
 
     /// Sets the path of the table until syncd has named it.
     func expectTable(at path: String) { state.withLock { $0.tablePath = path } }
@@ -187,9 +187,9 @@ final class SyncdSession: ConnectionObserver {
     /// or is of an older version.
     var newestReadingOfJournal: UInt64? {
         guard let mapped = presentTable() else { return nil }
-        let (started, beat) = (mapped.table.scanStarted, mapped.table.beat)
+        let (started, heartbeat) = (mapped.table.scanStarted, mapped.table.heartbeat)
         // A heartbeat later than every reading: an older version of syncd, which records none, took over the table.
-        return beat > 0 && started >= beat ? started : nil
+        return heartbeat > 0 && started >= heartbeat ? started : nil
     }
 
     /// The table at its path, mapped for this question alone if no connection has named it.
@@ -280,21 +280,21 @@ final class SyncdSession: ConnectionObserver {
     func report(_ fields: [ReportField]) { state.withLock { $0.reported = fields } }
 
     var status: CacheStatus {
-        let (isConnected, logMode, beat, table) = state.withLock {
-            ($0.connection != nil, $0.logMode, $0.beat, $0.mapped?.table)
+        let (isConnected, logMode, heartbeat, table) = state.withLock {
+            ($0.connection != nil, $0.logMode, $0.heartbeat, $0.mapped?.table)
         }
         let trust =
             table.map { Trust($0) }
-            ?? beat.map {
-                Trust(state: $0.state, heartbeat: $0.beatNanoseconds, freshAsOf: $0.freshAsOfNanoseconds)
+            ?? heartbeat.map {
+                Trust(state: $0.state, heartbeat: $0.heartbeatNanoseconds, freshAsOf: $0.freshAsOfNanoseconds)
             }
         let isAttached = trust.map { $0.distrust(at: clock.now()) == nil } ?? false
         let sync: SyncMode = !isConnected ? .detached : isAttached ? .attached : .isolated
         let redis: UpstreamMode =
             logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
         return CacheStatus(
-            sync: sync, redis: redis, epoch: table?.epoch ?? beat?.epoch ?? 0,
-            applied: table?.applied ?? beat?.applied ?? 0, l1: l1.statistics, audit: auditor?.statistics,
+            sync: sync, redis: redis, epoch: table?.epoch ?? heartbeat?.epoch ?? 0,
+            applied: table?.applied ?? heartbeat?.applied ?? 0, l1: l1.statistics, audit: auditor?.statistics,
             isJournalUsable: isJournalUsable || state.withLock { $0.journalPath == nil })
     }
 
@@ -303,12 +303,12 @@ final class SyncdSession: ConnectionObserver {
     private func scheduleHousekeeping(_ connection: SyncdConnection) {
         clock.schedule(eventLoop, clock.now() + Self.housekeepingNanoseconds) { [weak self] in
             guard let self, connection.isSame(as: self.current.connection) else { return }
-            self.keepHouse(connection)
+            self.housekeeping(connection)
             self.scheduleHousekeeping(connection)
         }
     }
 
-    private func keepHouse(_ connection: SyncdConnection) {
+    private func housekeeping(_ connection: SyncdConnection) {
         let (fields, isSweepWanted, path) = state.withLock { state in
             defer { state.isSweepWanted = false }
             return (state.reported, state.isSweepWanted, state.journalPath)

@@ -121,13 +121,13 @@ package final class JournalDirectory: Sendable {
     ///
     /// - Returns: the name of the file.
     @discardableResult
-    package func writeOwed(_ tags: [ByteBuffer]) throws(SystemError) -> String { try writeFile([tags]) }
+    package func writePending(_ tags: [ByteBuffer]) throws(SystemError) -> String { try writeFile([tags]) }
 
     /// Stores pending invalidations of syncd, in as few files as possible.
     ///
     /// - Returns: false, with some of them not written, if all such files together would take more than `limit` bytes
     ///   of the file system.
-    package func writeOwed(_ invalidations: [[ByteBuffer]], limit: Int) throws(SystemError) -> Bool {
+    package func writePending(_ invalidations: [[ByteBuffer]], limit: Int) throws(SystemError) -> Bool {
         var rest = invalidations[...]
         while !rest.isEmpty {
             var bytes = 0
@@ -149,7 +149,7 @@ package final class JournalDirectory: Sendable {
         let known = places.withLock { $0.pending }
         if let known { return known.values.reduce(0, +) }
         var found: [String: Int] = [:]
-        for name in try files.names() where JournalFileName(name)?.kind == .owed {
+        for name in try files.names() where JournalFileName(name)?.kind == .pending {
             found[name] = JournalFileFormat.kept(1)
         }
         places.withLock { $0.pending = found }
@@ -158,7 +158,7 @@ package final class JournalDirectory: Sendable {
 
     private func writeFile(_ invalidations: [[ByteBuffer]]) throws(SystemError) -> String {
         let number = nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue
-        let name = JournalFileName(owner: owner, number: number, kind: .owed).text
+        let name = JournalFileName(owner: owner, number: number, kind: .pending).text
         try write(name, JournalFileFormat.encode(invalidations))
         return name
     }

@@ -7,7 +7,7 @@ package struct JournalFile: Sendable, Hashable {
     package enum Kind: String, Sendable, Hashable {
         case intent
         case orphan
-        case owed
+        case pending
         /// "Replace the incarnation": stands for pending invalidations that are too many to name.
         case marker
         /// A foreign or unreadable file, to be left alone and reported.
@@ -17,7 +17,7 @@ package struct JournalFile: Sendable, Hashable {
             switch kind {
             case .intent: self = .intent
             case .orphan: self = .orphan
-            case .owed: self = .owed
+            case .pending: self = .pending
             }
         }
     }
@@ -42,7 +42,7 @@ extension JournalFile {
     /// The action that a file requires of syncd.
     package enum Demand: Sendable {
         /// Append the tags.
-        case owed
+        case pending
         /// Append the tags now, and again until the write cannot happen any more.
         case orphan
         /// Append the tags if the owner, which lives, does not act for long.
@@ -60,7 +60,7 @@ extension JournalFile {
         // A file that was not read this time is known already.
         case .intent: isRead && tags == nil ? .incomplete : .orphan
         case .orphan: .orphan
-        case .owed: .owed
+        case .pending: .pending
         case .marker: .marker
         case .foreign: nil
         }

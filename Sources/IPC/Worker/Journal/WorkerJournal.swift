@@ -132,7 +132,7 @@ final class Intent: Sendable {
     }
 
     /// The invalidation is pending: from now on the file belongs to syncd. False if the renaming failed.
-    func becomeOwed() -> Bool { become(.owed) }
+    func becomePending() -> Bool { become(.pending) }
 
     /// The write may still reach the database: from now on the file belongs to syncd. False if the renaming failed.
     func becomeOrphan() -> Bool { become(.orphan) }

@@ -10,7 +10,7 @@ enum FlightEnd: Sendable {
     case filled(Hit)
     /// The value was loaded under a lease, but invalidated meanwhile, or syncd didn't reply: usable for the loading
     /// request, not for others.
-    case unproven(ByteBuffer?)
+    case unconfirmed(ByteBuffer?)
     /// The load failed.
     case failed(any Error)
     /// syncd has no answer: the database must be read without it.

@@ -37,13 +37,13 @@ extension SyncedCache {
         }
         guard let (tags, ttlMilliseconds) = keeping(loaded, question) else {
             abandon(question.key, lease, over: connection)
-            return .unproven(loaded.value)
+            return .unconfirmed(loaded.value)
         }
         singleFlight.advance(flight, of: question.key, to: .filling)
         let hit = Hit(
             value: loaded.value, asOf: lease.asOf, ttlMilliseconds: ttlMilliseconds, tags: tags, epoch: lease.epoch)
         guard await fill(question.key, with: hit, under: lease, over: connection) else {
-            return .unproven(loaded.value)
+            return .unconfirmed(loaded.value)
         }
         l1.insert(hit, for: question.key)
         return .filled(hit)

@@ -120,7 +120,7 @@ extension SyncedCache {
             let isFresh =
                 switch end {
                 case .found(let hit), .filled(let hit): l1.isFresh(hit, for: question.key)
-                case .unproven, .failed, .miss: false
+                case .unconfirmed, .failed, .miss: false
                 }
             flight.shared.finish(FlightResult(end: end, isFreshAtEnd: isFresh))
         }
@@ -131,7 +131,7 @@ extension SyncedCache {
         switch end {
         case .found(let hit): return .answer(CachedValue(value: hit.value, source: .l2))
         case .filled(let hit): return .answer(CachedValue(value: hit.value, source: .miss))
-        case .unproven(let value): return .answer(CachedValue(value: value, source: .miss))
+        case .unconfirmed(let value): return .answer(CachedValue(value: value, source: .miss))
         case .failed(let error): throw error
         case .miss: return .direct
         }
@@ -142,7 +142,7 @@ extension SyncedCache {
             if Mutant.active == .joinerGetsOlderLoad {
                 switch result.end {
                 case .found(let hit), .filled(let hit): return .answer(CachedValue(value: hit.value, source: .l2))
-                case .unproven(let value): return .answer(CachedValue(value: value, source: .miss))
+                case .unconfirmed(let value): return .answer(CachedValue(value: value, source: .miss))
                 case .failed, .miss: break
                 }
             }
@@ -154,7 +154,7 @@ extension SyncedCache {
             let isFresh = isCovered || result.isFreshAtEnd
             return isFresh ? .answer(CachedValue(value: hit.value, source: .l2)) : .again
         // The error of another request is no answer to this one.
-        case .unproven, .failed: return .again
+        case .unconfirmed, .failed: return .again
         case .miss: return .direct
         }
     }

@@ -83,7 +83,7 @@ extension SyncedCache {
             return
         }
         if !isOrphan {
-            isRecorded = commitment.intent?.becomeOwed() ?? false
+            isRecorded = commitment.intent?.becomePending() ?? false
             recordedAt = clock.now()
         }
         let isRead = isRecorded && session.isReadBySyncd(commitment.intent)
@@ -95,7 +95,15 @@ extension SyncedCache {
         guard clock.now() < distrustedAt else { return }
         // A separate task, since waiting for a connection or for a time does heed cancellation.
         await Task {
-            await takenOrDistrusted(commitment.tags, event: event, after: generation, distrustedAt: distrustedAt)
+            await takenOrDistrusted(commitment.tags, event: event, after: generation) { [isRecorded] in
+                try await self.clock.sleep(distrustedAt)
+                // syncd may have gone on meanwhile, and found nothing. If the journal can be used again, it finds a record
+                // before its next heartbeat.
+                guard !isRecorded, (commitment.intent ?? self.session.begin(commitment.tags))?.becomePending() == true else {
+                    return
+                }
+                try await self.clock.sleep(self.distrustedAt(recordedAt: self.clock.now(), isRecorded: true))
+            }
         }.value
     }
 
@@ -127,10 +135,11 @@ extension SyncedCache {
         }
     }
 
-    /// Returns when syncd has accepted the invalidation over a new connection, or when the last heartbeat that could
-    /// have missed it is too old to be trusted.
+    /// Returns when syncd has accepted the invalidation over a new connection, or when `distrusted` returns: when the
+    /// last heartbeat that could have missed it is too old to be trusted.
     private func takenOrDistrusted(
-        _ tags: [ByteBuffer], event: Event?, after generation: UInt64, distrustedAt: UInt64
+        _ tags: [ByteBuffer], event: Event?, after generation: UInt64,
+        distrusted: @escaping @Sendable () async throws -> Void
     ) async {
         let settled = SharedTask<Void>()
         let retry = Task {
@@ -145,7 +154,7 @@ extension SyncedCache {
             }
         }
         let distrust = Task {
-            try await clock.sleep(distrustedAt)
+            try await distrusted()
             settled.finish(())
         }
         // This runs in a task that is never cancelled.
