@@ -195,7 +195,8 @@ import Testing
     }
 
     /// syncd may have stood still, and go on just before the window ends: its next heartbeat would be believed.
-    @Test func `a journal that can be used again when the window ends gets the record, and the window is that of a record`()
+    @Test
+    func `a journal that can be used again when the window ends gets the record, and the window is that of a record`()
         async throws
     {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in

@@ -99,7 +99,8 @@ extension SyncedCache {
                 try await self.clock.sleep(distrustedAt)
                 // syncd may have gone on meanwhile, and found nothing. If the journal can be used again, it finds a record
                 // before its next heartbeat.
-                guard !isRecorded, (commitment.intent ?? self.session.begin(commitment.tags))?.becomePending() == true else {
+                guard !isRecorded, (commitment.intent ?? self.session.begin(commitment.tags))?.becomePending() == true
+                else {
                     return
                 }
                 try await self.clock.sleep(self.distrustedAt(recordedAt: self.clock.now(), isRecorded: true))
