@@ -66,7 +66,9 @@ extension Driver {
                     retry(write)
                 }
                 if worker.interruptions == interruptions, let ended = write.endedAt {
-                    oracle.writeTook(world.now - ended, on: worker, isAlone: isAlone(write, since: ended))
+                    oracle.writeTook(
+                        world.now - ended, on: worker, isAlone: isAlone(write, since: ended),
+                        isRecorded: host.isRead(write.record) && host.journalFaultsUntil < ended)
                 }
                 for (key, version) in versions { acknowledged(write, key, version) }
                 if versions.count > 1 { oracle.figures.add("writes of two keys acknowledged") }

@@ -213,10 +213,12 @@ final class Oracle: @unchecked Sendable {
     /// Additional time for delays of sockets and scheduling.
     var slack: UInt64 { 4 * plan.socketDelay.upperBound + 50_000_000 }
 
-    /// `isAlone`: no trusted heartbeat can have missed the record of the write.
-    func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker, isAlone: Bool) {
+    /// `isAlone`: no trusted heartbeat can have missed the record of the write. `isRecorded`: the record could be used all
+    /// the time.
+    func writeTook(_ nanoseconds: UInt64, on worker: SimulatedWorker, isAlone: Bool, isRecorded: Bool) {
         if isAlone { figures.add("goal: write at once without syncd") }
-        let wait = isAlone ? 0 : TrustTiming.silenceNanoseconds + TrustTiming.trustWindowNanoseconds
+        let windows = TrustTiming.trustWindowNanoseconds * (isRecorded ? 1 : 2)
+        let wait = isAlone ? 0 : TrustTiming.silenceNanoseconds + windows
         let limit = wait + slack
         check(nanoseconds <= limit, "promise 6: a write of \(worker.name) waited \(nanoseconds / 1_000_000) ms")
     }
