@@ -27,6 +27,7 @@ final class Daemon {
     private var timers: [EngineTimer: Scheduled<Void>] = [:]
     private var trimmer = MemoryTrimmer()
     private var problems: JournalProblems
+    private var faultLines = LineBudget()
     private var stateLine: StateLine?
     /// Called when an authorized client has requested the shutdown.
     var onShutdownAsked: () -> Void = {}
@@ -179,15 +180,22 @@ extension Daemon: EngineHost {
             logger.debug("client connected", metadata: Self.metadata(client, peer))
         case .clientGone(let client, let peer): logger.debug("client gone", metadata: Self.metadata(client, peer))
         case .clientCutOff(let client, let peer, let reason):
-            logger.notice("client closed", metadata: Self.metadata(client, peer, ["reason": "\(reason)"]))
+            logFault("client closed", Self.metadata(client, peer, ["reason": "\(reason)"]))
         case .pushesCollapsed(let client, let peer):
-            logger.notice("client is slow: its pushes collapsed into one", metadata: Self.metadata(client, peer))
+            logFault("client is slow: its pushes collapsed into one", Self.metadata(client, peer))
         case .protocolError(let client, let peer, let error):
-            logger.notice("protocol error", metadata: Self.metadata(client, peer, ["error": "\(error.description)"]))
+            logFault("protocol error", Self.metadata(client, peer, ["error": "\(error.description)"]))
         case .requestRefused, .pendingInMemory: break
         case .journal(let trouble, let problem, let isSame): problems.report(trouble, problem, isSame: isSame)
         case .notice(let notice): log(notice)
         }
+    }
+
+    private func logFault(_ message: Logger.Message, _ metadata: Logger.Metadata) {
+        let (isAllowed, omitted) = faultLines.take(clock())
+        guard isAllowed else { return }
+        let more: Logger.Metadata = omitted > 0 ? ["lines-omitted": "\(omitted)"] : [:]
+        logger.notice(message, metadata: metadata.merging(more) { $1 })
     }
 
     private static func metadata(

@@ -22,6 +22,57 @@ import Testing
         }
     }
 
+    /// The time is that of the client which asked, and the memory counts.
+    @Test func `a reply with many parts that waits for an earlier one is encoded at once`() {
+        let output = ClientOutput(limits: Limits())
+        let (first, second) = (output.open(), output.open())
+        let fields = (0..<1000).map { StatusField("name-\($0)", .text("value")) }
+        output.reply(second, .fields(fields))
+        let bytes = output.unsentBytes
+        #expect(bytes > 1000 * 20)
+        output.reply(first, .integer(1))
+        #expect(output.unsentBytes < bytes, "nothing but the short reply is new")
+        guard case .write(let buffer) = output.flush().action else {
+            Issue.record("nothing to write")
+            return
+        }
+        #expect(String(buffer: buffer).hasPrefix(":1\r\n*2000\r\n$6\r\nname-0\r\n"))
+    }
+
+    @Test func `a reply that waits is in the protocol version that its place in the order asks for`() {
+        let output = ClientOutput(limits: Limits())
+        let ids = (0..<6).map { _ in output.open() }
+        let greeting = Greeting(
+            version: "1", proto: .v3, clientID: 1, epoch: 1, incarnation: "-", applied: 0, state: .attached,
+            logMode: .embedded, table: "/t", journal: "/j", trustWindowMilliseconds: 1000)
+        let fields = Reply.fields([StatusField("a", .null)])
+        output.reply(ids[2], .greeting(greeting))
+        output.reply(ids[3], fields)
+        output.reply(ids[4], .simple(.reset))
+        output.reply(ids[5], fields)
+        output.reply(ids[1], fields)
+        output.reply(ids[0], .ok)
+        guard case .write(let buffer) = output.flush().action else {
+            Issue.record("nothing to write")
+            return
+        }
+        let text = String(buffer: buffer)
+        #expect(text.hasPrefix("+OK\r\n*2\r\n$1\r\na\r\n$-1\r\n%"))
+        #expect(text.hasSuffix("%1\r\n$1\r\na\r\n_\r\n+RESET\r\n*2\r\n$1\r\na\r\n$-1\r\n"))
+    }
+
+    @Test func `replies that wait hold back further requests, and count in the budget`() {
+        let budget = BufferBudget(limit: 100 << 20)
+        let output = ClientOutput(limits: Limits(), budget: budget)
+        let ids = (0..<3).map { _ in output.open() }
+        output.reply(ids[1], .bulk(Self.mebibyte))
+        _ = output.flush()
+        #expect(!output.hasRoomForRequest)
+        #expect(budget.used > 1 << 20)
+        output.discard()
+        #expect(budget.used == 0)
+    }
+
     /// A client that reads, however much others invalidate at once, loses pushes and not the connection.
     @Test func `many pushes of one turn collapse`() {
         let limits = Limits()

@@ -41,6 +41,8 @@ import Testing
         for client in clients { send(client, pings: 0..<100, host) }
         var answered = clients.reduce(0) { $0 + answers($1).count }
         #expect(answered <= 120, "of 4000")
+        // Late, and postponed.
+        host.fire(.slice)
         for _ in 0..<10 {
             let began = host.timers[.slice] ?? 0
             host.fire(.slice)
@@ -62,6 +64,37 @@ import Testing
             host.fire(.slice)
             #expect(try #require(host.timers[.slice]) >= host.now + TurnQueue.pauseNanoseconds)
         }
+    }
+
+    /// As on a busy machine: NIO runs every task that is due before it looks at its sockets again.
+    @Test func `a slice that comes late is postponed once`() throws {
+        let host = Self.host()
+        let client = host.connect()
+        send(client, pings: 0..<100, host)
+        let before = answers(client).count
+        host.now = try #require(host.timers[.slice]) + Self.millisecond
+        host.fire(.slice)
+        #expect(answers(client).count == before)
+        #expect(try #require(host.timers[.slice]) >= host.now + TurnQueue.pauseNanoseconds)
+        host.now += Self.millisecond
+        host.fire(.slice)
+        #expect(answers(client).count > before, "but not twice")
+    }
+
+    /// One reading of Redis' replies may let hundreds of connections go on.
+    @Test func `clients that go on when their requests are answered share the slice`() {
+        var limits = Limits()
+        limits.requestsInFlight = 1
+        // A new table acknowledges nothing for one trust window.
+        let host = TracedHost(limits: limits, table: .inMemory(madeAt: 1_000_000_000_000))
+        let clients = (0..<100).map { _ in host.connect() }
+        for client in clients { client.send("INVALIDATE TAGS a", "PING 1") }
+        host.nanosecondsPerRequest = Self.millisecond
+        host.fire(.deadline)
+        let answered = clients.count { answers($0).count == 2 }
+        #expect((1...8).contains(answered), "\(answered)")
+        for _ in 0..<50 { host.fire(.slice) }
+        #expect(clients.allSatisfy { answers($0).count == 2 })
     }
 
     @Test func `a process that has used least goes first`() {

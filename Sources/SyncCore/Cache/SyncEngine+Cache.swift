@@ -200,8 +200,10 @@ extension SyncEngine {
     }
 
     /// Answers every request that waits for a key; the verdict is made now. `nil`: no value, or no answer in time.
+    /// `isThere`: Redis has a value that it can't send now, so that nobody need load it for the others.
     mutating func lookupEnded(
-        _ id: UpstreamID, found: (entry: ByteBuffer, ttlMilliseconds: UInt64)?, now: UInt64, effects: inout [Effect]
+        _ id: UpstreamID, found: (entry: ByteBuffer, ttlMilliseconds: UInt64)?, isThere: Bool = false, now: UInt64,
+        effects: inout [Effect]
     ) {
         guard let lookup = lookups.removeValue(forKey: id) else { return }
         lookupOfKey[lookup.key] = nil
@@ -217,7 +219,7 @@ extension SyncEngine {
                 explained(
                     asker.client, asker.request, lookup.key, entry, ttlMilliseconds: ttl, now: now, effects: &effects)
             case .fetch(let wait):
-                guard mayAnswer(now) else {
+                guard mayAnswer(now), !isThere else {
                     figures.misses += 1
                     effects.append(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
@@ -229,7 +231,7 @@ extension SyncEngine {
                     admit(asker.client, asker.request, key: lookup.key, wait: wait, now: now, effects: &effects)
                 }
             case .renew(let ttl):
-                guard mayAnswer(now) else {
+                guard mayAnswer(now), !isThere else {
                     effects.append(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }

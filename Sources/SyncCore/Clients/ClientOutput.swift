@@ -21,6 +21,8 @@ package final class ClientOutput {
     private var replies = ReplyQueue()
     private var writer = RESPWriter(version: .v2)
     private var version = RESPVersion.v2
+    /// Versions that replies which still wait will select, for the requests after theirs.
+    private var nextVersions: Deque<(after: RequestID, version: RESPVersion)> = []
     /// The buffer that was passed to the channel last.
     private var spare = ByteBuffer()
     private var backlog = RESPWriter(version: .v3)
@@ -60,7 +62,9 @@ package final class ClientOutput {
     }
 
     /// Replies that the client has not read, in bytes.
-    private var unreadBytes: Int { inChannel + writer.partBytes + writer.buffer.readableBytes }
+    private var unreadBytes: Int {
+        inChannel + writer.partBytes + writer.buffer.readableBytes + replies.earlyBytes
+    }
     /// Whether one more request may be read. False while too many are unanswered or too many replies are unread.
     package var hasRoomForRequest: Bool {
         requestsInFlight < limits.requestsInFlight && unreadBytes < limits.unreadBytes
@@ -75,8 +79,41 @@ package final class ClientOutput {
 
     /// The reply to a request. It is written after all earlier ones.
     package func reply(_ request: RequestID, _ reply: Reply) {
-        if replies.takeTurn(request) { write(reply) } else { replies.fill(request, reply) }
-        while let reply = replies.next() { write(reply) }
+        if replies.takeTurn(request) { write(reply) } else { fill(request, reply) }
+        while let reply = replies.next() {
+            switch reply {
+            case .reply(let reply):
+                if Self.selectedVersion(reply) != nil { nextVersions.removeFirst() }
+                write(reply)
+            case .encoded(let bytes):
+                if isBeyondLimit { continue }
+                makeRoom()
+                writer.buffer.writeImmutableBuffer(bytes)
+            }
+        }
+    }
+
+    /// Keeps the reply until the earlier ones have come.
+    private func fill(_ request: RequestID, _ reply: Reply) {
+        if isBeyondLimit { return replies.fill(request, .reply(.null)) }
+        if let version = Self.selectedVersion(reply) { nextVersions.append((request, version)) }
+        switch reply {
+        case .fields, .array, .subscriptions:
+            let version = nextVersions.last { $0.after < request }?.version ?? version
+            var writer = RESPWriter(version: version)
+            reply.encode(into: &writer)
+            replies.fill(request, .encoded(writer.buffer))
+        default: replies.fill(request, .reply(reply))
+        }
+    }
+
+    /// HELLO's own reply is in the protocol that it selects.
+    private static func selectedVersion(_ reply: Reply) -> RESPVersion? {
+        switch reply {
+        case .greeting(let greeting): greeting.proto
+        case .simple(.reset): .v2
+        default: nil
+        }
     }
 
     /// True beyond the limit. Further output is dropped, since the connection will be closed at the end of the turn.
@@ -84,9 +121,7 @@ package final class ClientOutput {
 
     private func write(_ reply: Reply) {
         if isBeyondLimit { return }
-        // HELLO's own reply is in the protocol that it selected.
-        if case .greeting(let greeting) = reply { setVersion(greeting.proto) }
-        if case .simple(.reset) = reply { setVersion(.v2) }
+        if let selected = Self.selectedVersion(reply) { setVersion(selected) }
         makeRoom()
         if case .fetched(.hit(let hit)) = reply, !hasRoom(for: hit) {
             Reply.error(Self.noRoom).encode(into: &writer)
@@ -218,6 +253,7 @@ package final class ClientOutput {
     package func discard() {
         guard let budget, !isDiscarded else { return }
         isDiscarded = true
+        replies.discard()
         budget.changeOwn(by: -counted)
         for data in shared { budget.drop(data.address) }
         (counted, sharedBytes) = (0, 0)

@@ -95,7 +95,7 @@ extension EngineLoop {
     private func suspend(_ client: ClientConnection) {
         client.isSuspended = true
         client.updateReading()
-        if turns.suspend(client) { host.schedule(.slice, at: host.now + TurnQueue.pauseNanoseconds) }
+        if turns.suspend(client) { scheduleSlice(at: host.now) }
     }
 
     /// The client sends nothing more, and every whole request that it sent is under way.

@@ -46,6 +46,8 @@ package final class EngineLoop {
     private var dirty: [ClientConnection] = []
     private var nextDirty = 0
     var turns = TurnQueue()
+    private var sliceDue: UInt64 = 0
+    private var isSlicePostponed = false
     var waitingForRoom: [ClientConnection] = []
 
     // The journal.
@@ -139,7 +141,10 @@ package final class EngineLoop {
         } else if let input = inputs.popFirst() {
             handle(input)
         } else if let client = resuming.popFirst() {
-            take(from: client, now: host.now)
+            let now = host.now
+            endCharge(now)
+            charge(client, since: now)
+            take(from: client, now: now)
         } else {
             return isTurnOpen && !isTurnHeld && finishTurn()
         }
@@ -178,9 +183,7 @@ package final class EngineLoop {
         case .due(.journalPart):
             isPartScheduled = false
             beginPart()
-        case .due(.slice):
-            turns.beginSlice()
-            takeSlice()
+        case .due(.slice): beginSlice()
         case .due(.leftovers): removeLeftovers()
         }
     }
@@ -231,10 +234,7 @@ package final class EngineLoop {
         }
         scheduleDeadline()
         if reading != nil { scheduleJournalPart() }
-        if let (peer, since) = charged {
-            charged = nil
-            turns.charge(peer, host.now - since)
-        }
+        if charged != nil { endCharge(host.now) }
         if isHeartbeatDue {
             isHeartbeatDue = false
             host.heartbeatEnded()
@@ -318,10 +318,34 @@ package final class EngineLoop {
     /// Its turn counts from `began` on.
     func charge(_ client: ClientConnection, since began: UInt64) { charged = (client.peer, began) }
 
+    private func endCharge(_ now: UInt64) {
+        guard let (peer, since) = charged else { return }
+        charged = nil
+        turns.charge(peer, now - since)
+    }
+
+    /// A timer that fires late may be one of many that are due: the event loop has not been to its sockets since the last
+    /// slice, as on a busy machine. Then the slice comes after another pause.
+    private func beginSlice() {
+        let now = host.now
+        if now > sliceDue + TurnQueue.pauseNanoseconds, !isSlicePostponed {
+            isSlicePostponed = true
+            return scheduleSlice(at: now)
+        }
+        isSlicePostponed = false
+        turns.beginSlice()
+        takeSlice()
+    }
+
+    func scheduleSlice(at now: UInt64) {
+        sliceDue = now + TurnQueue.pauseNanoseconds
+        host.schedule(.slice, at: sliceDue)
+    }
+
     /// The next client of the slice, if there is time for one.
     private func takeSlice() {
         let (client, isMore) = turns.next()
-        if isMore { host.schedule(.slice, at: host.now + TurnQueue.pauseNanoseconds) }
+        if isMore { scheduleSlice(at: host.now) }
         guard let client else { return }
         isTurnOpen = true
         client.isSuspended = false

@@ -62,10 +62,10 @@ extension SyncEngine {
         _ id: UpstreamID, _ reply: UpstreamReply, now: UInt64, effects: inout [Effect]
     ) {
         if lookups[id] != nil {
-            if case .got(let entry?, let ttl) = reply {
-                lookupEnded(id, found: (entry, ttl), now: now, effects: &effects)
-            } else {
-                lookupEnded(id, found: nil, now: now, effects: &effects)
+            switch reply {
+            case .got(let entry?, let ttl): lookupEnded(id, found: (entry, ttl), now: now, effects: &effects)
+            case .long: lookupEnded(id, found: nil, isThere: true, now: now, effects: &effects)
+            default: lookupEnded(id, found: nil, now: now, effects: &effects)
             }
             return
         }

@@ -159,6 +159,8 @@ package enum UpstreamReply: Sendable, Hashable {
     case replaced(Incarnation, position: UInt64)
     case published(receivers: UInt64)
     case got(entry: ByteBuffer?, ttlMilliseconds: UInt64)
+    /// There is a value of this many bytes, but too many long ones are on their way.
+    case long(bytes: Int)
     case failed(UpstreamFailure)
 }
 

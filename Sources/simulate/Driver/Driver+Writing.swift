@@ -105,7 +105,7 @@ extension Driver {
         // A write that waited for heartbeats to grow old is not covered, if syncd has written one meanwhile.
         let isTaken = write.endedAt.map { world.now < $0 + TrustTiming.trustWindowNanoseconds } ?? false
         if isTaken {
-            oracle.acknowledged(key, version: min(version, oracle.coveredVersion(key)), on: write.worker)
+            oracle.acknowledged(key, version: min(version, oracle.coveredVersion(key, on: host)), on: write.worker)
         }
     }
 

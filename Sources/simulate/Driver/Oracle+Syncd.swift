@@ -48,7 +48,7 @@ extension Oracle {
                 if case .wait(let ticket) = reply { hosts[host].tickets[ticket] = key }
             }
             if let versions = hosts[host].invalidations[client]?.removeValue(forKey: id), case .integer = reply {
-                took(versions)
+                took(versions, on: host)
             }
             guard let fill = hosts[host].fills[client]?.removeValue(forKey: id) else { break }
             filled(fill, reply, syncd, client)

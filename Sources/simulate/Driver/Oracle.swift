@@ -23,9 +23,9 @@ final class Oracle: @unchecked Sendable {
     /// Per host and key: the newest version whose write was acknowledged there.
     private var acknowledged: [[UInt64]]
     /// Per key: the times from which all hosts must know that everything up to a version is old.
-    private var covered: [[(time: UInt64, version: UInt64)]]
-    /// Per key, without Redis: the log has an invalidation of everything up to this version.
-    private var taken: [UInt64]
+    private var covered: [[(time: UInt64, version: UInt64, position: UInt64)]]
+    /// Per host and key: the version up to which its syncd has accepted invalidations.
+    private var taken: [[UInt64]]
     /// Per key: the version in the database.
     private var landed: [UInt64]
     /// Per key: versions at which it did not exist.
@@ -101,10 +101,10 @@ final class Oracle: @unchecked Sendable {
         self.plan = plan
         names = Names(count: plan.keys)
         acknowledged = Array(repeating: Array(repeating: 1, count: plan.keys), count: plan.hosts)
-        covered = Array(repeating: [(0, 1)], count: plan.keys)
+        covered = Array(repeating: [(0, 1, 0)], count: plan.keys)
         promised = Array(repeating: [], count: plan.hosts * plan.keys)
         landed = Array(repeating: 1, count: plan.keys)
-        taken = landed
+        taken = acknowledged
         absent = Array(repeating: [], count: plan.keys)
         undone = Array(repeating: [], count: plan.keys)
         hosts = Array(repeating: HostState(), count: plan.hosts)
@@ -243,24 +243,28 @@ final class Oracle: @unchecked Sendable {
     }
 
     /// The journal of a host is lost, together with pending invalidations and intents.
-    func lostJournal(of host: Int, isOwedLost: Bool = true) {
+    func lostJournal(of host: Host, isPendingLost: Bool = true) {
         for key in names.keys.indices {
-            if isOwedLost { acknowledged[host][key] = min(acknowledged[host][key], coveredVersion(key)) }
-            promised[host * plan.keys + key].removeAll { $0.time > world.now }
+            if isPendingLost {
+                acknowledged[host.index][key] = min(acknowledged[host.index][key], coveredVersion(key, on: host))
+            }
+            promised[host.index * plan.keys + key].removeAll { $0.time > world.now }
         }
     }
 
-    /// The log has an invalidation of everything up to this version.
-    func coveredVersion(_ key: Int) -> UInt64 { cluster == nil ? taken[key] : covered[key].last?.version ?? 1 }
+    /// The version up to which this host has accepted or applied an invalidation.
+    func coveredVersion(_ key: Int, on host: Host) -> UInt64 {
+        max(taken[host.index][key], covered[key].last { $0.position <= host.table.applied }?.version ?? 1)
+    }
 
     /// The versions in the database of the keys that these tags affect.
     func versions(of tags: [ByteBuffer]) -> [(key: Int, version: UInt64)] {
         names.keys.indices.filter { names.reaching[$0].contains(where: tags.contains) }.map { ($0, landed[$0]) }
     }
 
-    /// A syncd without Redis has accepted an invalidation that was requested when the database had these versions.
-    func took(_ versions: [(key: Int, version: UInt64)]) {
-        for (key, version) in versions { taken[key] = max(taken[key], version) }
+    /// A syncd has accepted an invalidation that was requested when the database had these versions.
+    func took(_ versions: [(key: Int, version: UInt64)], on host: Int) {
+        for (key, version) in versions { taken[host][key] = max(taken[host][key], version) }
     }
 
     /// From this time on, no read on this host may return less. Later promises are of later versions, from later times
@@ -313,15 +317,15 @@ final class Oracle: @unchecked Sendable {
         // Two servers of a split continue from one log: their entries of one position differ.
         if old == nil || server === cluster?.primary { ghost[incarnation, default: [:]][entry.position] = entry }
         guard server === cluster?.primary else { return }
-        invalidated(entry.body.tags)
+        invalidated(entry.body.tags, at: entry.position)
     }
 
     /// Tags are in the log from now on.
-    func invalidated(_ tags: [ByteBuffer]) {
+    func invalidated(_ tags: [ByteBuffer], at position: UInt64) {
         let time = max(world.now, cluster?.splitUntil ?? 0)
         for key in names.keys.indices where names.reaching[key].contains(where: tags.contains) {
             guard covered[key].last.map({ $0.version < landed[key] }) ?? true else { continue }
-            covered[key].append((time, landed[key]))
+            covered[key].append((time, landed[key], position))
             if covered[key].count > 64 { covered[key].removeFirst(32) }
         }
     }
@@ -375,7 +379,7 @@ final class Oracle: @unchecked Sendable {
     }
 
     /// Entries of the log are lost, and the one host that knows them may be killed before it can append them again.
-    func uncover() { covered = covered.map { _ in [(0, 1)] } }
+    func uncover() { covered = covered.map { _ in [(0, 1, 0)] } }
 
     /// Whether a host's syncd has written no heartbeat since this time.
     func isSilent(_ host: Int, since time: UInt64) -> Bool {

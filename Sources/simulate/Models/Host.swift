@@ -41,17 +41,17 @@ final class Host: @unchecked Sendable {
     func wipe() {
         isTableMissing = true
         // Without Redis, no cache on this host is older than an acknowledged write: the caches were lost with syncd.
-        removeJournal(isOwedLost: oracle.cluster != nil)
+        removeJournal(isPendingLost: oracle.cluster != nil)
     }
 
     // MARK: The journal
 
     /// Deletes the directory. A process that needs one creates it.
-    func removeJournal(isOwedLost: Bool = true) {
+    func removeJournal(isPendingLost: Bool = true) {
         journal.wipe()
         for journal in formerJournals { journal.wipe() }
         formerJournals = []
-        oracle.lostJournal(of: index, isOwedLost: isOwedLost)
+        oracle.lostJournal(of: self, isPendingLost: isPendingLost)
     }
 
     /// Deletes or renames the directory, and puts another one in its place.
@@ -81,7 +81,7 @@ final class Host: @unchecked Sendable {
     /// Deletes all files in it.
     func emptyJournal() {
         journal.empty()
-        oracle.lostJournal(of: index)
+        oracle.lostJournal(of: self)
     }
 
     /// The directory at the path for syncd, created if it is missing.
@@ -130,7 +130,7 @@ final class Host: @unchecked Sendable {
         if !formerJournals.isEmpty {
             // A new syncd does not know them.
             formerJournals = []
-            oracle.lostJournal(of: index)
+            oracle.lostJournal(of: self)
         }
         let syncd = SimulatedSyncd(host: self, number: starts, oracle: oracle, cluster: cluster)
         self.syncd = syncd

@@ -24,7 +24,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private var timers: [EngineTimer: Int] = [:]
     private var scheduled = 0
     /// A pending invalidation could not be written: it is lost with this process.
-    private var isOwedInMemory = false
+    private var isPendingInMemory = false
     private var stoppedAt: UInt64?
 
     /// The directories that syncd has opened.
@@ -92,7 +92,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     }
 
     override func died() {
-        if isOwedInMemory { oracle.lostJournal(of: host.index) }
+        if isPendingInMemory { oracle.lostJournal(of: host) }
         isListening = false
         for client in clients { client.abandon() }
         upstream?.died()
@@ -169,8 +169,8 @@ extension SimulatedSyncd: EngineHost {
         case .pushesCollapsed: oracle.figures.add("goal: pushes collapsed into one")
         case .requestRefused(_, let error): oracle.fail("a client sent what syncd refuses: \(error.message)")
         case .protocolError(_, _, let error): oracle.fail("a client sent a malformed frame: \(error)")
-        case .pendingInMemory: isOwedInMemory = true
-        case .notice(.attached): isOwedInMemory = false
+        case .pendingInMemory: isPendingInMemory = true
+        case .notice(.attached): isPendingInMemory = false
         case .clientConnected, .clientCutOff, .journal, .notice: break
         }
     }

@@ -68,5 +68,5 @@ struct CommandEncoding {
 
     func inspect(lastApplied: UInt64) -> Arguments { (keys.log, [.number(lastApplied)]) }
 
-    func get(_ key: ByteBuffer) -> Arguments { ([keys.value(key)], []) }
+    func get(_ key: ByteBuffer, longest: Int) -> Arguments { ([keys.value(key)], [.number(UInt64(longest))]) }
 }

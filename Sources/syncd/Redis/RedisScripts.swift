@@ -150,15 +150,19 @@ extension RedisScript {
         return {ARGV[3], position}
         """)
 
-    /// KEYS: that of a value. Returns {time to live in ms, value}, or {-2, false}: there is no value that can expire.
+    /// KEYS: that of a value; ARGV: the length of the longest value to send. Returns {time to live in ms, value}, or
+    /// {time to live in ms, its length} if it is longer, or {-2, false}: there is no value that can expire.
     ///
     /// One script for both: with two commands, the second could concern another value than the first, and combine an
-    /// old value with the time to live of its successor, or a new one with that of its predecessor.
+    /// old value with the time to live of its successor, or a new one with that of its predecessor. A user that may not
+    /// run STRLEN gets every value.
     static let get = RedisScript(
         .get,
         """
         local ttl = redis.call('PTTL', KEYS[1])
         if ttl <= 0 then return {-2, false} end
+        local length = redis.pcall('STRLEN', KEYS[1])
+        if type(length) == 'number' and length > tonumber(ARGV[1]) then return {ttl, length} end
         return {ttl, redis.call('GET', KEYS[1])}
         """)
 }

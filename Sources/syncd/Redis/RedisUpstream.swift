@@ -21,6 +21,7 @@ final class RedisUpstream {
     /// The last INFO of the connected server.
     private var info: ServerInfo? { didSet { encoding.use(info?.identity) } }
     private var scripts = ScriptNames()
+    private var longValues = LongValues()
     private var roundTrips = LatencyRing()
     private var probes = 0
     /// ROLE was refused: the server's role shows only at inspections and when it refuses to write.
@@ -132,6 +133,7 @@ final class RedisUpstream {
     private func commandsLost(_ loss: ConnectionLoss) {
         // The next server may know other scripts and allow other commands.
         scripts = ScriptNames()
+        longValues = LongValues()
         isRoleForbidden = false
         if loss.isTooLong { longestPage = max(1, min(longestPage, 512) / 2) }
         deliver(.commandsDisconnected(reason: loss.reason))
@@ -159,7 +161,7 @@ final class RedisUpstream {
         case .read(let id, let after, let count): read(id, after: after, count: count)
         case .replace(let id, let replace): run(id, .replace, encoding.replace(replace), ReplyDecoding.replace)
         case .publish(let id, let event): ask(id, encoding.publish(event), ReplyDecoding.publish)
-        case .get(let id, let key): run(id, .get, encoding.get(key), ReplyDecoding.get)
+        case .get(let id, let key): get(id, key)
         case .set(let key, let entry, let ttl):
             // Appends must not wait for a value, and a value that is not stored is no error.
             guard let connection, connection.unsentBytes < Self.maximumUnsentBeforeSet else { return }
@@ -180,34 +182,41 @@ final class RedisUpstream {
         return connection
     }
 
-    /// Sends a command and delivers the result of `read` for its reply. `nil` from `read` means that the reply violates
-    /// Redis' documentation, and ends the connection.
+    /// Sends a command, and answers with the result of `read` for its reply. `nil` from `read` means that the reply
+    /// violates Redis' documentation, and ends the connection. Without `answer`, the engine gets the answer.
     private func ask(
-        _ id: UpstreamID, _ arguments: [ByteBuffer], _ read: @escaping (RESPValue) -> UpstreamReply?
+        _ id: UpstreamID, _ arguments: [ByteBuffer], _ read: @escaping (RESPValue) -> UpstreamReply?,
+        answer: ((UpstreamReply) -> Void)? = nil
     ) {
         guard let connection else { return }
         let isTaken = connection.send(arguments) { [weak self] reply in
             guard let self else { return }
             if case .error(let text) = reply {
-                self.deliver(.reply(id, .failed(UpstreamFailure(redisError: text))))
-            } else if let answer = read(reply) {
-                self.deliver(.reply(id, answer))
+                self.answer(id, .failed(UpstreamFailure(redisError: text)), answer)
+            } else if let result = read(reply) {
+                self.answer(id, result, answer)
             } else {
                 connection.close(reason: "an unexpected reply to \(arguments[0].escaped)")
             }
         }
-        if !isTaken { refuse(id, "too many commands wait for Redis") }
+        if !isTaken { refuse(id, answer) }
+    }
+
+    private func answer(_ id: UpstreamID, _ reply: UpstreamReply, _ answer: ((UpstreamReply) -> Void)?) {
+        if let answer { answer(reply) } else { deliver(.reply(id, reply)) }
     }
 
     /// Answers later, as Redis would: the engine is in the middle of performing its effects.
-    private func refuse(_ id: UpstreamID, _ why: String) {
-        eventLoop.assumeIsolated().execute { [weak self] in self?.deliver(.reply(id, .failed(.refused(why)))) }
+    private func refuse(_ id: UpstreamID, _ answer: ((UpstreamReply) -> Void)?) {
+        eventLoop.assumeIsolated().execute { [weak self] in
+            self?.answer(id, .failed(.refused("too many commands wait for Redis")), answer)
+        }
     }
 
     /// Runs a script by its name where the server knows it.
     private func run(
         _ id: UpstreamID, _ script: RedisScript, _ arguments: CommandEncoding.Arguments,
-        _ read: @escaping (RESPValue) -> UpstreamReply?
+        _ read: @escaping (RESPValue) -> UpstreamReply?, answer: ((UpstreamReply) -> Void)? = nil
     ) {
         var tail = [Self.keyCounts[arguments.keys.count]]
         tail.reserveCapacity(1 + arguments.keys.count + arguments.rest.count)
@@ -216,25 +225,55 @@ final class RedisUpstream {
         guard let connection else { return }
         guard let name = scripts.name(of: script) else {
             learnName(of: script, connection)
-            return ask(id, [.word("EVAL"), script.source] + tail, read)
+            return ask(id, [.word("EVAL"), script.source] + tail, read, answer: answer)
         }
         let isTaken = connection.send([Self.evalWord, name] + tail) { [weak self] reply in
             guard let self else { return }
             if case .error(let text) = reply {
                 if self.scripts.refused(script, text) {
                     // Nothing has been run. EVAL works wherever scripts do.
-                    self.ask(id, [.word("EVAL"), script.source] + tail, read)
+                    self.ask(id, [.word("EVAL"), script.source] + tail, read, answer: answer)
                     connection.flush()
                 } else {
-                    self.deliver(.reply(id, .failed(UpstreamFailure(redisError: text))))
+                    self.answer(id, .failed(UpstreamFailure(redisError: text)), answer)
                 }
-            } else if let answer = read(reply) {
-                self.deliver(.reply(id, answer))
+            } else if let result = read(reply) {
+                self.answer(id, result, answer)
             } else {
                 connection.close(reason: "an unexpected reply of a script")
             }
         }
-        if !isTaken { refuse(id, "too many commands wait for Redis") }
+        if !isTaken { refuse(id, answer) }
+    }
+
+    // MARK: Values
+
+    private func get(_ id: UpstreamID, _ key: ByteBuffer) {
+        get(id, key, longest: LongValues.shortBytes) { [weak self] reply in
+            guard let self else { return }
+            if case .long(let bytes) = reply, self.longValues.add(LongValues.Query(id: id, key: key, bytes: bytes)) {
+                self.getLongValues()
+            } else {
+                self.deliver(.reply(id, reply))
+            }
+        }
+    }
+
+    private func getLongValues() {
+        while let query = longValues.next() {
+            get(query.id, query.key, longest: .max) { [weak self] reply in
+                self?.longValues.answered(query.id)
+                self?.deliver(.reply(query.id, reply))
+                self?.getLongValues()
+            }
+            connection?.flush()
+        }
+    }
+
+    private func get(
+        _ id: UpstreamID, _ key: ByteBuffer, longest: Int, answer: @escaping (UpstreamReply) -> Void
+    ) {
+        run(id, .get, encoding.get(key, longest: longest), ReplyDecoding.get, answer: answer)
     }
 
     private func learnName(of script: RedisScript, _ connection: RedisConnection) {

@@ -22,6 +22,7 @@ enum ReplyDecoding {
 
     static func get(_ reply: RESPValue) -> UpstreamReply? {
         guard case .array(let parts) = reply, parts.count == 2, case .integer(let ttl) = parts[0] else { return nil }
+        if case .integer(let bytes) = parts[1] { return .long(bytes: Int(clamping: bytes)) }
         return .got(entry: ttl > 0 ? bulk(parts[1]) : nil, ttlMilliseconds: UInt64(clamping: ttl))
     }
 
