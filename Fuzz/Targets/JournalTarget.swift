@@ -27,7 +27,7 @@ enum JournalTarget {
 
     private static func checkName(_ text: String) throws {
         guard let name = JournalFileName(text) else { return }
-        try require(name.text == text, "\(text) is written as \(name.text)")
+        try require(JournalFileName(name.text) == name, "\(text) is written as \(name.text)")
         try require(JournalFileName.isOwner(name.owner), "\(text) has the owner \(name.owner)")
         try require(text.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x2f }, "\(text) is no name")
     }

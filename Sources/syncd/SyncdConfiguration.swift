@@ -9,6 +9,8 @@ struct DaemonConfiguration: Sendable {
     var mode: LogMode
     /// `nil` when embedded.
     var endpoint: RedisEndpoint?
+    /// A server is named, and embedded nevertheless.
+    var isRedisURLIgnored: Bool
     /// TLS settings, for `rediss://`.
     var tls: TLSSettings?
     var namespace: String
@@ -41,12 +43,14 @@ enum SyncdConfiguration {
 
     static func read(_ settings: Settings, sockets: InheritedSockets) throws -> DaemonConfiguration {
         let isRedis = try settings.flag(.redisEnabled)
-        let endpoint = isRedis ? try RedisEndpoint.parse(try settings.required(.redisURL)) : nil
+        let url = try settings.required(.redisURL)
+        let endpoint = isRedis ? try RedisEndpoint.parse(url) : nil
         let paths = try RuntimePaths(socket: try settings.required(.syncdSocket))
         return DaemonConfiguration(
             paths: paths,
             mode: isRedis ? .redis : .embedded,
             endpoint: endpoint,
+            isRedisURLIgnored: !isRedis && url != ConfigurationKey.redisURL.defaultText,
             tls: try endpoint.flatMap { try TLSSettings.read(settings, for: $0) },
             namespace: try readNamespace(settings),
             limits: try readLimits(settings),

@@ -139,6 +139,16 @@ import Testing
         #expect(files.map(\.kind) == [.foreign, .foreign, .foreign])
     }
 
+    @Test func `a pending file of an earlier version is read and deleted`() throws {
+        let name = "0123456789abcdef-1-7.owed"
+        #expect(FileManager.default.createFile(atPath: "\(path)/\(name)", contents: Data("*1\r\n$1\r\na\r\n".utf8)))
+        let reader = try JournalDirectory(path: path)
+        let file = try #require(try reader.scan().first)
+        #expect(file.name == name && file.demand == .pending && file.tags == [ByteBuffer(string: "a")])
+        try reader.remove(name)
+        #expect(try reader.scan().isEmpty)
+    }
+
     @Test func `a pending file that can't be decoded has no tags`() throws {
         for (number, text) in ["", "*0\r\n", "*2\r\n$1\r\na\r\n", "hello", "*1\r\n$-1\r\n"].enumerated() {
             let name = "0123456789abcdef-1-\(number).pending"

@@ -24,6 +24,9 @@ import Testing
 
     @Test func `REDIS_URL alone does not enable Redis`() throws {
         #expect(try read(["REDIS_URL": "redis://h"]).mode == .embedded)
+        #expect(try read(["REDIS_URL": "redis://h"]).isRedisURLIgnored)
+        #expect(try !read(["REDIS_URL": "redis://h", "REDIS_ENABLED": "true"]).isRedisURLIgnored)
+        #expect(try !read(["REDIS_URL": "redis://localhost:6379"]).isRedisURLIgnored, "the credential of the unit")
         let configuration = try read(["REDIS_URL": "redis://h:1", "REDIS_ENABLED": "true"])
         #expect(configuration.mode == .redis)
         #expect(configuration.endpoint?.address == .tcp(host: "h", port: 1))

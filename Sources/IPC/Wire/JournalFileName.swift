@@ -31,14 +31,19 @@ package struct JournalFileName: Hashable {
         self.kind = kind
     }
 
+    /// What earlier versions call ``Kind/pending``. During an upgrade their workers use the same journal.
+    private static let formerPending = "owed"
+
     /// `nil` for every name that is not exactly of this form.
     package init?(_ text: String) {
         let halves = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard halves.count == 2, let kind = Kind(rawValue: String(halves[1])), let dash = halves[0].lastIndex(of: "-"),
+        guard halves.count == 2,
+            let kind = halves[1] == Self.formerPending ? .pending : Kind(rawValue: String(halves[1])),
+            let dash = halves[0].lastIndex(of: "-"),
             let number = UInt64(halves[0][halves[0].index(after: dash)...])
         else { return nil }
         self.init(owner: String(halves[0][..<dash]), number: number, kind: kind)
-        guard Self.isOwner(owner), self.text == text else { return nil }
+        guard Self.isOwner(owner), self.text == "\(halves[0]).\(kind.rawValue)" else { return nil }
     }
 
     /// A name that was never used: 64 random bits and the process id.

@@ -9,7 +9,8 @@ struct ListenError: Error, CustomStringConvertible {
 
     init(host: String, port: Int, _ error: any Error) {
         let place = "HOST \(host), PORT \(port)"
-        switch (error as? IOError)?.errnoCode {
+        let code = (error as? IOError)?.errnoCode
+        switch code {
         case EADDRINUSE:
             description = "\(place): another program listens there; stop it, or set PORT to another number"
             status = .failure
@@ -17,7 +18,8 @@ struct ListenError: Error, CustomStringConvertible {
             description = "\(place): not allowed; set PORT to a number above 1023"
             status = .configuration
         default:
-            description = "\(place): can't be listened on: \(error); set HOST to an address of this computer"
+            let reason = code.map { String(cString: strerror($0)) } ?? "\(error)"
+            description = "\(place): can't be listened on: \(reason); set HOST to an address of this computer"
             status = .configuration
         }
     }

@@ -85,7 +85,7 @@ extension Driver {
     /// heartbeat, and every heartbeat had its reading of the journal.
     private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
         let host = write.worker.host
-        guard let syncd = host.syncd, !syncd.isAlive, host.ownsTable(host.table), host.isRead(write.record),
+        guard let syncd = host.syncd, syncd.diedAt <= time, host.ownsTable(host.table), host.isRead(write.record),
             host.journalFaultsUntil < time, !write.worker.isTableUnreadable, host.table.heartbeat > 0,
             host.table.scanStarted >= host.table.heartbeat
         else { return false }

@@ -5,6 +5,7 @@ class Process: @unchecked Sendable {
     let world: World
     let name: String
     private(set) var isAlive = true
+    private(set) var diedAt = UInt64.max
     private(set) var isStopped = false
     /// Its code is on the stack, below the events that run now: it must not be killed or continued from outside.
     var isOnStack = false
@@ -83,6 +84,7 @@ class Process: @unchecked Sendable {
     func kill() {
         guard isAlive else { return }
         isAlive = false
+        diedAt = world.now
         isStopped = false
         interruptions += 1
         held = []

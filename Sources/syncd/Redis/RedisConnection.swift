@@ -252,7 +252,7 @@ final class RedisConnection: ChannelInboundHandler {
             try reader.feed(bytes)
             while !isClosed, let value = try reader.next() { received(value) }
         } catch {
-            var loss = ConnectionLoss("malformed reply: \(error.description)")
+            var loss = ConnectionLoss("malformed reply: \(error.description): is this Redis?")
             loss.isTooLong = error.isTooLong
             close(loss)
         }

@@ -27,6 +27,9 @@ struct DaemonProcess {
         if case .replaced(let reason) = origin {
             logger.warning("a new tag table is made: all caches are cold", metadata: ["reason": "\(reason)"])
         }
+        if configuration.isRedisURLIgnored {
+            logger.warning("REDIS_URL has no effect, and this host shares nothing: set REDIS_ENABLED=true")
+        }
         let journal = try openJournal()
         // A socket that systemd passed is not removed by this process, now or at the end.
         if configuration.inheritedSocket == nil { try paths.removeStaleSocket() }

@@ -85,7 +85,9 @@ final class RuntimeLock: Sendable {
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o640)
         guard descriptor >= 0 else {
             throw RuntimeDirectoryError(
-                description: "\(path): \(String(cString: strerror(errno)))", status: .configuration)
+                description:
+                    "\(path): \(String(cString: strerror(errno))); run syncd as the owner of the directory, or set SYNCD_SOCKET to a path in another one",
+                status: .configuration)
         }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             var text = [UInt8](repeating: 0, count: 32)

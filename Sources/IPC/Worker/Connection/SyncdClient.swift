@@ -26,7 +26,7 @@ package enum SyncdClientError: Error, Sendable, Equatable, CustomStringConvertib
         case .unreachable(let path, let reason):
             "syncd can't be reached on \(path): \(reason); check that it runs and that you may use its socket"
         case .notGreeted(let path):
-            "what listens on \(path) did not greet as syncd does, or has no room for more clients"
+            "what listens on \(path) did not greet as syncd does: it is stopped, hangs, has no room for more clients, or is another program"
         case .unanswered: "syncd closed the connection or didn't answer in time"
         }
     }
