@@ -31,7 +31,7 @@ package struct JournalFileName: Hashable {
         self.kind = kind
     }
 
-    /// What earlier versions call ``Kind/pending``. During an upgrade their workers use the same journal.
+    /// The end of pending files of earlier versions: during an upgrade their workers use the same journal.
     private static let formerPending = "owed"
 
     /// `nil` for every name that is not exactly of this form.
