@@ -70,6 +70,29 @@ import Testing
         _ = try await hosts[0].client.lease("users:all")
     }
 
+    /// Redis sends short values at once and long ones a few at a time, over the connection that appends use.
+    @Test func `values of every length come from Redis, in the order in which they were asked for`() async throws {
+        let redis = try await RedisServer()
+        let hosts = try await Host.several(2, redis)
+        let lengths = [0, 1, 16_000, 17_000, 300_000, 1_048_576, 5, 1_000_000, 900_000, 20_000]
+        for (number, length) in lengths.enumerated() {
+            try await hosts[0].client.store("k\(number)", String(repeating: "v", count: length))
+        }
+        for number in lengths.indices { try await hosts[1].client.send("FETCH", "k\(number)") }
+        var replies: [FetchReply] = []
+        for _ in lengths { replies.append(try FetchReply(try await hosts[1].client.reply())) }
+        for (number, length) in lengths.enumerated() {
+            switch replies[number] {
+            case .outcome(.hit(let hit)): #expect(hit.entry.value?.readableBytes == length)
+            case .outcome(.lease(let lease)):
+                // A busy machine may need more than 200 ms.
+                try await hosts[1].client.command("ABANDON", "k\(number)", "\(lease.id)")
+                fallthrough
+            default: #expect(try await hosts[1].client.hit("k\(number)").entry.value?.readableBytes == length)
+            }
+        }
+    }
+
     @Test func `a fill from before another host's invalidation is refused`() async throws {
         let redis = try await RedisServer()
         let hosts = try await Host.several(2, redis)
