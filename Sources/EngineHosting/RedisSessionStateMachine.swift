@@ -1,3 +1,5 @@
+import IPC
+
 /// Keeps one connection to Redis up: connects, logs in, and after an end connects anew. Pure: time and chance come in, what
 /// is to be done comes out. syncd's `RedisLink` performs it, and so does the simulator.
 ///
@@ -22,14 +24,12 @@ package struct RedisSessionStateMachine: Sendable {
     }
 
     package private(set) var state = State.stopped
-    private var delay = Self.shortestDelay
+    private var backoff = Backoff()
     private var mayHurry = true
     private var isDenied = false
 
     /// Maximum time of TLS and login together, once the server is connected.
     static let setupNanoseconds: UInt64 = 2_000_000_000
-    static let shortestDelay: UInt64 = 50_000_000
-    static let longestDelay: UInt64 = 1_000_000_000
     static let deniedDelay: UInt64 = 5_000_000_000
     /// A connection that lived as long as this was a good one: the next try comes soon.
     static let goodLife: UInt64 = 1_000_000_000
@@ -112,13 +112,13 @@ package struct RedisSessionStateMachine: Sendable {
         }
         let hadGoodLife = readySince.map { now - $0 > Self.goodLife } ?? false
         if hadGoodLife {
-            delay = Self.shortestDelay
+            backoff.reset()
             mayHurry = true
         }
         self.isDenied = isDenied
-        let wait = isDenied ? Self.deniedDelay : delay
-        delay = min(2 * delay, Self.longestDelay)
-        state = .waiting(until: now + UInt64.random(in: wait / 2...wait, using: &random))
+        let denied = Self.deniedDelay / 2...Self.deniedDelay
+        let wait = backoff.next { UInt64.random(in: isDenied ? denied : $0, using: &random) }
+        state = .waiting(until: now + wait)
         return .wait(hadGoodLife: hadGoodLife, wasReady: readySince != nil)
     }
 
