@@ -7,8 +7,20 @@ extension SyncEngine {
         var key: ByteBuffer
         var askers: [Asker]
         #if MUTANTS
-            var appliedAtQuestion: UInt64 = 0
+            // `verdictAtQuestion` compares with the position that was applied when Redis was asked. No rule needs it,
+            // so only a build with mutants stores it.
+            var appliedAtQuestion: UInt64 = .max
         #endif
+
+        /// Whether a value was fresh when Redis was asked, though not any more (`verdictAtQuestion`).
+        func wasFresh(_ verdict: FreshnessVerdict) -> Bool {
+            #if MUTANTS
+                if breaks(.verdictAtQuestion), case .invalidated(_, let position) = verdict {
+                    return position > appliedAtQuestion
+                }
+            #endif
+            return false
+        }
     }
 
     struct Asker: Sendable {
@@ -114,11 +126,7 @@ extension SyncEngine {
     private func verdict(
         on entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64
     ) -> FreshnessVerdict {
-        var slots = table.slots(key: key, tags: entry.tags)
-        #if MUTANTS
-            // Invalidations since the query do not count.
-            if let question = appliedAtQuestion { slots.removeAll { table.slot($0) > question } }
-        #endif
+        let slots = table.slots(key: key, tags: entry.tags)
         let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
         let (deadline, isLater) = now.addingReportingOverflow(lifetime)
         return verdict(
@@ -205,10 +213,6 @@ extension SyncEngine {
         guard let lookup = lookups.removeValue(forKey: id) else { return }
         lookupOfKey[lookup.key] = nil
         let entry = found.flatMap { StoredEntry(encoded: $0.entry, limits: limits.wire) }
-        #if MUTANTS
-            if Mutant.active == .verdictAtQuestion { appliedAtQuestion = lookup.appliedAtQuestion }
-            defer { appliedAtQuestion = nil }
-        #endif
         for asker in lookup.askers where clients[asker.client] != nil {
             switch asker.purpose {
             case .explain:
@@ -221,7 +225,7 @@ extension SyncEngine {
                     turn.add(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }
-                if let hit = freshHit(entry, lookup.key, found?.ttlMilliseconds, now: turn.now) {
+                if let hit = freshHit(entry, lookup, found?.ttlMilliseconds, now: turn.now) {
                     figures.hits += 1
                     turn.add(.reply(asker.client, asker.request, .fetched(.hit(hit))))
                 } else {
@@ -232,7 +236,7 @@ extension SyncEngine {
                     turn.add(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }
-                let hit = freshHit(entry, lookup.key, found?.ttlMilliseconds, now: turn.now)
+                let hit = freshHit(entry, lookup, found?.ttlMilliseconds, now: turn.now)
                 answerRenewal(
                     asker.client, asker.request, lookup.key, hit, ttlMilliseconds: ttl, &turn)
             }
@@ -241,11 +245,11 @@ extension SyncEngine {
 
     /// What Redis keeps, if it is fresh at this moment.
     private func freshHit(
-        _ entry: StoredEntry?, _ key: ByteBuffer, _ ttlMilliseconds: UInt64?, now: UInt64
+        _ entry: StoredEntry?, _ lookup: Lookup, _ ttlMilliseconds: UInt64?, now: UInt64
     ) -> Hit? {
-        guard let entry, let ttlMilliseconds,
-            verdict(on: entry, key: key, ttlMilliseconds: ttlMilliseconds, now: now).isFresh
-        else { return nil }
+        guard let entry, let ttlMilliseconds else { return nil }
+        let verdict = verdict(on: entry, key: lookup.key, ttlMilliseconds: ttlMilliseconds, now: now)
+        guard verdict.isFresh || lookup.wasFresh(verdict) else { return nil }
         return hit(entry, ttlMilliseconds: ttlMilliseconds)
     }
 
@@ -265,14 +269,10 @@ extension SyncEngine {
         guard log.state == .attached else {
             return refuse(.isolated, "this host is cut off from the log: keep nothing")
         }
-        #if MUTANTS
-            if Mutant.active == .fillWithoutLease {
-                let lease = loads.load(fill.key)?.lease ?? Lease(id: fill.lease, asOf: log.applied, epoch: log.epoch)
-                return accept(fill, lease, client, id, &turn)
-            }
-        #endif
-        guard let lease = loads.isValid(fill.lease, key: fill.key, client: client, epoch: log.epoch, now: turn.now)
-        else {
+        let given = loads.isValid(fill.lease, key: fill.key, client: client, epoch: log.epoch, now: turn.now)
+        let invented =
+            breaks(.fillWithoutLease) ? Lease(id: fill.lease, asOf: log.applied, epoch: log.epoch) : nil
+        guard let lease = given ?? invented else {
             return refuse(.noLease, "the lease is unknown, expired or of another epoch")
         }
         guard verdict(on: fill, lease, now: turn.now).isFresh else {

@@ -66,10 +66,6 @@ package struct SyncEngine: ~Copyable {
     /// Continuity was proven and that was said, since this host was attached last or has connected.
     var isSyncedTold = false
     var figures = Figures()
-    #if MUTANTS
-        var appliedAtQuestion: UInt64?
-        var heartbeatsWithoutJournal = 0
-    #endif
 
     struct PendingPublish: Sendable {
         var client: ClientID

@@ -15,26 +15,22 @@ extension SyncEngine {
             if log.state == .isolated { pushTracking(.heartbeat(heartbeat), &turn) }
             return
         }
-        #if MUTANTS
-            if Mutant.active == .heartbeatWithoutJournal {
-                // This mutant reads the journal before every third heartbeat only.
-                heartbeatsWithoutJournal += 1
-                if heartbeatsWithoutJournal % 3 != 0, log.state == .attached {
-                    let pass = JournalPass.Pass(sampledAt: turn.now, syncs: log.syncs)
-                    return finishPass(pass, &turn)
-                }
-            }
-        #endif
         let pass = JournalPass.Pass(sampledAt: turn.now, syncs: log.syncs)
         table.setScanStarted(turn.now)
         // The files stay, because no cache is trusted now. They may be very many, so they are not even read.
-        if isJournalIdle { return finishPass(pass, &turn) }
+        if isJournalIdle || isReadingLeftOut(turn.now) { return finishPass(pass, &turn) }
         journal.begin(pass)
         turn.add(.scanJournal(sampledAt: turn.now))
     }
 
     /// True while the host is isolated and the log cannot be appended to.
     private var isJournalIdle: Bool { log.state == .isolated && !log.isSynced }
+
+    /// Two of three heartbeats, if the rule is broken.
+    private func isReadingLeftOut(_ now: UInt64) -> Bool {
+        breaks(.heartbeatWithoutJournal) && log.state == .attached
+            && now / TrustTiming.heartbeatIntervalNanoseconds % 3 > 0
+    }
 
     /// The journal directory could not be read: invalidations may be pending there, so there is no heartbeat.
     package mutating func journalUnreadable(_ problem: String = "the journal cannot be read") {
@@ -112,11 +108,7 @@ extension SyncEngine {
     private mutating func take(_ item: JournalItem, pass: UInt64, _ turn: inout Turn<Effect>) {
         switch item.kind {
         case .pending:
-            #if MUTANTS
-                if Mutant.active == .owedDeletedFirst {
-                    turn.add(.removeJournalFile(item.name, version: item.version))
-                }
-            #endif
+            if breaks(.owedDeletedFirst) { turn.add(.removeJournalFile(item.name, version: item.version)) }
             add(item, isFinal: true)
         case .orphan, .living:
             let isLiving = item.kind == .living
@@ -166,12 +158,8 @@ extension SyncEngine {
         // The group of a pass that was aborted: the next pass appends its files again.
         guard let files = journal.committed(group) else { return }
         for file in files {
-            var isFinal = file.isFinal
             let identity = JournalItem.identity(file.name)
-            #if MUTANTS
-                if Mutant.active == .orphanOnce { isFinal = true }
-            #endif
-            if isFinal {
+            if file.isFinal || breaks(.orphanOnce) {
                 journal.repeated[identity] = nil
                 turn.add(.removeJournalFile(file.name, version: file.version))
             } else {
@@ -194,12 +182,7 @@ extension SyncEngine {
 
     private mutating func finishPass(_ pass: JournalPass.Pass, _ turn: inout Turn<Effect>) {
         journal.abort()
-        #if MUTANTS
-            var pass = pass
-            if Mutant.active == .heartbeatAfterOutdatedPass { pass.isOutdated = false }
-            if Mutant.active == .heartbeatStampedLate { pass.sampledAt = turn.now }
-        #endif
-        if pass.isOutdated {
+        if pass.isOutdated && !breaks(.heartbeatAfterOutdatedPass) {
             // A client that was told DEFERRED relies on every cache being distrusted until this invalidation, too, is
             // in the table.
             scanJournal(&turn)
@@ -207,10 +190,11 @@ extension SyncEngine {
         }
         journal.problem = nil
         if log.isSynced { journal.pending = 0 }
-        if pass.sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = pass.sampledAt }
-        lastHeartbeat = max(lastHeartbeat, pass.sampledAt)
+        let sampledAt = breaks(.heartbeatStampedLate) ? turn.now : pass.sampledAt
+        if sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = sampledAt }
+        lastHeartbeat = max(lastHeartbeat, sampledAt)
         withLog(&turn) { log, turn in
-            log.heartbeat(sampledAt: pass.sampledAt, syncs: pass.syncs, &turn)
+            log.heartbeat(sampledAt: sampledAt, syncs: pass.syncs, &turn)
         }
         pushTracking(.heartbeat(heartbeat), &turn)
     }
