@@ -27,6 +27,10 @@ package enum Mutant: String, CaseIterable, Sendable {
         @usableFromInline
         // Unchecked: set once, before anything runs.
         package nonisolated(unsafe) static var active: Mutant?
+    #else
+        /// No rule can be broken.
+        @inlinable @inline(__always)
+        package static var active: Mutant? { nil }
     #endif
 }
 

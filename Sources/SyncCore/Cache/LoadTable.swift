@@ -56,7 +56,7 @@ struct LoadTable: Sendable {
     /// needed more than a million leases a second to reach that number.
     init(limits: Limits, now: UInt64) {
         self.limits = limits
-        nextLease = now / 1000
+        nextLease = breaks(.leaseIDsRepeat) ? 0 : now / 1000
     }
 
     var leaseCount: Int { loads.count }
@@ -109,15 +109,13 @@ struct LoadTable: Sendable {
         _ key: ByteBuffer, client: ClientID, wait: UInt64?, isRenewal: Bool = false, asOf: UInt64, epoch: UInt64,
         now: UInt64, isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
     ) -> Admission {
-        #if MUTANTS
-            if Mutant.active == .twoLeases, let load = loads[key], !load.waiters.isEmpty {
-                return .lease(
-                    grant(key.compacted, to: client, waiters: load.waiters, asOf: asOf, epoch: epoch, now: now))
-            }
-        #endif
-        guard let load = loads[key], !(isRenewal && breaks(.renewedByEverybody)) else {
+        let present = loads[key]
+        let isSecond =
+            isRenewal && breaks(.renewedByEverybody) || breaks(.twoLeases) && present?.waiters.isEmpty == false
+        guard let load = present, !isSecond else {
             guard loads.count < limits.leases, isWithinShare(true) else { return .full }
-            let lease = grant(key.compacted, to: client, waiters: [], asOf: asOf, epoch: epoch, now: now)
+            let lease = grant(
+                key.compacted, to: client, waiters: present?.waiters ?? [], asOf: asOf, epoch: epoch, now: now)
             if isRenewal { loads[key]?.isRenewal = true }
             return .lease(lease)
         }
@@ -141,9 +139,6 @@ struct LoadTable: Sendable {
     ) -> Lease {
         nextLease += 1
         clients.insert(client)
-        #if MUTANTS
-            if Mutant.active == .leaseIDsRepeat, nextLease > 1_000_000 { nextLease = 1 }
-        #endif
         let lease = Lease(id: nextLease, asOf: asOf, epoch: epoch)
         leasesOf[client, default: 0] += 1
         loads[key] = Load(
@@ -154,13 +149,8 @@ struct LoadTable: Sendable {
 
     /// Whether this lease may fill this key.
     func isValid(_ lease: LeaseID, key: ByteBuffer, client: ClientID, epoch: UInt64, now: UInt64) -> Lease? {
-        guard let load = loads[key], load.lease.id == lease, load.holder == client, now < load.deadline else {
-            return nil
-        }
-        #if MUTANTS
-            if Mutant.active == .leaseOutlivesEpoch { return load.lease }
-        #endif
-        guard load.lease.epoch == epoch
+        guard let load = loads[key], load.lease.id == lease, load.holder == client, now < load.deadline,
+            load.lease.epoch == epoch || breaks(.leaseOutlivesEpoch)
         else { return nil }
         return load.lease
     }

@@ -7,8 +7,20 @@ extension SyncEngine {
         var key: ByteBuffer
         var askers: [Asker]
         #if MUTANTS
-            var appliedAtQuestion: UInt64 = 0
+            // `verdictAtQuestion` compares with the position that was applied when Redis was asked. No rule needs it,
+            // so only a build with mutants stores it.
+            var appliedAtQuestion: UInt64 = .max
         #endif
+
+        /// Whether a value was fresh when Redis was asked, though not any more (`verdictAtQuestion`).
+        func wasFresh(_ verdict: FreshnessVerdict) -> Bool {
+            #if MUTANTS
+                if breaks(.verdictAtQuestion), case .invalidated(_, let position) = verdict {
+                    return position > appliedAtQuestion
+                }
+            #endif
+            return false
+        }
     }
 
     struct Asker: Sendable {
@@ -27,29 +39,29 @@ extension SyncEngine {
     // MARK: FETCH
 
     mutating func fetch(
-        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, _ turn: inout Turn<Effect>
     ) {
-        guard mayAnswer(now) else {
+        guard mayAnswer(turn.now) else {
             figures.misses += 1
-            effects.append(.reply(client, id, .fetched(.miss)))
+            turn.add(.reply(client, id, .fetched(.miss)))
             return
         }
         let wait = wait != nil && clients[client]?.version == .v3 ? wait : nil
         switch configuration.mode {
         case .embedded:
-            if let hit = cached(key, now: now) {
+            if let hit = cached(key, now: turn.now) {
                 figures.hits += 1
-                effects.append(.reply(client, id, .fetched(.hit(hit))))
+                turn.add(.reply(client, id, .fetched(.hit(hit))))
             } else {
-                admit(client, id, key: key, wait: wait, now: now, effects: &effects)
+                admit(client, id, key: key, wait: wait, &turn)
             }
         case .redis:
             // While somebody loads it, Redis has not got it, unless it is renewed.
             if loads.isLoading(key) && !loads.isRenewing(key) || !isUpstreamConnected {
-                admit(client, id, key: key, wait: wait, now: now, effects: &effects)
+                admit(client, id, key: key, wait: wait, &turn)
             } else {
                 let asker = Asker(client: client, request: id, purpose: .fetch(waitMilliseconds: wait))
-                lookUp(key, asker, now: now, effects: &effects)
+                lookUp(key, asker, &turn)
             }
         }
     }
@@ -58,39 +70,38 @@ extension SyncEngine {
 
     /// A lease although a fresh value may be there, for the first who asks. Nobody waits: who asks has a value.
     mutating func renew(
-        _ client: ClientID, _ id: RequestID, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64,
-        effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, key: ByteBuffer, ttlMilliseconds: UInt64, _ turn: inout Turn<Effect>
     ) {
-        guard mayAnswer(now), !isBeingLoaded(key) else {
-            effects.append(.reply(client, id, .fetched(.miss)))
+        guard mayAnswer(turn.now), !isBeingLoaded(key) else {
+            turn.add(.reply(client, id, .fetched(.miss)))
             return
         }
         switch configuration.mode {
         case .embedded:
-            let hit = cached(key, now: now)
-            answerRenewal(client, id, key, hit, ttlMilliseconds: ttlMilliseconds, now: now, effects: &effects)
+            let hit = cached(key, now: turn.now)
+            answerRenewal(client, id, key, hit, ttlMilliseconds: ttlMilliseconds, &turn)
         case .redis:
             guard isUpstreamConnected else {
-                effects.append(.reply(client, id, .fetched(.miss)))
+                turn.add(.reply(client, id, .fetched(.miss)))
                 return
             }
             let asker = Asker(client: client, request: id, purpose: .renew(ttlMilliseconds: ttlMilliseconds))
-            lookUp(key, asker, now: now, effects: &effects)
+            lookUp(key, asker, &turn)
         }
     }
 
     /// Somebody else may have renewed the value already: then it lives longer than that of the asker.
     private mutating func answerRenewal(
-        _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ found: Hit?, ttlMilliseconds: UInt64, now: UInt64,
-        effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ found: Hit?, ttlMilliseconds: UInt64,
+        _ turn: inout Turn<Effect>
     ) {
         if let found, found.ttlMilliseconds > ttlMilliseconds {
             figures.hits += 1
-            effects.append(.reply(client, id, .fetched(.hit(found))))
+            turn.add(.reply(client, id, .fetched(.hit(found))))
         } else if isBeingLoaded(key) {
-            effects.append(.reply(client, id, .fetched(.miss)))
+            turn.add(.reply(client, id, .fetched(.miss)))
         } else {
-            admit(client, id, key: key, wait: nil, isRenewal: found != nil, now: now, effects: &effects)
+            admit(client, id, key: key, wait: nil, isRenewal: found != nil, &turn)
         }
     }
 
@@ -115,11 +126,7 @@ extension SyncEngine {
     private func verdict(
         on entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64
     ) -> FreshnessVerdict {
-        var slots = table.slots(key: key, tags: entry.tags)
-        #if MUTANTS
-            // Invalidations since the query do not count.
-            if let question = appliedAtQuestion { slots.removeAll { table.slot($0) > question } }
-        #endif
+        let slots = table.slots(key: key, tags: entry.tags)
         let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
         let (deadline, isLater) = now.addingReportingOverflow(lifetime)
         return verdict(
@@ -152,8 +159,8 @@ extension SyncEngine {
 
     /// The key is not in the cache: the first request gets a lease, later ones a ticket.
     private mutating func admit(
-        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, isRenewal: Bool = false, now: UInt64,
-        effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, isRenewal: Bool = false,
+        _ turn: inout Turn<Effect>
     ) {
         let isWithinShare = (
             lease: self.isWithinShare(client, total: loads.leaseCount, limit: limits.leases) {
@@ -164,7 +171,7 @@ extension SyncEngine {
             }
         )
         let admission = loads.admit(
-            key, client: client, wait: wait, isRenewal: isRenewal, asOf: log.applied, epoch: log.epoch, now: now,
+            key, client: client, wait: wait, isRenewal: isRenewal, asOf: log.applied, epoch: log.epoch, now: turn.now,
             isWithinShare: { isLease in isLease ? isWithinShare.lease : isWithinShare.wait })
         let reply: Reply
         switch admission {
@@ -177,12 +184,12 @@ extension SyncEngine {
             reply = .fetched(.miss)
         case .full: reply = .error(ReplyError(.busy, "no room for one more lease or waiter: read the database"))
         }
-        effects.append(.reply(client, id, reply))
+        turn.add(.reply(client, id, reply))
     }
 
     // MARK: L2 in Redis
 
-    private mutating func lookUp(_ key: ByteBuffer, _ asker: Asker, now: UInt64, effects: inout [Effect]) {
+    private mutating func lookUp(_ key: ByteBuffer, _ asker: Asker, _ turn: inout Turn<Effect>) {
         if let id = lookupOfKey[key] {
             lookups[id]?.askers.append(asker)
             return
@@ -194,126 +201,119 @@ extension SyncEngine {
         #if MUTANTS
             lookups[id]?.appliedAtQuestion = log.applied
         #endif
-        guard lookups.count <= limits.lookups else { return lookupEnded(id, found: nil, now: now, effects: &effects) }
-        deadlines.add(.lookup(id), at: now + limits.lookupNanoseconds)
-        effects.append(.upstream(.get(id, key: key)))
+        guard lookups.count <= limits.lookups else { return lookupEnded(id, found: nil, &turn) }
+        deadlines.add(.lookup(id), at: turn.now + limits.lookupNanoseconds)
+        turn.add(.upstream(.get(id, key: key)))
     }
 
     /// Answers every request that waits for a key; the verdict is made now. `nil`: no value, or no answer in time.
     /// `isThere`: Redis has a value that it can't send now, so that nobody need load it for the others.
     mutating func lookupEnded(
-        _ id: UpstreamID, found: (entry: ByteBuffer, ttlMilliseconds: UInt64)?, isThere: Bool = false, now: UInt64,
-        effects: inout [Effect]
+        _ id: UpstreamID, found: (entry: ByteBuffer, ttlMilliseconds: UInt64)?, isThere: Bool = false,
+        _ turn: inout Turn<Effect>
     ) {
         guard let lookup = lookups.removeValue(forKey: id) else { return }
         lookupOfKey[lookup.key] = nil
         let entry = found.flatMap { StoredEntry(encoded: $0.entry, limits: limits.wire) }
-        #if MUTANTS
-            if Mutant.active == .verdictAtQuestion { appliedAtQuestion = lookup.appliedAtQuestion }
-            defer { appliedAtQuestion = nil }
-        #endif
         for asker in lookup.askers where clients[asker.client] != nil {
             switch asker.purpose {
             case .explain:
                 let ttl = found?.ttlMilliseconds ?? 0
                 explained(
-                    asker.client, asker.request, lookup.key, entry, ttlMilliseconds: ttl, now: now, effects: &effects)
+                    asker.client, asker.request, lookup.key, entry, ttlMilliseconds: ttl, &turn)
             case .fetch(let wait):
-                guard mayAnswer(now), !isThere else {
+                guard mayAnswer(turn.now), !isThere else {
                     figures.misses += 1
-                    effects.append(.reply(asker.client, asker.request, .fetched(.miss)))
+                    turn.add(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }
-                if let hit = freshHit(entry, lookup.key, found?.ttlMilliseconds, now: now) {
+                if let hit = freshHit(entry, lookup, found?.ttlMilliseconds, now: turn.now) {
                     figures.hits += 1
-                    effects.append(.reply(asker.client, asker.request, .fetched(.hit(hit))))
+                    turn.add(.reply(asker.client, asker.request, .fetched(.hit(hit))))
                 } else {
-                    admit(asker.client, asker.request, key: lookup.key, wait: wait, now: now, effects: &effects)
+                    admit(asker.client, asker.request, key: lookup.key, wait: wait, &turn)
                 }
             case .renew(let ttl):
-                guard mayAnswer(now), !isThere else {
-                    effects.append(.reply(asker.client, asker.request, .fetched(.miss)))
+                guard mayAnswer(turn.now), !isThere else {
+                    turn.add(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }
-                let hit = freshHit(entry, lookup.key, found?.ttlMilliseconds, now: now)
+                let hit = freshHit(entry, lookup, found?.ttlMilliseconds, now: turn.now)
                 answerRenewal(
-                    asker.client, asker.request, lookup.key, hit, ttlMilliseconds: ttl, now: now, effects: &effects)
+                    asker.client, asker.request, lookup.key, hit, ttlMilliseconds: ttl, &turn)
             }
         }
     }
 
     /// What Redis keeps, if it is fresh at this moment.
     private func freshHit(
-        _ entry: StoredEntry?, _ key: ByteBuffer, _ ttlMilliseconds: UInt64?, now: UInt64
+        _ entry: StoredEntry?, _ lookup: Lookup, _ ttlMilliseconds: UInt64?, now: UInt64
     ) -> Hit? {
-        guard let entry, let ttlMilliseconds,
-            verdict(on: entry, key: key, ttlMilliseconds: ttlMilliseconds, now: now).isFresh
-        else { return nil }
+        guard let entry, let ttlMilliseconds else { return nil }
+        let verdict = verdict(on: entry, key: lookup.key, ttlMilliseconds: ttlMilliseconds, now: now)
+        guard verdict.isFresh || lookup.wasFresh(verdict) else { return nil }
         return hit(entry, ttlMilliseconds: ttlMilliseconds)
     }
 
     /// Ends all queries: Redis will not answer any more, or its answers would not be trusted.
-    mutating func endLookups(now: UInt64, effects: inout [Effect]) {
-        for id in lookups.keys.sorted() { lookupEnded(id, found: nil, now: now, effects: &effects) }
+    mutating func endLookups(_ turn: inout Turn<Effect>) {
+        for id in lookups.keys.sorted() { lookupEnded(id, found: nil, &turn) }
     }
 
     // MARK: FILL
 
     mutating func fill(
-        _ client: ClientID, _ id: RequestID, _ fill: Fill, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, _ fill: Fill, _ turn: inout Turn<Effect>
     ) {
         func refuse(_ code: ErrorCode, _ message: String) {
-            effects.append(.reply(client, id, .error(ReplyError(code, message))))
+            turn.add(.reply(client, id, .error(ReplyError(code, message))))
         }
         guard log.state == .attached else {
             return refuse(.isolated, "this host is cut off from the log: keep nothing")
         }
-        #if MUTANTS
-            if Mutant.active == .fillWithoutLease {
-                let lease = loads.load(fill.key)?.lease ?? Lease(id: fill.lease, asOf: log.applied, epoch: log.epoch)
-                return accept(fill, lease, client, id, now: now, effects: &effects)
-            }
-        #endif
-        guard let lease = loads.isValid(fill.lease, key: fill.key, client: client, epoch: log.epoch, now: now) else {
+        let given = loads.isValid(fill.lease, key: fill.key, client: client, epoch: log.epoch, now: turn.now)
+        let invented =
+            breaks(.fillWithoutLease) ? Lease(id: fill.lease, asOf: log.applied, epoch: log.epoch) : nil
+        guard let lease = given ?? invented else {
             return refuse(.noLease, "the lease is unknown, expired or of another epoch")
         }
-        guard verdict(on: fill, lease, now: now).isFresh else {
+        guard verdict(on: fill, lease, now: turn.now).isFresh else {
             figures.staleFills += 1
             refuse(.stale, "a tag was invalidated while the value was loaded")
-            regrant(fill.key, now: now, effects: &effects)
+            regrant(fill.key, &turn)
             return
         }
-        accept(fill, lease, client, id, now: now, effects: &effects)
+        accept(fill, lease, client, id, &turn)
     }
 
     /// Stores a value that is fresh, and sends it to every waiter.
     private mutating func accept(
-        _ fill: Fill, _ lease: Lease, _ client: ClientID, _ id: RequestID, now: UInt64, effects: inout [Effect]
+        _ fill: Fill, _ lease: Lease, _ client: ClientID, _ id: RequestID, _ turn: inout Turn<Effect>
     ) {
         figures.fills += 1
-        effects.append(.reply(client, id, .ok))
+        turn.add(.reply(client, id, .ok))
         let entry = StoredEntry(
             incarnation: log.incarnation, asOf: lease.asOf, tags: fill.tags, value: fill.value)
         let hit = hit(entry, ttlMilliseconds: fill.ttlMilliseconds)
         for waiter in loads.finish(fill.key) {
             figures.hits += 1
             figures.coalesced += 1
-            effects.append(.push(waiter.client, .fetched(ticket: waiter.ticket, .hit(hit))))
+            turn.add(.push(waiter.client, .fetched(ticket: waiter.ticket, .hit(hit))))
         }
-        store(entry, key: fill.key, ttlMilliseconds: fill.ttlMilliseconds, now: now, effects: &effects)
+        store(entry, key: fill.key, ttlMilliseconds: fill.ttlMilliseconds, &turn)
     }
 
     private mutating func store(
-        _ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64, effects: inout [Effect]
+        _ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, _ turn: inout Turn<Effect>
     ) {
         switch configuration.mode {
         case .embedded:
             let key = key.compacted
-            let cached = CachedEntry(entry, key: key, table: table, expiresAt: now + ttlMilliseconds * 1_000_000)
+            let cached = CachedEntry(entry, key: key, table: table, expiresAt: turn.now + ttlMilliseconds * 1_000_000)
             cache.insert(key, cached, bytes: cached.bytes + key.storageCapacity)
         case .redis:
             guard isUpstreamConnected, (entry.value?.readableBytes ?? 0) <= limits.upstreamValueBytes else { return }
-            effects.append(
+            turn.add(
                 .upstream(.set(key: key, entry: entry.encoded(), ttlMilliseconds: ttlMilliseconds)))
         }
     }
@@ -321,23 +321,23 @@ extension SyncEngine {
     // MARK: Leases
 
     /// The load ended without a value: the next waiter gets the lease.
-    mutating func regrant(_ key: ByteBuffer, now: UInt64, effects: inout [Effect]) {
-        guard mayAnswer(now) else {
+    mutating func regrant(_ key: ByteBuffer, _ turn: inout Turn<Effect>) {
+        guard mayAnswer(turn.now) else {
             for waiter in loads.finish(key) {
-                effects.append(.push(waiter.client, .fetched(ticket: waiter.ticket, .miss)))
+                turn.add(.push(waiter.client, .fetched(ticket: waiter.ticket, .miss)))
             }
             return
         }
-        if let (waiter, lease) = loads.regrant(key, asOf: log.applied, epoch: log.epoch, now: now) {
-            effects.append(.push(waiter.client, .fetched(ticket: waiter.ticket, .lease(lease))))
+        if let (waiter, lease) = loads.regrant(key, asOf: log.applied, epoch: log.epoch, now: turn.now) {
+            turn.add(.push(waiter.client, .fetched(ticket: waiter.ticket, .lease(lease))))
         }
     }
 
     /// Ends all loads: their leases are of a past epoch, or nothing may be answered from cache.
-    mutating func endLoads(effects: inout [Effect]) {
+    mutating func endLoads(_ turn: inout Turn<Effect>) {
         for key in loads.keys() {
             for waiter in loads.finish(key) {
-                effects.append(.push(waiter.client, .fetched(ticket: waiter.ticket, .miss)))
+                turn.add(.push(waiter.client, .fetched(ticket: waiter.ticket, .miss)))
             }
         }
     }
@@ -345,21 +345,21 @@ extension SyncEngine {
     // MARK: EXPLAIN
 
     mutating func explain(
-        _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ turn: inout Turn<Effect>
     ) {
         if configuration.mode == .redis, isUpstreamConnected {
             let asker = Asker(client: client, request: id, purpose: .explain)
-            lookUp(key, asker, now: now, effects: &effects)
+            lookUp(key, asker, &turn)
             return
         }
         let cached = cache.peek(key)
-        let left = cached.map { $0.expiresAt > now ? ($0.expiresAt - now) / 1_000_000 : 0 } ?? 0
-        explained(client, id, key, cached?.stored, ttlMilliseconds: left, now: now, effects: &effects)
+        let left = cached.map { $0.expiresAt > turn.now ? ($0.expiresAt - turn.now) / 1_000_000 : 0 } ?? 0
+        explained(client, id, key, cached?.stored, ttlMilliseconds: left, &turn)
     }
 
     private func explained(
         _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ entry: StoredEntry?, ttlMilliseconds: UInt64,
-        now: UInt64, effects: inout [Effect]
+        _ turn: inout Turn<Effect>
     ) {
         var fields = [StatusField("key", .bytes(key))]
         let place = entry != nil ? "L2" : loads.isLoading(key) ? "leased" : "absent"
@@ -386,10 +386,10 @@ extension SyncEngine {
                     zip(tags, slots).map { tag, slot in
                         .fields([StatusField("tag", tag), StatusField("invalidated-at", .number(table.slot(slot)))])
                     })))
-        let verdict = entry.map { self.verdict(on: $0, key: key, ttlMilliseconds: ttlMilliseconds, now: now) }
+        let verdict = entry.map { self.verdict(on: $0, key: key, ttlMilliseconds: ttlMilliseconds, now: turn.now) }
         fields.append(StatusField("fresh", .flag(verdict == .fresh)))
         fields.append(StatusField("why", .text(verdict?.explanation ?? "it is not in L2")))
-        effects.append(.reply(client, id, .fields(fields)))
+        turn.add(.reply(client, id, .fields(fields)))
     }
 }
 

@@ -15,7 +15,7 @@ package enum Effect: Sendable, Hashable {
     case pushTracking([ClientID], Push)
     case close(ClientID, reason: String)
     case upstream(UpstreamCommand)
-    /// Read the journal directory now and pass the result to ``SyncEngine/journalScanned(_:sampledAt:isLast:now:effects:)``,
+    /// Read the journal directory now and pass the result to ``SyncEngine/journalScanned(_:sampledAt:isLast:_:)``,
     /// whole or in parts.
     case scanJournal(sampledAt: UInt64)
     /// Remove a journal file. A failure is reported to ``SyncEngine/journalFileNotRemoved(_:version:now:)``.

@@ -19,7 +19,8 @@ extension EngineLoop {
         forget(client)
         client.closed()
         host.log(.clientGone(id, client.peer))
-        engine.clientClosed(id, now: host.now, effects: &effects)
+        turn.now = host.now
+        engine.clientClosed(id, &turn)
     }
 
     // MARK: Requests
@@ -84,7 +85,8 @@ extension EngineLoop {
             let request = try Request.parse(arguments, limits: client.wireLimits)
             host.willDecide(request, id, of: client.id)
             client.begin(id, bytes: arguments.reduce(0) { $0 + $1.readableBytes })
-            engine.request(client.id, id, request, now: host.now, effects: &effects)
+            turn.now = host.now
+            engine.request(client.id, id, request, &turn)
         } catch {
             host.log(.requestRefused(client.id, error))
             client.output.reply(id, .error(error))

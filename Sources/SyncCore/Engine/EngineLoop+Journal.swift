@@ -61,8 +61,8 @@ extension EngineLoop {
         if let items = part.items {
             part.items = nil
             host.willTake(items)
-            engine.journalScanned(
-                items, sampledAt: part.sampledAt, isLast: part.reading.isAtEnd, now: now, effects: &effects)
+            turn.now = now
+            engine.journalScanned(items, sampledAt: part.sampledAt, isLast: part.reading.isAtEnd, &turn)
             if part.reading.isAtEnd { return readingEnded() }
             isPartDue = now < partBegan + Self.partNanoseconds
         } else {

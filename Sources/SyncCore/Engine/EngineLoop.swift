@@ -24,7 +24,8 @@ package final class EngineLoop {
     private var inputs: Deque<Input> = []
     /// Clients that go on with what was read of them already.
     private var resuming: Deque<ClientConnection> = []
-    var effects: [Effect] = []
+    /// The time of the latest decision, and the effects that are not performed yet.
+    var turn = Turn<Effect>(now: 0)
     private var nextEffect = 0
     /// The client whose requests are taken, one after the other: most effects are for it.
     var taking: ClientConnection?
@@ -125,7 +126,7 @@ package final class EngineLoop {
 
     /// Whether the host has stopped the loop in the middle of a turn.
     private var isInterrupted: Bool {
-        nextEffect < effects.count || isPartDue || taking != nil || !inputs.isEmpty
+        nextEffect < turn.effects.count || isPartDue || taking != nil || !inputs.isEmpty
     }
 
     /// The next thing to do, in this order. Returns false when there is nothing, or the host stops the loop.
@@ -133,7 +134,7 @@ package final class EngineLoop {
         if isPartDue {
             guard host.mayProceed() else { return false }
             journalStep()
-        } else if nextEffect < effects.count {
+        } else if nextEffect < turn.effects.count {
             guard host.mayProceed() else { return false }
             perform(takeEffect())
         } else if let client = taking {
@@ -153,18 +154,18 @@ package final class EngineLoop {
 
     /// The next effect. The last one, which is mostly the only one, is moved out instead of being copied.
     private func takeEffect() -> Effect {
-        if nextEffect == effects.count - 1 {
-            let effect = effects.removeLast()
+        if nextEffect == turn.effects.count - 1 {
+            let effect = turn.effects.removeLast()
             dropPerformed()
             return effect
         }
         nextEffect += 1
-        return effects[nextEffect - 1]
+        return turn.effects[nextEffect - 1]
     }
 
     private func dropPerformed() {
         guard nextEffect > 0 else { return }
-        effects.removeAll(keepingCapacity: nextEffect <= Self.keptEffects)
+        turn.effects.removeAll(keepingCapacity: nextEffect <= Self.keptEffects)
         nextEffect = 0
     }
 
@@ -172,13 +173,16 @@ package final class EngineLoop {
         switch input {
         case .received(let id, let bytes): received(id, bytes)
         case .sent(let id, let bytes): if let client = client(id) { sent(client, bytes) }
-        case .upstream(let event): engine.upstream(event, now: host.now, effects: &effects)
+        case .upstream(let event):
+            turn.now = host.now
+            engine.upstream(event, &turn)
         case .connected(let id): connected(id)
         case .inputClosed(let id): inputClosed(id)
         case .disconnected(let id): disconnected(id)
         case .due(.deadline):
             deadline = nil
-            engine.wake(now: host.now, effects: &effects)
+            turn.now = host.now
+            engine.wake(&turn)
         case .due(.heartbeat): heartbeat()
         case .due(.journalPart):
             isPartScheduled = false
@@ -200,7 +204,8 @@ package final class EngineLoop {
         let now = host.now
         host.schedule(.heartbeat, at: now + TrustTiming.heartbeatIntervalNanoseconds)
         guard keepsTable() else { return }
-        engine.heartbeatDue(now: now, effects: &effects)
+        turn.now = now
+        engine.heartbeatDue(&turn)
         turns.age()
         cutOffSlowRequests(now)
         isHeartbeatDue = true

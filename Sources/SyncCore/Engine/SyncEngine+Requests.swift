@@ -4,53 +4,53 @@ import NIOCore
 extension SyncEngine {
     /// Answers one request, now or later, by exactly one ``Effect/reply(_:_:_:)``.
     package mutating func request(
-        _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, _ request: Request, _ turn: inout Turn<Effect>
     ) {
         if let refusal = refusalWhileSubscribed(client, request) ?? refusalOfLogChannel(request) {
-            effects.append(.reply(client, id, .error(refusal)))
+            turn.add(.reply(client, id, .error(refusal)))
             return
         }
-        func reply(_ reply: Reply) { effects.append(.reply(client, id, reply)) }
+        func reply(_ reply: Reply) { turn.add(.reply(client, id, reply)) }
         switch request {
-        case .fetch(let key, let wait): fetch(client, id, key: key, wait: wait, now: now, effects: &effects)
+        case .fetch(let key, let wait): fetch(client, id, key: key, wait: wait, &turn)
         case .renew(let key, let ttl):
-            renew(client, id, key: key, ttlMilliseconds: ttl, now: now, effects: &effects)
-        case .fill(let fill): self.fill(client, id, fill, now: now, effects: &effects)
+            renew(client, id, key: key, ttlMilliseconds: ttl, &turn)
+        case .fill(let fill): self.fill(client, id, fill, &turn)
         case .abandon(let key, let lease):
-            if loads.isValid(lease, key: key, client: client, epoch: log.epoch, now: now) != nil {
-                regrant(key, now: now, effects: &effects)
+            if loads.isValid(lease, key: key, client: client, epoch: log.epoch, now: turn.now) != nil {
+                regrant(key, &turn)
             }
             reply(.ok)
         case .invalidate(let tags, let event):
             figures.invalidationsIn += 1
-            withLog(now: now, effects: &effects) { log, turn in
+            withLog(&turn) { log, turn in
                 log.append(tags: tags, event: event, for: .client(client, id), &turn)
             }
-            if configuration.mode == .embedded, let event { _ = relay(event, effects: &effects) }
-        case .publish(let event): publish(client, id, event, now: now, effects: &effects)
-        case .subscribe(let names): subscribe(client, id, names, .channel, effects: &effects)
-        case .patternSubscribe(let names): subscribe(client, id, names, .pattern, effects: &effects)
-        case .unsubscribe(let names): unsubscribe(client, id, names, .channel, effects: &effects)
-        case .patternUnsubscribe(let names): unsubscribe(client, id, names, .pattern, effects: &effects)
-        case .track(let isOn): track(client, id, isOn, effects: &effects)
-        case .explain(let key): explain(client, id, key, now: now, effects: &effects)
+            if configuration.mode == .embedded, let event { _ = relay(event, &turn) }
+        case .publish(let event): publish(client, id, event, &turn)
+        case .subscribe(let names): subscribe(client, id, names, .channel, &turn)
+        case .patternSubscribe(let names): subscribe(client, id, names, .pattern, &turn)
+        case .unsubscribe(let names): unsubscribe(client, id, names, .channel, &turn)
+        case .patternUnsubscribe(let names): unsubscribe(client, id, names, .pattern, &turn)
+        case .track(let isOn): track(client, id, isOn, &turn)
+        case .explain(let key): explain(client, id, key, &turn)
         case .report(let fields):
             report(client, fields)
             reply(.ok)
         case .status(let section):
-            effects.append(.answerStatus(client, id, sections: section.map { [$0] } ?? [], asText: false))
-        case .info(let sections): effects.append(.answerStatus(client, id, sections: sections, asText: true))
-        case .shutdown: effects.append(.shutdownAsked(client, id))
+            turn.add(.answerStatus(client, id, sections: section.map { [$0] } ?? [], asText: false))
+        case .info(let sections): turn.add(.answerStatus(client, id, sections: sections, asText: true))
+        case .shutdown: turn.add(.shutdownAsked(client, id))
         case .hello, .ping, .echo, .quit, .reset, .select, .client, .command, .configGet:
-            connectionRequest(client, id, request, now: now, effects: &effects)
+            connectionRequest(client, id, request, &turn)
         }
     }
 
     /// Commands that every Redis client expects a server to answer.
     private mutating func connectionRequest(
-        _ client: ClientID, _ id: RequestID, _ request: Request, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, _ request: Request, _ turn: inout Turn<Effect>
     ) {
-        func reply(_ reply: Reply) { effects.append(.reply(client, id, reply)) }
+        func reply(_ reply: Reply) { turn.add(.reply(client, id, reply)) }
         switch request {
         case .hello(let version, let name):
             if let version { clients[client]?.version = version }
@@ -65,9 +65,9 @@ extension SyncEngine {
         case .echo(let text): reply(.bulk(text))
         case .quit:
             reply(.ok)
-            effects.append(.close(client, reason: "QUIT"))
+            turn.add(.close(client, reason: "QUIT"))
         case .reset:
-            unsubscribeAll(client, effects: &effects)
+            unsubscribeAll(client, &turn)
             trackers.removeAll { $0 == client }
             clients[client]?.isTracking = false
             clients[client]?.version = .v2
@@ -80,8 +80,8 @@ extension SyncEngine {
             clients[client]?.name = name.readableBytes == 0 ? nil : name.compacted
             reply(.ok)
         case .client(.accepted): reply(.ok)
-        case .client(.info): effects.append(.answerClients(client, id, [client]))
-        case .client(.list): effects.append(.answerClients(client, id, clients.keys.sorted()))
+        case .client(.info): turn.add(.answerClients(client, id, [client]))
+        case .client(.list): turn.add(.answerClients(client, id, clients.keys.sorted()))
         case .command(.count): reply(.integer(0))
         case .command(.docs): reply(.emptyMap)
         case .command: reply(.emptyArray)
@@ -140,35 +140,35 @@ extension SyncEngine {
         clients[client]?.reported = reported
     }
 
-    private mutating func track(_ client: ClientID, _ id: RequestID, _ isOn: Bool, effects: inout [Effect]) {
+    private mutating func track(_ client: ClientID, _ id: RequestID, _ isOn: Bool, _ turn: inout Turn<Effect>) {
         guard clients[client]?.version == .v3 || !isOn else {
-            effects.append(.reply(client, id, .error(ReplyError(.generic, "TRACK ON needs RESP3: say HELLO 3 first"))))
+            turn.add(.reply(client, id, .error(ReplyError(.generic, "TRACK ON needs RESP3: say HELLO 3 first"))))
             return
         }
         trackers.removeAll { $0 == client }
         clients[client]?.isTracking = isOn
-        effects.append(.reply(client, id, .ok))
+        turn.add(.reply(client, id, .ok))
         guard isOn else { return }
         trackers.append(client)
         trackers.sort()
-        effects.append(.push(client, .epoch(log.epoch, reason: .tracking)))
-        effects.append(.push(client, .heartbeat(heartbeat)))
+        turn.add(.push(client, .epoch(log.epoch, reason: .tracking)))
+        turn.add(.push(client, .heartbeat(heartbeat)))
     }
 
     // MARK: Events
 
     private mutating func publish(
-        _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, _ event: Event, _ turn: inout Turn<Effect>
     ) {
-        if publishBridged(client, id, event, now: now, effects: &effects) { return }
+        if publishBridged(client, id, event, &turn) { return }
         guard configuration.mode == .redis, log.state == .attached, isUpstreamConnected else {
-            effects.append(.reply(client, id, .integer(relay(event, effects: &effects))))
+            turn.add(.reply(client, id, .integer(relay(event, &turn))))
             return
         }
         let command = log.makeID()
         publishes[command] = PendingPublish(client: client, request: id, event: event)
-        deadlines.add(.publish(command), at: now + limits.appendNanoseconds)
-        effects.append(.upstream(.publish(command, event)))
+        deadlines.add(.publish(command), at: turn.now + limits.appendNanoseconds)
+        turn.add(.upstream(.publish(command, event)))
     }
 
     /// Number of clients on this host that get an event.
@@ -178,15 +178,15 @@ extension SyncEngine {
     }
 
     /// Sends an event to the subscribers on this host. Returns their number.
-    func relay(_ event: Event, effects: inout [Effect]) -> UInt64 {
+    func relay(_ event: Event, _ turn: inout Turn<Effect>) -> UInt64 {
         var count: UInt64 = 0
         for client in subscriptions.listeners(event.channel) {
-            effects.append(.push(client, .message(event)))
+            turn.add(.push(client, .message(event)))
             count += 1
         }
         for (pattern, listeners) in subscriptions.matches(event.channel) {
             for client in listeners {
-                effects.append(.push(client, .patternMessage(pattern: pattern, event)))
+                turn.add(.push(client, .patternMessage(pattern: pattern, event)))
                 count += 1
             }
         }
@@ -195,7 +195,7 @@ extension SyncEngine {
 
     private mutating func subscribe(
         _ client: ClientID, _ id: RequestID, _ names: [ByteBuffer], _ kind: Subscriptions.Kind,
-        effects: inout [Effect]
+        _ turn: inout Turn<Effect>
     ) {
         func hasRoom(total: Int, limit: Int, count: (ClientID) -> Int) -> Bool {
             total + names.count <= limit
@@ -203,7 +203,7 @@ extension SyncEngine {
         }
         func refuse(_ what: String, limit: Int) {
             let text = "no room for more \(what): the limit is \(limit), half of it for one process"
-            effects.append(.reply(client, id, .error(ReplyError(.busy, text))))
+            turn.add(.reply(client, id, .error(ReplyError(.busy, text))))
         }
         let isWithinLimit = hasRoom(total: subscriptions.count, limit: limits.subscriptions) {
             subscriptions.count(of: $0)
@@ -221,17 +221,17 @@ extension SyncEngine {
             if subscriptions.add(name, kind, client: client) { first.append(name.compacted) }
             changes.append(SubscriptionChange(channel: name, count: subscriptions.count(of: client)))
         }
-        effects.append(
+        turn.add(
             .reply(client, id, .subscriptions(kind == .channel ? .subscribe : .patternSubscribe, changes)))
         if kind == .channel { first.removeAll { isBridged($0) } }
         if !first.isEmpty, configuration.mode == .redis {
-            effects.append(.upstream(kind == .channel ? .subscribe(first) : .patternSubscribe(first)))
+            turn.add(.upstream(kind == .channel ? .subscribe(first) : .patternSubscribe(first)))
         }
     }
 
     private mutating func unsubscribe(
         _ client: ClientID, _ id: RequestID, _ names: [ByteBuffer], _ kind: Subscriptions.Kind,
-        effects: inout [Effect]
+        _ turn: inout Turn<Effect>
     ) {
         let names = names.isEmpty ? subscriptions.names(of: client, kind) : names
         var changes: [SubscriptionChange] = []
@@ -243,25 +243,25 @@ extension SyncEngine {
         if changes.isEmpty {
             changes.append(SubscriptionChange(channel: nil, count: subscriptions.count(of: client)))
         }
-        effects.append(
+        turn.add(
             .reply(client, id, .subscriptions(kind == .channel ? .unsubscribe : .patternUnsubscribe, changes)))
-        unsubscribeUpstream(last, kind, effects: &effects)
+        unsubscribeUpstream(last, kind, &turn)
     }
 
-    mutating func unsubscribeAll(_ client: ClientID, effects: inout [Effect]) {
+    mutating func unsubscribeAll(_ client: ClientID, _ turn: inout Turn<Effect>) {
         for kind in [Subscriptions.Kind.channel, .pattern] {
             let last = subscriptions.names(of: client, kind).filter {
                 subscriptions.remove($0, kind, client: client)
             }
-            unsubscribeUpstream(last, kind, effects: &effects)
+            unsubscribeUpstream(last, kind, &turn)
         }
     }
 
     private func unsubscribeUpstream(
-        _ names: [ByteBuffer], _ kind: Subscriptions.Kind, effects: inout [Effect]
+        _ names: [ByteBuffer], _ kind: Subscriptions.Kind, _ turn: inout Turn<Effect>
     ) {
         let names = kind == .channel ? names.filter { !isBridged($0) } : names
         guard !names.isEmpty, configuration.mode == .redis else { return }
-        effects.append(.upstream(kind == .channel ? .unsubscribe(names) : .patternUnsubscribe(names)))
+        turn.add(.upstream(kind == .channel ? .unsubscribe(names) : .patternUnsubscribe(names)))
     }
 }

@@ -66,10 +66,6 @@ package struct SyncEngine: ~Copyable {
     /// Continuity was proven and that was said, since this host was attached last or has connected.
     var isSyncedTold = false
     var figures = Figures()
-    #if MUTANTS
-        var appliedAtQuestion: UInt64?
-        var heartbeatsWithoutJournal = 0
-    #endif
 
     struct PendingPublish: Sendable {
         var client: ClientID
@@ -149,13 +145,13 @@ package struct SyncEngine: ~Copyable {
     }
 
     /// Removes a client. Its leases go to the next waiters, and its journal files are collected now.
-    package mutating func clientClosed(_ id: ClientID, now: UInt64, effects: inout [Effect]) {
+    package mutating func clientClosed(_ id: ClientID, _ turn: inout Turn<Effect>) {
         guard clients.removeValue(forKey: id) != nil else { return }
         trackers.removeAll { $0 == id }
-        unsubscribeAll(id, effects: &effects)
-        for key in loads.removeClient(id) { regrant(key, now: now, effects: &effects) }
+        unsubscribeAll(id, &turn)
+        for key in loads.removeClient(id) { regrant(key, &turn) }
         // A reading now is earlier than the next heartbeat. Many short connections must not cause as many readings.
-        if now > lastHeartbeat + Self.scanIntervalNanoseconds { scanJournal(now: now, effects: &effects) }
+        if turn.now > lastHeartbeat + Self.scanIntervalNanoseconds { scanJournal(&turn) }
     }
 
     /// The daemon is ending: from here on, no worker of this host trusts the table.
@@ -172,7 +168,7 @@ package struct SyncEngine: ~Copyable {
 
     // MARK: Time
 
-    /// When ``wake(now:effects:)`` has something to do next.
+    /// When ``wake(_:)`` has something to do next.
     package mutating func nextDeadline() -> UInt64? {
         let own = deadlines.next { due in
             switch due {
@@ -185,29 +181,29 @@ package struct SyncEngine: ~Copyable {
     }
 
     /// Does everything that is due at `now`.
-    package mutating func wake(now: UInt64, effects: inout [Effect]) {
-        withLog(now: now, effects: &effects) { log, turn in log.wake(&turn) }
-        while let event = loads.takeDue(now) {
+    package mutating func wake(_ turn: inout Turn<Effect>) {
+        withLog(&turn) { log, turn in log.wake(&turn) }
+        while let event = loads.takeDue(turn.now) {
             switch event {
             case .lease(let key, let lease):
-                if loads.load(key)?.lease.id == lease { regrant(key, now: now, effects: &effects) }
+                if loads.load(key)?.lease.id == lease { regrant(key, &turn) }
             case .waiter(let key, let ticket):
                 if let waiter = loads.removeWaiter(ticket, key: key) {
-                    effects.append(.push(waiter.client, .fetched(ticket: ticket, .miss)))
+                    turn.add(.push(waiter.client, .fetched(ticket: ticket, .miss)))
                 }
             }
         }
-        while let due = deadlines.takeDue(now) {
+        while let due = deadlines.takeDue(turn.now) {
             switch due {
-            case .lookup(let id): lookupEnded(id, found: nil, now: now, effects: &effects)
+            case .lookup(let id): lookupEnded(id, found: nil, &turn)
             case .publish(let id):
                 // The outcome of the append is unknown, so its event is not relayed here: an event is delivered at most
                 // once.
                 if let publish = publishes.removeValue(forKey: id) {
-                    effects.append(.reply(publish.client, publish.request, .integer(0)))
+                    turn.add(.reply(publish.client, publish.request, .integer(0)))
                 }
             case .acknowledge:
-                for (client, request, reply) in delayedReplies { effects.append(.reply(client, request, reply)) }
+                for (client, request, reply) in delayedReplies { turn.add(.reply(client, request, reply)) }
                 delayedReplies.removeAll()
             }
         }
@@ -217,74 +213,74 @@ package struct SyncEngine: ~Copyable {
 
     /// Runs one event of the log and converts its results into effects.
     mutating func withLog(
-        now: UInt64, effects: inout [Effect], _ body: (inout InvalidationLog, inout Turn<LogEffect>) -> Void
+        _ turn: inout Turn<Effect>, _ body: (inout InvalidationLog, inout Turn<LogEffect>) -> Void
     ) {
-        var turn = Turn<LogEffect>(now: now)
-        body(&log, &turn)
-        for effect in turn.effects { perform(effect, now: now, effects: &effects) }
+        var ofLog = Turn<LogEffect>(now: turn.now)
+        body(&log, &ofLog)
+        for effect in ofLog.effects { perform(effect, &turn) }
     }
 
-    private mutating func perform(_ effect: LogEffect, now: UInt64, effects: inout [Effect]) {
+    private mutating func perform(_ effect: LogEffect, _ turn: inout Turn<Effect>) {
         switch effect {
-        case .upstream(let command): effects.append(.upstream(command))
+        case .upstream(let command): turn.add(.upstream(command))
         case .committed(.client(let client, let request), let position):
-            acknowledge(client, request, .integer(position), now: now, effects: &effects)
-        case .committed(.journal(let group), _): journalCommitted(group, now: now, effects: &effects)
+            acknowledge(client, request, .integer(position), &turn)
+        case .committed(.journal(let group), _): journalCommitted(group, &turn)
         case .committed(.publisher(let client, let request, let channel), _):
-            acknowledge(client, request, .integer(receivers(channel)), now: now, effects: &effects)
+            acknowledge(client, request, .integer(receivers(channel)), &turn)
         case .committed(.bridge, _): break
         case .deferred(.journal, _, _): journal.abort()
         case .deferred(let requester, let tags, let event):
             figures.deferred += 1
-            if !breaks(.deferredIsForgotten) { makePending(tags, effects: &effects) }
-            let count = event.map { relay($0, effects: &effects) } ?? 0
+            if !breaks(.deferredIsForgotten) { makePending(tags, &turn) }
+            let count = event.map { relay($0, &turn) } ?? 0
             switch requester {
             case .client(let client, let request):
-                acknowledge(client, request, .simple(.deferred), now: now, effects: &effects)
+                acknowledge(client, request, .simple(.deferred), &turn)
             case .publisher(let client, let request, _):
-                acknowledge(client, request, .integer(count), now: now, effects: &effects)
+                acknowledge(client, request, .integer(count), &turn)
             case .bridge, .journal: break
             }
         case .applied(let entry):
             figures.invalidationsOut += 1
-            pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), effects: &effects)
+            pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), &turn)
         case .epochRaised(let reason):
-            effects.append(.notice(.epochRaised(log.epoch, reason)))
-            pushTracking(.epoch(log.epoch, reason: reason), effects: &effects)
-            if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
+            turn.add(.notice(.epochRaised(log.epoch, reason)))
+            pushTracking(.epoch(log.epoch, reason: reason), &turn)
+            if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
         case .attached:
             isSyncedTold = false
-            effects.append(.notice(.attached(epoch: log.epoch, applied: log.applied)))
+            turn.add(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
-            effects.append(.notice(.isolated(reason)))
+            turn.add(.notice(.isolated(reason)))
             // An epoch is raised only while the host is isolated.
-            if !breaks(.leaseOutlivesEpoch) { endLoads(effects: &effects) }
-            endLookups(now: now, effects: &effects)
-            pushTracking(.heartbeat(heartbeat), effects: &effects)
+            if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
+            endLookups(&turn)
+            pushTracking(.heartbeat(heartbeat), &turn)
         case .switched:
             if breaks(.lostEntriesForgotten) { return }
             // Appended to the new log after all of its entries: no earlier value of it is fresh on any host.
-            makePending([ByteBuffer(string: "*")], effects: &effects)
+            makePending([ByteBuffer(string: "*")], &turn)
         case .synced(let version):
             // A server that refuses one append after the other is synced each time.
-            if !isSyncedTold { effects.append(.notice(.upstreamReady(version: version))) }
+            if !isSyncedTold { turn.add(.notice(.upstreamReady(version: version))) }
             isSyncedTold = true
-            scanJournal(now: now, effects: &effects)
-        case .replacing(let reason): effects.append(.notice(.logReplaced(reason)))
-        case .warning(let text): effects.append(.notice(.upstreamWarning(text)))
-        case .foreignLog(let incarnation): effects.append(.notice(.foreignLog(incarnation)))
-        case .denied(let text): effects.append(.notice(.upstreamDenied(text)))
+            scanJournal(&turn)
+        case .replacing(let reason): turn.add(.notice(.logReplaced(reason)))
+        case .warning(let text): turn.add(.notice(.upstreamWarning(text)))
+        case .foreignLog(let incarnation): turn.add(.notice(.foreignLog(incarnation)))
+        case .denied(let text): turn.add(.notice(.upstreamDenied(text)))
         }
     }
 
     /// Replies to INVALIDATE. For one trust window after a new table was created, replies are delayed.
     private mutating func acknowledge(
-        _ client: ClientID, _ request: RequestID, _ reply: Reply, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ request: RequestID, _ reply: Reply, _ turn: inout Turn<Effect>
     ) {
-        if now < acknowledgeAfter && !breaks(.newTableNotHeldBack) {
+        if turn.now < acknowledgeAfter && !breaks(.newTableNotHeldBack) {
             delayedReplies.append((client, request, reply))
         } else {
-            effects.append(.reply(client, request, reply))
+            turn.add(.reply(client, request, reply))
         }
     }
 
@@ -294,7 +290,7 @@ package struct SyncEngine: ~Copyable {
             freshAsOfNanoseconds: log.freshAsOf)
     }
 
-    func pushTracking(_ push: Push, effects: inout [Effect]) {
-        if !trackers.isEmpty { effects.append(.pushTracking(trackers, push)) }
+    func pushTracking(_ push: Push, _ turn: inout Turn<Effect>) {
+        if !trackers.isEmpty { turn.add(.pushTracking(trackers, push)) }
     }
 }

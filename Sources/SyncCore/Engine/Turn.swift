@@ -1,7 +1,7 @@
-/// The time of a turn, and its effects in order.
+/// The time of a decision, and its effects in order.
 package struct Turn<Effect> {
     /// CLOCK_BOOTTIME in ns.
-    package let now: UInt64
+    package var now: UInt64
     package var effects: [Effect] = []
 
     package init(now: UInt64) { self.now = now }

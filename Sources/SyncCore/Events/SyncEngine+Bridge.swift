@@ -6,11 +6,11 @@ import NIOCore
 extension SyncEngine {
     /// Handles an event from the server. If another program has published the event, its tags are invalidated once: by
     /// this host, or by another one that has received it.
-    mutating func bridge(_ event: Event, now: UInt64, effects: inout [Effect]) {
-        guard feed.isForeign(event.channel), let tags = bridgedTags(event, now: now, effects: &effects) else { return }
+    mutating func bridge(_ event: Event, _ turn: inout Turn<Effect>) {
+        guard feed.isForeign(event.channel), let tags = bridgedTags(event, &turn) else { return }
         let name = feed.name()
         if tags == [BridgeRules.everything], !feed.asksForEverything() { return }
-        withLog(now: now, effects: &effects) { log, turn in
+        withLog(&turn) { log, turn in
             log.append(tags: tags, event: nil, for: .bridge(name), &turn)
         }
     }
@@ -19,22 +19,22 @@ extension SyncEngine {
     /// INVALIDATE, so that no subscriber hears of a change that is not invalidated yet. Returns false if there is no
     /// rule.
     mutating func publishBridged(
-        _ client: ClientID, _ id: RequestID, _ event: Event, now: UInt64, effects: inout [Effect]
+        _ client: ClientID, _ id: RequestID, _ event: Event, _ turn: inout Turn<Effect>
     ) -> Bool {
-        guard let tags = bridgedTags(event, now: now, effects: &effects) else { return false }
-        withLog(now: now, effects: &effects) { log, turn in
+        guard let tags = bridgedTags(event, &turn) else { return false }
+        withLog(&turn) { log, turn in
             log.append(tags: tags, event: event, for: .publisher(client, id, channel: event.channel), &turn)
         }
-        if configuration.mode == .embedded { _ = relay(event, effects: &effects) }
+        if configuration.mode == .embedded { _ = relay(event, &turn) }
         return true
     }
 
     /// The tags that an event invalidates; `nil` without a rule.
-    private mutating func bridgedTags(_ event: Event, now: UInt64, effects: inout [Effect]) -> [ByteBuffer]? {
+    private mutating func bridgedTags(_ event: Event, _ turn: inout Turn<Effect>) -> [ByteBuffer]? {
         guard let (tags, problem) = configuration.bridge.reading(event, limits: limits.wire) else { return nil }
         figures.bridged += 1
-        if let problem, let told = unreadableEvents.came(event, problem: problem, now: now) {
-            effects.append(.notice(.unreadableEvent(told)))
+        if let problem, let told = unreadableEvents.came(event, problem: problem, now: turn.now) {
+            turn.add(.notice(.unreadableEvent(told)))
         }
         return tags
     }

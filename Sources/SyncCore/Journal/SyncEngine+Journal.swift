@@ -3,38 +3,34 @@ import NIOCore
 
 extension SyncEngine {
     /// A heartbeat is due: reads the journal first.
-    package mutating func heartbeatDue(now: UInt64, effects: inout [Effect]) {
-        scanJournal(now: now, effects: &effects)
+    package mutating func heartbeatDue(_ turn: inout Turn<Effect>) {
+        scanJournal(&turn)
     }
 
-    mutating func scanJournal(now: UInt64, effects: inout [Effect]) {
+    mutating func scanJournal(_ turn: inout Turn<Effect>) {
         // Another syncd writes its heartbeats into the table at the path: this one must not write any.
         if journal.isTableLost { return }
         guard journal.pass == nil else {
             // Clients that wait for a sign of life must not take a long pass for a dead syncd.
-            if log.state == .isolated { pushTracking(.heartbeat(heartbeat), effects: &effects) }
+            if log.state == .isolated { pushTracking(.heartbeat(heartbeat), &turn) }
             return
         }
-        #if MUTANTS
-            if Mutant.active == .heartbeatWithoutJournal {
-                // This mutant reads the journal before every third heartbeat only.
-                heartbeatsWithoutJournal += 1
-                if heartbeatsWithoutJournal % 3 != 0, log.state == .attached {
-                    let pass = JournalPass.Pass(sampledAt: now, syncs: log.syncs)
-                    return finishPass(pass, now: now, effects: &effects)
-                }
-            }
-        #endif
-        let pass = JournalPass.Pass(sampledAt: now, syncs: log.syncs)
-        table.setScanStarted(now)
+        let pass = JournalPass.Pass(sampledAt: turn.now, syncs: log.syncs)
+        table.setScanStarted(turn.now)
         // The files stay, because no cache is trusted now. They may be very many, so they are not even read.
-        if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
+        if isJournalIdle || isReadingLeftOut(turn.now) { return finishPass(pass, &turn) }
         journal.begin(pass)
-        effects.append(.scanJournal(sampledAt: now))
+        turn.add(.scanJournal(sampledAt: turn.now))
     }
 
     /// True while the host is isolated and the log cannot be appended to.
     private var isJournalIdle: Bool { log.state == .isolated && !log.isSynced }
+
+    /// Two of three heartbeats, if the rule is broken.
+    private func isReadingLeftOut(_ now: UInt64) -> Bool {
+        breaks(.heartbeatWithoutJournal) && log.state == .attached
+            && now / TrustTiming.heartbeatIntervalNanoseconds % 3 > 0
+    }
 
     /// The journal directory could not be read: invalidations may be pending there, so there is no heartbeat.
     package mutating func journalUnreadable(_ problem: String = "the journal cannot be read") {
@@ -75,48 +71,44 @@ extension SyncEngine {
     /// Processes the files that the journal directory held at `sampledAt` or later. They arrive in parts; with the last
     /// part the pass can end.
     package mutating func journalScanned(
-        _ items: [JournalItem], sampledAt: UInt64, isLast: Bool = true, now: UInt64, effects: inout [Effect]
+        _ items: [JournalItem], sampledAt: UInt64, isLast: Bool = true, _ turn: inout Turn<Effect>
     ) {
         guard let pass = journal.pass, pass.sampledAt == sampledAt, !pass.isRead else { return }
-        if isJournalIdle { return finishPass(pass, now: now, effects: &effects) }
+        if isJournalIdle { return finishPass(pass, &turn) }
         // A marker is in the first part.
-        if !pass.isBegun, !replaceIfMarked(items, now: now, effects: &effects) {
+        if !pass.isBegun, !replaceIfMarked(items, &turn) {
             journal.abort()
             return
         }
         journal.beginFiles()
-        for item in items where !isKept(item, pass: pass.number, now: now, effects: &effects) {
-            take(item, pass: pass.number, now: now, effects: &effects)
+        for item in items where !isKept(item, pass: pass.number, &turn) {
+            take(item, pass: pass.number, &turn)
         }
         if isLast { journal.endFiles() }
-        appendFiles(now: now, effects: &effects)
+        appendFiles(&turn)
     }
 
     /// Whether the file is in the log and exists only because it cannot be deleted. In that case a deletion is tried
     /// from time to time.
-    private mutating func isKept(_ item: JournalItem, pass: UInt64, now: UInt64, effects: inout [Effect]) -> Bool {
+    private mutating func isKept(_ item: JournalItem, pass: UInt64, _ turn: inout Turn<Effect>) -> Bool {
         guard var kept = journal.undeletable[item.name] else { return false }
         guard kept.version == item.version, !breaks(.undeletableForgotten) else {
             journal.undeletable[item.name] = nil
             return false
         }
         kept.pass = pass
-        if now >= kept.nextAttempt {
-            kept.nextAttempt = now + limits.deletionNanoseconds
-            effects.append(.removeJournalFile(item.name, version: item.version))
+        if turn.now >= kept.nextAttempt {
+            kept.nextAttempt = turn.now + limits.deletionNanoseconds
+            turn.add(.removeJournalFile(item.name, version: item.version))
         }
         journal.undeletable[item.name] = kept
         return true
     }
 
-    private mutating func take(_ item: JournalItem, pass: UInt64, now: UInt64, effects: inout [Effect]) {
+    private mutating func take(_ item: JournalItem, pass: UInt64, _ turn: inout Turn<Effect>) {
         switch item.kind {
         case .pending:
-            #if MUTANTS
-                if Mutant.active == .owedDeletedFirst {
-                    effects.append(.removeJournalFile(item.name, version: item.version))
-                }
-            #endif
+            if breaks(.owedDeletedFirst) { turn.add(.removeJournalFile(item.name, version: item.version)) }
             add(item, isFinal: true)
         case .orphan, .living:
             let isLiving = item.kind == .living
@@ -131,9 +123,9 @@ extension SyncEngine {
             known.pass = pass
             journal.repeated[file] = known
             // A living owner that has not finished writing the file has not started its database write.
-            guard item.isRead, known.isDue(now, limits), !isLiving || !item.tags.isEmpty else { return }
-            add(item, isFinal: known.isLast(now, limits))
-        case .incomplete: effects.append(.removeJournalFile(item.name, version: item.version))
+            guard item.isRead, known.isDue(turn.now, limits), !isLiving || !item.tags.isEmpty else { return }
+            add(item, isFinal: known.isLast(turn.now, limits))
+        case .incomplete: turn.add(.removeJournalFile(item.name, version: item.version))
         case .marker: break
         }
     }
@@ -149,37 +141,33 @@ extension SyncEngine {
     /// Starts as many appends as may be under way at once, so that the server gets no more than it can accept in time,
     /// however many files are pending. A refused append aborts the pass and isolates the host: the remaining ones would
     /// be refused too.
-    private mutating func appendFiles(now: UInt64, effects: inout [Effect]) {
+    private mutating func appendFiles(_ turn: inout Turn<Effect>) {
         guard !journal.isAppending else { return }
         journal.isAppending = true
         // At most half of the queue. An append that finds no place in the queue would end the pass.
         while let group = journal.next(limit: min(limits.journalAppends, max(1, limits.pendingAppends / 2))) {
-            withLog(now: now, effects: &effects) { log, turn in
+            withLog(&turn) { log, turn in
                 log.append(tags: group.tags, event: nil, for: .journal(group: group.number), &turn)
             }
         }
         journal.isAppending = false
-        if let pass = journal.pass, pass.isDone { finishPass(pass, now: now, effects: &effects) }
+        if let pass = journal.pass, pass.isDone { finishPass(pass, &turn) }
     }
 
-    mutating func journalCommitted(_ group: UInt64, now: UInt64, effects: inout [Effect]) {
+    mutating func journalCommitted(_ group: UInt64, _ turn: inout Turn<Effect>) {
         // The group of a pass that was aborted: the next pass appends its files again.
         guard let files = journal.committed(group) else { return }
         for file in files {
-            var isFinal = file.isFinal
             let identity = JournalItem.identity(file.name)
-            #if MUTANTS
-                if Mutant.active == .orphanOnce { isFinal = true }
-            #endif
-            if isFinal {
+            if file.isFinal || breaks(.orphanOnce) {
                 journal.repeated[identity] = nil
-                effects.append(.removeJournalFile(file.name, version: file.version))
+                turn.add(.removeJournalFile(file.name, version: file.version))
             } else {
-                journal.repeated[identity]?.lastAppend = now
-                if journal.repeated[identity]?.firstAppend == nil { journal.repeated[identity]?.firstAppend = now }
+                journal.repeated[identity]?.lastAppend = turn.now
+                if journal.repeated[identity]?.firstAppend == nil { journal.repeated[identity]?.firstAppend = turn.now }
             }
         }
-        appendFiles(now: now, effects: &effects)
+        appendFiles(&turn)
     }
 
     /// A file whose tags are in the log could not be deleted.
@@ -192,45 +180,41 @@ extension SyncEngine {
     /// Number of files whose tags are in the log and that cannot be deleted.
     package var undeletableFiles: Int { journal.undeletable.count }
 
-    private mutating func finishPass(_ pass: JournalPass.Pass, now: UInt64, effects: inout [Effect]) {
+    private mutating func finishPass(_ pass: JournalPass.Pass, _ turn: inout Turn<Effect>) {
         journal.abort()
-        #if MUTANTS
-            var pass = pass
-            if Mutant.active == .heartbeatAfterOutdatedPass { pass.isOutdated = false }
-            if Mutant.active == .heartbeatStampedLate { pass.sampledAt = now }
-        #endif
-        if pass.isOutdated {
+        if pass.isOutdated && !breaks(.heartbeatAfterOutdatedPass) {
             // A client that was told DEFERRED relies on every cache being distrusted until this invalidation, too, is
             // in the table.
-            scanJournal(now: now, effects: &effects)
+            scanJournal(&turn)
             return
         }
         journal.problem = nil
         if log.isSynced { journal.pending = 0 }
-        if pass.sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = pass.sampledAt }
-        lastHeartbeat = max(lastHeartbeat, pass.sampledAt)
-        withLog(now: now, effects: &effects) { log, turn in
-            log.heartbeat(sampledAt: pass.sampledAt, syncs: pass.syncs, &turn)
+        let sampledAt = breaks(.heartbeatStampedLate) ? turn.now : pass.sampledAt
+        if sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = sampledAt }
+        lastHeartbeat = max(lastHeartbeat, sampledAt)
+        withLog(&turn) { log, turn in
+            log.heartbeat(sampledAt: sampledAt, syncs: pass.syncs, &turn)
         }
-        pushTracking(.heartbeat(heartbeat), effects: &effects)
+        pushTracking(.heartbeat(heartbeat), &turn)
     }
 
     /// Stores an invalidation that the log has not accepted.
-    mutating func makePending(_ tags: [ByteBuffer], effects: inout [Effect]) {
+    mutating func makePending(_ tags: [ByteBuffer], _ turn: inout Turn<Effect>) {
         journal.pending += 1
         journal.becomeOutdated()
         if journal.pending > limits.pending {
             journal.mark()
-            effects.append(.writeMarker)
+            turn.add(.writeMarker)
         } else {
-            effects.append(.writePending(tags))
+            turn.add(.writePending(tags))
         }
     }
 
     /// If too many invalidations are pending to name them, the log is replaced, which makes every cached value of every
     /// host stale. Returns whether the pass may continue.
     private mutating func replaceIfMarked(
-        _ items: [JournalItem], now: UInt64, effects: inout [Effect]
+        _ items: [JournalItem], _ turn: inout Turn<Effect>
     ) -> Bool {
         // A marker that was obeyed and cannot be deleted must not be obeyed again.
         let markers = items.filter {
@@ -242,14 +226,14 @@ extension SyncEngine {
         // invalidations.
         let isReplaced = journal.replacing.map(log.logs.hasMade) ?? (configuration.mode == .embedded)
         if isReplaced {
-            for marker in markers { effects.append(.removeJournalFile(marker.name, version: marker.version)) }
+            for marker in markers { turn.add(.removeJournalFile(marker.name, version: marker.version)) }
             journal.isMarked = false
             journal.replacing = nil
             return true
         }
         guard log.isSynced else { return false }
         var replacement: Incarnation?
-        withLog(now: now, effects: &effects) { log, turn in replacement = log.replaceBecauseOfPending(&turn) }
+        withLog(&turn) { log, turn in replacement = log.replaceBecauseOfPending(&turn) }
         // Invalidations that waited are pending now, and covered by the replacement. Later ones get files again, so
         // that this ends.
         journal.replacing = replacement

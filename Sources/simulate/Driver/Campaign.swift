@@ -67,9 +67,7 @@ struct Campaign {
         var words = ["simulate", "--batch", "--seeds", "\(first)..\(last)", "--steps", String(steps)]
         if isCheckingDeterminism { words.append("--check-determinism") }
         words += variation.words
-        #if MUTANTS
-            if let mutant = Mutant.active { words += ["--mutant", mutant.rawValue] }
-        #endif
+        if let mutant = Mutant.active { words += ["--mutant", mutant.rawValue] }
         var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
         var pid: pid_t = 0

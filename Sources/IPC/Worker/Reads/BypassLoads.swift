@@ -64,10 +64,7 @@ final class BypassLoads: Sendable {
             state.queue.append(key)
             return load
         }
-        #if MUTANTS
-            if Mutant.active == .bypassLoadJoinedLate, place.current.shared.join() { return place.current }
-        #endif
-        if !place.hasBegun, place.current.shared.join() { return place.current }
+        if !place.hasBegun || breaks(.bypassLoadJoinedLate), place.current.shared.join() { return place.current }
         if let next = place.next, next.shared.join() { return next }
         let load = Load(loader)
         place.next = load

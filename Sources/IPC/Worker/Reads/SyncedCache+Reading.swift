@@ -138,20 +138,12 @@ extension SyncedCache {
     }
 
     private func joinerStep(_ result: FlightResult, isCovered: Bool) -> Step {
-        #if MUTANTS
-            if Mutant.active == .joinerGetsOlderLoad {
-                switch result.end {
-                case .found(let hit), .filled(let hit): return .answer(CachedValue(value: hit.value, source: .l2))
-                case .unconfirmed(let value): return .answer(CachedValue(value: value, source: .miss))
-                case .failed, .miss: break
-                }
-            }
-        #endif
+        let isFreshAtEnd = result.isFreshAtEnd || breaks(.joinerGetsOlderLoad)
         switch result.end {
         case .found(let hit):
-            return result.isFreshAtEnd ? .answer(CachedValue(value: hit.value, source: .l2)) : .again
+            return isFreshAtEnd ? .answer(CachedValue(value: hit.value, source: .l2)) : .again
         case .filled(let hit):
-            let isFresh = isCovered || result.isFreshAtEnd
+            let isFresh = isCovered || isFreshAtEnd
             return isFresh ? .answer(CachedValue(value: hit.value, source: .l2)) : .again
         // The error of another request is no answer to this one.
         case .unconfirmed, .failed: return .again
