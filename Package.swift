@@ -60,6 +60,7 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
         .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore, deque], swiftSettings: strict),
+        .target(name: "EngineTesting", dependencies: ["SyncCore", "IPCWire", nioCore], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
             dependencies: ["Notation", logging, nioCore, unixSignals],
@@ -90,7 +91,7 @@ let package = Package(
         .executableTarget(
             name: "simulate",
             dependencies: [
-                "SyncCore", "EngineHosting", "IPC", "IPCTesting", "IPCWire", nioCore, logging, heap, arguments,
+                "SyncCore", "EngineHosting", "EngineTesting", "IPC", "IPCTesting", "IPCWire", nioCore, logging, heap, arguments,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ],
             swiftSettings: strict
@@ -110,7 +111,8 @@ let package = Package(
             name: "IPCTests", dependencies: ["IPC", "IPCTesting", "Sieve", "TestSupport", nioCore, nioPosix],
             swiftSettings: strict),
         .testTarget(
-            name: "SyncCoreTests", dependencies: ["SyncCore", "TestSupport", nioCore], swiftSettings: strict),
+            name: "SyncCoreTests", dependencies: ["SyncCore", "EngineTesting", "TestSupport", nioCore],
+            swiftSettings: strict),
         .testTarget(
             name: "ProcessSupportTests",
             dependencies: ["ProcessSupport", "TestSupport", nioCore, nioPosix, logging],
@@ -124,7 +126,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "SimulateTests",
-            dependencies: ["simulate", "syncd", "SyncCore", "IPC", "IPCTesting", "TestSupport", nioCore, nioPosix, logging],
+            dependencies: [
+                "simulate", "syncd", "SyncCore", "EngineTesting", "IPC", "IPCTesting", "TestSupport", nioCore, nioPosix, logging,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "APIWorkerTests",
@@ -176,8 +180,8 @@ var benchmarks: [Target] {
             swiftSettings: strict
         ),
         .executableTarget(
-            name: "costs", dependencies: ["IPC", "IPCWire", "SyncCore", nioCore], path: "Benchmarks/Costs",
-            swiftSettings: strict),
+            name: "costs", dependencies: ["EngineTesting", "IPC", "IPCWire", "SyncCore", nioCore],
+            path: "Benchmarks/Costs", swiftSettings: strict),
     ]
 }
 

@@ -1,3 +1,4 @@
+import EngineTesting
 import IPCWire
 import NIOCore
 import SyncCore
@@ -6,7 +7,7 @@ import SyncCore
 final class EmbeddedHost: EngineHost {
     private var loop: EngineLoop?
     private var client: ClientID = 0
-    private let socket = CountedSocket()
+    private let socket = PromptClient()
     let journalDirectory: any EngineJournal = EmptyJournal()
     let now: UInt64 = 1_000_000_000_000
     let ownsTable = true
@@ -67,29 +68,6 @@ final class EmbeddedHost: EngineHost {
     func mayShutDown(_ peer: Peer) -> Bool { false }
     func shutdownAsked() {}
     func tableLost() {}
-}
-
-/// Takes everything at once.
-private final class CountedSocket: ClientChannel {
-    private(set) var writes = 0
-    /// Keeps what is written, whose memory cannot be used again then.
-    var isKeeping = false
-    private(set) var last = ByteBuffer()
-
-    func write(_ bytes: ByteBuffer) -> Bool {
-        writes += 1
-        if isKeeping { last = bytes }
-        return true
-    }
-
-    func write(_ parts: [ByteBuffer]) -> Bool {
-        writes += 1
-        return true
-    }
-
-    func setReading(_ isReading: Bool) {}
-    func setReadingArgument(_ isLong: Bool) {}
-    func close() {}
 }
 
 /// A journal into which nobody writes.

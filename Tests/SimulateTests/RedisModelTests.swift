@@ -1,3 +1,4 @@
+import EngineTesting
 import IPCTesting
 import IPCWire
 import Logging
@@ -11,15 +12,18 @@ import TestSupport
 @testable import simulate
 @testable import syncd
 
-/// The simulator's Redis answers as the real one does: the same commands, and the same mishaps between them, against
-/// both.
+/// The model of Redis answers as the real one does: the same commands, and the same mishaps between them, against both.
 @Suite struct RedisModelTests {
+    private static let keys = RedisKeys(namespace: "syncd")
+    private static let channel = ByteBuffer(string: "user:updated")
+
     @Test(arguments: 1...12)
     func `same answers`(seed: UInt64) async throws {
         let server = try await TestSupport.RedisServer()
-        let redis = try await RealRedis(server)
+        let redis = try await RealRedis(server, keys: Self.keys, channel: Self.channel)
         var random = SeededRandom(seed: seed)
         var model = RedisData()
+        var time: UInt64 = 0
         var published: [UpstreamEvent] = []
         var history: [String] = []
         let incarnations = (1...3).map { Incarnation(high: UInt64($0) << 60 | 1, low: UInt64($0)) }
@@ -28,18 +32,23 @@ import TestSupport
             if random.oneIn(4) {
                 let mishap = Mishap.allCases[random.below(Mishap.allCases.count)]
                 history.append("\(mishap)")
-                try await mishap.happen(to: server, index: random.below(max(1, model.entryCount)))
-                mishap.happen(to: &model, index: random.below(1))
+                try await mishap.happen(to: server)
+                mishap.happen(to: &model, &time)
             }
             let command = Self.command(UInt64(step), incarnations, model, &random)
             history.append("\(command)")
             let answer = await redis.ask(command)
             if identity == nil, case .inspected(let found)? = answer { identity = found.identity }
             guard identity != nil || command.isInspection else { continue }
-            let expected = Self.execute(command, on: &model, identity: identity, published: &published)
+            if case .append(_, let append) = command, let event = append.bridged {
+                try await Self.stopTime(of: event, on: server)
+            }
+            let expected = model.execute(command, identity: identity, info: (identity, true), now: time)
+            published += [expected.published, expected.event.map { .message($0) }].compactMap { $0 }
             #expect(
-                Self.comparable(answer) == Self.comparable(expected), "\(history.suffix(6).joined(separator: "\n"))")
-            guard Self.comparable(answer) == Self.comparable(expected) else { break }
+                Self.comparable(answer) == Self.comparable(expected.reply),
+                "\(history.suffix(6).joined(separator: "\n"))")
+            guard Self.comparable(answer) == Self.comparable(expected.reply) else { break }
         }
         let expected = published
         await eventually("the same messages are published", details: { "\(redis.published)\n\(expected)" }) {
@@ -55,45 +64,54 @@ import TestSupport
     ) -> UpstreamCommand {
         guard id > 1 else { return .inspect(id, lastApplied: 0) }
         let some = incarnations[random.below(incarnations.count)]
-        let believed = random.oneIn(4) ? some : model.presentIncarnation ?? some
-        switch random.below(10) {
+        let believed = random.oneIn(4) ? some : model.incarnation ?? some
+        let event = Event(channel: channel, payload: ByteBuffer(string: "{}"))
+        switch random.below(14) {
         case 0...3:
             let tags = (0...random.below(3)).map { ByteBuffer(bytes: [UInt8($0), 0x0d, 0x0a, 0xff, 0x2a]) }
+            let isWithEvent = random.oneIn(4)
+            let body = LogEntryBody(origin: 7, nonce: id, eventChannel: isWithEvent ? channel : nil, tags: tags)
+            return .append(
+                id,
+                AppendCommand(
+                    incarnation: believed, fresh: some, body: body, eventPayload: isWithEvent ? event.payload : nil))
+        case 4...6:
+            let tags = [ByteBuffer(string: "users"), ByteBuffer(string: "user:\(random.below(2))")]
             let body = LogEntryBody(origin: 7, nonce: id, eventChannel: nil, tags: tags)
-            return .append(id, AppendCommand(incarnation: believed, fresh: some, body: body, eventPayload: nil))
-        case 4: return .probe(id)
-        case 5: return .read(id, after: UInt64(random.below(20)), count: 1 + random.below(5))
-        case 6, 7: return .inspect(id, lastApplied: UInt64(random.below(20)))
-        case 8:
+            return .append(
+                id,
+                AppendCommand(
+                    incarnation: believed, fresh: some, body: body, eventPayload: nil,
+                    bridged: bridgedEvents[random.below(bridgedEvents.count)]))
+        case 7: return .probe(id)
+        case 8: return .read(id, after: UInt64(random.below(20)), count: 1 + random.below(5))
+        case 9, 10: return .inspect(id, lastApplied: UInt64(random.below(20)))
+        case 11:
             let raw: ByteBuffer? = if case .text(let text) = model.record { ByteBuffer(string: text) } else { nil }
             let expected = random.oneIn(4) ? ByteBuffer(string: "nonsense") : raw
             return .replace(id, ReplaceCommand(expected: expected, fresh: some, floor: UInt64(random.below(30))))
+        case 12: return .publish(id, event)
         default: return .get(id, key: ByteBuffer(string: "k"))
         }
     }
 
-    private static func execute(
-        _ command: UpstreamCommand, on model: inout RedisData, identity: ServerIdentity?,
-        published: inout [UpstreamEvent]
-    ) -> UpstreamReply? {
-        switch command {
-        case .inspect(_, let last):
-            return .inspected(
-                model.inspection(lastApplied: last, identity: identity, isPrimary: true, version: "", warnings: []))
-        case .append(_, let append):
-            let done = model.append(append, identity: identity)
-            if let (incarnation, entry) = done.published { published.append(.published(incarnation, entry)) }
-            return done.reply
-        case .probe: return model.probe()
-        case .read(_, let after, let count): return model.read(after: after, count: count)
-        case .replace(_, let replace):
-            let (reply, isPublished) = model.replace(replace, identity: identity)
-            if isPublished { published.append(.publishedUnreadable) }
-            return reply
-        case .get(_, let key): return model.get(key, now: 0)
-        default: return nil
+    /// Few, so that some come again.
+    private static let bridgedEvents = [
+        BridgedEvent(base: 1, ordinal: 1), BridgedEvent(base: 1, ordinal: 2), BridgedEvent(base: 11, ordinal: 1),
+    ]
+
+    /// The real server remembers the event for 10 s at most. From now on, only a mishap lets that time pass.
+    private static func stopTime(of event: BridgedEvent, on server: TestSupport.RedisServer) async throws {
+        let key = String(buffer: keys.bridged(event))
+        guard case .integer(let left) = try await server.command("PTTL", key) else {
+            throw TestFailure("no time to live")
         }
+        #expect(left == keyIsMissing || left == keyStays || (1...10_000).contains(left))
+        try await server.command("PERSIST", key)
     }
+
+    /// Replies to PTTL.
+    private static let (keyIsMissing, keyStays): (Int64, Int64) = (-2, -1)
 
     /// The part that must be equal: everything except texts for people, versions, and times.
     private static func comparable(_ reply: UpstreamReply?) -> UpstreamReply? {
@@ -114,9 +132,9 @@ import TestSupport
 
     private enum Mishap: CaseIterable {
         case flush, deleteRecord, deletePosition, deleteStream, recordIsList, positionIsList, positionIsText
-        case streamIsText, recordIsNonsense, trim, deleteEntry
+        case streamIsText, recordIsNonsense, trim, deleteEntry, timePasses
 
-        func happen(to server: TestSupport.RedisServer, index: Int) async throws {
+        func happen(to server: TestSupport.RedisServer) async throws {
             let (record, position, stream) = ("{syncd}:incarnation", "{syncd}:position", "{syncd}:stream")
             switch self {
             case .flush: try await server.command("FLUSHALL")
@@ -140,6 +158,8 @@ import TestSupport
                     case .array(let parts)? = found.first, case .bulkString(let id)? = parts.first
                 else { return }
                 try await server.command("XDEL", stream, String(buffer: id))
+            case .timePasses:
+                for event in bridgedEvents { try await server.command("DEL", String(buffer: keys.bridged(event))) }
             }
         }
 
@@ -148,7 +168,7 @@ import TestSupport
             try await server.command("RPUSH", key, "x")
         }
 
-        func happen(to model: inout RedisData, index: Int) {
+        func happen(to model: inout RedisData, _ time: inout UInt64) {
             switch self {
             case .flush: model.flushAll()
             case .deleteRecord: model.record = .missing
@@ -161,16 +181,9 @@ import TestSupport
             case .recordIsNonsense: model.record = .text("nonsense")
             case .trim: model.trim(to: 2)
             case .deleteEntry: model.deleteEntry(at: 0)
+            case .timePasses: time += 10_000
             }
         }
-    }
-}
-
-extension RedisData {
-    /// The incarnation that the record names.
-    fileprivate var presentIncarnation: Incarnation? {
-        guard case .text(let text) = record else { return nil }
-        return Incarnation(String(text.prefix(32)))
     }
 }
 
@@ -190,14 +203,14 @@ private final class RealRedis: Sendable {
     private let eventLoop: any EventLoop
     private let upstream: NIOLoopBoundBox<RedisUpstream?>
 
-    init(_ server: TestSupport.RedisServer) async throws {
+    init(_ server: TestSupport.RedisServer, keys: RedisKeys, channel: ByteBuffer) async throws {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         self.eventLoop = eventLoop
         upstream = .makeBoxSendingValue(nil, eventLoop: eventLoop)
         let endpoint = try RedisEndpoint.parse(server.url)
         try await eventLoop.submit { [self] in
             let upstream = RedisUpstream(
-                endpoint: endpoint, keys: RedisKeys(namespace: "syncd"), bridgedChannels: [], eventLoop: eventLoop,
+                endpoint: endpoint, keys: keys, bridgedChannels: [channel], eventLoop: eventLoop,
                 logger: Logger(label: "test")
             ) { [weak self] event in self?.received(event) }
             self.upstream.value = upstream
@@ -211,7 +224,7 @@ private final class RealRedis: Sendable {
             switch event {
             case .commandsConnected, .subscriptionConnected: state.connections += 1
             case .reply(let id, let reply): state.answers[id] = reply
-            case .published, .publishedUnreadable: state.published.append(event)
+            case .published, .publishedUnreadable, .message: state.published.append(event)
             default: break
             }
         }
@@ -220,7 +233,7 @@ private final class RealRedis: Sendable {
     var published: [UpstreamEvent] { state.withLock { $0.published } }
 
     func ask(_ command: UpstreamCommand) async -> UpstreamReply? {
-        guard let id = command.testID else { return nil }
+        guard let id = command.id else { return nil }
         eventLoop.execute { [upstream] in
             upstream.value?.send(command)
             upstream.value?.flush()
@@ -233,16 +246,5 @@ private final class RealRedis: Sendable {
         try? await eventLoop.flatSubmit { [upstream, eventLoop] in
             upstream.value?.shutdown() ?? eventLoop.makeSucceededVoidFuture()
         }.get()
-    }
-}
-
-extension UpstreamCommand {
-    fileprivate var testID: UpstreamID? {
-        switch self {
-        case .inspect(let id, _), .append(let id, _), .probe(let id), .read(let id, _, _), .replace(let id, _),
-            .publish(let id, _), .get(let id, _):
-            id
-        default: nil
-        }
     }
 }

@@ -6,7 +6,7 @@ import Testing
 
 /// Events of other programs: each is in the log once, whoever of the hosts sees it, and is never missing.
 @Suite struct BridgeTests {
-    let server = ModelServer()
+    let server = HarnessServer()
 
     init() { server.listened = BridgeRules.ofUsers.channels }
 

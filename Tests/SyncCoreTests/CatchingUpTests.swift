@@ -6,7 +6,7 @@ import Testing
 
 /// Many pages of the log, two of which are asked for at once.
 @Suite struct CatchingUpTests {
-    let server = ModelServer()
+    let server = HarnessServer()
 
     /// A host that has just been inspected, with pages of four entries and twenty of them in the log, and the reads
     /// that it asked for.
@@ -44,7 +44,7 @@ import Testing
 
     @Test func `a short page is no hole`() throws {
         let (host, reads) = try catchingUp()
-        let (epoch, incarnation) = (host.epoch, server.record?.incarnation)
+        let (epoch, incarnation) = (host.epoch, server.incarnation)
         guard case .read(let id, _, _) = reads[0] else { throw UnexpectedCommand() }
         host.event(.reply(id, .entries(incarnation, Array(server.entries.prefix(2)))))
         let again = host.upstreamCommands()

@@ -75,7 +75,7 @@ import Testing
     }
 
     @Test func `upstream subscriptions are counted`() {
-        let host = EngineHarness.attached(ModelServer())
+        let host = EngineHarness.attached(HarnessServer())
         host.client(1)
         host.client(2)
         host.isLinked = false
@@ -97,7 +97,7 @@ import Testing
         // One process gets half.
         limits.subscriptions *= 2
         limits.patterns = limits.subscriptions
-        let host = EngineHarness(.redis, server: ModelServer(), limits: limits)
+        let host = EngineHarness(.redis, server: HarnessServer(), limits: limits)
         host.connect()
         host.settle()
         _ = host.take()
@@ -162,7 +162,7 @@ import Testing
     }
 
     @Test func `an event of a deferred invalidation is relayed here`() {
-        let host = EngineHarness(.redis, server: ModelServer())
+        let host = EngineHarness(.redis, server: HarnessServer())
         host.client(1)
         host.client(2)
         _ = host.request(.subscribe([.text("c")]), from: 2)

@@ -6,7 +6,7 @@ import Testing
 
 /// Entries that come before their predecessors, and lies about them: a server cannot make syncd grow.
 @Suite struct EarlyEntriesTests {
-    let server = ModelServer()
+    let server = HarnessServer()
 
     private func entry(_ position: UInt64, bytes: Int = 1) -> LogEntry {
         let tag = ByteBuffer(repeating: 0x61, count: bytes)
@@ -21,7 +21,7 @@ import Testing
         host.settle()
         #expect(host.state == .attached)
         host.isLinked = false
-        return (host, try #require(server.record?.incarnation))
+        return (host, try #require(server.incarnation))
     }
 
     @Test(arguments: [true, false]) func `as many are kept as there is memory for`(isCounted: Bool) throws {
@@ -47,7 +47,7 @@ import Testing
         for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position)))) }
         host.isLinked = true
         server.entries = [entry(1)]
-        server.position = 1
+        server.data.position = .text("1")
         if isOfCommands {
             host.disconnectCommands()
             host.connectCommands()

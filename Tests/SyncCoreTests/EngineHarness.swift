@@ -1,10 +1,11 @@
+import EngineTesting
 import IPCWire
 import NIOCore
 import Testing
 
 @testable import SyncCore
 
-/// A host of the loop with a manual clock, and optionally a ``ModelServer`` behind it. Effects are kept for the test to
+/// A host of the loop with a manual clock, and optionally a ``HarnessServer`` behind it. Effects are kept for the test to
 /// look at; commands for the server are executed at once unless the link is cut.
 final class EngineHarness: EngineHost {
     private let configuration: EngineConfiguration
@@ -12,7 +13,7 @@ final class EngineHarness: EngineHost {
     private(set) lazy var loop = EngineLoop(
         host: self, configuration: configuration, table: table, random: SeededRandom(seed: seed))
     let table: TagTable
-    let server: ModelServer?
+    let server: HarnessServer?
     var now: UInt64
     /// Commands that were sent at this instant: as no time passes, what asks again and again would never end.
     private var instant: (time: UInt64, commands: Int) = (0, 0)
@@ -33,7 +34,7 @@ final class EngineHarness: EngineHost {
     private var clients: [ClientID: ClientID] = [:]
 
     init(
-        _ mode: LogMode, server: ModelServer? = nil, table: TagTable = .inMemory(),
+        _ mode: LogMode, server: HarnessServer? = nil, table: TagTable = .inMemory(),
         limits: Limits = Limits(), bridge: BridgeRules = .none, now: UInt64 = 1_000_000_000_000, seed: UInt64 = 1
     ) {
         self.now = now
@@ -47,7 +48,7 @@ final class EngineHarness: EngineHost {
 
     /// A harness that is attached to a fresh server.
     static func attached(
-        _ server: ModelServer, table: TagTable = .inMemory(), bridge: BridgeRules = .none, seed: UInt64 = 1
+        _ server: HarnessServer, table: TagTable = .inMemory(), bridge: BridgeRules = .none, seed: UInt64 = 1
     ) -> EngineHarness {
         let harness = EngineHarness(.redis, server: server, table: table, bridge: bridge, seed: seed)
         harness.connect()
@@ -164,7 +165,7 @@ final class EngineHarness: EngineHost {
     }
 
     func client(_ id: ClientID, version: RESPVersion = .v3, peer: Peer = Peer(pid: 1, uid: 0)) {
-        clients[id] = loop.connect(HarnessChannel(), peer: peer)
+        clients[id] = loop.connect(PromptClient(), peer: peer)
         _ = request(.hello(version: version, name: nil), from: id)
     }
 
@@ -316,15 +317,6 @@ private final class HarnessJournal: EngineJournal {
     func writeMarker() { items = [JournalItem(name: "all.marker", kind: .marker, tags: [])] }
 
     func removeLeftovers() {}
-}
-
-/// A client that takes everything at once and keeps nothing.
-private final class HarnessChannel: ClientChannel {
-    func write(_ bytes: ByteBuffer) -> Bool { true }
-    func write(_ parts: [ByteBuffer]) -> Bool { true }
-    func setReading(_ isReading: Bool) {}
-    func setReadingArgument(_ isLong: Bool) {}
-    func close() {}
 }
 
 /// SplitMix64: the same seed, the same numbers.

@@ -148,7 +148,7 @@ import Testing
     }
 
     @Test func `a marker that cannot be deleted is obeyed once`() {
-        let server = ModelServer()
+        let server = HarnessServer()
         let host = EngineHarness.attached(server)
         host.undeletable = ["syncd.marker"]
         host.journal = [item(.marker, "syncd.marker", version: 7)]

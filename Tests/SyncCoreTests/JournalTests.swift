@@ -22,7 +22,7 @@ import Testing
 
     /// However much is pending, only as much is under way as the server accepts in time, and no stack grows with it.
     @Test(arguments: [LogMode.embedded, .redis]) func `many invalidations are pending`(mode: LogMode) {
-        let server = ModelServer()
+        let server = HarnessServer()
         let host = mode == .redis ? EngineHarness.attached(server) : EngineHarness(.embedded)
         host.journal = (0..<2000).map { item(.pending, "w-\($0)", tags: ["t\($0 % 100)"]) }
         host.advance(milliseconds: 200)
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test func `the heartbeat carries the time from before the journal was read`() {
-        let host = EngineHarness.attached(ModelServer())
+        let host = EngineHarness.attached(HarnessServer())
         host.isLinked = false
         host.journal = [item(.pending)]
         host.now += 100_000_000
@@ -99,7 +99,7 @@ import Testing
     }
 
     @Test func `while isolated the files stay`() {
-        let host = EngineHarness(.redis, server: ModelServer())
+        let host = EngineHarness(.redis, server: HarnessServer())
         host.journal = [item(.pending)]
         host.advance(milliseconds: 500)
         #expect(host.journal.count == 1)
@@ -112,7 +112,7 @@ import Testing
     }
 
     @Test func `what is deferred during a journal pass is in the table before attaching`() {
-        let host = EngineHarness.attached(ModelServer())
+        let host = EngineHarness.attached(HarnessServer())
         host.client(1)
         host.isLinked = false
         host.request(.invalidate(tags: [.text("t")], event: nil))
@@ -142,7 +142,7 @@ import Testing
     @Test(arguments: [1, 3]) func `what is deferred during a replacement is not covered by it`(count: Int) throws {
         var limits = Limits()
         limits.pending = 1
-        let server = ModelServer()
+        let server = HarnessServer()
         let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
@@ -185,7 +185,7 @@ import Testing
     /// Redis has the connection and answers nothing: syncd writes heartbeats, so that it does not count as dead, and
     /// does not send pending invalidations again and again.
     @Test func `while Redis is silent heartbeats go on and pending invalidations wait`() throws {
-        let host = EngineHarness.attached(ModelServer())
+        let host = EngineHarness.attached(HarnessServer())
         host.client(1)
         host.isLinked = false
         host.request(.invalidate(tags: [.text("t")], event: nil))
@@ -202,7 +202,7 @@ import Testing
 
     /// Redis is 100 ms away, and a client writes in each round trip.
     @Test func `clients that write all the time do not keep a host isolated`() throws {
-        let host = EngineHarness.attached(ModelServer())
+        let host = EngineHarness.attached(HarnessServer())
         host.client(1)
         host.isLinked = false
         host.request(.invalidate(tags: [.text("t")], event: nil))
@@ -225,14 +225,14 @@ import Testing
     @Test func `a replacement by somebody else does not cover a marker`() throws {
         var limits = Limits()
         limits.pending = 1
-        let server = ModelServer()
+        let server = HarnessServer()
         let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
         host.client(1)
         host.isLinked = false
         let theirs = Incarnation(high: 7, low: 7)
-        server.record = (theirs, server.identity)
+        server.replaceElsewhere(theirs)
         server.appendElsewhere("x", isPublished: false)
         host.advance(milliseconds: 2500)
         #expect(host.state == .isolated)
@@ -251,7 +251,7 @@ import Testing
         #expect(host.state == .attached)
         #expect(host.journal.isEmpty)
         #expect(server.replacements == before + 1)
-        #expect(server.record?.incarnation != theirs)
+        #expect(server.incarnation != theirs)
     }
 
     @Test func `a new table acknowledges no write for one trust window`() {

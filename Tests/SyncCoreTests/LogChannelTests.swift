@@ -9,7 +9,7 @@ import Testing
     @Test(arguments: ["{syncd}:log", "{other}:log", "{syncd}:log:1", "{a:b c}:log:65535"])
     func `no client speaks or listens there`(_ name: String) {
         let channel = ByteBuffer.text(name)
-        for host in [EngineHarness.attached(ModelServer()), EngineHarness(.embedded)] {
+        for host in [EngineHarness.attached(HarnessServer()), EngineHarness(.embedded)] {
             host.client(1)
             let event = Event(channel: channel, payload: .text("forged"))
             for request: Request in [

@@ -6,13 +6,13 @@ import Testing
 
 /// The shared log as one host sees it: what costs an epoch, what costs nothing, and what is never believed.
 @Suite struct LogTests {
-    let server = ModelServer()
+    let server = HarnessServer()
 
     @Test func `attaches to a fresh server after one heartbeat`() {
         let host = EngineHarness(.redis, server: server)
         #expect(host.state == .isolated)
         host.connect()
-        #expect(server.record != nil)
+        #expect(server.incarnation != nil)
         host.settle()
         #expect(host.state == .attached)
         #expect(host.table.state == .attached)
@@ -140,12 +140,12 @@ import Testing
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         let epoch = host.epoch
-        let before = try #require(server.record?.incarnation)
+        let before = try #require(server.incarnation)
         host.disconnect()
         server.restart(losing: lost)
         host.connect()
         host.settle()
-        #expect(server.record?.incarnation != before)
+        #expect(server.incarnation != before)
         #expect(host.epoch == epoch + 1)
         #expect(host.applied == 1, "positions never go back")
         #expect(host.state == .attached)
@@ -156,7 +156,7 @@ import Testing
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         let epoch = host.epoch
-        server.flushAll()
+        server.data.flushAll()
         host.advance(milliseconds: 300, heartbeats: true)
         host.settle()
         #expect(host.epoch == epoch + 1)
@@ -170,7 +170,7 @@ import Testing
         host.client(1)
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
         let epoch = host.epoch
-        server.flushAll()
+        server.data.flushAll()
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .simple(.deferred))
         #expect(host.epoch > epoch)
         host.settle()
@@ -184,14 +184,14 @@ import Testing
         let two = EngineHarness.attached(server, seed: 2)
         one.client(1)
         #expect(one.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(1))
-        two.event(.published(try #require(server.record?.incarnation), try #require(server.entries.last)))
+        two.event(.published(try #require(server.incarnation), try #require(server.entries.last)))
         one.disconnect()
         two.disconnect()
         server.restart()
         one.connect()
-        let replaced = try #require(server.record?.incarnation)
+        let replaced = try #require(server.incarnation)
         two.connect()
-        #expect(server.record?.incarnation == replaced, "the first host wins")
+        #expect(server.incarnation == replaced, "the first host wins")
         one.settle()
         two.settle()
         #expect(one.state == .attached)
@@ -204,7 +204,7 @@ import Testing
         for _ in 0..<9 { server.appendElsewhere("a") }
         host.deliver()
         host.disconnect()
-        server.flushAll()
+        server.data.flushAll()
         let newcomer = EngineHarness.attached(server, seed: 3)
         newcomer.client(1)
         #expect(newcomer.request(.invalidate(tags: [.text("x")], event: nil)) == .integer(1))
@@ -285,12 +285,12 @@ import Testing
     @Test func `a stream that is none is replaced`() throws {
         let host = EngineHarness.attached(server)
         host.client(1)
-        let before = try #require(server.record?.incarnation)
+        let before = try #require(server.incarnation)
         let epoch = host.epoch
-        server.isStreamDamaged = true
+        server.spoilStream()
         #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .simple(.deferred))
         host.advance(milliseconds: 500)
-        #expect(server.record?.incarnation != before)
+        #expect(server.incarnation != before)
         #expect(host.state == .attached)
         #expect(host.epoch == epoch + 1)
         #expect(host.journal.isEmpty)
@@ -401,7 +401,7 @@ import Testing
 
     @Test func `messages of the former log are ignored`() throws {
         let host = EngineHarness.attached(server)
-        let former = try #require(server.record?.incarnation)
+        let former = try #require(server.incarnation)
         server.appendElsewhere("a")
         host.deliver()
         host.disconnect()
@@ -423,14 +423,14 @@ import Testing
         host.connect()
         host.settle()
         host.client(1)
-        let before = try #require(server.record?.incarnation)
+        let before = try #require(server.incarnation)
         host.disconnect()
         host.advance(milliseconds: 2300)
         for _ in 0..<5 { _ = host.request(.invalidate(tags: [.text("a")], event: nil)) }
         #expect(host.journal.map(\.kind) == [.marker, .pending] || host.journal.map(\.kind) == [.marker])
         host.connect()
         host.advance(milliseconds: 1000)
-        #expect(server.record?.incarnation != before)
+        #expect(server.incarnation != before)
         #expect(host.state == .attached)
         #expect(host.journal.isEmpty)
     }

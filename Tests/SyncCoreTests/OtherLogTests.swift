@@ -5,7 +5,7 @@ import Testing
 
 /// Logs that take the place of the one that was applied.
 @Suite struct OtherLogTests {
-    private let server = ModelServer()
+    private let server = HarnessServer()
 
     /// A failover loses what this host has acknowledged; another host has made the log anew and is as far as this one.
     @Test func `what a log lost is invalidated in the next one`() throws {
@@ -14,16 +14,16 @@ import Testing
         let own = host.request(.invalidate(tags: [.text("t")], event: nil))
         #expect(own == .integer(1))
         host.disconnect()
-        server.flushAll()
+        server.data.flushAll()
         let theirs = Incarnation(high: 5, low: 6)
-        server.record = (theirs, server.identity)
+        server.replaceElsewhere(theirs)
         server.appendElsewhere("x", isPublished: false)
         // Values that hosts of the new log have filled by now lack the write.
         let filled = server.position
         host.connect()
         host.settle()
         #expect(host.state == .attached)
-        #expect(server.record?.incarnation == theirs)
+        #expect(server.incarnation == theirs)
         #expect(host.slot("*") > filled)
         #expect(server.entries.last?.body.tags == [.text("*")])
         let count = server.entries.count
@@ -35,8 +35,7 @@ import Testing
 
     /// The log is flushed, and made anew by another host, after it was inspected and before its entries are read.
     @Test func `entries of another log are not those that are missing`() throws {
-        for tag in ["a", "b"] { server.appendElsewhere(tag) }
-        server.record = (Incarnation(high: 3, low: 4), server.identity)
+        for tag in ["a", "b"] { server.appendElsewhere(tag, isPublished: false) }
         let host = EngineHarness(.redis, server: server)
         _ = host.take()
         host.event(.commandsConnected)
@@ -44,8 +43,8 @@ import Testing
         let question = try #require(host.upstreamCommands().first { if case .inspect = $0 { true } else { false } })
         host.event(try #require(server.execute(question)))
         let read = try #require(host.upstreamCommands().first { if case .read = $0 { true } else { false } })
-        server.flushAll()
-        server.record = (Incarnation(high: 5, low: 6), server.identity)
+        server.data.flushAll()
+        server.replaceElsewhere(Incarnation(high: 5, low: 6))
         for tag in ["c", "d"] { server.appendElsewhere(tag) }
         host.event(try #require(server.execute(read)))
         #expect(host.applied == 0, "they are not applied as the other log's")
@@ -85,8 +84,8 @@ import Testing
     @Test func `an entry of the log that replaced ours raises the epoch`() {
         let host = EngineHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
-        server.flushAll()
-        server.record = (theirs, server.identity)
+        server.data.flushAll()
+        server.replaceElsewhere(theirs)
         server.appendElsewhere("x")
         host.deliver()
         #expect(host.epoch == epoch + 1, "at once")
@@ -104,7 +103,7 @@ import Testing
         #expect(probes.count == 1)
         for probe in probes {
             guard let answer = server.execute(probe) else { continue }
-            server.record = (theirs, server.identity)
+            server.replaceElsewhere(theirs)
             publish(theirs, to: host)
             host.event(answer)
         }

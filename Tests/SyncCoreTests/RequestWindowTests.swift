@@ -8,7 +8,7 @@ import Testing
 @Suite struct RequestWindowTests {
     /// A host, and a server that answers an append when the test says so.
     private final class Home {
-        private let server = ModelServer()
+        private let server = HarnessServer()
         private(set) var appends: [UpstreamCommand] = []
         let host: TracedHost
 

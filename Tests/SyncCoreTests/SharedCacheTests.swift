@@ -6,7 +6,7 @@ import Testing
 
 /// L2 in Redis: entries are judged by incarnation, `asOf`, firstKnownPosition and slots at the moment of the answer.
 @Suite struct SharedCacheTests {
-    let server = ModelServer()
+    let server = HarnessServer()
 
     private func load(_ host: EngineHarness, tags: [ByteBuffer] = [.text("t")]) throws {
         guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
@@ -57,7 +57,7 @@ import Testing
         host.client(1)
         host.client(2)
         try load(host)
-        server.values = server.values.mapValues { ($0.entry, ttl: 10_000) }
+        server.data.values = server.data.values.mapValues { .init(entry: $0.entry, expiresAt: 10_000) }
         guard case .fetched(.lease(let lease)) = host.request(.renew(key: .text("k"), ttlMilliseconds: 10_000)) else {
             throw TestFailure("no lease")
         }
@@ -81,7 +81,7 @@ import Testing
         guard case .fetched(.lease(let lease)) = host.request(.renew(key: .text("k"), ttlMilliseconds: 60_000)) else {
             throw TestFailure("no lease")
         }
-        server.values = [:]
+        server.data.values = [:]
         guard case .wait(let ticket) = host.request(.fetch(key: .text("k"), waitMilliseconds: 5000), from: 2) else {
             throw TestFailure("no ticket")
         }
@@ -126,12 +126,12 @@ import Testing
         let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
-        let kept = server.values
+        let kept = server.data.values
         host.disconnect()
         server.restart()
         host.connect()
         host.settle()
-        server.values = kept
+        server.data.values = kept
         #expect(!isHit(host))
     }
 
@@ -139,12 +139,12 @@ import Testing
         let host = EngineHarness.attached(server)
         host.client(1)
         try load(host)
-        let entry = try #require(server.values[.text("k")]?.entry)
+        let entry = try #require(server.data.values[.text("k")]?.entry)
         for length in 0..<min(entry.readableBytes, 28) {
             let cut = try #require(entry.getSlice(at: entry.readerIndex, length: length))
             #expect(StoredEntry(encoded: cut, limits: WireLimits()) == nil)
         }
-        server.values[.text("k")] = (.text("something else"), 1000)
+        server.data.values[.text("k")]?.entry = .text("something else")
         #expect(!isHit(host))
     }
 
@@ -208,7 +208,7 @@ import Testing
         let value = ByteBuffer(repeating: 7, count: (1 << 20) + 1)
         let fill = Fill(key: .text("k"), lease: lease.id, ttlMilliseconds: 60_000, tags: [], value: value)
         #expect(host.request(.fill(fill)) == .ok)
-        #expect(server.values.isEmpty)
+        #expect(server.data.values.isEmpty)
     }
 
     @Test func `isolation ends every load`() throws {

@@ -115,7 +115,7 @@ extension Driver {
             default: server.data.stream = .other
             }
         case .trim: server.data.trim(to: world.random.below(4))
-        case .deleteEntry: server.data.deleteEntry(at: world.random.below(max(1, server.data.entryCount)))
+        case .deleteEntry: server.data.deleteEntry(at: world.random.below(max(1, server.data.entries.count)))
         case .goBack:
             // Like loading a dump: the values change, too, and no message on its way is lost.
             server.data = cluster.savedData

@@ -116,7 +116,7 @@ extension Driver {
             oracle.figures.add("race: trimmed gap")
             beQuiet(for: 3_400_000_000)
             server.dropConnections { server.isSubscriber($0) && syncd.upstream?.isMine($0) == true }
-            let position = server.data.entryCount
+            let position = server.data.entries.count
             if world.random.oneIn(2) { write(key, on: writer) } else { invalidate(key, on: writer) }
             trim(server, below: position, until: world.now + 400_000_000)
         }
@@ -146,7 +146,7 @@ extension Driver {
     private func trim(_ server: RedisServer, below position: Int, until end: UInt64) {
         world.after(500_000, nil, "trimmed") { [self] in
             guard !isCalm, world.now < end, server.isAlive else { return }
-            if server.data.entryCount > position { return server.data.trim(to: 0) }
+            if server.data.entries.count > position { return server.data.trim(to: 0) }
             trim(server, below: position, until: end)
         }
     }

@@ -1,3 +1,4 @@
+import EngineTesting
 import IPC
 import IPCWire
 import NIOCore
@@ -297,7 +298,7 @@ final class Oracle: @unchecked Sendable {
     }
 
     func executed(
-        _ command: UpstreamCommand, _ execution: RedisServer.Execution, on server: RedisServer,
+        _ command: UpstreamCommand, _ execution: RedisData.Execution, on server: RedisServer,
         for syncd: SimulatedSyncd, sentAt: UInt64
     ) {
         if case .read = command, hosts[syncd.host.index].hasLostSubscription,
@@ -306,7 +307,7 @@ final class Oracle: @unchecked Sendable {
             hosts[syncd.host.index].hasLostSubscription = false
             figures.add("goal: subscription lost and caught up from the stream")
         }
-        guard let (incarnation, entry) = execution.committed else { return }
+        guard case .published(let incarnation, let entry) = execution.published else { return }
         figures.add("entries appended")
         if world.now - sentAt > plan.limits.appendNanoseconds { figures.add("goal: append timed out but happened") }
         if !nonces.insert([entry.body.origin, entry.body.nonce]).inserted {

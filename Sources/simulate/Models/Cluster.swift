@@ -1,3 +1,4 @@
+import EngineTesting
 import IPCWire
 import NIOCore
 import SyncCore
@@ -75,39 +76,17 @@ final class RedisServer: Process, @unchecked Sendable {
 
     // MARK: Commands
 
-    struct Execution {
-        var reply: UpstreamReply?
-        var committed: (Incarnation, LogEntry)?
-    }
-
-    func execute(_ command: UpstreamCommand, as asker: ServerIdentity?, info: (ServerIdentity?, Bool)) -> Execution {
-        if refusal == .everything { return Execution(reply: .failed(.refused("LOADING"))) }
-        if refusal == .writes, command.isWrite { return Execution(reply: .failed(.refused("OOM"))) }
-        if !isPrimary, command.isWrite { return Execution(reply: .failed(.wrongRole("READONLY"))) }
-        switch command {
-        case .inspect(_, let last):
-            return Execution(
-                reply: .inspected(
-                    data.inspection(
-                        lastApplied: last, identity: info.0, isPrimary: info.1, version: "model", warnings: [])))
-        case .append(_, let append):
-            let done = data.append(append, identity: asker)
-            if let (incarnation, entry) = done.published { publish(.published(incarnation, entry)) }
-            return Execution(reply: done.reply, committed: done.published)
-        case .probe:
-            return Execution(reply: isPrimary ? data.probe() : .failed(.wrongRole("Redis is a replica (ROLE)")))
-        case .read(_, let after, let count): return Execution(reply: data.read(after: after, count: count))
-        case .replace(_, let replace):
-            let (reply, isPublished) = data.replace(replace, identity: asker)
-            if isPublished { publish(.publishedUnreadable) }
-            return Execution(reply: reply)
-        case .publish: return Execution(reply: .published(receivers: 1))
-        case .get(_, let key): return Execution(reply: data.get(key, now: milliseconds))
-        case .set(let key, let entry, let ttl):
-            data.set(key, entry, ttlMilliseconds: ttl, now: milliseconds)
-            return Execution()
-        case .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe, .reconnect: return Execution()
-        }
+    func execute(
+        _ command: UpstreamCommand, as asker: ServerIdentity?, info: (identity: ServerIdentity?, isPrimary: Bool)
+    ) -> RedisData.Execution {
+        func failed(_ failure: UpstreamFailure) -> RedisData.Execution { RedisData.Execution(reply: .failed(failure)) }
+        if refusal == .everything { return failed(.refused("LOADING")) }
+        if refusal == .writes, command.isWrite { return failed(.refused("OOM")) }
+        if !isPrimary, command.isWrite { return failed(.wrongRole("READONLY")) }
+        if !isPrimary, case .probe = command { return failed(.wrongRole("Redis is a replica (ROLE)")) }
+        let execution = data.execute(command, identity: asker, info: info, now: milliseconds)
+        if let published = execution.published { publish(published) }
+        return execution
     }
 
     private func publish(_ event: UpstreamEvent) {
@@ -122,16 +101,6 @@ extension UpstreamCommand {
         switch self {
         case .append, .replace, .set: true
         default: false
-        }
-    }
-
-    /// The id in its reply.
-    var id: UpstreamID? {
-        switch self {
-        case .inspect(let id, _), .append(let id, _), .probe(let id), .read(let id, _, _), .replace(let id, _),
-            .publish(let id, _), .get(let id, _):
-            id
-        default: nil
         }
     }
 }
@@ -205,7 +174,7 @@ final class Cluster: @unchecked Sendable {
     }
 
     /// Number of entries that the replica lacks.
-    var lag: Int { max(0, primary.data.entryCount - replica.entryCount) }
+    var lag: Int { max(0, primary.data.entries.count - replica.entries.count) }
 
     /// Ends all servers except the primary.
     func settle() {

@@ -1,4 +1,5 @@
 import EngineHosting
+import EngineTesting
 import IPCWire
 import NIOCore
 import SyncCore
@@ -16,7 +17,7 @@ final class ServerConnection {
     private var lastRequest: UInt64 = 0
     private var lastAnswer: UInt64 = 0
     private var traffic: TrafficWatch
-    private var info: (ServerIdentity?, Bool) = (nil, true)
+    private var info: (identity: ServerIdentity?, isPrimary: Bool) = (nil, true)
     var deliver: (UpstreamEvent) -> Void = { _ in }
     var closed: (String) -> Void = { _ in }
     /// The server's identity at the login.
