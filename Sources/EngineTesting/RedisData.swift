@@ -41,7 +41,7 @@ package struct RedisData {
 
     package init() {}
 
-    // MARK: What it holds
+    // MARK: Content
 
     /// The incarnation in the record, if the record is sound.
     package var incarnation: Incarnation? {
