@@ -13,7 +13,7 @@ import TestSupport
 
 /// The simulator's Redis answers as the real one does: the same commands, and the same mishaps between them, against
 /// both.
-@Suite struct RedisModelTests {
+@Suite(.tags(.servers)) struct RedisModelTests {
     @Test(arguments: 1...12)
     func `same answers`(seed: UInt64) async throws {
         let server = try await TestSupport.RedisServer()
