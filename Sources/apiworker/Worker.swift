@@ -30,17 +30,7 @@ struct Worker {
         let operations = MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger)
         let store = UserStore(operations: operations)
         let cache = SyncedCache(
-            configuration: SyncedCacheConfiguration(
-                socketPath: configuration.socketPath, l1Bytes: configuration.l1Bytes,
-                clientName: "apiworker-\(worker.text)",
-                // The threads of the database are the limit. A request that waited here would not be answered in time.
-                maximumConcurrentLoads: limits.connections,
-                subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) },
-                grace: .seconds(configuration.graceSeconds), auditOneIn: configuration.auditOneIn,
-                staleValueFound: { key in
-                    let key = String(decoding: key.readableBytesView, as: UTF8.self)
-                    logger.warning("A cached value was not what the database holds", metadata: ["key": "\(key)"])
-                }),
+            configuration: Self.cacheConfiguration(configuration, worker: worker, limits: limits, logger: logger),
             eventLoop: eventLoop, logger: logger)
         let (requests, connections) = (RequestMetrics(), OpenConnections(limit: limits.connections))
         // While no page listens, invalidation pushes are not needed: the table says which values are fresh.
@@ -81,6 +71,22 @@ struct Worker {
             services.append(SyncWatch(cache: cache, socketPath: path, logger: logger))
         }
         self.services = services
+    }
+
+    private static func cacheConfiguration(
+        _ configuration: WorkerConfiguration, worker: WorkerIdentity, limits: HTTPLimits, logger: Logger
+    ) -> SyncedCacheConfiguration {
+        SyncedCacheConfiguration(
+            socketPath: configuration.socketPath, l1Bytes: configuration.l1Bytes,
+            clientName: "apiworker-\(worker.text)",
+            // The threads of the database are the limit. A request that waited here would not be answered in time.
+            maximumConcurrentLoads: limits.connections,
+            subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) },
+            grace: .seconds(configuration.graceSeconds), auditOneIn: configuration.auditOneIn,
+            staleValueFound: { key in
+                let key = String(decoding: key.readableBytesView, as: UTF8.self)
+                logger.warning("A cached value was not what the database holds", metadata: ["key": "\(key)"])
+            })
     }
 
     /// Serves until SIGTERM or SIGINT. Then requests may finish; a second signal cuts them. Threads and connections

@@ -9,7 +9,7 @@ import Testing
 @testable import apiworker
 
 /// docs/http-api.md, "Connections": the server on a real socket, with short limits.
-@Suite(.processes) struct HTTPServerTests {
+@Suite(.tags(.servers), .processes) struct HTTPServerTests {
     /// A server of one test. `/slow` is answered when ``open()`` is called, `/body` when its body is there.
     private final class Running: Sendable {
         let port: Int

@@ -5,7 +5,7 @@ import Testing
 
 /// Writes that the network or the server delays until nobody waits any more (docs/consistency.md, "Writes that land
 /// late"). Real servers, and a real network in between that delivers what it held back.
-@Suite(.processes) struct LateWriteTests {
+@Suite(.tags(.servers), .processes) struct LateWriteTests {
     /// A write that is late.
     enum Write: CaseIterable {
         case insert

@@ -4,7 +4,7 @@ import Testing
 @testable import apiworker
 
 /// The servers that answer reads: real replica sets, one of whose members lags behind by seconds.
-@Suite(.processes) struct SecondaryTests {
+@Suite(.tags(.servers), .processes) struct SecondaryTests {
     /// All that a store reads.
     private static func reads(_ store: UserStore) -> [(String, () async throws(StorageFailure) -> Void)] {
         let page = PageRequest(page: 1, limit: 10)

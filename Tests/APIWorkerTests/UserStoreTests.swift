@@ -7,7 +7,7 @@ import Testing
 @testable import apiworker
 
 /// Users in a real MongoDB: a replica set of one, and where it makes a difference also a server without transactions.
-@Suite(.processes) struct UserStoreTests {
+@Suite(.tags(.servers), .processes) struct UserStoreTests {
     /// A store with a separate database, which is dropped with it.
     private final class Place: Sendable {
         let server: MongoServer

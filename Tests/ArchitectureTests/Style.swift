@@ -3,6 +3,8 @@ import Foundation
 /// Rules for the text of source files.
 enum Style {
     static let maximumLines = 500
+    /// A function fits a screen.
+    static let maximumFunctionLines = 60
     /// Unfinished code, and calls that end the process on something that a peer can cause.
     private static let forbidden = ["TODO", "FIXME", "try!", "fatalError("]
     /// Attributes that override the compiler's checks need an explanation.
@@ -22,7 +24,38 @@ enum Style {
                 violations.append("\(file.path):\(index + 1) has \(word) without a comment above")
             }
         }
-        return violations
+        return violations + longFunctions(in: file)
+    }
+
+    /// Functions that are too long, from their first line to their last brace. The formatter writes what belongs to a
+    /// function with more indentation than its first line, except for the end of its parameters and the last brace.
+    private static func longFunctions(in file: TextFile) -> [String] {
+        let lines = file.lines
+        return lines.indices.compactMap { start in
+            guard isFunction(lines[start]) else { return nil }
+            let indentation = lines[start].prefix { $0 == " " }
+            let end = lines[(start + 1)...].firstIndex { line in
+                guard line.hasPrefix(indentation), let first = line.dropFirst(indentation.count).first else {
+                    return false
+                }
+                return ![" ", ")", "{", "#"].contains(first) || (first == ")" && line.hasSuffix("}"))
+            }
+            guard let end, end - start + 1 > maximumFunctionLines, lines[end].hasSuffix("}") else { return nil }
+            return "\(file.path):\(start + 1) has a function of \(end - start + 1) lines"
+        }
+    }
+
+    /// Whether a line begins a function or an initializer.
+    private static func isFunction(_ line: Substring) -> Bool {
+        guard line.contains("func ") || line.contains("init") || line.contains("subscript(") else { return false }
+        let words = line.split(separator: " ")
+        guard let keyword = words.firstIndex(where: isKeyword) else { return false }
+        // Modifiers and attributes stand before it.
+        return words[..<keyword].allSatisfy { $0.hasPrefix("@") || $0.first?.isLowercase == true }
+    }
+
+    private static func isKeyword(_ word: Substring) -> Bool {
+        word == "func" || ["init(", "init?(", "init<", "deinit", "subscript("].contains { word.hasPrefix($0) }
     }
 
     /// Tests whose function has no sentence as its name.

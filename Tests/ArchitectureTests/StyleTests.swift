@@ -2,6 +2,12 @@ import Testing
 
 /// Rules that the compiler and the formatter don't check.
 @Suite struct StyleTests {
+    /// A function of this many lines.
+    private static func function(lines: Int, _ indentation: String = "") -> String {
+        let body = String(repeating: "\(indentation)    call()\n", count: lines - 2)
+        return "\(indentation)package mutating func a() {\n\(body)\(indentation)}"
+    }
+
     @Test func `sources keep the rules`() throws {
         let files = try PackageFiles.sources()
         #expect(files.count > 100)
@@ -60,7 +66,9 @@ import Testing
         "let x = 1 // TO" + "DO: later", "// FIX" + "ME", "let x = try" + "! y()", "fatal" + "Error(\"\")",
         "final class A: @unchecked Sendable {}", "/// What it is.\nfinal class A: @unchecked Sendable {}",
         "// Above, but not directly.\n\nnonisolated(unsafe) var a = 1", "let a = 1\nnonisolated(unsafe) var b = 1",
-        String(repeating: "\n", count: 501),
+        String(repeating: "\n", count: 501), function(lines: 61), "struct A {\n\(function(lines: 61, "    "))\n}",
+        "private static func a(\n    b: Int\n) {\n\(String(repeating: "    c()\n", count: 57))}",
+        "init?() {\n\(String(repeating: "    c()\n", count: 59))}",
     ])
     func `what is not wanted`(text: String) {
         #expect(Style.violations(in: TextFile(path: "A.swift", text: text)).count == 1)
@@ -68,7 +76,10 @@ import Testing
 
     @Test(arguments: [
         "// Only one thread has it.\nfinal class A: @unchecked Sendable {}", "let x = try? y()",
-        String(repeating: "\n", count: 500), "/// Instead of `@unchecked Sendable`.",
+        String(repeating: "\n", count: 500), "/// Instead of `@unchecked Sendable`.", function(lines: 60),
+        function(lines: 40) + "\n\n" + function(lines: 40),
+        "protocol A {\n    func a()\n\n\(function(lines: 60, "    "))\n}",
+        "func a() { b() }\n\n\(function(lines: 60))",
     ])
     func `what is`(text: String) {
         #expect(Style.violations(in: TextFile(path: "A.swift", text: text)) == [])

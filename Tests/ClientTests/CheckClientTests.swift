@@ -4,7 +4,7 @@ import Testing
 @testable import ClientCheck
 
 /// `syncd check-client` with clients that are right.
-@Suite(.processes) struct CheckClientTests {
+@Suite(.tags(.preciseTiming), .processes) struct CheckClientTests {
     private func verdicts(_ launch: @escaping CheckStage.Launch) async throws -> [String: CheckRunner.Verdict] {
         let verdicts = try await CheckRunner(launch: launch).run()
         for (check, verdict) in verdicts {

@@ -115,7 +115,7 @@ struct Mistake: Sendable, CustomTestStringConvertible {
 }
 
 /// A check that cannot fail is none: each of these mistakes is noticed by the check that is there for it.
-@Suite(.processes) struct CheckMutantTests {
+@Suite(.tags(.preciseTiming), .processes) struct CheckMutantTests {
     @Test(arguments: Mistake.all)
     func `the mistake is noticed`(_ mistake: Mistake) async throws {
         let copy = try TemporaryDirectory()

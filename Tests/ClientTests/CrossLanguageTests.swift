@@ -7,7 +7,7 @@ import Testing
 @testable import ClientCheck
 
 /// Workers in four languages on one host, on the same keys, with a real syncd and a real database.
-@Suite(.processes) struct CrossLanguageTests {
+@Suite(.tags(.manyProcesses), .processes) struct CrossLanguageTests {
     /// Registers that all workers read and write, and what is known about them.
     private final class History: Sendable {
         private struct State {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The user of docs/redis.md, and servers that permit less.
-@Suite(.processes) struct ACLTests {
+@Suite(.tags(.servers), .processes) struct ACLTests {
     /// The words of the documented user, after its name.
     private static func documented() throws -> [String] {
         let text = try String(contentsOfFile: "\(Executables.packageFolder)/docs/redis.md", encoding: .utf8)

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Users who are not let in: docs/protocol.md, "Access control".
-@Suite(.processes) struct AccessTests {
+@Suite(.tags(.servers), .processes) struct AccessTests {
     private static let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--pdeathsig=KILL"]
 
     @Test(.enabled(if: getuid() == 0, "only root can become somebody else"))

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Hits of a worker that are compared with a real database.
-@Suite(.processes) struct AuditorTests {
+@Suite(.tags(.servers), .processes) struct AuditorTests {
     private struct Figures: Decodable, Equatable {
         var sampled = 0
         var stale = 0

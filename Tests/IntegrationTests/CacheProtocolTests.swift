@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// FETCH, FILL, ABANDON and INVALIDATE as docs/protocol.md says, with both homes of log and cache.
-@Suite(.processes) struct CacheProtocolTests {
+@Suite(.tags(.servers), .processes) struct CacheProtocolTests {
     @Test(arguments: Home.allCases) func `a value and its end`(home: Home) async throws {
         let (redis, syncd) = try await home.start()
         let client = try await syncd.connect()

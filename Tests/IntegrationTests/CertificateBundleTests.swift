@@ -5,7 +5,7 @@ import Testing
 @testable import syncd
 
 /// Files with several certificates of one authority, as they are while it is renewed.
-@Suite(.processes) struct CertificateBundleTests {
+@Suite(.tags(.servers), .processes) struct CertificateBundleTests {
     private let authority: CertificateAuthority
     private let directory: TemporaryDirectory
     private let redis: TLSRedis

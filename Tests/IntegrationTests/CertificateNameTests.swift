@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 
 /// The host that the certificate of a server has to be for. All certificates are from an authority that syncd trusts.
-@Suite(.processes) struct CertificateNameTests {
+@Suite(.tags(.servers), .processes) struct CertificateNameTests {
     private let authority: CertificateAuthority
 
     init() async throws { authority = try await CertificateAuthority() }

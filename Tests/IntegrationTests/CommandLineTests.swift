@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The commands that ask a running daemon, as people and scripts use them.
-@Suite(.processes) struct CommandLineTests {
+@Suite(.tags(.servers), .processes) struct CommandLineTests {
     @Test func `status: attached, isolated, nobody there`() async throws {
         let redis = try await RedisServer()
         let host = try await Host(redis)

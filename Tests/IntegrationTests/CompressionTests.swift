@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 
 /// Bodies in gzip, from a real worker.
-@Suite(.processes) struct CompressionTests {
+@Suite(.tags(.servers), .processes) struct CompressionTests {
     @Test func `who takes gzip gets it, with an ETag of its own`() async throws {
         let host = try await TestHost.start(
             workers: 1, home: .embedded, environment: ["WORKER_GZIP_BYTES": "1048576"])

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// docs/http-api.md, "Conditional requests".
-@Suite(.processes) struct ConditionalRequestTests {
+@Suite(.tags(.servers), .processes) struct ConditionalRequestTests {
     @Test func `every JSON that GET answers with 200 has a strong tag, and is not sent again`() async throws {
         let host = try await TestHost.start(
             workers: 1, home: .embedded, environment: ["FRONTEND_ORIGIN_URL": "https://a.example"])

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Commands that Redis clients send first, and queries of people.
-@Suite(.processes) struct ConnectionCommandTests {
+@Suite(.tags(.servers), .processes) struct ConnectionCommandTests {
     @Test func `greetings`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         let client = try RESPSocket(path: syncd.socketPath)

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Why MongoDB can't be used: a worker says it once, with what the driver knows, and without secrets.
-@Suite(.processes) struct DatabaseDiagnosisTests {
+@Suite(.tags(.servers), .processes) struct DatabaseDiagnosisTests {
     /// Sends requests to a worker until it has said why it has no database.
     ///
     /// - Returns: the lines of its log about the database.

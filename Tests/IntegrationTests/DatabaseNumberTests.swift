@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Deployments on one Redis, of one namespace, with different database numbers. Publish/subscribe ignores the number.
-@Suite(.processes) struct DatabaseNumberTests {
+@Suite(.tags(.servers), .processes) struct DatabaseNumberTests {
     private func syncd(_ redis: RedisServer, database: Int) async throws -> SyncdProcess {
         let syncd = try await SyncdProcess(environment: [
             "REDIS_ENABLED": "true", "REDIS_URL": "redis://127.0.0.1:\(redis.portNumber)/\(database)",

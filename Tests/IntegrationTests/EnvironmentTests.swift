@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Processes in surroundings that nobody has arranged with care.
-@Suite(.processes) struct EnvironmentTests {
+@Suite(.tags(.wholeMachine), .processes) struct EnvironmentTests {
     private typealias Program = (command: String, environment: [String: String])
 
     private static func programs(_ directory: TemporaryDirectory) throws -> [Program] {

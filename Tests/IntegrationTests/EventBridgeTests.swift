@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Programs that know nothing of syncd publish events on a real Redis; hosts with real daemons hear them.
-@Suite(.processes) struct EventBridgeTests {
+@Suite(.tags(.servers), .processes) struct EventBridgeTests {
     /// Hosts on one Redis whose subscriptions have seen the same last entry.
     private func hosts(
         _ count: Int, on redis: RedisServer, environment: [String: String] = [:]

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// docs/http-api.md, "Events for pages": real workers, syncd and Redis.
-@Suite(.processes) struct EventStreamTests {
+@Suite(.tags(.servers), .processes) struct EventStreamTests {
     private func open(_ host: TestHost, _ headers: [(String, String)] = []) async throws -> EventSource {
         try await EventSource(port: host.port.number, headers: headers)
     }

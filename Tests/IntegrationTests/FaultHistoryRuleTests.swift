@@ -1,7 +1,8 @@
+import TestSupport
 import Testing
 
 /// The checker itself, with histories that are made up.
-struct FaultHistoryRuleTests {
+@Suite(.tags(.servers)) struct FaultHistoryRuleTests {
     private let history = FaultHistory(hosts: 2, keys: 1)
     private let start = ContinuousClock.now
 

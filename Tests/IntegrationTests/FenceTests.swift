@@ -6,7 +6,7 @@ import Testing
 @testable import IPC
 
 /// A syncd that has slept answers nothing from cache until it knows what it has missed.
-@Suite(.processes) struct FenceTests {
+@Suite(.tags(.servers), .processes) struct FenceTests {
     @Test(arguments: Home.allCases) func `stopped for longer than the trust window`(home: Home) async throws {
         let redis = home == .redis ? try await RedisServer() : nil
         let host = try await Host(redis)

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Clients of syncd that send as fast as they can harm themselves alone.
-@Suite(.processes, .serialized) struct FloodTests {
+@Suite(.tags(.wholeMachine), .processes, .serialized) struct FloodTests {
     @Test func `others go on while three clients flood`() async throws {
         let host = try await TestHost.start(workers: 1, home: .embedded)
         let syncd = try #require(host.syncd)

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Answers of a worker when its database is down and its values have expired.
-@Suite(.processes) struct GraceTests {
+@Suite(.tags(.servers), .processes) struct GraceTests {
     /// Stops MongoDB, and gives the statistics that the worker has cached a short time to live: five minutes are too
     /// long for a test. MongoDB stops first, or a slow machine would load them once more, for five minutes.
     ///

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// docs/http-api.md: what holds for every path and every answer.
-@Suite(.processes) struct HTTPContractTests {
+@Suite(.tags(.servers), .processes) struct HTTPContractTests {
     private static let origin = ("Origin", "https://a.example")
 
     /// Every path that GET is for, but the stream, which has no end.

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Every endpoint of docs/http-api.md, on a real database.
-@Suite(.processes) struct HTTPEndpointTests {
+@Suite(.tags(.servers), .processes) struct HTTPEndpointTests {
     @Test func `health and status`() async throws {
         let host = try await TestHost.start(workers: 1, home: .embedded)
         let http = try host.connect()

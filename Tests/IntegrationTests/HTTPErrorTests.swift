@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Bad requests get a clear answer, and the worker lives on.
-@Suite(.processes) struct HTTPErrorTests {
+@Suite(.tags(.servers), .processes) struct HTTPErrorTests {
     @Test func `bodies that are refused`() async throws {
         let host = try await TestHost.start(workers: 1, home: nil)
         let http = try host.connect()

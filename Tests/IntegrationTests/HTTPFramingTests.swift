@@ -4,7 +4,7 @@ import Testing
 
 /// Input that is not quite HTTP, in all the ways that have led servers and the proxies before them to read one request
 /// differently. Each is either refused, with the end of its connection, or has one meaning.
-@Suite(.processes) struct HTTPFramingTests {
+@Suite(.tags(.servers), .processes) struct HTTPFramingTests {
     private static func post(_ headers: String, _ body: String) -> String {
         "POST /api/users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\(headers)\r\n\r\n\(body)"
     }

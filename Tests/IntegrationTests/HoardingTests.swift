@@ -5,7 +5,7 @@ import Testing
 
 /// Clients that take all they can get, memory, time or places, harm themselves alone: syncd stays small, its heartbeats
 /// come, and a client of another process is answered.
-@Suite(.processes, .serialized) struct HoardingTests {
+@Suite(.tags(.wholeMachine), .processes, .serialized) struct HoardingTests {
     private static let mebibyte = 1 << 20
     private static let longValue = String(repeating: "v", count: 8 << 20)
 

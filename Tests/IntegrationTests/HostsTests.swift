@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Several hosts on one Redis.
-@Suite(.processes) struct HostsTests {
+@Suite(.tags(.servers), .processes) struct HostsTests {
     @Test func `two connections per host, whatever its clients do`() async throws {
         let redis = try await RedisServer()
         let hosts = try await Host.several(2, redis)

@@ -7,7 +7,7 @@ import Testing
 @testable import IPC
 
 /// The tags of journal files that workers leave behind are in the table before the next heartbeat.
-@Suite(.processes) struct JournalProcessTests {
+@Suite(.tags(.servers), .processes) struct JournalProcessTests {
     private static func journal(of host: Host) throws -> WorkerJournal {
         try WorkerJournal(path: host.syncd.directory.file("journal"))
     }

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// A worker whose way to MongoDB is cut while others can reach it.
-@Suite(.processes) struct LateCommitTests {
+@Suite(.tags(.servers), .processes) struct LateCommitTests {
     @Test func `a link that is committed late is seen by other workers at once`() async throws {
         let host = try await TestHost.start(workers: 1, home: .embedded)
         let syncd = try #require(host.syncd)

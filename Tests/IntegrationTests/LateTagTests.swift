@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Tags that only the load knows, with a real syncd.
-@Suite(.processes) struct LateTagTests {
+@Suite(.tags(.servers), .processes) struct LateTagTests {
     private static let key = ByteBuffer(string: "list")
     private static let late = ByteBuffer(string: "member:1")
 

@@ -7,7 +7,7 @@ import Testing
 @testable import IPC
 
 /// Starts, deaths and rebirths of syncd.
-@Suite(.processes) struct LifecycleTests {
+@Suite(.tags(.servers), .processes) struct LifecycleTests {
     @Test(arguments: Home.allCases) func `killed and started again`(home: Home) async throws {
         let (redis, syncd) = try await home.start()
         let client = try await syncd.connect()

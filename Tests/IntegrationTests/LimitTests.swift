@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// A client that asks for too much, or reads too slowly, harms itself alone.
-@Suite(.processes) struct LimitTests {
+@Suite(.tags(.servers), .processes) struct LimitTests {
     @Test func `one client too many`() async throws {
         let (_, syncd) = try await Home.embedded.start(["SYNCD_LIMIT_CLIENTS": "3"])
         try await eventually("nobody else is connected") {

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Bytes that are no request: one error, the end of that connection, and nothing else changes.
-@Suite(.processes) struct MalformedFrameTests {
+@Suite(.tags(.servers), .processes) struct MalformedFrameTests {
     /// Lengths that are none, for every type that has one.
     private static let lengths = [
         "-1", "-2", "+5", "05", " 5", "5 ", "0x5", "5e0", "٥", "9223372036854775807", "9223372036854775808",

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A Redis that says anything: syncd never believes it, never dies of it, and goes on when it is sane again.
-@Suite(.processes) struct MalformedServerTests {
+@Suite(.tags(.servers), .processes) struct MalformedServerTests {
     /// A host behind a proxy that can speak for Redis.
     private struct Scene {
         let redis: RedisServer

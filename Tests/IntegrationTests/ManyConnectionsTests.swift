@@ -9,7 +9,7 @@ import Testing
 
 /// Thousands of connections that do nothing: as many as the limit allows are served, the rest is told or closed at once,
 /// nobody else notices, and afterwards everything is as before.
-@Suite(.processes, .serialized) struct ManyConnectionsTests {
+@Suite(.tags(.wholeMachine), .processes, .serialized) struct ManyConnectionsTests {
     private static let mebibyte = 1 << 20
 
     init() throws {

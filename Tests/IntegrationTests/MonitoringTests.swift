@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Alert rules and dashboards against what `syncd metrics` and the workers print.
-@Suite(.processes) struct MonitoringTests {
+@Suite(.tags(.servers), .processes) struct MonitoringTests {
     private static func document(_ name: String) throws -> String {
         try String(contentsOfFile: "\(Executables.packageFolder)/docs/\(name)", encoding: .utf8)
     }

@@ -4,7 +4,7 @@ import Testing
 
 /// Redis by a name, with name servers that are slow, fail or are silent.
 @Suite(
-    .processes,
+    .tags(.servers), .processes,
     .enabled(if: getuid() == 0, "only root can give one process a name server of its own: lookups are not tested"))
 struct NameLookupTests {
     private let directory: TemporaryDirectory

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Reads and writes go on without syncd, without Redis, and without both, and caching comes back by itself.
-@Suite(.processes) struct OutageTests {
+@Suite(.tags(.servers), .processes) struct OutageTests {
     /// Requests that are made all the time, and what became of them.
     private final class Load: Sendable {
         struct Book {

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The page at `/ui`, in a real browser, on real workers.
-@Suite(.processes) struct PageTests {
+@Suite(.tags(.manyProcesses), .processes) struct PageTests {
     /// syncd, and workers on a port each, so that a page has a separate worker.
     private struct Stage {
         let syncd: SyncdProcess

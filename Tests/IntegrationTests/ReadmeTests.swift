@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// The README's example is this file's, word for word, and it works.
-@Suite(.processes) struct ReadmeTests {
+@Suite(.tags(.servers), .processes) struct ReadmeTests {
     @Test func `the example is what this test runs`() throws {
         let readme = try String(contentsOfFile: "\(Executables.packageFolder)/README.md", encoding: .utf8)
         let source = try String(contentsOfFile: #filePath, encoding: .utf8)

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Connections that end, stand still or are cut: nothing is lost, and the epoch stays.
-@Suite(.processes) struct RedisConnectionTests {
+@Suite(.tags(.servers), .processes) struct RedisConnectionTests {
     @Test func `entries that are published while the subscription is cut are applied`() async throws {
         let redis = try await RedisServer()
         let hosts = try await Host.several(2, redis)

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Changes of the log behind syncd's back: no earlier value is used, and service continues.
-@Suite(.processes) struct RedisDataTests {
+@Suite(.tags(.servers), .processes) struct RedisDataTests {
     /// A host with a value in L2 and some history, and what a test needs to see that nothing old survives.
     private struct Scene {
         let redis: RedisServer

@@ -4,7 +4,7 @@ import Testing
 
 /// Errors of a real server, one after the other: the invalidation is pending, STATUS has the reason, and when the
 /// server accepts writes again, everything is appended and caches are trusted.
-@Suite(.processes) struct RefusalTests {
+@Suite(.tags(.servers), .processes) struct RefusalTests {
     @Test func `OOM: memory is full and nothing may be evicted`() async throws {
         let redis = try await RedisServer()
         try await refused(redis, "Redis has no memory left (OOM)") {

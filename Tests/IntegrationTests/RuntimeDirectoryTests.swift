@@ -7,7 +7,7 @@ import Testing
 @testable import IPC
 
 /// Files beside the socket are removed, replaced or damaged under a running host.
-@Suite(.processes) struct RuntimeDirectoryTests {
+@Suite(.tags(.servers), .processes) struct RuntimeDirectoryTests {
     private static let tags = [ByteBuffer(string: "t")]
 
     @Test(arguments: ["removed", "renamed", "replaced"])

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Too little of what the machine has.
-@Suite(.processes, .serialized) struct ScarcityTests {
+@Suite(.tags(.wholeMachine), .processes, .serialized) struct ScarcityTests {
     // MARK: Processors
 
     /// Writes down who gave a sign of life when, as systemd would.

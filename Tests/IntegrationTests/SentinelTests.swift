@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 
 /// `redis+sentinel://` with three sentinels, a primary and a replica.
-@Suite(.processes) struct SentinelTests {
+@Suite(.tags(.servers), .processes) struct SentinelTests {
     // MARK: Failover
 
     @Test func `failover by command`() async throws {

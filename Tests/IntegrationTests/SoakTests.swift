@@ -5,7 +5,7 @@ import Testing
 /// A steady load for a long time, with a fault now and then, while somebody looks at what the processes hold.
 ///
 /// `make soak TIME=3600` runs it and judges what it has written down (scripts/soak).
-@Suite(.processes) struct SoakTests {
+@Suite(.tags(.servers), .processes) struct SoakTests {
     private static let variables = ProcessInfo.processInfo.environment
     private static let seconds = variables["SOAK_SECONDS"].flatMap { Int($0) }
     /// Processes of the first host live through everything; those of the second are killed, too.

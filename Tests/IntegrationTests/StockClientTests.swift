@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Redis clients that know nothing of syncd: redis-cli and redis-py, in both protocol versions.
-@Suite(.processes) struct StockClientTests {
+@Suite(.tags(.preciseTiming), .processes) struct StockClientTests {
     private func redisCLI(_ syncd: SyncdProcess, _ arguments: [String]) async throws -> Finished {
         try await ChildProcess.run(
             try Executables.find("redis-cli"), ["-s", syncd.socketPath] + arguments, environment: ["HOME": "/nowhere"])

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Events, and the pushes of those who track.
-@Suite(.processes) struct SubscriptionTests {
+@Suite(.tags(.servers), .processes) struct SubscriptionTests {
     @Test(arguments: Home.allCases) func `subscriptions as in Redis`(home: Home) async throws {
         let (redis, syncd) = try await home.start()
         let client = try await syncd.connect()

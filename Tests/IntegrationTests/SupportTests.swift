@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The basis of the other tests: servers start, answer, end, and leave nothing behind.
-@Suite(.processes) struct SupportTests {
+@Suite(.tags(.servers), .processes) struct SupportTests {
     @Test func `a Redis server`() async throws {
         let redis = try await RedisServer()
         try await redis.command("SET", "key", "value")

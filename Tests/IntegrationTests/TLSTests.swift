@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// `rediss://` against a real redis-server that speaks TLS.
-@Suite(.processes) struct TLSTests {
+@Suite(.tags(.servers), .processes) struct TLSTests {
     private let authority: CertificateAuthority
 
     init() async throws { authority = try await CertificateAuthority() }

@@ -4,7 +4,7 @@ import Testing
 
 /// A write that changes nothing has read the newest state, and its answer shows it: nobody may be answered with an older
 /// one afterwards, also while the write that did change something has not been invalidated yet.
-@Suite(.processes) struct UnchangedWriteTests {
+@Suite(.tags(.servers), .processes) struct UnchangedWriteTests {
     @Test(arguments: Home.allCases) func `two equal writes at once: after either answer the value is read`(
         home: Home
     ) async throws {

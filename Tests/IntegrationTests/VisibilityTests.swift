@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// A write through any worker is seen through every other one by the very next read.
-@Suite(.processes) struct VisibilityTests {
+@Suite(.tags(.servers), .processes) struct VisibilityTests {
     @Test(arguments: Home.allCases, [2, 8]) func `the next read sees it`(home: Home, count: Int) async throws {
         let host = try await TestHost.start(workers: count, home: home)
         let connections = try await host.connectToEach()

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Jumps of a host's wall clock have no effect: no expiry depends on it.
-@Suite(.processes) struct WallClockTests {
+@Suite(.tags(.manyProcesses), .processes) struct WallClockTests {
     /// Settings for libfaketime, which asks this file what time it is.
     private static func environment(_ clock: String) throws -> [String: String] {
         let library = "/usr/lib/\(try machine())-linux-gnu/faketime/libfaketime.so.1"

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// docs/http-api.md, "Metrics".
-@Suite(.processes) struct WorkerMetricsTests {
+@Suite(.tags(.servers), .processes) struct WorkerMetricsTests {
     @Test func `what a worker has done stands in its metrics`() async throws {
         let host = try await TestHost.start(workers: 1, home: .embedded)
         let http = try host.connect()

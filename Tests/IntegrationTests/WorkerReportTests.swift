@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// docs/operations.md, "Health and status": the reports of workers.
-@Suite(.processes) struct WorkerReportTests {
+@Suite(.tags(.servers), .processes) struct WorkerReportTests {
     private func status(_ syncd: SyncdProcess, _ options: [String] = []) async throws -> String {
         let status = try await syncd.runTool(["status"] + options)
         #expect(status.exit == .status(0), "\(status)")

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The simulator itself, as a program: it takes over the concurrency runtime of its process.
-@Suite(.serialized) struct CampaignTests {
+@Suite(.tags(.simulation), .serialized) struct CampaignTests {
     /// Runs `simulate` to its end.
     private func simulate(_ arguments: String..., within limit: Duration) async throws -> (
         status: Int32?, output: String

@@ -13,7 +13,7 @@ import TestSupport
 @testable import syncd
 
 /// The model of Redis answers as the real one does: the same commands, and the same mishaps between them, against both.
-@Suite struct RedisModelTests {
+@Suite(.tags(.servers)) struct RedisModelTests {
     private static let keys = RedisKeys(namespace: "syncd")
     private static let channel = ByteBuffer(string: "user:updated")
 

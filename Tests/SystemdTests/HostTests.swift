@@ -6,7 +6,8 @@ import Testing
 private let sharedHost = Task { try await InstalledHost() }
 
 @Suite(
-    .serialized, .enabled(if: BootedCopy.obstacle == nil, "\(BootedCopy.obstacle ?? "")"), .timeLimit(.minutes(5)))
+    .tags(.bootedMachine), .serialized, .enabled(if: BootedCopy.obstacle == nil, "\(BootedCopy.obstacle ?? "")"),
+    .timeLimit(.minutes(5)))
 struct HostTests {
     let host: InstalledHost
     var copy: BootedCopy { host.copy }

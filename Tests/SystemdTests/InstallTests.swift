@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `make install` and `make uninstall` into a directory, as whoever makes a package uses them. Nobody has to be root.
-struct InstallTests {
+@Suite(.tags(.bootedMachine)) struct InstallTests {
     private let directory: TemporaryDirectory
 
     init() throws { directory = try TemporaryDirectory() }

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The life of the package on a separate machine.
-@Suite(.enabled(if: BootedCopy.obstacle == nil, "\(BootedCopy.obstacle ?? "")"))
+@Suite(.tags(.bootedMachine), .enabled(if: BootedCopy.obstacle == nil, "\(BootedCopy.obstacle ?? "")"))
 struct PackageTests {
     /// The commands of the page for administrators, as they are there.
     private func documentedCommands() throws -> [String] {

@@ -60,24 +60,9 @@ struct DaemonProcess {
             return NIOLoopBound(daemon, eventLoop: eventLoop)
         }.get()
         let listener = try await Listener.listen(configuration, daemon: daemon, group: group)
-        logger.notice(
-            "syncd listens",
-            metadata: [
-                "socket": "\(paths.socket)", "socket-activated": "\(configuration.inheritedSocket != nil)",
-                "mode": "\(configuration.mode.rawValue)", "pid": "\(getpid())", "version": "\(Version.current)",
-            ])
-        manager.notify(.ready, isWaiting: true)
+        announceListening()
 
-        var end = ShutdownMode.drain
-        for await request in requests {
-            guard case .shutdown(let mode, let reason) = request else {
-                try await reloadSettings(daemon, on: eventLoop)
-                continue
-            }
-            logger.notice("syncd is stopping", metadata: ["reason": "\(reason)", "mode": "\(mode.rawValue)"])
-            end = mode
-            break
-        }
+        let end = try await shutdownRequest(requests, daemon, on: eventLoop)
         if isTableLost.load(ordering: .relaxed) {
             // Nothing is closed or removed in an orderly way: another syncd's socket may be at the path by now.
             throw RuntimeDirectoryError(
@@ -90,15 +75,46 @@ struct DaemonProcess {
         // No client connects any more; connected clients get their replies. A listener of our own removes its path.
         try? await listener.close().get()
         try await eventLoop.submit { daemon.value.beginStop() }.get()
-        let deadline = ContinuousClock.now + Self.drainTime
-        while end == .drain, !isCut.load(ordering: .relaxed), ContinuousClock.now < deadline,
-            try await eventLoop.submit({ daemon.value.isBusy }).get()
-        {
-            try await Task.sleep(for: .milliseconds(5))
-        }
+        if end == .drain { try await drain(daemon, on: eventLoop) { isCut.load(ordering: .relaxed) } }
         try await eventLoop.flatSubmit { daemon.value.stop() }.get()
         try await group.shutdownGracefully()
         withExtendedLifetime((lock, tableLock)) {}
+    }
+
+    private func announceListening() {
+        logger.notice(
+            "syncd listens",
+            metadata: [
+                "socket": "\(configuration.paths.socket)",
+                "socket-activated": "\(configuration.inheritedSocket != nil)",
+                "mode": "\(configuration.mode.rawValue)", "pid": "\(getpid())", "version": "\(Version.current)",
+            ])
+        manager.notify(.ready, isWaiting: true)
+    }
+
+    /// Reloads the settings as often as it is asked for, until syncd is to end.
+    private func shutdownRequest(
+        _ requests: AsyncStream<ProcessRequest>, _ daemon: NIOLoopBound<Daemon>, on eventLoop: any EventLoop
+    ) async throws -> ShutdownMode {
+        for await request in requests {
+            guard case .shutdown(let mode, let reason) = request else {
+                try await reloadSettings(daemon, on: eventLoop)
+                continue
+            }
+            logger.notice("syncd is stopping", metadata: ["reason": "\(reason)", "mode": "\(mode.rawValue)"])
+            return mode
+        }
+        return .drain
+    }
+
+    /// Waits until running requests are answered, for at most ``drainTime``.
+    private func drain(
+        _ daemon: NIOLoopBound<Daemon>, on eventLoop: any EventLoop, unless isCut: () -> Bool
+    ) async throws {
+        let deadline = ContinuousClock.now + Self.drainTime
+        while !isCut(), ContinuousClock.now < deadline, try await eventLoop.submit({ daemon.value.isBusy }).get() {
+            try await Task.sleep(for: .milliseconds(5))
+        }
     }
 
     /// An invalid configuration changes nothing.
