@@ -90,7 +90,7 @@ struct Boundary: Sendable {
         path.hasPrefix(place) || (!place.contains("/") && path.contains(place))
     }
 
-    /// What the file must not import or name here, whether it is an exception or not.
+    /// Names and imports in the file that the rule forbids here, whether it is an exception or not.
     private func findings(in file: TextFile) -> [String] {
         let named = words.filter { word in
             file.lines.contains { $0.contains(word) && !$0.drop { $0 == " " }.hasPrefix("//") }

@@ -10,7 +10,8 @@ import Testing
     /// Violations of the rule that a suite which starts processes has a tag.
     private static func untagged(_ files: [TextFile]) -> [String] {
         let starting = Suites.starting(files)
-        return files.flatMap { file in
+        // The tests of rules have code as texts.
+        return files.filter { !$0.path.hasPrefix("Tests/ArchitectureTests/") }.flatMap { file in
             Suites.declared(in: file).filter {
                 $0.tags.isEmpty && ($0.hasProcesses || starting.contains(file.path)) && withoutTag[$0.name] == nil
             }.map { "\(file.path): \($0.name) starts servers or processes and needs a tag of Tests/Support/Tags.swift" }
@@ -18,7 +19,8 @@ import Testing
     }
 
     @Test func `a suite that starts servers or processes has a tag`() throws {
-        #expect(Self.untagged(try Self.files()) == [])
+        let untagged = Self.untagged(try Self.files())
+        #expect(untagged == [])
     }
 
     @Test func `a suite has one tag at most, and it has a stage`() throws {

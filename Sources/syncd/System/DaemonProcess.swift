@@ -24,12 +24,7 @@ struct DaemonProcess {
         try paths.prepare()
         let (lock, tableLock) = (try RuntimeLock(paths.lock), try RuntimeLock(paths.tableLock))
         let (table, origin) = try TagTableFile.take(path: paths.table, slotBits: configuration.slotBits)
-        if case .replaced(let reason) = origin {
-            logger.warning("a new tag table is made: all caches are cold", metadata: ["reason": "\(reason)"])
-        }
-        if configuration.isRedisURLIgnored {
-            logger.warning("REDIS_URL has no effect, and this host shares nothing: set REDIS_ENABLED=true")
-        }
+        warn(about: origin)
         let journal = try openJournal()
         // A socket that systemd passed is not removed by this process, now or at the end.
         if configuration.inheritedSocket == nil { try paths.removeStaleSocket() }
@@ -129,6 +124,15 @@ struct DaemonProcess {
             logger.error("the configuration was not reloaded", metadata: ["error": "\(error)"])
         }
         manager.notify(.ready, isWaiting: true)
+    }
+
+    private func warn(about origin: TagTableOrigin) {
+        if case .replaced(let reason) = origin {
+            logger.warning("a new tag table is made: all caches are cold", metadata: ["reason": "\(reason)"])
+        }
+        if configuration.isRedisURLIgnored {
+            logger.warning("REDIS_URL has no effect, and this host shares nothing: set REDIS_ENABLED=true")
+        }
     }
 
     private func openJournal() throws -> JournalDirectory {
