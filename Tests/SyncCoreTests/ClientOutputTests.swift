@@ -73,6 +73,22 @@ import Testing
         #expect(budget.used == 0)
     }
 
+    /// Replies that wait are counted as longer than they may turn out to be.
+    @Test func `output that was dropped is followed by nothing, also when less is unsent at the end of the turn`() {
+        var limits = Limits()
+        limits.unsentBytes = 640
+        let output = ClientOutput(limits: limits)
+        let ids = (0..<12).map { _ in output.open() }
+        for id in ids.dropFirst(2) { output.reply(id, .ok) }
+        output.reply(ids[0], .integer(1))
+        output.reply(ids[1], .ok)
+        #expect(output.unsentBytes < limits.unsentBytes)
+        guard case .close = output.flush().action else {
+            Issue.record("a reply is missing, and the client does not know")
+            return
+        }
+    }
+
     /// A client that reads, however much others invalidate at once, loses pushes and not the connection.
     @Test func `many pushes of one turn collapse`() {
         let limits = Limits()

@@ -34,6 +34,7 @@ package final class ClientOutput {
     /// Bytes reported to the budget that belong to this client alone.
     private var counted = 0
     private var isDiscarded = false
+    private var hasExceededLimit = false
     /// Data in the channel that others may hold, too.
     private var shared: Deque<SharedData> = []
     private var sharedBytes = 0
@@ -116,8 +117,12 @@ package final class ClientOutput {
         }
     }
 
-    /// True beyond the limit. Further output is dropped, since the connection will be closed at the end of the turn.
-    private var isBeyondLimit: Bool { unsentBytes > limits.unsentBytes }
+    /// True from the moment on at which the limit was exceeded. Further output is dropped, since the connection will be
+    /// closed at the end of the turn: later replies would seem to answer earlier requests.
+    private var isBeyondLimit: Bool {
+        if unsentBytes > limits.unsentBytes { hasExceededLimit = true }
+        return hasExceededLimit
+    }
 
     private func write(_ reply: Reply) {
         if isBeyondLimit { return }
