@@ -70,6 +70,7 @@ import Testing
             let client = try await syncd.connect()
             try await client.send("SUBSCRIBE", "c", "c")
             try await client.send("PSUBSCRIBE", "p*")
+            #expect(try await client.push("psubscribe") != nil)
             clients.append(client)
         }
         try await eventually("subscribed once") {
