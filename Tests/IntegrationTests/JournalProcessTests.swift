@@ -127,7 +127,7 @@ import Testing
         try await redis?.start()
         await host.waitUntilAttached()
         #expect(host.slot("pending") > 0 && host.slot("deferred") > 0)
-        #expect(host.journal("pending").isEmpty)
+        await eventually("the files are deleted") { host.journal("pending").isEmpty }
     }
 
     @Test(
