@@ -102,7 +102,7 @@ let package = Package(
             dependencies: ["IPCWire", nioCore, nioPosix],
             path: "Tests/Support",
             // Files for tests only; the benchmarks are linked without Swift Testing.
-            exclude: isBenchmarking ? ["Eventually.swift", "ProcessSlots.swift"] : [],
+            exclude: isBenchmarking ? ["Eventually.swift", "ProcessSlots.swift", "Tags.swift"] : [],
             swiftSettings: strict
         ),
         .testTarget(
