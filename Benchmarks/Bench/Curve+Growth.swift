@@ -81,7 +81,7 @@ extension Curve {
         return table
     }
 
-    /// One hit in µs, as the mean of many: reading the clock costs as much as a hit.
+    /// The mean time of a hit in µs, over many: reading the clock costs as much as a hit.
     private static func l1Hit(tags: [String]) -> Double {
         let table = TagTable.inMemory()
         table.setState(.attached)

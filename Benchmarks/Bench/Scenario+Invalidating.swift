@@ -98,7 +98,7 @@ extension Scenario {
         return histogram
     }
 
-    /// The same with more tracking workers.
+    /// The time of an invalidation with more tracking workers.
     static func workers(_ rounds: Int) async throws -> [Measured] {
         let redis = try await RedisServer()
         var hosts: [(Invalidator, Workers)] = []

@@ -1,4 +1,4 @@
-/// One rule for clients, and the script that shows whether the client follows it.
+/// A rule for clients, and the script that shows whether the client follows it.
 package struct ClientRule: Sendable {
     /// A trait that a client must have for the check to apply.
     package enum Need: String, Sendable, Hashable {

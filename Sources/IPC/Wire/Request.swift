@@ -66,7 +66,7 @@ package enum CommandSubcommand: Sendable, Hashable {
     case other
 }
 
-/// One value that a worker reports about itself.
+/// A value that a worker reports about itself.
 public struct ReportField: Sendable, Hashable {
     /// Any bytes, at most 256; shown in STATUS.
     public var name: ByteBuffer

@@ -1,6 +1,6 @@
 import NIOCore
 
-/// One file of the journal directory that requires an action.
+/// A file of the journal directory that requires an action.
 package struct JournalItem: Sendable, Hashable {
     package enum Kind: Sendable, Hashable {
         /// An invalidation that is not in the log.

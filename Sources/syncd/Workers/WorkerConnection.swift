@@ -16,7 +16,7 @@ final class WorkerConnection: ChannelInboundHandler, ClientChannel {
     /// most. A client that sends as fast as it can would otherwise have tens of thousands answered while everybody
     /// waits. The rest stays with the kernel: tasks of the event loop would go before the sockets of others.
     static let requestBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
-    /// The same in the middle of a value, which is only copied.
+    /// Bytes that are read at a time in the middle of a value, which is only copied.
     private static let argumentBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
     /// A channel counts as writable while at most one byte is left.
     static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(low: 1, high: 1)

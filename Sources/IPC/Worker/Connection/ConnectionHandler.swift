@@ -51,7 +51,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     /// Bytes to read before others on this event loop have their turn: some dozens of pushes. With NIO's 256 KiB at a
     /// time, their requests would wait for thousands of pushes during a flood of invalidations.
     static let pushBuffer = FixedSizeRecvByteBufferAllocator(capacity: 4096)
-    /// The same in the middle of a value, which is only copied.
+    /// Bytes to read at a time in the middle of a value, which is only copied.
     private static let valueBuffer = FixedSizeRecvByteBufferAllocator(capacity: 65_536)
 
     init(settings: ConnectionSettings, clock: WorkerClock, observer: any ConnectionObserver) {
@@ -166,7 +166,7 @@ final class ConnectionHandler: ChannelInboundHandler {
 
     // MARK: Deadlines
 
-    /// One callback for all deadlines, set for at most the time that a reply may take: later requests are due later.
+    /// Sets a single callback for all deadlines, for at most the time that a reply may take: later requests are due later.
     private func lookAtDeadlines() {
         switch machine.timePassed(now: clock.now(), tableHeartbeat: observer.tableHeartbeat) {
         case .nothing: break

@@ -12,9 +12,10 @@ struct ConnectionSettings: Sendable {
     var channels: [ByteBuffer] = []
     /// Maximum time of a reply. After it the connection is given up.
     var replyNanoseconds = TrustTiming.silenceNanoseconds
-    /// Requests without a reply. syncd stops reading at 1024; beyond this limit no request is sent.
+    /// Maximum number of requests without a reply. syncd stops reading earlier while its window for Redis is full, and at
+    /// 1024 in any case.
     var maximumPending = 1000
-    /// The same for reads, which can be answered without syncd: the rest is reserved for writes.
+    /// Maximum number of reads among them. The database can answer reads, too: the rest is reserved for writes.
     var maximumPendingReads = 750
     /// Fetches that wait for another worker's load.
     var maximumTickets = 4096
@@ -32,9 +33,9 @@ struct ConnectionSettings: Sendable {
 
 /// The kind of reply that a request gets.
 enum ReplyKind: Sendable, Hashable {
-    /// One reply, of any type.
+    /// A single reply, of any type.
     case reply
-    /// One reply with the outcome of the fetch, or a ticket first and the outcome as a push.
+    /// A reply with the outcome of the fetch, or a ticket first and the outcome as a push.
     case fetch(waitNanoseconds: UInt64)
     /// This number of pushes, which confirm subscriptions.
     case confirmations(Int)

@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import NIOPosix
 
-/// One open connection to syncd, for use from any thread. A lease belongs to the connection that got it.
+/// An open connection to syncd, for use from any thread. A lease belongs to the connection that got it.
 struct SyncdConnection: Sendable {
     private let eventLoop: any EventLoop
     private let handler: NIOLoopBound<ConnectionHandler>

@@ -1,7 +1,7 @@
 import IPCWire
 import NIOCore
 
-/// One file of the journal directory, as syncd finds it.
+/// A file of the journal directory, as syncd finds it.
 package struct JournalFile: Sendable, Hashable {
     /// The meaning of a file: that of one of the three kinds of names, or another one.
     package enum Kind: String, Sendable, Hashable {
