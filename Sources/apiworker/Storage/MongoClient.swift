@@ -9,7 +9,7 @@ struct MongoClient {
     let pointer: OpaquePointer
     let database: String
     let call: MongoCall
-    let commits: RepeatedCommits
+    let repetitions: Repetitions
 
     /// Makes sure that there is a server to write to, and that the request still waits. Until this returns, nothing was
     /// changed, for sure.

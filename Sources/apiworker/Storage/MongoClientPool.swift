@@ -14,14 +14,14 @@ final class MongoClientPool: Sendable {
     private let used = Atomic<Int>(0)
     let size: Int
     let database: String
-    private let commits: RepeatedCommits
+    private let repetitions: Repetitions
 
     /// - Throws: the library refuses the URL's options.
     init(_ uri: MongoURI) throws(UnusableURI) {
         self.uri = uri
         size = uri.poolSize
         database = uri.database
-        commits = RepeatedCommits(atMost: uri.poolSize / 4)
+        repetitions = Repetitions(atMost: uri.poolSize / 4)
         if let error = make(), error.code != MONGOC_ERROR_STREAM_NAME_RESOLUTION.rawValue {
             throw UnusableURI(error, of: "")
         }
@@ -71,6 +71,6 @@ final class MongoClientPool: Sendable {
             mongoc_client_pool_push(pool, client)
             used.subtract(1, ordering: .relaxed)
         }
-        return try body(MongoClient(pointer: client, database: database, call: call, commits: commits))
+        return try body(MongoClient(pointer: client, database: database, call: call, repetitions: repetitions))
     }
 }

@@ -89,7 +89,7 @@ private struct FriendshipStep {
     /// A commit has no deadline. So a commit without an answer is repeated until the server reports its outcome, also
     /// after the request has ended. A first commit that is still on its way then finds the transaction ended.
     private func commit(_ session: MongoSession) throws(StorageFailure) -> UserStore.Friendship {
-        var repeating: RepeatedCommits.Turn?
+        var repeating: Repetitions.Turn?
         while true {
             switch session.commit() {
             case .committed: return .changed
@@ -99,7 +99,7 @@ private struct FriendshipStep {
                     usleep(Self.maximumPause)
                     continue
                 }
-                repeating = repeating ?? client.commits.turn()
+                repeating = repeating ?? client.repetitions.turn()
                 // Without a turn the server ends the transaction: docs/consistency.md, "Writes that land late".
                 guard let repeating, repeating.pause() else { throw failure.ofUnknownOutcome }
             }
@@ -137,14 +137,30 @@ private struct FriendshipStep {
         }
         if other.matched == 1 { return one.modified + other.modified > 0 ? .changed : .unchanged }
         // A user who was deleted meanwhile must not remain a friend.
-        if change == .link, one.modified > 0 { _ = try update(first, inverse, second) }
+        guard change == .link, one.modified > 0 else { return .vanished }
+        do {
+            _ = try update(first, inverse, second)
+        } catch {
+            takeBack(inverse)
+            throw error
+        }
         return .vanished
     }
 
-    /// Undoes the first half. The server is asked for its time, because the known time may be the cause of the failure.
+    /// Undoes the first half, and repeats that like a commit until the server has answered. The server is asked for its
+    /// time, because the known time may be the cause of the failure.
     private func takeBack(_ inverse: String) {
-        let target = (try? client.asked(target)) ?? target
-        _ = try? client.updateOne(first, [inverse: .document(["friends": .string(second)])], at: target)
+        var repeating: Repetitions.Turn?
+        while true {
+            do {
+                let target = try client.asked(client.target())
+                _ = try client.updateOne(first, [inverse: .document(["friends": .string(second)])], at: target)
+                return
+            } catch {
+                repeating = repeating ?? client.repetitions.turn()
+                guard let repeating, repeating.pause() else { return }
+            }
+        }
     }
 
     private func update(

@@ -46,9 +46,11 @@ extension Driver {
                 let interruptions = worker.interruptions
                 let host = worker.host
                 var versions: [(key: Int, version: UInt64)] = []
+                // The intent is written at this very moment; then the worker may be stopped for long.
+                let canRecord = host.canRecord
                 do {
                     try await cache.invalidating(tags) { [self] () async throws -> WriteResult<Void> in
-                        write.record = host.record(in: worker.journal)
+                        if canRecord { write.record = host.record(in: worker.journal) }
                         do {
                             try await database.carryOut(write)
                         } catch DatabaseError.refused {

@@ -90,9 +90,12 @@ final class Host: @unchecked Sendable {
         return journal
     }
 
+    /// Whether files can be made in the journal.
+    var canRecord: Bool { journalFaultsUntil < world.now }
+
     /// The present record in this journal, if it can be written and will be read.
     func record(in journal: MemoryJournal?) -> JournalRecord? {
-        guard let journal, journalFaultsUntil < world.now else { return nil }
+        guard let journal, canRecord else { return nil }
         let record = JournalRecord(journal: journal, generation: journal.generation)
         return isRead(record) ? record : nil
     }
