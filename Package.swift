@@ -111,7 +111,7 @@ let package = Package(
             name: "IPCTests", dependencies: ["IPC", "IPCTesting", "Sieve", "TestSupport", nioCore, nioPosix],
             swiftSettings: strict),
         .testTarget(
-            name: "SyncCoreTests", dependencies: ["SyncCore", "EngineTesting", "TestSupport", nioCore],
+            name: "SyncCoreTests", dependencies: ["SyncCore", "EngineTesting", "IPCTesting", "TestSupport", nioCore],
             swiftSettings: strict),
         .testTarget(
             name: "ProcessSupportTests",

@@ -24,7 +24,7 @@ enum EntriesTarget {
         try require(entry.tags.count <= limits.tagsPerEntry, "\(entry.tags.count) tags")
         try require(entry.tags.allSatisfy { $0.readableBytes <= limits.tagBytes }, "a tag is too long")
         try require(entry.value?.readableBytes ?? 0 <= limits.valueBytes, "the value is too long")
-        try require(entry.asOf <= WireLimits.maximumNumber, "position \(entry.asOf)")
+        try require(entry.asOf.number <= WireLimits.maximumNumber, "position \(entry.asOf)")
     }
 
     /// A value that is kept in this process is the same, and so are the replies that are made of it.
@@ -54,7 +54,7 @@ enum EntriesTarget {
         let tags = (0..<input.byte() % 65).map { _ in ByteBuffer(bytes: input.take(Int(input.byte()))) }
         let hasValue = input.byte() & 1 == 1
         let entry = StoredEntry(
-            incarnation: incarnation, asOf: asOf, tags: tags, value: hasValue ? input.buffer() : nil)
+            incarnation: incarnation, asOf: LogPosition(asOf), tags: tags, value: hasValue ? input.buffer() : nil)
         let read = StoredEntry(encoded: entry.encoded(), limits: WireLimits())
         try require(read == entry, "\(entry) is read as \(String(describing: read))")
 
@@ -79,7 +79,7 @@ enum EntriesTarget {
 
     private static func checkPublished(_ message: ByteBuffer) throws {
         guard let (incarnation, entry) = LogEntry.decode(published: message) else { return }
-        try require((1...WireLimits.maximumNumber).contains(entry.position), "position \(entry.position)")
+        try require((1...WireLimits.maximumNumber).contains(entry.position.number), "position \(entry.position)")
         var again = ByteBuffer(string: "\(incarnation.description) \(entry.position) ")
         again.writeImmutableBuffer(entry.body.encoded())
         let read = LogEntry.decode(published: again)
@@ -88,7 +88,7 @@ enum EntriesTarget {
 
     private static func checkNumbers(_ text: ByteBuffer) throws {
         if let position = RedisNumber.position(text) {
-            try require(position <= WireLimits.maximumNumber, "position \(position)")
+            try require(position.number <= WireLimits.maximumNumber, "position \(position)")
             try require(RedisNumber.position(ByteBuffer(string: "\(position)")) == position, "\(position) is not read")
         }
         if let position = RedisNumber.streamID(text) {

@@ -52,7 +52,9 @@ enum TableTarget {
         }
         try checkReading(table)
         // Slots are only raised, whatever was there.
-        for (hash, position): (UInt64, UInt64) in [(0, 1), (.max, 5), (0xffff, TagTableLayout.greatestNumber)] {
+        for (hash, position): (UInt64, LogPosition) in [
+            (0, 1), (.max, 5), (0xffff, LogPosition(TagTableLayout.greatestNumber)),
+        ] {
             let before = table.slot(table.slotIndex(hash))
             table.raise(hash, to: position)
             let after = table.slot(table.slotIndex(hash))

@@ -48,7 +48,7 @@ extension ClientRule {
             try await Task.sleep(for: .milliseconds(200))
             try stage.expect(!answered.withLock { $0 }, "it acknowledged the write before syncd had answered")
             if let heard = stage.syncd.heard.last(where: { if case .invalidate = $0.request { true } else { false } }) {
-                heard.connection.send(.integer(stage.syncd.invalidate([ByteBuffer(string: "=k")])))
+                heard.connection.send(.integer(stage.syncd.invalidate([ByteBuffer(string: "=k")]).number))
             }
             try await end
         },

@@ -16,7 +16,7 @@ package struct RedisData {
     package enum Stream: Equatable {
         case missing
         /// Entries, and the greatest id ever used: it stays when entries are deleted.
-        case entries([LogEntry], lastID: UInt64)
+        case entries([LogEntry], lastID: LogPosition)
         case other
     }
 
@@ -49,8 +49,8 @@ package struct RedisData {
     }
 
     /// The position, if it is a number.
-    package var readablePosition: UInt64? {
-        if case .text(let text) = position { Self.number(text) } else { nil }
+    package var readablePosition: LogPosition? {
+        if case .text(let text) = position { Self.position(text) } else { nil }
     }
 
     package var entries: [LogEntry] { if case .entries(let entries, _) = stream { entries } else { [] } }
@@ -78,11 +78,11 @@ package struct RedisData {
         "\(incarnation.description) \(identity?.runID ?? "-") \(identity?.replicationID ?? "-")"
     }
 
-    private static func number(_ text: String) -> UInt64? {
+    private static func position(_ text: String) -> LogPosition? {
         guard (1...16).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
             let number = UInt64(text), number <= WireLimits.maximumNumber
         else { return nil }
-        return number
+        return LogPosition(number)
     }
 
     // MARK: Commands
@@ -134,10 +134,10 @@ package struct RedisData {
         func damaged(_ why: String) -> Execution { Execution(reply: .failed(.damaged("DAMAGED " + why))) }
         if record == .other { return damaged("incarnation") }
         if position == .other { return damaged("position") }
-        var current: UInt64 = 0
+        var current: LogPosition = 0
         if case .text(let text) = position {
-            guard let number = Self.number(text) else { return damaged("position is no number") }
-            current = number
+            guard let readable = Self.position(text) else { return damaged("position is no number") }
+            current = readable
         }
         let incarnation: Incarnation
         if case .text(let text) = record {
@@ -155,7 +155,7 @@ package struct RedisData {
         }
         // The type of the stream shows when the entry is added.
         if stream == .other { return damaged("stream") }
-        var (entries, lastID): ([LogEntry], UInt64) = ([], 0)
+        var (entries, lastID): ([LogEntry], LogPosition) = ([], 0)
         if case .entries(let present, let last) = stream { (entries, lastID) = (present, last) }
         stream = .missing
         defer {
@@ -168,7 +168,7 @@ package struct RedisData {
         entries.append(entry)
         lastID = current
         stream = .entries(entries, lastID: lastID)
-        position = .text(String(current))
+        position = .text(current.description)
         if record == .missing { record = .text(Self.record(incarnation, identity)) }
         if let name = append.bridged { bridged[name] = (append.body.tags, now + Self.bridgedMilliseconds) }
         var event: Event?
@@ -180,7 +180,7 @@ package struct RedisData {
     }
 
     private func inspection(
-        lastApplied: UInt64, _ info: (identity: ServerIdentity?, isPrimary: Bool)
+        lastApplied: LogPosition, _ info: (identity: ServerIdentity?, isPrimary: Bool)
     ) -> Inspection {
         var raw: ByteBuffer?
         var recorded: ServerIdentity?
@@ -198,16 +198,16 @@ package struct RedisData {
     /// Whether entries can be appended: without a readable position there is no log.
     private var isSound: Bool { record != .other && stream != .other && readablePosition != nil }
 
-    private static func find(_ position: UInt64, in entries: [LogEntry]) -> LogEntry? {
-        let index = Self.firstIndex(after: position &- 1, in: entries)
+    private static func find(_ position: LogPosition, in entries: [LogEntry]) -> LogEntry? {
+        let index = position == 0 ? 0 : Self.firstIndex(after: position - 1, in: entries)
         return index < entries.count && entries[index].position == position ? entries[index] : nil
     }
 
-    private static func firstIndex(after position: UInt64, in entries: [LogEntry]) -> Int {
+    private static func firstIndex(after position: LogPosition, in entries: [LogEntry]) -> Int {
         var (low, high) = (0, entries.count)
         while low < high {
             let middle = (low + high) / 2
-            if entries[middle].position > position || position == .max { high = middle } else { low = middle + 1 }
+            if entries[middle].position > position { high = middle } else { low = middle + 1 }
         }
         return low
     }
@@ -222,7 +222,7 @@ package struct RedisData {
         }
         current = max(current, entries.last?.position ?? 0, replace.floor)
         stream = .missing
-        position = .text(String(current))
+        position = .text(current.description)
         record = .text(Self.record(replace.fresh, identity))
         return Execution(reply: .replaced(replace.fresh, position: current), published: .publishedUnreadable)
     }
@@ -233,7 +233,7 @@ package struct RedisData {
         .probed(readablePosition == nil ? nil : incarnation, position: readablePosition ?? 0)
     }
 
-    private func read(after: UInt64, count: Int) -> UpstreamReply {
+    private func read(after: LogPosition, count: Int) -> UpstreamReply {
         switch stream {
         case .missing: return .entries(incarnation, [])
         case .other: return .failed(.damaged("DAMAGED stream"))
@@ -268,7 +268,7 @@ package struct RedisData {
         guard case .entries(var entries, let last) = stream, entries.popLast()?.position == last else { return nil }
         var data = self
         data.stream = .entries(entries, lastID: last - 1)
-        data.position = .text(String(last - 1))
+        data.position = .text((last - 1).description)
         (data.values, data.bridged) = ([:], [:])
         return data
     }

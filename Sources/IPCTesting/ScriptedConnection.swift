@@ -113,7 +113,7 @@ private final class ScriptedConnectionHandler: ChannelInboundHandler {
 extension Greeting {
     /// The greeting of scripted servers; a test names only the values that it is about.
     package static func scripted(
-        proto: RESPVersion = .v3, epoch: UInt64 = 1, applied: UInt64 = 0, state: SyncState = .attached,
+        proto: RESPVersion = .v3, epoch: Epoch = 1, applied: LogPosition = 0, state: SyncState = .attached,
         logMode: LogMode = .redis, table: String = "", journal: String = ""
     ) -> Greeting {
         Greeting(

@@ -171,7 +171,7 @@ public final class ScriptedSyncd: Sendable {
     ///
     /// - Returns: the position in the log.
     @discardableResult
-    public func invalidate(_ tags: [ByteBuffer]) -> UInt64 {
+    public func invalidate(_ tags: [ByteBuffer]) -> LogPosition {
         let position = table.applied + 1
         table.raise(tags: tags, to: position)
         table.setApplied(position)
@@ -328,7 +328,7 @@ extension ScriptedSyncd: ScriptedServer {
         switch request {
         case .fetch, .renew: connection.send(.fetched(.lease(newLease())))
         case .fill, .abandon: connection.send(.ok)
-        case .invalidate(let tags, _): connection.send(.integer(invalidate(tags)))
+        case .invalidate(let tags, _): connection.send(.integer(invalidate(tags).number))
         case .track(let isOn): track(isOn, connection)
         case .publish: connection.send(.integer(0))
         case .subscribe(let names): confirm(.subscribe, names, connection)

@@ -293,7 +293,7 @@ extension RESPValue {
     fileprivate static func push(_ ticket: UInt64, _ outcome: FetchOutcome) -> RESPValue {
         encoded { Push.fetched(ticket: ticket, outcome).encode(into: &$0) }
     }
-    fileprivate static func invalidate(_ position: UInt64) -> RESPValue {
+    fileprivate static func invalidate(_ position: LogPosition) -> RESPValue {
         encoded { Push.invalidate(position: position, tags: [ByteBuffer(string: "t")]).encode(into: &$0) }
     }
     fileprivate static func confirmation(_ kind: String) -> RESPValue {

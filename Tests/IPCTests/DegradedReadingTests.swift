@@ -133,7 +133,9 @@ import Testing
             harness.cache.notifiesInvalidations = false
             let event = Event(channel: ByteBuffer(string: "user:created"), payload: ByteBuffer(string: "{}"))
             harness.syncd.table.raise(tags: [harness.tag], to: 4)
-            for position in 4..<500 { harness.syncd.send(.invalidate(position: UInt64(position), tags: [harness.tag])) }
+            for position in 4..<500 {
+                harness.syncd.send(.invalidate(position: LogPosition(UInt64(position)), tags: [harness.tag]))
+            }
             harness.syncd.send(.message(event))
             var heard: [CacheNotification] = []
             for await notification in harness.cache.notifications {

@@ -21,7 +21,7 @@ import Testing
         cache.use(table)
     }
 
-    private func hit(_ text: String? = "v", asOf: UInt64 = 10, ttl: UInt64 = 1000, epoch: UInt64 = 7) -> Hit {
+    private func hit(_ text: String? = "v", asOf: LogPosition = 10, ttl: UInt64 = 1000, epoch: Epoch = 7) -> Hit {
         Hit(value: text.map { ByteBuffer(string: $0) }, asOf: asOf, ttlMilliseconds: ttl, tags: [tag], epoch: epoch)
     }
 

@@ -18,8 +18,8 @@ import Testing
     private struct Scene {
         let table = TagTable.inMemory(epoch: 7)
         var slots: [UInt32] = [3, 5, 65_535]
-        var asOf: UInt64 = 100
-        var epoch: UInt64 = 7
+        var asOf: LogPosition = 100
+        var epoch: Epoch = 7
         var now = FreshnessTests.start
 
         init() {
@@ -53,11 +53,11 @@ import Testing
             #expect(!scene.isFresh)
         }
         let scene = Scene()
-        scene.table.raise(4, to: 1 << 53)
+        scene.table.raise(4, to: .greatest)
         #expect(scene.isFresh, "not one of its slots")
     }
 
-    @Test(arguments: [0, 6, 8, .max] as [UInt64]) func `another epoch`(epoch: UInt64) {
+    @Test(arguments: [0, 6, 8, .max] as [Epoch]) func `another epoch`(epoch: Epoch) {
         var scene = Scene()
         scene.epoch = epoch
         #expect(!scene.isFresh)
@@ -191,7 +191,7 @@ import Testing
             group.addTask {
                 for round in 1...rounds {
                     // The order of syncd: the slot first, then the heartbeat.
-                    table.raise(9, to: round)
+                    table.raise(9, to: LogPosition(round))
                     table.setFreshAsOf(round)
                     table.setHeartbeat(round)
                 }
@@ -204,7 +204,8 @@ import Testing
                     while seen < rounds {
                         let heartbeat = table.heartbeat
                         // An entry as of one position earlier is not fresh once that heartbeat was written.
-                        if heartbeat > 0, table.isFresh(slots: [9], asOf: heartbeat - 1, epoch: 1, clock: { heartbeat })
+                        if heartbeat > 0,
+                            table.isFresh(slots: [9], asOf: LogPosition(heartbeat - 1), epoch: 1, clock: { heartbeat })
                         {
                             violations += 1
                         }
@@ -220,7 +221,7 @@ import Testing
 }
 
 extension TagTable {
-    fileprivate func isFresh(slots: [UInt32], asOf: UInt64, epoch: UInt64, clock: () -> UInt64) -> Bool {
+    fileprivate func isFresh(slots: [UInt32], asOf: LogPosition, epoch: Epoch, clock: () -> UInt64) -> Bool {
         verdict(slots: slots, asOf: asOf, epoch: epoch, deadline: .max, clock: clock) == .fresh
     }
 }

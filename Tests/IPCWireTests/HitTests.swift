@@ -7,8 +7,8 @@ import Testing
 @Suite struct HitTests {
     static let hits: [Hit] = [
         RoundTripTests.hit, Hit(value: nil, asOf: 1, ttlMilliseconds: 2, tags: [], epoch: 3),
-        Hit(value: nil, asOf: 1 << 53, ttlMilliseconds: 0, tags: [RoundTripTests.text], epoch: 0),
-        Hit(value: ByteBuffer(), asOf: 0, ttlMilliseconds: 86_400_000, tags: [ByteBuffer()], epoch: 1 << 53),
+        Hit(value: nil, asOf: .greatest, ttlMilliseconds: 0, tags: [RoundTripTests.text], epoch: 0),
+        Hit(value: ByteBuffer(), asOf: 0, ttlMilliseconds: 86_400_000, tags: [ByteBuffer()], epoch: .greatest),
         Hit(
             value: ByteBuffer(repeating: 13, count: 100_000), asOf: 9, ttlMilliseconds: 10,
             tags: (0..<64).map { ByteBuffer(repeating: 10, count: $0 * 4) }, epoch: 99),

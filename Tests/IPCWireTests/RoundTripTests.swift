@@ -17,7 +17,8 @@ import Testing
         .fetch(key: awkward, waitMilliseconds: nil), .fetch(key: text, waitMilliseconds: 0),
         .fetch(key: text, waitMilliseconds: 60_000), .renew(key: awkward, ttlMilliseconds: 0),
         .renew(key: text, ttlMilliseconds: 86_400_000),
-        .fill(Fill(key: awkward, lease: 1 << 53, ttlMilliseconds: 86_400_000, tags: [awkward, text], value: awkward)),
+        .fill(
+            Fill(key: awkward, lease: .greatest, ttlMilliseconds: 86_400_000, tags: [awkward, text], value: awkward)),
         .fill(Fill(key: text, lease: 0, ttlMilliseconds: 1, tags: [], value: nil)),
         .fill(Fill(key: text, lease: 1, ttlMilliseconds: 1, tags: [], value: ByteBuffer())),
         .fill(
@@ -46,11 +47,11 @@ import Testing
         #expect(decoder.heldBytes == 0)
     }
 
-    static let hit = Hit(value: awkward, asOf: 1 << 53, ttlMilliseconds: 5, tags: [awkward, text], epoch: 3)
+    static let hit = Hit(value: awkward, asOf: .greatest, ttlMilliseconds: 5, tags: [awkward, text], epoch: 3)
     static let outcomes: [FetchOutcome] = [
         .hit(hit), .hit(Hit(value: nil, asOf: 0, ttlMilliseconds: 0, tags: [], epoch: 0)),
         .hit(Hit(value: ByteBuffer(), asOf: 1, ttlMilliseconds: 1, tags: [], epoch: 1)),
-        .lease(Lease(id: 1 << 53, asOf: 2, epoch: 3)), .miss,
+        .lease(Lease(id: .greatest, asOf: 2, epoch: 3)), .miss,
     ]
     static let versions = [RESPVersion.v2, .v3]
 
@@ -85,7 +86,7 @@ import Testing
     @Test(arguments: versions) func `a greeting`(version: RESPVersion) throws {
         for (state, mode) in [(SyncState.attached, LogMode.redis), (.isolated, .embedded)] {
             let greeting = Greeting(
-                version: "1.2.3", proto: version, clientID: 7, epoch: 1 << 53, incarnation: "ab", applied: 9,
+                version: "1.2.3", proto: version, clientID: 7, epoch: .greatest, incarnation: "ab", applied: 9,
                 state: state, logMode: mode, table: "/run/é table", journal: "", trustWindowMilliseconds: 1000)
             #expect(try Greeting(try decoded(version) { Reply.greeting(greeting).encode(into: &$0) }) == greeting)
         }
@@ -149,8 +150,8 @@ import Testing
     }
 
     static let pushes: [Push] =
-        outcomes.map { .fetched(ticket: 9, $0) } + EpochReason.allCases.map { .epoch(1 << 53, reason: $0) } + [
-            .invalidate(position: 1 << 53, tags: [awkward, text]), .invalidate(position: 0, tags: []),
+        outcomes.map { .fetched(ticket: 9, $0) } + EpochReason.allCases.map { .epoch(.greatest, reason: $0) } + [
+            .invalidate(position: .greatest, tags: [awkward, text]), .invalidate(position: 0, tags: []),
             .heartbeat(
                 Heartbeat(
                     epoch: 1, applied: 2, state: .attached, heartbeatNanoseconds: 1 << 62, freshAsOfNanoseconds: 4)),
@@ -182,4 +183,9 @@ import Testing
         #expect(ReplyError(ByteBuffer(string: "NEWCODE something")) == ReplyError(.generic, "NEWCODE something"))
         #expect(ReplyError(ByteBuffer(string: "STALE")) == ReplyError(.stale, ""))
     }
+}
+
+extension TypedNumber {
+    /// The greatest number on the wire.
+    static var greatest: Self { Self(WireLimits.maximumNumber) }
 }

@@ -9,7 +9,7 @@ import Testing
         .invalidate(position: 1, tags: [RoundTripTests.text]),
         .heartbeat(
             Heartbeat(epoch: 1, applied: 2, state: .attached, heartbeatNanoseconds: 3, freshAsOfNanoseconds: 4)),
-        .invalidate(position: 1 << 53, tags: [RoundTripTests.awkward, RoundTripTests.text]),
+        .invalidate(position: .greatest, tags: [RoundTripTests.awkward, RoundTripTests.text]),
         .invalidate(position: 123_456_789_012_345, tags: []),
         .invalidate(position: 7, tags: (0..<1024).map { ByteBuffer(string: "tag \($0)") }),
         .message(RoundTripTests.event),

@@ -51,7 +51,7 @@ import Testing
         let redis = try await RedisServer()
         let host = try await Host(redis)
         try await host.client.store("key", "value", tags: ["users"])
-        let before = Int(host.table.applied)
+        let before = Int(host.table.applied.number)
         let one = try await host.syncd.runTool(["invalidate", "users", "user:1"])
         #expect(one.exit == .status(0))
         let position = try #require(Int(one.output.trimmingCharacters(in: .newlines)), "\(one)")

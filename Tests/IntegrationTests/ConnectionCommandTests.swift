@@ -174,7 +174,7 @@ import Testing
             #expect(stale["tags"]?.elements?[1]["invalidated-at"]?.number == position)
             let lease = try await client.lease("leased")
             let leased = try await client.command("EXPLAIN", "leased")
-            #expect(leased["where"]?.string == "leased" && leased["lease"]?.number == Int(lease.id))
+            #expect(leased["where"]?.string == "leased" && leased["lease"]?.number == Int(lease.id.number))
             #expect(try await client.command("EXPLAIN", "nowhere")["where"]?.string == "absent")
         }
     }

@@ -32,7 +32,7 @@ struct Host {
     var isAttached: Bool { table.state == .attached }
 
     /// The position at which a tag was invalidated, as this host's workers see it.
-    func slot(_ tag: String) -> Int { Int(table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag))))) }
+    func slot(_ tag: String) -> Int { Int(table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))).number) }
 
     /// Waits until a position is in the table.
     func waitUntilApplied(
@@ -41,7 +41,7 @@ struct Host {
         await eventually(
             "position \(position) is applied", within: limit, details: { syncd.transcript },
             sourceLocation: sourceLocation
-        ) { table.applied >= UInt64(position) }
+        ) { table.applied.number >= UInt64(position) }
     }
 
     func waitUntilIsolated(

@@ -49,7 +49,8 @@ import Testing
             for _ in 0..<100 {
                 let position = try await hosts[0].client.invalidate("t")
                 let acknowledged = ContinuousClock.now
-                while hosts[1].table.applied < UInt64(position), ContinuousClock.now - acknowledged < .seconds(1) {
+                while hosts[1].table.applied.number < UInt64(position), ContinuousClock.now - acknowledged < .seconds(1)
+                {
                     await Task.yield()
                 }
                 delays.append(ContinuousClock.now - acknowledged)
@@ -167,7 +168,7 @@ import Testing
         #expect(last > 512, "more than one page")
         try await hosts[1].syncd.start()
         await hosts[1].waitUntilAttached()
-        #expect(hosts[1].table.applied >= UInt64(last) && hosts[1].slot("last") >= last)
+        #expect(hosts[1].table.applied.number >= UInt64(last) && hosts[1].slot("last") >= last)
         #expect(hosts[1].table.firstKnownPosition == 0, "nothing was missed")
     }
 }

@@ -99,7 +99,7 @@ import Testing
         let loader = try await syncd.connect()
         let value = String(repeating: "v", count: 300_000)
         // Outcomes of fetches are answers: they are never dropped.
-        var leases: [UInt64] = []
+        var leases: [LeaseID] = []
         for number in 0..<8 {
             leases.append(try await loader.lease("key\(number)").id)
             _ = try await client.ticket("key\(number)")

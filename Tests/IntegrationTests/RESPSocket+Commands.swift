@@ -74,7 +74,7 @@ extension RESPSocket {
 
     /// FILL with any lease; `nil`: taken, else the code of the refusal.
     func fill(
-        _ key: String, _ lease: UInt64, _ value: String?, tags: [String] = [], ttl: Int = 60_000
+        _ key: String, _ lease: LeaseID, _ value: String?, tags: [String] = [], ttl: Int = 60_000
     ) async throws -> String? {
         var arguments = ["FILL", key, "\(lease)", "\(ttl)", "\(tags.count)"] + tags
         if let value { arguments.append(value) }

@@ -142,7 +142,7 @@ import Testing
             await cut.waitUntilAttached()
             #expect(cut.slot("users") >= position)
             #expect(try await cut.client.hit("key").text == "new")
-            await whole.waitUntilApplied(Int(cut.table.applied))
+            await whole.waitUntilApplied(Int(cut.table.applied.number))
             #expect(whole.slot("own") > position)
             try await whole.client.invalidate("users")
         }

@@ -35,7 +35,7 @@ import TestSupport
                 try await mishap.happen(to: server)
                 mishap.happen(to: &model, &time)
             }
-            let command = Self.command(UInt64(step), incarnations, model, &random)
+            let command = Self.command(UpstreamID(UInt64(step)), incarnations, model, &random)
             history.append("\(command)")
             let answer = await redis.ask(command)
             if identity == nil, case .inspected(let found)? = answer { identity = found.identity }
@@ -70,26 +70,27 @@ import TestSupport
         case 0...3:
             let tags = (0...random.below(3)).map { ByteBuffer(bytes: [UInt8($0), 0x0d, 0x0a, 0xff, 0x2a]) }
             let isWithEvent = random.oneIn(4)
-            let body = LogEntryBody(origin: 7, nonce: id, eventChannel: isWithEvent ? channel : nil, tags: tags)
+            let body = LogEntryBody(origin: 7, nonce: id.number, eventChannel: isWithEvent ? channel : nil, tags: tags)
             return .append(
                 id,
                 AppendCommand(
                     incarnation: believed, fresh: some, body: body, eventPayload: isWithEvent ? event.payload : nil))
         case 4...6:
             let tags = [ByteBuffer(string: "users"), ByteBuffer(string: "user:\(random.below(2))")]
-            let body = LogEntryBody(origin: 7, nonce: id, eventChannel: nil, tags: tags)
+            let body = LogEntryBody(origin: 7, nonce: id.number, eventChannel: nil, tags: tags)
             return .append(
                 id,
                 AppendCommand(
                     incarnation: believed, fresh: some, body: body, eventPayload: nil,
                     bridged: bridgedEvents[random.below(bridgedEvents.count)]))
         case 7: return .probe(id)
-        case 8: return .read(id, after: UInt64(random.below(20)), count: 1 + random.below(5))
-        case 9, 10: return .inspect(id, lastApplied: UInt64(random.below(20)))
+        case 8: return .read(id, after: LogPosition(UInt64(random.below(20))), count: 1 + random.below(5))
+        case 9, 10: return .inspect(id, lastApplied: LogPosition(UInt64(random.below(20))))
         case 11:
             let raw: ByteBuffer? = if case .text(let text) = model.record { ByteBuffer(string: text) } else { nil }
             let expected = random.oneIn(4) ? ByteBuffer(string: "nonsense") : raw
-            return .replace(id, ReplaceCommand(expected: expected, fresh: some, floor: UInt64(random.below(30))))
+            return .replace(
+                id, ReplaceCommand(expected: expected, fresh: some, floor: LogPosition(UInt64(random.below(30)))))
         case 12: return .publish(id, event)
         default: return .get(id, key: ByteBuffer(string: "k"))
         }

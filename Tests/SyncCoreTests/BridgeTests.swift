@@ -1,3 +1,4 @@
+import IPCTesting
 import IPCWire
 import NIOCore
 import Testing
@@ -301,7 +302,7 @@ import Testing
         var random = SeededRandom(seed: UInt64(seed))
         let hosts = (1...3).map { host(UInt64($0)) }
         /// Messages on their way to each host, with the log's position at the publication.
-        var queues: [[(event: UpstreamEvent, position: UInt64)]] = [[], [], []]
+        var queues: [[(event: UpstreamEvent, position: LogPosition)]] = [[], [], []]
         var isListening = [true, true, true]
         var heard = 0
         for _ in 0..<400 {

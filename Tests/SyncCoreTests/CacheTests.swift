@@ -10,7 +10,7 @@ import Testing
 
     init() {
         host = EngineHarness(.embedded)
-        for id in 1...4 { host.client(ClientID(id)) }
+        for id in ClientID.all(1...4) { host.client(id) }
         _ = host.take()
     }
 

@@ -23,7 +23,7 @@ import Testing
         return (host, host.upstreamCommands())
     }
 
-    private func positions(_ reads: [UpstreamCommand]) -> [UInt64] {
+    private func positions(_ reads: [UpstreamCommand]) -> [LogPosition] {
         reads.map { if case .read(_, let after, 4) = $0 { after } else { .max } }
     }
 
@@ -34,9 +34,9 @@ import Testing
         for (page, next) in [[8], [12], [16], [], []].enumerated() {
             let answer = try #require(server.execute(reads.removeFirst()))
             host.event(answer)
-            #expect(host.applied == UInt64(page + 1) * 4)
+            #expect(host.applied.number == UInt64(page + 1) * 4)
             let more = host.upstreamCommands().filter { if case .read = $0 { true } else { false } }
-            #expect(positions(more) == next.map { UInt64($0) })
+            #expect(positions(more) == next.map { LogPosition(UInt64($0)) })
             reads += more
         }
         #expect(reads.isEmpty && host.epoch == epoch && host.slot("a") == 20)

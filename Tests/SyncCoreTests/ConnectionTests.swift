@@ -42,7 +42,7 @@ import Testing
     }
 
     @Test func `events reach subscribers by name and pattern`() {
-        for id in 1...3 { host.client(ClientID(id)) }
+        for id in ClientID.all(1...3) { host.client(id) }
         #expect(
             host.request(.subscribe([.text("a"), .text("b")]))
                 == .subscriptions(

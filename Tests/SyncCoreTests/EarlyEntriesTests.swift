@@ -8,10 +8,10 @@ import Testing
 @Suite struct EarlyEntriesTests {
     let server = HarnessServer()
 
-    private func entry(_ position: UInt64, bytes: Int = 1) -> LogEntry {
+    private func entry(_ position: LogPosition, bytes: Int = 1) -> LogEntry {
         let tag = ByteBuffer(repeating: 0x61, count: bytes)
         return LogEntry(
-            position: position, body: LogEntryBody(origin: 7, nonce: position, eventChannel: nil, tags: [tag]))
+            position: position, body: LogEntryBody(origin: 7, nonce: position.number, eventChannel: nil, tags: [tag]))
     }
 
     /// A host that is attached and whose commands the server does not answer.
@@ -32,7 +32,7 @@ import Testing
             limits.reorderBytes = 3 * entry(1, bytes: 1000).body.memoryBytes
         }
         let (host, incarnation) = try host(limits)
-        for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position), bytes: 1000))) }
+        for position in LogPosition.all(2...10) { host.event(.published(incarnation, entry(position, bytes: 1000))) }
         #expect(host.applied == 0)
         host.event(.reply(0, .failed(.refused("nobody asked"))))
         // The first one comes by an answer to an append.
@@ -44,7 +44,7 @@ import Testing
 
     @Test(arguments: [true, false]) func `a reconnect forgets them`(_ isOfCommands: Bool) throws {
         let (host, incarnation) = try host()
-        for position in 2...10 { host.event(.published(incarnation, entry(UInt64(position)))) }
+        for position in LogPosition.all(2...10) { host.event(.published(incarnation, entry(position))) }
         host.isLinked = true
         server.entries = [entry(1)]
         server.data.position = .text("1")
@@ -66,7 +66,7 @@ import Testing
         let (host, incarnation) = try host()
         let epoch = host.epoch
         host.isLinked = true
-        host.event(.published(incarnation, entry(1 << 52)))
+        host.event(.published(incarnation, entry(LogPosition(1 << 52))))
         host.settle()
         #expect(host.state == .attached && host.epoch <= epoch + 1)
         let after = host.epoch

@@ -1,3 +1,4 @@
+import IPCTesting
 import EngineTesting
 import IPCWire
 import NIOCore
@@ -59,9 +60,9 @@ final class EngineHarness: EngineHost {
     }
 
     var state: SyncState { loop.state }
-    var epoch: UInt64 { loop.epoch }
-    var applied: UInt64 { loop.applied }
-    var firstKnownPosition: UInt64 { table.firstKnownPosition }
+    var epoch: Epoch { loop.epoch }
+    var applied: LogPosition { loop.applied }
+    var firstKnownPosition: LogPosition { table.firstKnownPosition }
     /// A value of the section `log` of STATUS.
     func status(_ name: String) -> StatusValue? {
         guard case .fields(let fields) = loop.statusSection("log") else { return nil }
@@ -69,7 +70,7 @@ final class EngineHarness: EngineHost {
     }
 
     var deadline: UInt64? { loop.engine.nextDeadline() }
-    func slot(_ tag: String) -> UInt64 { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
+    func slot(_ tag: String) -> LogPosition { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
 
     /// The journal directory: files that the next scan finds.
     var journal: [JournalItem] {
@@ -319,19 +320,8 @@ private final class HarnessJournal: EngineJournal {
     func removeLeftovers() {}
 }
 
-/// SplitMix64: the same seed, the same numbers.
-struct SeededRandom: RandomNumberGenerator, Sendable {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
+extension TypedNumber {
+    static func all(_ numbers: ClosedRange<UInt64>) -> [Self] { numbers.map { Self($0) } }
 }
 
 extension ByteBuffer {

@@ -22,11 +22,11 @@ final class HarnessServer {
     var listened: [ByteBuffer] = []
 
     var incarnation: Incarnation? { data.incarnation }
-    var position: UInt64 { data.readablePosition ?? 0 }
+    var position: LogPosition { data.readablePosition ?? 0 }
     var entries: [LogEntry] {
         get { data.entries }
         set {
-            let last: UInt64 = if case .entries(_, let last) = data.stream { last } else { 0 }
+            let last: LogPosition = if case .entries(_, let last) = data.stream { last } else { 0 }
             data.stream = .entries(newValue, lastID: max(last, newValue.last?.position ?? 0))
         }
     }
@@ -62,7 +62,7 @@ final class HarnessServer {
     /// Appends as another host does.
     func appendElsewhere(_ tags: String..., isPublished: Bool = true) {
         let body = LogEntryBody(
-            origin: 7, nonce: position + 1, eventChannel: nil, tags: tags.map { ByteBuffer(string: $0) })
+            origin: 7, nonce: position.number + 1, eventChannel: nil, tags: tags.map { ByteBuffer(string: $0) })
         let fresh = Incarnation(high: 7, low: 7)
         let append = AppendCommand(incarnation: incarnation ?? fresh, fresh: fresh, body: body, eventPayload: nil)
         let reply = run(.append(0, append), isPublished: isPublished).reply

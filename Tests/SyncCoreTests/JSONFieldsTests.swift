@@ -1,3 +1,4 @@
+import IPCTesting
 import NIOCore
 import Testing
 

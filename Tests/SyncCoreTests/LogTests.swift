@@ -162,7 +162,7 @@ import Testing
         #expect(host.epoch == epoch + 1)
         #expect(host.state == .attached)
         #expect(host.applied >= 1)
-        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(host.applied))
+        #expect(host.request(.invalidate(tags: [.text("a")], event: nil)) == .integer(host.applied.number))
     }
 
     @Test func `an append after FLUSHALL is pending and not lost`() {

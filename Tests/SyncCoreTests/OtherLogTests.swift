@@ -61,7 +61,7 @@ import Testing
         notices.compactMap { if case .foreignLog(let incarnation) = $0 { incarnation } else { nil } }
     }
 
-    private func publish(_ incarnation: Incarnation, to host: EngineHarness, position: UInt64 = 1) {
+    private func publish(_ incarnation: Incarnation, to host: EngineHarness, position: LogPosition = 1) {
         let body = LogEntryBody(origin: 7, nonce: 1, eventChannel: nil, tags: [.text("x")])
         host.event(.published(incarnation, LogEntry(position: position, body: body)))
     }
@@ -70,7 +70,7 @@ import Testing
     @Test func `entries of another deployment are a warning and cost no cache`() {
         let host = EngineHarness.attached(server)
         let (epoch, theirs) = (host.epoch, Incarnation(high: 9, low: 9))
-        for position in 1...100 { publish(theirs, to: host, position: UInt64(position)) }
+        for position in LogPosition.all(1...100) { publish(theirs, to: host, position: position) }
         #expect(foreign(host.takeNotices()) == [theirs], "told once")
         #expect(host.state == .attached && host.epoch == epoch && host.slot("x") == 0)
         publish(Incarnation(high: 9, low: 10), to: host)

@@ -107,8 +107,8 @@ import Testing
 
     @Test func `a client whose process nobody knows has the share of its user`() {
         let host = Self.host(.lease)
-        for id in 30...33 { host.client(ClientID(id), peer: Peer(pid: 0, uid: 1002)) }
-        let taken = (0..<Self.limit).prefix { take(.lease, ClientID(30 + $0 % 4), host) }
+        for id in ClientID.all(30...33) { host.client(id, peer: Peer(pid: 0, uid: 1002)) }
+        let taken = (0..<Self.limit).prefix { take(.lease, ClientID(UInt64(30 + $0 % 4)), host) }
         #expect(taken.count == 48)
     }
 

@@ -1,3 +1,4 @@
+import IPCTesting
 import IPCWire
 import NIOCore
 

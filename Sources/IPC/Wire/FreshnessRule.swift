@@ -8,12 +8,12 @@ package enum FreshnessVerdict: Sendable, Hashable {
     /// The entry was stored under another epoch, or belongs to another incarnation of the log.
     case otherLog
     /// The table does not know every invalidation since the entry was read. The number is the first known position.
-    case beforeFirstKnownPosition(UInt64)
+    case beforeFirstKnownPosition(LogPosition)
     /// The entry's time to live is over.
     case expired
     /// A tag was invalidated after the entry was read: that of the slot with this index in the entry's slots, at this
     /// position.
-    case invalidated(place: Int, position: UInt64)
+    case invalidated(place: Int, position: LogPosition)
 
     /// Whether the value may be used. Does not compare the payloads of other verdicts.
     @inline(__always)
@@ -87,7 +87,7 @@ package enum FreshnessRule {
     ///   - clock: CLOCK_BOOTTIME in ns.
     @inline(__always)
     package static func verdict(
-        by table: TagTable, trust: () -> Trust, slots: [UInt32], asOf: UInt64, objection: () -> FreshnessVerdict?,
+        by table: TagTable, trust: () -> Trust, slots: [UInt32], asOf: LogPosition, objection: () -> FreshnessVerdict?,
         deadline: UInt64, clock: () -> UInt64
     ) -> FreshnessVerdict {
         var now = breaks(.clockFirst) ? clock() : 0
@@ -107,7 +107,7 @@ package enum FreshnessRule {
 
     @inline(__always)
     private static func firstInvalidation(
-        _ slots: [UInt32], after asOf: UInt64, in table: TagTable
+        _ slots: [UInt32], after asOf: LogPosition, in table: TagTable
     ) -> FreshnessVerdict? {
         let asOf = breaks(.slotOffByOne) ? asOf + 1 : asOf
         var place = 0
@@ -130,7 +130,7 @@ extension TagTable {
     /// Judges an entry that was stored under an epoch, as a worker does.
     @inline(__always)
     package func verdict(
-        slots: [UInt32], asOf: UInt64, epoch entryEpoch: UInt64, deadline: UInt64, clock: () -> UInt64
+        slots: [UInt32], asOf: LogPosition, epoch entryEpoch: Epoch, deadline: UInt64, clock: () -> UInt64
     ) -> FreshnessVerdict {
         FreshnessRule.verdict(
             by: self, trust: { Trust(self) }, slots: slots, asOf: asOf,

@@ -7,22 +7,22 @@ package struct Hit: Sendable, Hashable {
     /// Remaining time to live.
     package let ttlMilliseconds: UInt64
     /// Epoch of the table at the verdict.
-    package let epoch: UInt64
+    package let epoch: Epoch
 
     /// `nil`: a negative result.
     package var value: ByteBuffer? { entry.value }
     /// Log position that was applied before the value was read from the database.
-    package var asOf: UInt64 { entry.asOf }
+    package var asOf: LogPosition { entry.asOf }
     /// The declared tags.
     package var tags: [ByteBuffer] { entry.tags }
 
     /// A value with the data that decide its freshness.
-    package init(value: ByteBuffer?, asOf: UInt64, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: UInt64) {
+    package init(value: ByteBuffer?, asOf: LogPosition, ttlMilliseconds: UInt64, tags: [ByteBuffer], epoch: Epoch) {
         self.init(Entry(value: value, asOf: asOf, tags: tags), ttlMilliseconds: ttlMilliseconds, epoch: epoch)
     }
 
     /// A hit of a stored entry.
-    package init(_ entry: Entry, ttlMilliseconds: UInt64, epoch: UInt64) {
+    package init(_ entry: Entry, ttlMilliseconds: UInt64, epoch: Epoch) {
         self.entry = entry
         self.ttlMilliseconds = ttlMilliseconds
         self.epoch = epoch
@@ -33,14 +33,14 @@ extension Hit {
     /// The stored part of a value. An object, so that a hit copies one reference.
     package final class Entry: Sendable, Hashable {
         package let value: ByteBuffer?
-        package let asOf: UInt64
+        package let asOf: LogPosition
         package let tags: [ByteBuffer]
         /// The encoded elements of a reply except time to live and epoch; empty: they have not been encoded yet.
         fileprivate let frames: ByteBuffer
         /// Number of bytes of ``frames`` before the time to live; the epoch follows at the end.
         fileprivate let bytesBeforeTTL: Int
 
-        package init(value: ByteBuffer?, asOf: UInt64, tags: [ByteBuffer]) {
+        package init(value: ByteBuffer?, asOf: LogPosition, tags: [ByteBuffer]) {
             self.value = value
             self.asOf = asOf
             self.tags = tags
@@ -65,7 +65,7 @@ extension Hit {
             }
             writer.frames("$3\r\nhit\r\n")
             if let value = entry.value { data(value) } else { writer.null() }
-            writer.integer(entry.asOf)
+            writer.integer(entry.asOf.number)
             bytesBeforeTTL = writer.buffer.readableBytes
             writer.arrayHeader(entry.tags.count)
             for tag in entry.tags { data(tag) }
@@ -103,16 +103,16 @@ extension Hit {
         // Only a null is written differently in the two versions.
         if entry.frames.readableBytes > 0, value != nil || writer.version == .v3 {
             writer.frames(
-                entry.frames, numberAfter: entry.bytesBeforeTTL, ttlMilliseconds, numberAtEnd: epoch)
+                entry.frames, numberAfter: entry.bytesBeforeTTL, ttlMilliseconds, numberAtEnd: epoch.number)
             return
         }
         writer.buffer.reserveCapacity(minimumWritableBytes: entry.encodedBytes)
         writer.frames("$3\r\nhit\r\n")
         if let value { writer.bulkString(value) } else { writer.null() }
-        writer.integer(asOf)
+        writer.integer(asOf.number)
         writer.integer(ttlMilliseconds)
         writer.arrayHeader(tags.count)
         for tag in tags { writer.bulkString(tag) }
-        writer.integer(epoch)
+        writer.integer(epoch.number)
     }
 }

@@ -7,19 +7,19 @@ extension Push {
         case .invalidate(let position, let tags):
             writer.pushHeader(3)
             writer.word("invalidate")
-            writer.integer(position)
+            writer.integer(position.number)
             writer.arrayHeader(tags.count)
             for tag in tags { writer.bulkString(tag) }
         case .epoch(let epoch, let reason):
             writer.pushHeader(3)
             writer.word("epoch")
-            writer.integer(epoch)
+            writer.integer(epoch.number)
             writer.bulkString(reason.rawValue)
         case .heartbeat(let heartbeat):
             writer.pushHeader(6)
             writer.word("heartbeat")
-            writer.integer(heartbeat.epoch)
-            writer.integer(heartbeat.applied)
+            writer.integer(heartbeat.epoch.number)
+            writer.integer(heartbeat.applied.number)
             writer.bulkString(heartbeat.state.label)
             writer.integer(heartbeat.heartbeatNanoseconds)
             writer.integer(heartbeat.freshAsOfNanoseconds)
@@ -63,17 +63,17 @@ extension Push {
             return .fetched(ticket: ticket, try FetchOutcome(&reader))
         }
         if kind.isWord("invalidate") {
-            return .invalidate(position: try reader.number("position"), tags: try reader.list("tags"))
+            return .invalidate(position: LogPosition(try reader.number("position")), tags: try reader.list("tags"))
         }
         if kind.isWord("heartbeat") {
             return .heartbeat(
                 Heartbeat(
-                    epoch: try reader.number("epoch"), applied: try reader.number("applied"),
+                    epoch: Epoch(try reader.number("epoch")), applied: LogPosition(try reader.number("applied")),
                     state: try reader.state(), heartbeatNanoseconds: try reader.number("heartbeat"),
                     freshAsOfNanoseconds: try reader.number("freshAsOf")))
         }
         if kind.isWord("epoch") {
-            let epoch = try reader.number("epoch")
+            let epoch = Epoch(try reader.number("epoch"))
             // A reason of a later version means the same: drop everything.
             return .epoch(epoch, reason: EpochReason(rawValue: try reader.text("reason")) ?? .discontinuous)
         }

@@ -43,13 +43,14 @@ extension FetchOutcome {
             let value = try reader.optionalBytes("value")
             self = .hit(
                 Hit(
-                    value: value, asOf: try reader.number("asOf"), ttlMilliseconds: try reader.number("ttl"),
-                    tags: try reader.list("tags"), epoch: try reader.number("epoch")))
+                    value: value, asOf: LogPosition(try reader.number("asOf")),
+                    ttlMilliseconds: try reader.number("ttl"),
+                    tags: try reader.list("tags"), epoch: Epoch(try reader.number("epoch"))))
         } else if kind.isWord("lease") {
             self = .lease(
                 Lease(
-                    id: try reader.number("lease"), asOf: try reader.number("asOf"),
-                    epoch: try reader.number("epoch")))
+                    id: LeaseID(try reader.number("lease")), asOf: LogPosition(try reader.number("asOf")),
+                    epoch: Epoch(try reader.number("epoch"))))
         } else if kind.isWord("miss") {
             self = .miss
         } else {
@@ -96,8 +97,8 @@ extension Greeting {
             throw MalformedReply("a known log mode in HELLO")
         }
         self.init(
-            version: try text("version"), proto: proto, clientID: try number("id"), epoch: try number("epoch"),
-            incarnation: try text("incarnation"), applied: try number("applied"),
+            version: try text("version"), proto: proto, clientID: try number("id"), epoch: Epoch(try number("epoch")),
+            incarnation: try text("incarnation"), applied: LogPosition(try number("applied")),
             state: try text("state") == SyncState.attached.label ? .attached : .isolated, logMode: logMode,
             table: try text("table"), journal: try text("journal"),
             trustWindowMilliseconds: try number("trust-window-ms"))

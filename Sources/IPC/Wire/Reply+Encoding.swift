@@ -52,9 +52,9 @@ extension FetchOutcome {
         case .hit(let hit): hit.encode(into: &writer)
         case .lease(let lease):
             writer.frames("$5\r\nlease\r\n")
-            writer.integer(lease.id)
-            writer.integer(lease.asOf)
-            writer.integer(lease.epoch)
+            writer.integer(lease.id.number)
+            writer.integer(lease.asOf.number)
+            writer.integer(lease.epoch.number)
         case .miss: writer.frames("$4\r\nmiss\r\n")
         }
     }
@@ -79,9 +79,9 @@ extension Greeting {
         text("role", "sidecar")
         writer.word("modules")
         writer.arrayHeader(0)
-        number("epoch", epoch)
+        number("epoch", epoch.number)
         text("incarnation", incarnation)
-        number("applied", applied)
+        number("applied", applied.number)
         text("state", state.label)
         text("log", logMode.rawValue)
         text("table", table)

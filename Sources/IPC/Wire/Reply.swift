@@ -41,12 +41,12 @@ package struct Lease: Sendable, Hashable {
     /// The number that FILL and ABANDON name.
     package var id: LeaseID
     /// Log position that was applied before the load began: the `asOf` of the loaded value.
-    package var asOf: UInt64
+    package var asOf: LogPosition
     /// Epoch of the table when the lease was given: a later epoch ends the lease.
-    package var epoch: UInt64
+    package var epoch: Epoch
 
     /// A lease with all its properties.
-    package init(id: LeaseID, asOf: UInt64, epoch: UInt64) {
+    package init(id: LeaseID, asOf: LogPosition, epoch: Epoch) {
         self.id = id
         self.asOf = asOf
         self.epoch = epoch
@@ -78,11 +78,11 @@ package struct Greeting: Sendable, Hashable {
     /// Number of this connection, as in CLIENT ID.
     package var clientID: UInt64
     /// Epoch of the tag table.
-    package var epoch: UInt64
+    package var epoch: Epoch
     /// Incarnation of the log: 32 hexadecimal digits.
     package var incarnation: String
     /// Applied log position.
-    package var applied: UInt64
+    package var applied: LogPosition
     /// Whether the caches may be trusted now.
     package var state: SyncState
     /// Whether the log is shared through Redis or embedded in syncd.
@@ -96,7 +96,7 @@ package struct Greeting: Sendable, Hashable {
 
     /// A greeting with all its fields.
     package init(
-        version: String, proto: RESPVersion, clientID: UInt64, epoch: UInt64, incarnation: String, applied: UInt64,
+        version: String, proto: RESPVersion, clientID: UInt64, epoch: Epoch, incarnation: String, applied: LogPosition,
         state: SyncState, logMode: LogMode, table: String, journal: String, trustWindowMilliseconds: UInt64
     ) {
         self.version = version
@@ -189,8 +189,8 @@ package indirect enum StatusValue: Sendable, Hashable {
 
 /// A frame that is not a reply.
 package enum Push: Sendable, Hashable {
-    case invalidate(position: UInt64, tags: [ByteBuffer])
-    case epoch(UInt64, reason: EpochReason)
+    case invalidate(position: LogPosition, tags: [ByteBuffer])
+    case epoch(Epoch, reason: EpochReason)
     case heartbeat(Heartbeat)
     case fetched(ticket: UInt64, FetchOutcome)
     case message(Event)
@@ -200,9 +200,9 @@ package enum Push: Sendable, Hashable {
 /// A heartbeat of syncd.
 package struct Heartbeat: Sendable, Hashable {
     /// Epoch of the tag table.
-    package var epoch: UInt64
+    package var epoch: Epoch
     /// Applied log position.
-    package var applied: UInt64
+    package var applied: LogPosition
     /// Whether the caches may be trusted.
     package var state: SyncState
     /// CLOCK_BOOTTIME in ns of the heartbeat.
@@ -212,7 +212,7 @@ package struct Heartbeat: Sendable, Hashable {
 
     /// A heartbeat with all its fields.
     package init(
-        epoch: UInt64, applied: UInt64, state: SyncState, heartbeatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
+        epoch: Epoch, applied: LogPosition, state: SyncState, heartbeatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
     ) {
         self.epoch = epoch
         self.applied = applied

@@ -8,9 +8,11 @@ extension Request {
         case .fetch(let key, let wait?): writer.command("FETCH", [key, .word("WAIT"), .number(wait)])
         case .renew(let key, let ttl): writer.command("FETCH", [key, .word("RENEW"), .number(ttl)])
         case .fill(let fill):
-            let head = [fill.key, .number(fill.lease), .number(fill.ttlMilliseconds), .number(UInt64(fill.tags.count))]
+            let head = [
+                fill.key, .number(fill.lease.number), .number(fill.ttlMilliseconds), .number(UInt64(fill.tags.count)),
+            ]
             writer.command("FILL", head + fill.tags + (fill.value.map { [$0] } ?? []))
-        case .abandon(let key, let lease): writer.command("ABANDON", [key, .number(lease)])
+        case .abandon(let key, let lease): writer.command("ABANDON", [key, .number(lease.number)])
         case .invalidate(let tags, nil): writer.command("INVALIDATE", [.word("TAGS")] + tags)
         case .invalidate(let tags, let event?):
             writer.command("INVALIDATE", [.word("EVENT"), event.channel, event.payload, .word("TAGS")] + tags)

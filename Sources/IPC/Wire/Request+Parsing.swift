@@ -11,7 +11,7 @@ extension Request {
         if name.isWord("FILL") { return try fill(&reader) }
         if name.isWord("INVALIDATE") { return try invalidate(&reader) }
         if name.isWord("ABANDON") {
-            let request = try Request.abandon(key: reader.key(), lease: reader.number("lease"))
+            let request = try Request.abandon(key: reader.key(), lease: LeaseID(reader.number("lease")))
             return try reader.finish(request)
         }
         if name.isWord("PUBLISH") {
@@ -155,7 +155,7 @@ extension Request {
 
     private static func fill(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
         let key = try reader.key()
-        let lease = try reader.number("lease")
+        let lease = LeaseID(try reader.number("lease"))
         let ttl = try reader.number("ttl-ms")
         guard ttl >= 1, ttl <= reader.limits.maximumTTLMilliseconds else {
             throw ReplyError(.generic, "ttl-ms is 1 to \(reader.limits.maximumTTLMilliseconds)")

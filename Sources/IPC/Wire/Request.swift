@@ -14,9 +14,6 @@ public struct Event: Sendable, Hashable {
     }
 }
 
-/// The number of a lease: permission to fill one key. Never repeated, not even over restarts of syncd.
-package typealias LeaseID = UInt64
-
 /// A request on the socket, checked: every length, count and number in it is within ``WireLimits``.
 package enum Request: Sendable, Hashable {
     case hello(version: RESPVersion?, name: ByteBuffer?)

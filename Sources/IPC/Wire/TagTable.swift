@@ -72,7 +72,7 @@ package final class TagTable: Sendable {
 
     /// A table in this process's own memory: for embedding, tests and simulation.
     package static func inMemory(
-        slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: UInt64 = 1, madeAt: UInt64 = 0
+        slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: Epoch = 1, madeAt: UInt64 = 0
     ) -> TagTable {
         let bytes = TagTableLayout.byteCount(slotBits: slotBits)
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
@@ -83,7 +83,7 @@ package final class TagTable: Sendable {
 
     /// Writes the header of a fresh table into zeroed memory: isolated, nothing applied.
     package static func initializeHeader(
-        _ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: UInt64, madeAt: UInt64
+        _ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: Epoch, madeAt: UInt64
     ) {
         memory.storeBytes(
             of: TagTableLayout.magic.littleEndian, toByteOffset: TagTableLayout.magicOffset, as: UInt64.self)
@@ -93,7 +93,7 @@ package final class TagTable: Sendable {
             of: (UInt64(1) << slotBits).littleEndian, toByteOffset: TagTableLayout.slotCountOffset, as: UInt64.self)
         memory.storeBytes(
             of: SyncState.isolated.rawValue.littleEndian, toByteOffset: TagTableLayout.stateOffset, as: UInt64.self)
-        memory.storeBytes(of: epoch.littleEndian, toByteOffset: TagTableLayout.epochOffset, as: UInt64.self)
+        memory.storeBytes(of: epoch.number.littleEndian, toByteOffset: TagTableLayout.epochOffset, as: UInt64.self)
         memory.storeBytes(of: madeAt.littleEndian, toByteOffset: TagTableLayout.madeAtOffset, as: UInt64.self)
     }
 
@@ -124,7 +124,7 @@ package final class TagTable: Sendable {
 
     /// Checks every slot, which ``validateHeader(_:fileBytes:)`` leaves out. For the start only.
     package func validateSlots() throws(TagTableError) {
-        let greatest = greatestSlot
+        let greatest = greatestSlot.number
         if greatest > TagTableLayout.greatestNumber { throw .damaged(what: "slot", number: greatest) }
     }
 
@@ -134,11 +134,13 @@ package final class TagTable: Sendable {
     package func slotIndex(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash & mask) }
 
     /// Greatest position at which a tag of this slot was invalidated; 0: never.
-    package func slot(_ index: UInt32) -> UInt64 { load(TagTableLayout.headerBytes + Int(index) * 8) }
+    package func slot(_ index: UInt32) -> LogPosition {
+        LogPosition(load(TagTableLayout.headerBytes + Int(index) * 8))
+    }
 
     /// Greatest position of any slot. Reads all of them: for the start only.
-    package var greatestSlot: UInt64 {
-        var greatest: UInt64 = 0
+    package var greatestSlot: LogPosition {
+        var greatest: LogPosition = 0
         var index: UInt32 = 0
         while index < UInt32(slotCount) {
             greatest = max(greatest, slot(index))
@@ -154,7 +156,7 @@ package final class TagTable: Sendable {
     /// trust an older table whose file is deleted.
     package var madeAt: UInt64 { load(TagTableLayout.madeAtOffset) }
     /// The epoch: raised whenever all earlier values are stale.
-    package var epoch: UInt64 { load(TagTableLayout.epochOffset) }
+    package var epoch: Epoch { Epoch(load(TagTableLayout.epochOffset)) }
     /// CLOCK_BOOTTIME in ns of the last heartbeat; 0: never.
     package var heartbeat: UInt64 { load(TagTableLayout.heartbeatOffset) }
     /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun; 0: unknown. A heartbeat never has a
@@ -166,9 +168,9 @@ package final class TagTable: Sendable {
     /// CLOCK_BOOTTIME in ns at which the last confirmed probe of Redis was sent; embedded: the heartbeat.
     package var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
     /// Greatest position up to which every entry of the log is in the slots.
-    package var applied: UInt64 { load(TagTableLayout.appliedOffset) }
+    package var applied: LogPosition { LogPosition(load(TagTableLayout.appliedOffset)) }
     /// The first known position: the greatest one that this syncd did not apply itself.
-    package var firstKnownPosition: UInt64 { load(TagTableLayout.firstKnownPositionOffset) }
+    package var firstKnownPosition: LogPosition { LogPosition(load(TagTableLayout.firstKnownPositionOffset)) }
     /// The log that the positions belong to.
     package var incarnation: Incarnation {
         Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
@@ -190,20 +192,20 @@ package final class TagTable: Sendable {
     // MARK: Writing (syncd only)
 
     /// Raises the slot of a hash to `position`; a greater value stays.
-    package func raise(_ hash: UInt64, to position: UInt64) {
+    package func raise(_ hash: UInt64, to position: LogPosition) {
         let offset = TagTableLayout.headerBytes + Int(slotIndex(hash)) * 8
-        if load(offset) < position { store(position, offset) }
+        if load(offset) < position.number { store(position.number, offset) }
     }
 
     /// Raises the slots that an invalidation of `tags` affects. A tag is a declared tag, `=` and a key, or `*`.
-    package func raise(tags: [ByteBuffer], to position: UInt64) {
+    package func raise(tags: [ByteBuffer], to position: LogPosition) {
         for tag in tags { raise(TagHash.tag(tag), to: position) }
     }
 
     /// Stores the state.
     package func setState(_ state: SyncState) { store(state.rawValue, TagTableLayout.stateOffset) }
     /// Stores the epoch.
-    package func setEpoch(_ epoch: UInt64) { store(epoch, TagTableLayout.epochOffset) }
+    package func setEpoch(_ epoch: Epoch) { store(epoch.number, TagTableLayout.epochOffset) }
     /// Stores the time of a heartbeat, sampled before the journal was read.
     package func setHeartbeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.heartbeatOffset) }
     /// Stores the time of a reading of the journal, before the directory is read. A worker that has named a file and
@@ -220,9 +222,11 @@ package final class TagTable: Sendable {
     /// Stores the time at which a confirmed probe was sent.
     package func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
     /// Stores the applied position, after the slots up to it.
-    package func setApplied(_ position: UInt64) { store(position, TagTableLayout.appliedOffset) }
+    package func setApplied(_ position: LogPosition) { store(position.number, TagTableLayout.appliedOffset) }
     /// Stores the first known position.
-    package func setFirstKnownPosition(_ position: UInt64) { store(position, TagTableLayout.firstKnownPositionOffset) }
+    package func setFirstKnownPosition(_ position: LogPosition) {
+        store(position.number, TagTableLayout.firstKnownPositionOffset)
+    }
     /// Stores the incarnation, as two numbers.
     package func setIncarnation(_ incarnation: Incarnation) {
         store(incarnation.high, TagTableLayout.incarnationHighOffset)

@@ -65,9 +65,9 @@ public struct CacheStatus: Sendable, Hashable {
     /// The state of Redis.
     public var redis: UpstreamMode
     /// Epoch of the tag table; 0 before the first connection.
-    public var epoch: UInt64
+    public var epoch: Epoch
     /// Log position that syncd has applied; 0 before the first connection.
-    public var applied: UInt64
+    public var applied: LogPosition
     /// The cache in this process's memory.
     public var l1: L1Statistics
     /// `nil`: the auditor is off.
@@ -78,7 +78,7 @@ public struct CacheStatus: Sendable, Hashable {
 
     /// A status with all its fields.
     public init(
-        sync: SyncMode, redis: UpstreamMode, epoch: UInt64, applied: UInt64, l1: L1Statistics,
+        sync: SyncMode, redis: UpstreamMode, epoch: Epoch, applied: LogPosition, l1: L1Statistics,
         audit: AuditStatistics? = nil, isJournalUsable: Bool = true
     ) {
         self.sync = sync
@@ -96,7 +96,7 @@ public enum CacheNotification: Sendable, Hashable {
     /// An event on one of the subscribed channels.
     case event(Event)
     /// An applied entry of the invalidation log.
-    case invalidation(position: UInt64, tags: [ByteBuffer])
+    case invalidation(position: LogPosition, tags: [ByteBuffer])
     /// syncd answered the greeting. Earlier notifications were lost.
     case connected
     case disconnected

@@ -56,7 +56,7 @@ struct LoadTable: Sendable {
     /// needed more than a million leases a second to reach that number.
     init(limits: Limits, now: UInt64) {
         self.limits = limits
-        nextLease = breaks(.leaseIDsRepeat) ? 0 : now / 1000
+        nextLease = breaks(.leaseIDsRepeat) ? 0 : LeaseID(now / 1000)
     }
 
     var leaseCount: Int { loads.count }
@@ -106,7 +106,7 @@ struct LoadTable: Sendable {
     ///   - isWithinShare: whether the asker may have one more lease or wait once more, as far as the shares of processes and users
     ///     go.
     mutating func admit(
-        _ key: ByteBuffer, client: ClientID, wait: UInt64?, isRenewal: Bool = false, asOf: UInt64, epoch: UInt64,
+        _ key: ByteBuffer, client: ClientID, wait: UInt64?, isRenewal: Bool = false, asOf: LogPosition, epoch: Epoch,
         now: UInt64, isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
     ) -> Admission {
         let present = loads[key]
@@ -135,7 +135,7 @@ struct LoadTable: Sendable {
     }
 
     private mutating func grant(
-        _ key: ByteBuffer, to client: ClientID, waiters: Deque<Waiter>, asOf: UInt64, epoch: UInt64, now: UInt64
+        _ key: ByteBuffer, to client: ClientID, waiters: Deque<Waiter>, asOf: LogPosition, epoch: Epoch, now: UInt64
     ) -> Lease {
         nextLease += 1
         clients.insert(client)
@@ -148,7 +148,7 @@ struct LoadTable: Sendable {
     }
 
     /// Whether this lease may fill this key.
-    func isValid(_ lease: LeaseID, key: ByteBuffer, client: ClientID, epoch: UInt64, now: UInt64) -> Lease? {
+    func isValid(_ lease: LeaseID, key: ByteBuffer, client: ClientID, epoch: Epoch, now: UInt64) -> Lease? {
         guard let load = loads[key], load.lease.id == lease, load.holder == client, now < load.deadline,
             load.lease.epoch == epoch || breaks(.leaseOutlivesEpoch)
         else { return nil }
@@ -164,7 +164,7 @@ struct LoadTable: Sendable {
 
     /// Ends a load without a value: the next waiter gets the lease.
     mutating func regrant(
-        _ key: ByteBuffer, asOf: UInt64, epoch: UInt64, now: UInt64
+        _ key: ByteBuffer, asOf: LogPosition, epoch: Epoch, now: UInt64
     ) -> (Waiter, Lease)? {
         guard var load = remove(key), let next = load.waiters.popFirst() else { return nil }
         _ = endWait(next.ticket, next.client)

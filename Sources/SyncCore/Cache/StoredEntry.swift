@@ -4,7 +4,7 @@ import NIOCore
 /// A value as it is stored in L2, with the data that decide its freshness.
 struct StoredEntry: Sendable, Hashable {
     var incarnation: Incarnation
-    var asOf: UInt64
+    var asOf: LogPosition
     /// The declared tags.
     var tags: [ByteBuffer]
     /// `nil`: a negative result.
@@ -23,7 +23,7 @@ extension StoredEntry {
         buffer.writeInteger(Self.magic)
         buffer.writeInteger(incarnation.high)
         buffer.writeInteger(incarnation.low)
-        buffer.writeInteger(asOf)
+        buffer.writeInteger(asOf.number)
         buffer.writeInteger(UInt8(value == nil ? 0 : 1))
         buffer.writeInteger(UInt8(tags.count))
         for tag in tags {
@@ -53,7 +53,7 @@ extension StoredEntry {
         }
         guard hasValue == 1 || input.readableBytes == 0, input.readableBytes <= limits.valueBytes else { return nil }
         self.init(
-            incarnation: Incarnation(high: high, low: low), asOf: asOf, tags: tags,
+            incarnation: Incarnation(high: high, low: low), asOf: LogPosition(asOf), tags: tags,
             value: hasValue == 1 ? input.slice() : nil)
     }
 }

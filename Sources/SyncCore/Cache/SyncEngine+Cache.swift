@@ -9,7 +9,7 @@ extension SyncEngine {
         #if MUTANTS
             // `verdictAtQuestion` compares with the position that was applied when Redis was asked. No rule needs it,
             // so only a build with mutants stores it.
-            var appliedAtQuestion: UInt64 = .max
+            var appliedAtQuestion: LogPosition = .max
         #endif
 
         /// Whether a value was fresh when Redis was asked, though not any more (`verdictAtQuestion`).
@@ -134,7 +134,7 @@ extension SyncEngine {
     }
 
     private func verdict(
-        _ incarnation: Incarnation, asOf: UInt64, _ slots: [UInt32], deadline: UInt64, now: UInt64
+        _ incarnation: Incarnation, asOf: LogPosition, _ slots: [UInt32], deadline: UInt64, now: UInt64
     ) -> FreshnessVerdict {
         FreshnessRule.verdict(
             by: table, trust: { trust }, slots: slots, asOf: asOf,
@@ -365,16 +365,16 @@ extension SyncEngine {
         let place = entry != nil ? "L2" : loads.isLoading(key) ? "leased" : "absent"
         fields.append(StatusField("where", .text(place)))
         if let load = loads.load(key) {
-            fields.append(StatusField("lease", .number(load.lease.id)))
-            fields.append(StatusField("lease-as-of", .number(load.lease.asOf)))
-            fields.append(StatusField("lease-holder", .number(load.holder)))
+            fields.append(StatusField("lease", .number(load.lease.id.number)))
+            fields.append(StatusField("lease-as-of", .number(load.lease.asOf.number)))
+            fields.append(StatusField("lease-holder", .number(load.holder.number)))
             fields.append(StatusField("waiters", .number(UInt64(load.waiters.count))))
         }
         let tags =
             (entry?.tags ?? []).map { StatusValue.bytes($0) } + [.text("=" + key.escaped), .text("*")]
         let slots = table.slots(key: key, tags: entry?.tags ?? [])
         if let entry {
-            fields.append(StatusField("as-of", .number(entry.asOf)))
+            fields.append(StatusField("as-of", .number(entry.asOf.number)))
             fields.append(StatusField("ttl-ms", .number(ttlMilliseconds)))
             fields.append(StatusField("bytes", .number(UInt64(entry.value?.readableBytes ?? 0))))
             fields.append(StatusField("negative", .flag(entry.value == nil)))
@@ -384,7 +384,9 @@ extension SyncEngine {
                 "tags",
                 .list(
                     zip(tags, slots).map { tag, slot in
-                        .fields([StatusField("tag", tag), StatusField("invalidated-at", .number(table.slot(slot)))])
+                        .fields([
+                            StatusField("tag", tag), StatusField("invalidated-at", .number(table.slot(slot).number)),
+                        ])
                     })))
         let verdict = entry.map { self.verdict(on: $0, key: key, ttlMilliseconds: ttlMilliseconds, now: turn.now) }
         fields.append(StatusField("fresh", .flag(verdict == .fresh)))

@@ -35,7 +35,7 @@ struct ReplyQueue {
     /// Number of requests without a sent reply.
     var count: Int { Int(end - first) }
     /// Number of requests since the start.
-    var opened: UInt64 { end }
+    var opened: UInt64 { end.number }
 
     /// Registers a request.
     mutating func open() -> RequestID {

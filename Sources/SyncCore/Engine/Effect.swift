@@ -2,9 +2,18 @@ import IPCWire
 import NIOCore
 
 /// Names a client as long as syncd runs.
-package typealias ClientID = UInt64
+package struct ClientID: TypedNumber {
+    package var number: UInt64
+
+    @inlinable package init(_ number: UInt64) { self.number = number }
+}
+
 /// Names a request of one client, in the order of arrival.
-package typealias RequestID = UInt64
+package struct RequestID: TypedNumber {
+    package var number: UInt64
+
+    @inlinable package init(_ number: UInt64) { self.number = number }
+}
 
 /// An action that the engine decides on. ``EngineLoop`` performs the effects in order, after the engine has returned.
 package enum Effect: Sendable, Hashable {
@@ -36,11 +45,11 @@ package enum Effect: Sendable, Hashable {
 
 /// News for an administrator; the host logs them.
 package enum Notice: Sendable, Hashable {
-    case attached(epoch: UInt64, applied: UInt64)
+    case attached(epoch: Epoch, applied: LogPosition)
     case isolated(IsolationReason)
     /// The log in Redis is replaced, and all caches of all hosts are cold.
     case logReplaced(IsolationReason)
-    case epochRaised(UInt64, EpochReason)
+    case epochRaised(Epoch, EpochReason)
     case upstreamWarning(String)
     /// Another deployment publishes its log on the channel of ours.
     case foreignLog(Incarnation)

@@ -393,7 +393,7 @@ package final class EngineLoop {
     // MARK: For the host
 
     package var state: SyncState { engine.state }
-    package var epoch: UInt64 { engine.epoch }
-    package var applied: UInt64 { engine.applied }
+    package var epoch: Epoch { engine.epoch }
+    package var applied: LogPosition { engine.applied }
     package func shownState() -> (state: SyncState, reason: String?) { engine.shownState(now: host.now) }
 }

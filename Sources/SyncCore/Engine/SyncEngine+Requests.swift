@@ -74,7 +74,7 @@ extension SyncEngine {
             clients[client]?.name = nil
             reply(.simple(.reset))
         case .select: reply(.ok)
-        case .client(.id): reply(.integer(client))
+        case .client(.id): reply(.integer(client.number))
         case .client(.getName): reply(clients[client]?.name.map { .bulk($0) } ?? .null)
         case .client(.setName(let name)):
             clients[client]?.name = name.readableBytes == 0 ? nil : name.compacted
@@ -92,7 +92,7 @@ extension SyncEngine {
 
     private func greeting(_ client: ClientID) -> Greeting {
         Greeting(
-            version: configuration.version, proto: clients[client]?.version ?? .v2, clientID: client,
+            version: configuration.version, proto: clients[client]?.version ?? .v2, clientID: client.number,
             epoch: log.epoch, incarnation: log.incarnation.description, applied: log.applied, state: log.state,
             logMode: configuration.mode, table: configuration.tablePath, journal: configuration.journalPath,
             trustWindowMilliseconds: TrustTiming.trustWindowNanoseconds / 1_000_000)

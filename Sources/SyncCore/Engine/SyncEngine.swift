@@ -123,8 +123,8 @@ package struct SyncEngine: ~Copyable {
         }
         return (log.state, log.attachment.reason?.description)
     }
-    package var epoch: UInt64 { log.epoch }
-    package var applied: UInt64 { log.applied }
+    package var epoch: Epoch { log.epoch }
+    package var applied: LogPosition { log.applied }
 
     /// Whether an answer may come from cache. The host must be attached, the last heartbeat recent enough to exclude a
     /// sleep, and every invalidation during an earlier sleep applied (docs/consistency.md, "Fencing").
@@ -224,7 +224,7 @@ package struct SyncEngine: ~Copyable {
         switch effect {
         case .upstream(let command): turn.add(.upstream(command))
         case .committed(.client(let client, let request), let position):
-            acknowledge(client, request, .integer(position), &turn)
+            acknowledge(client, request, .integer(position.number), &turn)
         case .committed(.journal(let group), _): journalCommitted(group, &turn)
         case .committed(.publisher(let client, let request, let channel), _):
             acknowledge(client, request, .integer(receivers(channel)), &turn)

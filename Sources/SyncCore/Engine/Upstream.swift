@@ -6,7 +6,11 @@ import NIOCore
 // same. When the command connection breaks, the ids in flight are never answered: their outcome is unknown.
 
 /// Names one command until it is answered.
-package typealias UpstreamID = UInt64
+package struct UpstreamID: TypedNumber {
+    package var number: UInt64
+
+    @inlinable package init(_ number: UInt64) { self.number = number }
+}
 
 /// The process that holds the log. Another process has another history: nothing of it continues the applied log.
 package struct ServerIdentity: Sendable, Hashable {
@@ -24,12 +28,12 @@ package struct ServerIdentity: Sendable, Hashable {
 /// Commands of the engine to the server.
 package enum UpstreamCommand: Sendable, Hashable {
     /// Read all data of the continuity check.
-    case inspect(UpstreamID, lastApplied: UInt64)
+    case inspect(UpstreamID, lastApplied: LogPosition)
     case append(UpstreamID, AppendCommand)
     /// Read incarnation and position.
     case probe(UpstreamID)
     /// Read at most `count` entries after a position.
-    case read(UpstreamID, after: UInt64, count: Int)
+    case read(UpstreamID, after: LogPosition, count: Int)
     /// Replace the log, if its incarnation still is `expected` (`nil`: there is none, or it is unreadable).
     case replace(UpstreamID, ReplaceCommand)
     case publish(UpstreamID, Event)
@@ -75,9 +79,9 @@ package struct ReplaceCommand: Sendable, Hashable {
     package var expected: ByteBuffer?
     package var fresh: Incarnation
     /// Positions continue from the greatest of this, the server's position and the last stream id.
-    package var floor: UInt64
+    package var floor: LogPosition
 
-    package init(expected: ByteBuffer?, fresh: Incarnation, floor: UInt64) {
+    package init(expected: ByteBuffer?, fresh: Incarnation, floor: LogPosition) {
         self.expected = expected
         self.fresh = fresh
         self.floor = floor
@@ -116,9 +120,9 @@ package struct Inspection: Sendable, Hashable {
     package var incarnation: Incarnation?
     /// The process that the record names.
     package var recordedIdentity: ServerIdentity?
-    package var position: UInt64
-    package var firstEntry: UInt64?
-    package var lastEntry: UInt64?
+    package var position: LogPosition
+    package var firstEntry: LogPosition?
+    package var lastEntry: LogPosition?
     /// The entry at the `lastApplied` asked for.
     package var entryAtLastApplied: LogEntry?
     /// Warnings about the server's settings (eviction of log keys), for the log and for STATUS.
@@ -126,8 +130,8 @@ package struct Inspection: Sendable, Hashable {
 
     package init(
         identity: ServerIdentity?, serverVersion: String, isPrimary: Bool, rawRecord: ByteBuffer?,
-        incarnation: Incarnation?, recordedIdentity: ServerIdentity?, position: UInt64, firstEntry: UInt64?,
-        lastEntry: UInt64?, entryAtLastApplied: LogEntry?, warnings: [String]
+        incarnation: Incarnation?, recordedIdentity: ServerIdentity?, position: LogPosition, firstEntry: LogPosition?,
+        lastEntry: LogPosition?, entryAtLastApplied: LogEntry?, warnings: [String]
     ) {
         self.identity = identity
         self.serverVersion = serverVersion
@@ -147,16 +151,16 @@ package struct Inspection: Sendable, Hashable {
 package enum UpstreamReply: Sendable, Hashable {
     case inspected(Inspection)
     /// Appended at a position of this log: the requested one, or the fresh one if there was none.
-    case appended(Incarnation, position: UInt64)
+    case appended(Incarnation, position: LogPosition)
     /// Not appended: the log has another incarnation.
     case otherIncarnation(Incarnation?)
     /// Not appended: this log has the event already, from another host or an earlier attempt.
     case alreadyBridged(Incarnation)
-    case probed(Incarnation?, position: UInt64)
+    case probed(Incarnation?, position: LogPosition)
     /// Entries, and the incarnation of their log.
     case entries(Incarnation?, [LogEntry])
     /// The log's incarnation and position after the attempt, whichever host won.
-    case replaced(Incarnation, position: UInt64)
+    case replaced(Incarnation, position: LogPosition)
     case published(receivers: UInt64)
     case got(entry: ByteBuffer?, ttlMilliseconds: UInt64)
     /// There is a value of this many bytes, but too many long ones are on their way.

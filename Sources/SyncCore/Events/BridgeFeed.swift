@@ -1,13 +1,14 @@
+import IPCWire
 import NIOCore
 
 /// The name of one event of another program. Hosts that saw the same messages give it the same name.
 package struct BridgedEvent: Sendable, Hashable {
     /// The log's position when the event was published, or a greater one.
-    package var base: UInt64
+    package var base: LogPosition
     /// The event's place among the bridged events since then, from 1.
     package var ordinal: UInt64
 
-    package init(base: UInt64, ordinal: UInt64) {
+    package init(base: LogPosition, ordinal: UInt64) {
         self.base = base
         self.ordinal = ordinal
     }
@@ -34,7 +35,7 @@ struct BridgeFeed: Sendable {
     /// Channel of the event that the last message, a log entry, has named.
     private var announced: ByteBuffer?
     /// A lower bound of the position at which the next message will be published. Exact once an entry has come.
-    private var base: UInt64?
+    private var base: LogPosition?
     private var ordinal: UInt64 = 0
     /// An append that invalidates everything was requested for an event since the last log entry.
     private var isEverythingAsked = false
@@ -70,7 +71,7 @@ struct BridgeFeed: Sendable {
     }
 
     /// A command of this id read the position of our log. Entries that came since then are newer.
-    mutating func probed(_ id: UpstreamID, position: UInt64) {
+    mutating func probed(_ id: UpstreamID, position: LogPosition) {
         if isListening, base == nil, id > lostAt { base = position }
     }
 

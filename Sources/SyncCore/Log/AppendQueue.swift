@@ -12,7 +12,7 @@ struct PendingAppend: Sendable {
     /// Whether it was written to the present connection.
     var isSent = false
     /// The applied position when it was sent: its own position must be greater.
-    var appliedWhenSent: UInt64 = 0
+    var appliedWhenSent: LogPosition = 0
     /// Memory of the append, in bytes.
     var bytes: Int
 }
@@ -53,7 +53,7 @@ struct AppendQueue: Sendable {
     }
 
     /// Marks the append as sent and returns it; `nil` if it is unknown or sent already.
-    mutating func send(_ id: UpstreamID, applied: UInt64) -> PendingAppend? {
+    mutating func send(_ id: UpstreamID, applied: LogPosition) -> PendingAppend? {
         guard var append = appends[id], !append.isSent else { return nil }
         append.isSent = true
         append.appliedWhenSent = applied

@@ -9,7 +9,7 @@ struct Attachment {
     private(set) var reason: IsolationReason? = .starting
     /// CLOCK_BOOTTIME in ns at which the present state began.
     private(set) var since: UInt64
-    private(set) var epoch: UInt64
+    private(set) var epoch: Epoch
     private(set) var epochReason = EpochReason.started
     /// CLOCK_BOOTTIME in ns: everything that was invalidated before this time is applied. Embedded, it is the
     /// heartbeat.

@@ -17,7 +17,7 @@ extension InvalidationLog {
     }
 
     private var expected: LogSession.Expected { LogSession.Expected(lastEntry: tail.lastEntry, floor: tail.floor) }
-    private var lastApplied: UInt64 { tail.lastEntry?.position ?? tail.applied }
+    private var lastApplied: LogPosition { tail.lastEntry?.position ?? tail.applied }
 
     func ask(_ command: UpstreamCommand, _ turn: inout Turn<LogEffect>) { turn.add(.upstream(command)) }
 
@@ -142,7 +142,7 @@ extension InvalidationLog {
     // MARK: Catching up
 
     private mutating func catchUp(
-        to position: UInt64, _ server: LogSession.Server, _ turn: inout Turn<LogEffect>
+        to position: LogPosition, _ server: LogSession.Server, _ turn: inout Turn<LogEffect>
     ) {
         tail.saw(position)
         session.catchUp(to: position, server)
@@ -150,7 +150,7 @@ extension InvalidationLog {
     }
 
     /// Reads the next page, or ends catching up.
-    private mutating func proceed(to target: UInt64, _ turn: inout Turn<LogEffect>) {
+    private mutating func proceed(to target: LogPosition, _ turn: inout Turn<LogEffect>) {
         applyKept(&turn)
         guard tail.applied < target else {
             if let server = session.server { follow(server, &turn) }
@@ -168,7 +168,7 @@ extension InvalidationLog {
         if session.withPages({ $0.needsPage(after: applied) }) == true { read(after: applied, &turn) }
     }
 
-    private mutating func read(after position: UInt64, _ turn: inout Turn<LogEffect>) {
+    private mutating func read(after position: LogPosition, _ turn: inout Turn<LogEffect>) {
         let page = PageReads.Page(id: makeID(), after: position, highestSeen: tail.highestSeen)
         session.withPages { $0.asked(page) }
         ask(.read(page.id, after: position, count: limits.entriesPerPage), &turn)
@@ -190,7 +190,7 @@ extension InvalidationLog {
     }
 
     /// Entries of a page while catching up. A hole means that entries were trimmed before this host could read them.
-    private mutating func caughtUp(_ entries: [LogEntry], target: UInt64, _ turn: inout Turn<LogEffect>) {
+    private mutating func caughtUp(_ entries: [LogEntry], target: LogPosition, _ turn: inout Turn<LogEffect>) {
         for entry in entries where entry.position > tail.applied {
             if entry.position > tail.applied + 1 { missed(upTo: entry.position - 1, &turn) }
             apply(entry, &turn)
@@ -219,7 +219,7 @@ extension InvalidationLog {
     }
 
     /// Entries up to `position` were deleted before they were applied.
-    private mutating func missed(upTo position: UInt64, _ turn: inout Turn<LogEffect>) {
+    private mutating func missed(upTo position: LogPosition, _ turn: inout Turn<LogEffect>) {
         if breaks(.trimIgnored) { return tail.ignoreTrim(to: position) }
         if !attachment.needsResync {
             attachment.raiseEpoch(.trimmed)

@@ -44,7 +44,7 @@ struct InvalidationLog: ~Copyable {
         /// The process at the other end.
         var identity: ServerIdentity?
         /// Position of the last message: the next ones are greater.
-        var lastPosition: UInt64 = 0
+        var lastPosition: LogPosition = 0
     }
 
     init(
@@ -81,10 +81,10 @@ struct InvalidationLog: ~Copyable {
     // MARK: State
 
     var state: SyncState { attachment.state }
-    var epoch: UInt64 { attachment.epoch }
+    var epoch: Epoch { attachment.epoch }
     var freshAsOf: UInt64 { attachment.freshAsOf }
-    var applied: UInt64 { tail.applied }
-    var firstKnownPosition: UInt64 { tail.firstKnownPosition }
+    var applied: LogPosition { tail.applied }
+    var firstKnownPosition: LogPosition { tail.firstKnownPosition }
     var incarnation: Incarnation { logs.current }
     /// Whether the continuity check has passed, so that the log can be appended to.
     var isSynced: Bool { session.isFollowing }

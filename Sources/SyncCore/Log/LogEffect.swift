@@ -18,7 +18,7 @@ enum AppendRequester: Sendable, Hashable {
 enum LogEffect: Sendable, Hashable {
     case upstream(UpstreamCommand)
     /// The log and the table have the invalidation.
-    case committed(AppendRequester, position: UInt64)
+    case committed(AppendRequester, position: LogPosition)
     /// The log has not accepted the invalidation: it is pending. An event has not been published.
     case deferred(AppendRequester, tags: [ByteBuffer], Event?)
     /// `applied` moved to this entry.

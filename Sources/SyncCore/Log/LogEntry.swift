@@ -3,10 +3,10 @@ import NIOCore
 
 /// One entry of the invalidation log.
 package struct LogEntry: Sendable, Hashable {
-    package var position: UInt64
+    package var position: LogPosition
     package var body: LogEntryBody
 
-    package init(position: UInt64, body: LogEntryBody) {
+    package init(position: LogPosition, body: LogEntryBody) {
         self.position = position
         self.body = body
     }

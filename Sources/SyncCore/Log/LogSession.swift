@@ -38,7 +38,7 @@ enum LogSession: ~Copyable {
     struct Expected: Sendable {
         var lastEntry: LogEntry?
         /// The greatest position of any log.
-        var floor: UInt64
+        var floor: LogPosition
     }
 
     struct Inspecting: Sendable {
@@ -55,7 +55,7 @@ enum LogSession: ~Copyable {
     struct CatchingUp: Sendable {
         var server: Server
         /// The last position to read.
-        var target: UInt64
+        var target: LogPosition
         var pages = PageReads()
     }
 
@@ -68,7 +68,7 @@ enum LogSession: ~Copyable {
         var id: UpstreamID
         var sentAt: UInt64
         /// The position that was applied when it was sent.
-        var applied: UInt64
+        var applied: LogPosition
         /// A log whose entry came on our channel before the probe.
         var unknown: Incarnation?
     }
@@ -82,7 +82,7 @@ enum LogSession: ~Copyable {
         /// When the next probe is sent.
         var nextProbe: UInt64
         /// Unconfirmed probes: positions that are not applied yet, with the time at which each probe was sent.
-        var unconfirmed: Deque<(position: UInt64, sentAt: UInt64)> = []
+        var unconfirmed: Deque<(position: LogPosition, sentAt: UInt64)> = []
     }
 
     // MARK: Queries
@@ -105,7 +105,7 @@ enum LogSession: ~Copyable {
     }
 
     /// The position where catching up ends; `nil` in other states.
-    var target: UInt64? {
+    var target: LogPosition? {
         switch self {
         case .catchingUp(let state): state.target
         default: nil
@@ -186,7 +186,7 @@ enum LogSession: ~Copyable {
         self = .waitingToRetry(WaitingToRetry(server: server, until: time))
     }
 
-    mutating func catchUp(to target: UInt64, _ server: Server) {
+    mutating func catchUp(to target: LogPosition, _ server: Server) {
         self = .catchingUp(CatchingUp(server: server, target: target))
     }
 
@@ -237,7 +237,7 @@ extension LogSession.Following {
     }
 
     /// A probe that was sent at `sentAt` showed `position`. A probe that is too old to be trusted is dropped.
-    mutating func showed(_ position: UInt64, sentAt: UInt64, now: UInt64) {
+    mutating func showed(_ position: LogPosition, sentAt: UInt64, now: UInt64) {
         while let first = unconfirmed.first, now > first.sentAt + TrustTiming.upstreamTrustNanoseconds {
             unconfirmed.removeFirst()
         }
@@ -245,7 +245,7 @@ extension LogSession.Following {
     }
 
     /// Everything up to `applied` is in the table. Returns the time at which the last confirmed probe was sent.
-    mutating func confirm(_ applied: UInt64) -> UInt64? {
+    mutating func confirm(_ applied: LogPosition) -> UInt64? {
         var sentAt: UInt64?
         while let first = unconfirmed.first, first.position <= applied {
             sentAt = first.sentAt

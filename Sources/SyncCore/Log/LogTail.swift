@@ -7,16 +7,16 @@ struct LogTail {
     private let table: TagTable
     private let keepsLastEntry: Bool
     /// Every entry up to this position is in the table.
-    private(set) var applied: UInt64
+    private(set) var applied: LogPosition
     /// The first known position: the greatest one that this syncd has not applied itself (a low-water mark).
-    private(set) var firstKnownPosition: UInt64
+    private(set) var firstKnownPosition: LogPosition
     /// The greatest position that is known to exist.
-    private(set) var highestSeen: UInt64
+    private(set) var highestSeen: LogPosition
     /// The greatest position in the table, of any log. Positions never go back.
-    private var greatest: UInt64
+    private var greatest: LogPosition
     /// The last applied entry, unchanged: the continuity check compares it.
     private(set) var lastEntry: LogEntry?
-    private var reorderBuffer: [UInt64: LogEntryBody] = [:]
+    private var reorderBuffer: [LogPosition: LogEntryBody] = [:]
     /// Memory of the reorder buffer, in bytes.
     private var reorderBytes = 0
 
@@ -36,13 +36,13 @@ struct LogTail {
     }
 
     /// The lower bound for positions of a new log.
-    var floor: UInt64 { max(applied, greatest) }
+    var floor: LogPosition { max(applied, greatest) }
 
     /// Whether entries exist that are not applied.
     var hasGap: Bool { applied < highestSeen }
 
     /// Raises the slots of an entry whose predecessors may be missing.
-    mutating func raise(_ tags: [ByteBuffer], to position: UInt64) {
+    mutating func raise(_ tags: [ByteBuffer], to position: LogPosition) {
         table.raise(tags: tags, to: position)
         greatest = max(greatest, position)
     }
@@ -57,10 +57,10 @@ struct LogTail {
         table.setApplied(applied)
     }
 
-    mutating func saw(_ position: UInt64) { highestSeen = max(highestSeen, position) }
+    mutating func saw(_ position: LogPosition) { highestSeen = max(highestSeen, position) }
 
     /// Published positions may have been wrong; this one was inspected.
-    mutating func trust(_ position: UInt64) { highestSeen = max(applied, position) }
+    mutating func trust(_ position: LogPosition) { highestSeen = max(applied, position) }
 
     /// Stores an entry whose predecessors have not arrived. If there is no room, it is read from the stream later.
     mutating func keep(_ entry: LogEntry, limits: Limits) {
@@ -89,7 +89,7 @@ struct LogTail {
     }
 
     /// Entries up to `position` were deleted before they were applied: no earlier value is fresh.
-    mutating func skip(to position: UInt64) {
+    mutating func skip(to position: LogPosition) {
         if position > applied {
             applied = position
             lastEntry = nil
@@ -99,10 +99,10 @@ struct LogTail {
     }
 
     /// The behaviour of ``Mutant/trimIgnored`` and ``Mutant/gapIgnored``.
-    mutating func ignoreTrim(to position: UInt64) { applied = max(applied, position) }
+    mutating func ignoreTrim(to position: LogPosition) { applied = max(applied, position) }
 
     /// Switches to another log, of which the entries after `position` exist.
-    mutating func restart(after position: UInt64, highestSeen: UInt64) {
+    mutating func restart(after position: LogPosition, highestSeen: LogPosition) {
         applied = position
         firstKnownPosition = position
         self.highestSeen = highestSeen

@@ -46,10 +46,10 @@ extension SyncEngine {
             StatusField("since-ms", .number((now &- since) / 1_000_000)),
             StatusField("why", shown.reason.map { .text($0) } ?? .null),
             StatusField("incarnation", .text(log.incarnation.description)),
-            StatusField("epoch", .number(log.epoch)),
+            StatusField("epoch", .number(log.epoch.number)),
             StatusField("epoch-reason", .text(log.attachment.epochReason.rawValue)),
-            StatusField("applied", .number(log.applied)),
-            StatusField("first-known", .number(log.firstKnownPosition)),
+            StatusField("applied", .number(log.applied.number)),
+            StatusField("first-known", .number(log.firstKnownPosition.number)),
             StatusField("pending", .number(UInt64(journal.pending))),
             StatusField("journal", journal.problem.map { .text($0) } ?? .null),
             StatusField("undeletable", .number(UInt64(undeletableFiles))),
@@ -94,7 +94,7 @@ extension SyncEngine {
             guard let client = clients[id] else { return nil }
             let connection = transport(id)
             return .fields([
-                StatusField("id", .number(id)),
+                StatusField("id", .number(id.number)),
                 StatusField("name", client.name.map { .bytes($0) } ?? .text("")),
                 StatusField("pid", .number(UInt64(max(0, client.peer.pid)))),
                 StatusField("uid", .number(UInt64(client.peer.uid))),

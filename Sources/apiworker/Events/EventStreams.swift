@@ -111,11 +111,11 @@ final class EventStreams: Sendable {
     }
 
     /// An applied entry of the invalidation log.
-    func publishInvalidation(position: UInt64, tags: [ByteBuffer]) {
+    func publishInvalidation(position: LogPosition, tags: [ByteBuffer]) {
         guard count > 0 else { return }
         var writer = JSONWriter()
         writer.object { writer in
-            writer.field("position", Int(clamping: position))
+            writer.field("position", Int(clamping: position.number))
             writer.name("tags")
             writer.value(tags.map { String(decoding: $0.readableBytesView, as: UTF8.self) })
         }
@@ -163,14 +163,14 @@ final class EventStreams: Sendable {
 /// The state of the worker's cache for pages. With each change a page may have missed an event.
 struct SyncNews: Sendable, Hashable {
     var mode: SyncMode
-    var epoch: UInt64
+    var epoch: Epoch
 
     /// The message `event: sync`.
     fileprivate var message: ByteBuffer {
         var writer = JSONWriter()
         writer.object { writer in
             writer.field("sync", mode.rawValue)
-            writer.field("epoch", Int(clamping: epoch))
+            writer.field("epoch", Int(clamping: epoch.number))
         }
         return ServerSentEvents.event(ByteBuffer(string: "sync"), data: writer.buffer)
     }

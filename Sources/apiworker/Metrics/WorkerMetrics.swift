@@ -29,10 +29,11 @@ struct WorkerMetrics: Sendable {
             "sync_state", .gauge, help: "1 for the state in which the worker is.",
             SyncMode.all.map { ([("state", $0.rawValue)], $0 == status.sync ? 1 : 0) })
         text.add(
-            "epoch", .gauge, help: "Epoch of the tag table; the cache is cold when it rises.", Double(status.epoch))
+            "epoch", .gauge, help: "Epoch of the tag table; the cache is cold when it rises.",
+            Double(status.epoch.number))
         text.add(
             "applied_position", .gauge, help: "Log position up to which everything is applied.",
-            Double(status.applied))
+            Double(status.applied.number))
         text.add("mongo_connections", .gauge, help: "Connections to MongoDB in use.", Double(mongo.inUse))
         text.add("mongo_connections_limit", .gauge, help: "Connections to MongoDB at most.", Double(mongo.pool))
         text.add(

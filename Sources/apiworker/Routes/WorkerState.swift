@@ -40,8 +40,8 @@ struct WorkerState: Sendable {
             writer.field("redis", status.redis == .connected)
             writer.field("uptime", Int(uptime.components.seconds))
             writer.field("sync", status.sync.rawValue)
-            writer.field("epoch", Int(clamping: status.epoch))
-            writer.field("applied", Int(clamping: status.applied))
+            writer.field("epoch", Int(clamping: status.epoch.number))
+            writer.field("applied", Int(clamping: status.applied.number))
             writer.name("l1")
             writer.object { writer in
                 writer.field("hits", status.l1.hits)

@@ -53,14 +53,14 @@ extension Driver {
 
     /// How far each host is, and its epoch; `nil` where an owner lives whose intent is immutable: it is appended
     /// again and again.
-    func progress() -> [(applied: UInt64, epoch: UInt64)]? {
+    func progress() -> [(applied: LogPosition, epoch: Epoch)]? {
         if hosts.contains(where: { $0.journal.hasLivingImmutableFile }) { return nil }
         return hosts.map { ($0.syncd?.applied ?? 0, $0.syncd?.epoch ?? 0) }
     }
 
     /// No tags that are in the log already are appended with every heartbeat, and no log is replaced. `before`: a
     /// second ago.
-    func checkRest(since before: [(applied: UInt64, epoch: UInt64)]?) {
+    func checkRest(since before: [(applied: LogPosition, epoch: Epoch)]?) {
         guard let before, let now = progress() else { return }
         for (one, other) in zip(before, now) {
             oracle.check(other.applied < one.applied + 5, "liveness: the log comes to rest at \(other.applied)")

@@ -167,7 +167,7 @@ extension Driver {
             let server = cluster.primary
             write(key, on: writer) { [self] in
                 guard !isCalm, server.isAlive, server === cluster.primary, let older = server.data.withoutLastEntry,
-                    older.position == .text(String(syncd.applied))
+                    older.position == .text(syncd.applied.description)
                 else { return }
                 holdDown(other, for: 2_700_000_000)
                 oracle.figures.add("race: lost tail")

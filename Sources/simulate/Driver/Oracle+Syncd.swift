@@ -85,7 +85,7 @@ extension Oracle {
         check(lease.id > hosts[host].lastLease, "a lease id was given out twice: \(lease.id)")
         hosts[host].lastLease = max(hosts[host].lastLease, lease.id)
         hosts[host].leaseAsOf[lease.id] = lease.asOf
-        world.trace("lease", nil, lease.id, lease.asOf)
+        world.trace("lease", nil, lease.id.number, lease.asOf.number)
         figures.add("leases")
         if isPassedOn, hosts[host].closing { figures.add("goal: lease passed on after its holder left") }
     }
@@ -110,7 +110,7 @@ extension Oracle {
         let host = syncd.host.index
         switch notice {
         case .epochRaised(let epoch, let reason):
-            world.trace("epoch raised", syncd, epoch)
+            world.trace("epoch raised", syncd, epoch.number)
             figures.add("goal: epoch raised: \(reason.rawValue)")
             hosts[host].leases = [:]
         case .isolated(let reason):
@@ -118,7 +118,7 @@ extension Oracle {
             hosts[host].leases = [:]
             isolated(reason)
         case .attached(let epoch, let applied):
-            world.trace("attached", syncd, epoch, applied)
+            world.trace("attached", syncd, epoch.number, applied.number)
             figures.add("attached")
         case .upstreamReady:
             if let lost = hosts[host].lostLink, lost.epoch == syncd.epoch {

@@ -24,7 +24,7 @@ final class Oracle: @unchecked Sendable {
     /// Per host and key: the newest version whose write was acknowledged there.
     private var acknowledged: [[UInt64]]
     /// Per key: the times from which all hosts must know that everything up to a version is old.
-    private var covered: [[(time: UInt64, version: UInt64, position: UInt64)]]
+    private var covered: [[(time: UInt64, version: UInt64, position: LogPosition)]]
     /// Per host and key: the version up to which its syncd has accepted invalidations.
     private var taken: [[UInt64]]
     /// Per key: the version in the database.
@@ -37,7 +37,7 @@ final class Oracle: @unchecked Sendable {
     /// before.
     private var promised: [[(time: UInt64, version: UInt64)]]
     /// All entries that any server ever accepted, per incarnation.
-    private var ghost: [Incarnation: [UInt64: LogEntry]] = [:]
+    private var ghost: [Incarnation: [LogPosition: LogEntry]] = [:]
     var hosts: [HostState]
     private var isRewound = false
     private var nonces: Set<[UInt64]> = []
@@ -48,13 +48,13 @@ final class Oracle: @unchecked Sendable {
         var fetches: [ClientID: [RequestID: ByteBuffer]] = [:]
         var tickets: [UInt64: ByteBuffer] = [:]
         var hasLostSubscription = false
-        var epoch: UInt64 = 0
+        var epoch: Epoch = 0
         var incarnation = Incarnation.none
-        var checked: UInt64 = 0
+        var checked: LogPosition = 0
         var fills: [ClientID: [RequestID: Fill]] = [:]
         var invalidations: [ClientID: [RequestID: [(key: Int, version: UInt64)]]] = [:]
-        var leaseAsOf: [LeaseID: UInt64] = [:]
-        var lostLink: (epoch: UInt64, at: UInt64)?
+        var leaseAsOf: [LeaseID: LogPosition] = [:]
+        var lostLink: (epoch: Epoch, at: UInt64)?
         var silentSince: UInt64?
         var closing = false
     }
@@ -294,7 +294,7 @@ final class Oracle: @unchecked Sendable {
         hosts[host].fetches = [:]
         hosts[host].tickets = [:]
         silence(host, false)
-        world.trace("starts", syncd, syncd.epoch, syncd.applied)
+        world.trace("starts", syncd, syncd.epoch.number, syncd.applied.number)
     }
 
     func executed(
@@ -313,7 +313,7 @@ final class Oracle: @unchecked Sendable {
         if !nonces.insert([entry.body.origin, entry.body.nonce]).inserted {
             figures.add("goal: invalidation appended twice")
         }
-        world.trace("append", server, entry.position, UInt64(entry.body.tags.count))
+        world.trace("append", server, entry.position.number, UInt64(entry.body.tags.count))
         let old = ghost[incarnation]?[entry.position]
         // Two servers of a split continue from one log: their entries of one position differ.
         if old == nil || server === cluster?.primary { ghost[incarnation, default: [:]][entry.position] = entry }
@@ -322,7 +322,7 @@ final class Oracle: @unchecked Sendable {
     }
 
     /// Tags are in the log from now on.
-    func invalidated(_ tags: [ByteBuffer], at position: UInt64) {
+    func invalidated(_ tags: [ByteBuffer], at position: LogPosition) {
         let time = max(world.now, cluster?.splitUntil ?? 0)
         for key in names.keys.indices where names.reaching[key].contains(where: tags.contains) {
             guard covered[key].last.map({ $0.version < landed[key] }) ?? true else { continue }

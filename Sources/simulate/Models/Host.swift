@@ -31,7 +31,7 @@ final class Host: @unchecked Sendable {
         self.plan = plan
         self.index = index
         self.oracle = oracle
-        table = .inMemory(epoch: world.random.number(1...1_000_000))
+        table = .inMemory(epoch: Epoch(world.random.number(1...1_000_000)))
         journal = MemoryJournal(world: world)
         network = Network(world: world)
         watch(journal)
@@ -127,7 +127,7 @@ final class Host: @unchecked Sendable {
         }
         starts += 1
         if isTableMissing {
-            table = .inMemory(epoch: world.random.number(1...1_000_000), madeAt: world.now)
+            table = .inMemory(epoch: Epoch(world.random.number(1...1_000_000)), madeAt: world.now)
             isTableMissing = false
         }
         if !formerJournals.isEmpty {

@@ -71,8 +71,8 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     }
 
     var state: SyncState { loop.state }
-    var epoch: UInt64 { loop.epoch }
-    var applied: UInt64 { loop.applied }
+    var epoch: Epoch { loop.epoch }
+    var applied: LogPosition { loop.applied }
     var isEmbedded: Bool { upstream == nil }
 
     /// Whether syncd has opened this journal.

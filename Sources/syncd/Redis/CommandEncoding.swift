@@ -27,7 +27,7 @@ struct CommandEncoding {
     /// MGET finds nothing in a key of another type, where GET would fail.
     var readRecord: [ByteBuffer] { [.word("MGET"), keys.incarnation] }
 
-    func readEntries(after position: UInt64, count: Int) -> [ByteBuffer] {
+    func readEntries(after position: LogPosition, count: Int) -> [ByteBuffer] {
         [
             .word("XRANGE"), keys.stream, ByteBuffer(string: "\(position + 1)-0"), .word("+"), .word("COUNT"),
             .number(UInt64(count)),
@@ -62,11 +62,11 @@ struct CommandEncoding {
         var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
         arguments.append(replace.fresh.text)
         arguments += identity
-        arguments += [.number(replace.floor), keys.logChannel]
+        arguments += [.number(replace.floor.number), keys.logChannel]
         return (keys.log, arguments)
     }
 
-    func inspect(lastApplied: UInt64) -> Arguments { (keys.log, [.number(lastApplied)]) }
+    func inspect(lastApplied: LogPosition) -> Arguments { (keys.log, [.number(lastApplied.number)]) }
 
     func get(_ key: ByteBuffer, longest: Int) -> Arguments { ([keys.value(key)], [.number(UInt64(longest))]) }
 }

@@ -109,9 +109,9 @@ extension LogEntry {
 /// The form of numbers in Redis.
 enum RedisNumber {
     /// Plain decimal digits, at most 2^53.
-    static func position(_ text: ByteBuffer) -> UInt64? {
+    static func position(_ text: ByteBuffer) -> LogPosition? {
         guard let number = digits(text), number <= WireLimits.maximumNumber else { return nil }
-        return number
+        return LogPosition(number)
     }
 
     /// Digits as `String` writes a number.
@@ -145,7 +145,7 @@ enum RedisNumber {
     }
 
     /// The position in a stream id of the form `<position>-0`.
-    static func streamID(_ text: ByteBuffer) -> UInt64? {
+    static func streamID(_ text: ByteBuffer) -> LogPosition? {
         guard text.readableBytes > 2, let head = text.getSlice(at: text.readerIndex, length: text.readableBytes - 2),
             text.getString(at: text.readerIndex + head.readableBytes, length: 2) == "-0"
         else { return nil }

@@ -318,7 +318,7 @@ final class RedisUpstream {
     /// Reads entries between two readings of the record: if both name the same log, the entries are of that log. A
     /// replaced record never comes back. (A script would see one instant, but takes ten times as long to make Lua
     /// tables of the entries.)
-    private func read(_ id: UpstreamID, after: UInt64, count: Int) {
+    private func read(_ id: UpstreamID, after: LogPosition, count: Int) {
         guard let connection else { return }
         var before: Incarnation?
         var entries: RESPValue?
@@ -328,7 +328,7 @@ final class RedisUpstream {
         ask(id, encoding.readRecord) { ReplyDecoding.page(entries, count: count, before: before, after: $0) }
     }
 
-    private func inspect(_ id: UpstreamID, lastApplied: UInt64) {
+    private func inspect(_ id: UpstreamID, lastApplied: LogPosition) {
         guard let connection else { return }
         // INFO is read again: the role may have changed since the connection was made.
         connection.send([.word("INFO")]) { [weak self] reply in

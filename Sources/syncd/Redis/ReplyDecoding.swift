@@ -8,7 +8,7 @@ enum ReplyDecoding {
         if case .bulkString(let bytes) = value { bytes } else { nil }
     }
 
-    static func position(_ value: RESPValue) -> UInt64? { bulk(value).flatMap(RedisNumber.position) }
+    static func position(_ value: RESPValue) -> LogPosition? { bulk(value).flatMap(RedisNumber.position) }
 
     static func isReplica(_ role: RESPValue) -> Bool {
         guard case .array(let parts) = role else { return false }
@@ -83,7 +83,7 @@ enum ReplyDecoding {
         return entries
     }
 
-    static func inspect(_ reply: RESPValue, lastApplied: UInt64, info: ServerInfo?) -> UpstreamReply? {
+    static func inspect(_ reply: RESPValue, lastApplied: LogPosition, info: ServerInfo?) -> UpstreamReply? {
         guard case .array(let parts) = reply, parts.count == 6, case .integer(let damaged) = parts[5] else {
             return nil
         }

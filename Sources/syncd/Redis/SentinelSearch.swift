@@ -155,7 +155,7 @@ final class SentinelSearch {
         guard case .array(let parts) = reply, parts.count == 2, case .bulkString(let host) = parts[0],
             case .bulkString(let digits) = parts[1], (1...255).contains(host.readableBytes),
             host.readableBytesView.allSatisfy({ (0x21...0x7e).contains($0) }),
-            let port = RedisNumber.position(digits), (1...65_535).contains(port)
+            let port = RedisNumber.digits(digits), (1...65_535).contains(port)
         else { return nil }
         return SentinelAnswer(host: String(buffer: host), port: Int(port))
     }
@@ -167,7 +167,7 @@ final class SentinelSearch {
             if case .bulkString(let name) = fields[index], String(buffer: name) == "config-epoch",
                 case .bulkString(let digits) = fields[index + 1]
             {
-                return RedisNumber.position(digits)
+                return RedisNumber.digits(digits)
             }
         }
         return nil

@@ -7,11 +7,11 @@ final class ServedValue: Sendable {
     /// `nil`: a negative result.
     let value: ByteBuffer?
     let slots: [UInt32]
-    let asOf: UInt64
-    let epoch: UInt64
+    let asOf: LogPosition
+    let epoch: Epoch
     let table: TagTable
 
-    init(value: ByteBuffer?, slots: [UInt32], asOf: UInt64, epoch: UInt64, table: TagTable) {
+    init(value: ByteBuffer?, slots: [UInt32], asOf: LogPosition, epoch: Epoch, table: TagTable) {
         self.value = value
         self.slots = slots
         self.asOf = asOf

@@ -10,8 +10,8 @@ final class L1Entry: Sendable {
     let value: ByteBuffer?
     /// The slots of the declared tags, of `=` and the key, and of `*`.
     let slots: [UInt32]
-    let asOf: UInt64
-    let epoch: UInt64
+    let asOf: LogPosition
+    let epoch: Epoch
     /// CLOCK_BOOTTIME in ns at which the entry expires; later it is used in grace only.
     let deadline: UInt64
     /// CLOCK_BOOTTIME in ns; the value was loaded no earlier.
@@ -20,7 +20,7 @@ final class L1Entry: Sendable {
     let refreshAt: UInt64
 
     init(
-        value: ByteBuffer?, slots: [UInt32], asOf: UInt64, epoch: UInt64, deadline: UInt64, loadedAt: UInt64,
+        value: ByteBuffer?, slots: [UInt32], asOf: LogPosition, epoch: Epoch, deadline: UInt64, loadedAt: UInt64,
         refreshAt: UInt64
     ) {
         self.value = value

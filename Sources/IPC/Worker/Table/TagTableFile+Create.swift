@@ -38,7 +38,7 @@ extension TagTableFile {
 
     /// A random epoch differs from those of earlier files, in all likelihood, and leaves room above it for every rise
     /// that may come.
-    private static func randomEpoch() -> UInt64 { UInt64.random(in: 1...(WireLimits.maximumNumber / 2)) }
+    private static func randomEpoch() -> Epoch { Epoch(.random(in: 1...(WireLimits.maximumNumber / 2))) }
 }
 
 /// A file mapped into memory, shared.

@@ -1,0 +1,59 @@
+/// A number that can be compared with numbers of its own kind only.
+public protocol TypedNumber: Hashable, Comparable, Sendable, ExpressibleByIntegerLiteral, CustomStringConvertible {
+    /// The number, as it is stored and sent.
+    var number: UInt64 { get set }
+
+    /// A number as it was stored or sent.
+    init(_ number: UInt64)
+}
+
+extension TypedNumber {
+    /// A literal number.
+    @inlinable public init(integerLiteral number: UInt64) { self.init(number) }
+
+    /// Whether `left` is the smaller number.
+    @inlinable public static func < (left: Self, right: Self) -> Bool { left.number < right.number }
+
+    /// Greater by this amount. Traps on overflow.
+    @inlinable package static func + (left: Self, right: UInt64) -> Self { Self(left.number + right) }
+
+    @inlinable package static func += (left: inout Self, right: UInt64) { left.number += right }
+
+    /// Smaller by this amount. Traps below 0.
+    @inlinable package static func - (left: Self, right: UInt64) -> Self { Self(left.number - right) }
+
+    /// The amount by which `left` is greater. Traps if it is smaller.
+    @inlinable package static func - (left: Self, right: Self) -> UInt64 { left.number - right.number }
+
+    /// The greatest number that can be stored.
+    @inlinable package static var max: Self { Self(.max) }
+
+    /// The decimal digits.
+    public var description: String { String(number) }
+}
+
+/// A position in the log of invalidations: the number of an entry, from 1 on. 0 is before the first entry. Positions of
+/// two incarnations of the log have nothing to do with each other.
+public struct LogPosition: TypedNumber {
+    /// The number, as it is stored and sent.
+    public var number: UInt64
+
+    /// A number as it was stored or sent.
+    @inlinable public init(_ number: UInt64) { self.number = number }
+}
+
+/// The epoch of a tag table. Values that were stored under an earlier epoch are stale.
+public struct Epoch: TypedNumber {
+    /// The number, as it is stored and sent.
+    public var number: UInt64
+
+    /// A number as it was stored or sent.
+    @inlinable public init(_ number: UInt64) { self.number = number }
+}
+
+/// The number of a lease: permission to fill one key. Never repeated, not even over restarts of syncd.
+package struct LeaseID: TypedNumber {
+    package var number: UInt64
+
+    @inlinable package init(_ number: UInt64) { self.number = number }
+}
