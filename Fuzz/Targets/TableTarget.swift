@@ -71,7 +71,7 @@ enum TableTarget {
             table.slot(0), table.slot(last), table.applied, table.firstKnownPosition, table.madeAt,
             table.incarnation.description
         )
-        for now in [0, 1, 1 << 40, UInt64.max] {
+        for now in [0, 1, BootTime(1 << 40), .max] {
             let isFresh =
                 table.verdict(slots: [0, last], asOf: 1, epoch: table.epoch, deadline: .max) { now }.isFresh
             let isBelievable =

@@ -1,4 +1,5 @@
 import IPC
+import NIOCore
 
 /// Keeps one connection to Redis up: connects, logs in, and after an end connects anew. Pure: time and chance come in, what
 /// is to be done comes out. syncd's `RedisLink` performs it, and so does the simulator.
@@ -13,14 +14,14 @@ package struct RedisSessionStateMachine: Sendable {
         /// The server is looked for and connected to. That ends by itself.
         case connecting
         /// TLS proves who the server is.
-        case handshaking(until: UInt64)
+        case handshaking(until: NIODeadline)
         /// User, database, name; the last answer is that of INFO.
-        case loggingIn(until: UInt64)
-        case ready(since: UInt64)
+        case loggingIn(until: NIODeadline)
+        case ready(since: NIODeadline)
         /// Closed from this side; its end was not told yet.
-        case closing(readySince: UInt64?)
+        case closing(readySince: NIODeadline?)
         /// A pause between two tries.
-        case waiting(until: UInt64)
+        case waiting(until: NIODeadline)
     }
 
     package private(set) var state = State.stopped
@@ -29,17 +30,17 @@ package struct RedisSessionStateMachine: Sendable {
     private var isDenied = false
 
     /// Maximum time of TLS and login together, once the server is connected.
-    static let setupNanoseconds: UInt64 = 2_000_000_000
+    static let setup = TimeAmount.seconds(2)
     static let deniedDelay: UInt64 = 5_000_000_000
     /// A connection that lived as long as this was a good one: the next try comes soon.
-    static let goodLife: UInt64 = 1_000_000_000
+    static let goodLife = TimeAmount.seconds(1)
 
     package init() {}
 
     package var isReady: Bool { if case .ready = state { true } else { false } }
 
     /// When ``wake(now:)`` has something to do.
-    package var nextDeadline: UInt64? {
+    package var nextDeadline: NIODeadline? {
         switch state {
         case .handshaking(let time), .loggingIn(let time), .waiting(let time): time
         case .stopped, .connecting, .ready, .closing: nil
@@ -63,9 +64,9 @@ package struct RedisSessionStateMachine: Sendable {
     }
 
     /// The server is connected. Returns whether to log in: commands leave once TLS has proved who it is.
-    package mutating func connected(usesTLS: Bool, now: UInt64) -> Bool {
+    package mutating func connected(usesTLS: Bool, now: NIODeadline) -> Bool {
         guard case .connecting = state else { return false }
-        let until = now + Self.setupNanoseconds
+        let until = now + Self.setup
         state = usesTLS ? .handshaking(until: until) : .loggingIn(until: until)
         return true
     }
@@ -75,7 +76,7 @@ package struct RedisSessionStateMachine: Sendable {
     }
 
     /// The server has let syncd in. Returns whether commands may be sent from now on.
-    package mutating func loggedIn(now: UInt64) -> Bool {
+    package mutating func loggedIn(now: NIODeadline) -> Bool {
         guard case .loggingIn = state else { return false }
         state = .ready(since: now)
         return true
@@ -101,9 +102,9 @@ package struct RedisSessionStateMachine: Sendable {
 
     /// A connection, or the attempt to make one, has ended. `isDenied`: the settings are at fault.
     package mutating func closed(
-        isDenied: Bool, now: UInt64, random: inout some RandomNumberGenerator
+        isDenied: Bool, now: NIODeadline, random: inout some RandomNumberGenerator
     ) -> ClosedAction {
-        let readySince: UInt64?
+        let readySince: NIODeadline?
         switch state {
         case .stopped, .waiting: return .none
         case .connecting, .handshaking, .loggingIn: readySince = nil
@@ -118,7 +119,7 @@ package struct RedisSessionStateMachine: Sendable {
         self.isDenied = isDenied
         let denied = Self.deniedDelay / 2...Self.deniedDelay
         let wait = backoff.next { UInt64.random(in: isDenied ? denied : $0, using: &random) }
-        state = .waiting(until: now + wait)
+        state = .waiting(until: now + .nanoseconds(Int64(wait)))
         return .wait(hadGoodLife: hadGoodLife, wasReady: readySince != nil)
     }
 
@@ -144,7 +145,7 @@ package struct RedisSessionStateMachine: Sendable {
     }
 
     /// Does what is due.
-    package mutating func wake(now: UInt64) -> WakeAction {
+    package mutating func wake(now: NIODeadline) -> WakeAction {
         guard let deadline = nextDeadline, deadline <= now else { return .none }
         switch state {
         case .waiting:

@@ -1,27 +1,28 @@
 import DequeModule
+import NIOCore
 
 /// Notices that a server answers no more. A cut network is silent, so that only a deadline tells. Pure; syncd's connections
 /// to Redis use it, and those of the simulator.
 package struct TrafficWatch: Sendable {
     /// When each command was sent that is not answered.
-    private var commands: Deque<UInt64> = []
+    private var commands: Deque<NIODeadline> = []
     /// Commands of a subscriber: each is confirmed once per channel.
-    private var confirmations: Deque<(sentAt: UInt64, remaining: Int)> = []
+    private var confirmations: Deque<(sentAt: NIODeadline, remaining: Int)> = []
     private var isSubscriber = false
-    private var lastRead: UInt64
+    private var lastRead: NIODeadline
 
     /// How often ``check(now:)`` is to be called.
-    package static let intervalNanoseconds: UInt64 = 500_000_000
-    static let replyNanoseconds: UInt64 = 3_000_000_000
+    package static let interval = TimeAmount.milliseconds(500)
+    static let replyTime = TimeAmount.seconds(3)
     /// Maximum time of a confirmation. It follows all messages that wait before it, which may be many.
-    static let confirmationNanoseconds: UInt64 = 30_000_000_000
+    static let confirmationTime = TimeAmount.seconds(30)
 
-    package init(now: UInt64) { lastRead = now }
+    package init(now: NIODeadline) { lastRead = now }
 
     /// Something has come.
-    package mutating func read(now: UInt64) { lastRead = now }
+    package mutating func read(now: NIODeadline) { lastRead = now }
 
-    package mutating func sent(now: UInt64) { commands.append(now) }
+    package mutating func sent(now: NIODeadline) { commands.append(now) }
 
     /// The oldest command is answered.
     package mutating func answered() { _ = commands.popFirst() }
@@ -30,7 +31,7 @@ package struct TrafficWatch: Sendable {
     package mutating func becomeSubscriber() { isSubscriber = true }
 
     /// A command of a subscriber, with the number of its channels; PING has one.
-    package mutating func sentSubscription(channels: Int, now: UInt64) { confirmations.append((now, channels)) }
+    package mutating func sentSubscription(channels: Int, now: NIODeadline) { confirmations.append((now, channels)) }
 
     package enum Confirmation: Sendable, Hashable {
         /// Nobody waits for one.
@@ -60,14 +61,14 @@ package struct TrafficWatch: Sendable {
         case silent(String)
     }
 
-    package func check(now: UInt64) -> Verdict {
-        if let oldest = commands.first, now - oldest > Self.replyNanoseconds {
+    package func check(now: NIODeadline) -> Verdict {
+        if let oldest = commands.first, now - oldest > Self.replyTime {
             return .silent("Redis has not answered for 3 s")
         }
-        if isSubscriber, now - lastRead > Self.replyNanoseconds {
+        if isSubscriber, now - lastRead > Self.replyTime {
             return .silent("nothing came on the subscription for 3 s")
         }
-        if let oldest = confirmations.first, now - oldest.sentAt > Self.confirmationNanoseconds {
+        if let oldest = confirmations.first, now - oldest.sentAt > Self.confirmationTime {
             return .silent("Redis has not confirmed a subscription for 30 s")
         }
         return isSubscriber ? .ping : .fine

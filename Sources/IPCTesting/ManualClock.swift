@@ -7,14 +7,14 @@ import Synchronization
 /// Use it for a ``ScriptedSyncd`` and for the caches that are connected to it.
 public final class ManualClock: Sendable {
     private struct Timer {
-        var deadline: UInt64
+        var deadline: BootTime
         var id: UInt64
         var isSleeper = false
         var fire: @Sendable () -> Void
     }
 
     private struct State {
-        var now: UInt64 = 1_000_000_000_000
+        var now: BootTime = 1_000_000_000_000
         var timers: [Timer] = []
         var nextID: UInt64 = 0
     }
@@ -25,7 +25,7 @@ public final class ManualClock: Sendable {
     public init() {}
 
     /// Nanoseconds since a boot that never was.
-    package var now: UInt64 { state.withLock { $0.now } }
+    package var now: BootTime { state.withLock { $0.now } }
     /// Tasks that sleep until some time: those that wait to connect anew, and writes that wait for distrust.
     package var sleeperCount: Int { state.withLock { $0.timers.count { $0.isSleeper } } }
 
@@ -51,7 +51,7 @@ public final class ManualClock: Sendable {
     }
 
     @discardableResult
-    private func add(_ deadline: UInt64, isSleeper: Bool = false, _ fire: @escaping @Sendable () -> Void) -> UInt64 {
+    private func add(_ deadline: BootTime, isSleeper: Bool = false, _ fire: @escaping @Sendable () -> Void) -> UInt64 {
         state.withLock { state in
             state.nextID += 1
             state.timers.append(Timer(deadline: deadline, id: state.nextID, isSleeper: isSleeper, fire: fire))
@@ -59,7 +59,7 @@ public final class ManualClock: Sendable {
         }
     }
 
-    private func sleep(until deadline: UInt64) async throws {
+    private func sleep(until deadline: BootTime) async throws {
         let (ends, end) = AsyncStream.makeStream(of: Void.self)
         let id = add(deadline, isSleeper: true) { end.finish() }
         defer { state.withLock { $0.timers.removeAll { $0.id == id } } }

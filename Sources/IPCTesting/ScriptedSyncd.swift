@@ -212,8 +212,8 @@ public final class ScriptedSyncd: Sendable {
     package var heartbeatPush: Push {
         .heartbeat(
             Heartbeat(
-                epoch: table.epoch, applied: table.applied, state: table.state, heartbeatNanoseconds: table.heartbeat,
-                freshAsOfNanoseconds: table.freshAsOf))
+                epoch: table.epoch, applied: table.applied, state: table.state, heartbeat: table.heartbeat,
+                freshAsOf: table.freshAsOf))
     }
 
     // MARK: Received requests

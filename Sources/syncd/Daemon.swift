@@ -20,8 +20,8 @@ final class Daemon {
     /// Whether the path of the table, and that of its lock, still name this process's.
     private let checkTable: () -> Bool
     private let logger: Logger
-    private let clock: () -> UInt64
-    private let startedAt: UInt64
+    private let clock: () -> BootTime
+    private let startedAt: BootTime
     private var upstream: RedisUpstream?
     private var isUpstreamFlushDue = false
     private var timers: [EngineTimer: Scheduled<Void>] = [:]
@@ -39,7 +39,7 @@ final class Daemon {
     init(
         configuration: DaemonConfiguration, table: TagTable, journal: JournalDirectory,
         ownsTable: @escaping () -> Bool,
-        eventLoop: any EventLoop, logger: Logger, clock: @escaping () -> UInt64 = { BootClock.now }
+        eventLoop: any EventLoop, logger: Logger, clock: @escaping () -> BootTime = { BootClock.now }
     ) {
         self.configuration = configuration
         self.table = table
@@ -104,11 +104,11 @@ final class Daemon {
 }
 
 extension Daemon: EngineHost {
-    var now: UInt64 { clock() }
+    var now: BootTime { clock() }
     var journalDirectory: any EngineJournal { journal }
     var ownsTable: Bool { checkTable() }
 
-    func schedule(_ timer: EngineTimer, at time: UInt64) {
+    func schedule(_ timer: EngineTimer, at time: BootTime) {
         timers[timer]?.cancel()
         let now = clock()
         let delay = time > now ? time - now : 0

@@ -213,7 +213,7 @@ private struct Trace: ~Copyable {
         return trace
     }
 
-    private static func nanoseconds(_ milliseconds: Int) -> UInt64 { UInt64(milliseconds) * 1_000_000 }
+    private static func nanoseconds(_ milliseconds: Int) -> BootTime { BootTime(UInt64(milliseconds) * 1_000_000) }
 
     mutating func open() -> [String] {
         machine.opened(now: Self.nanoseconds(now)).map {
@@ -280,7 +280,7 @@ extension RESPValue {
     fileprivate static var heartbeat: RESPValue {
         encoded {
             Push.heartbeat(
-                Heartbeat(epoch: 1, applied: 2, state: .attached, heartbeatNanoseconds: 3, freshAsOfNanoseconds: 4)
+                Heartbeat(epoch: 1, applied: 2, state: .attached, heartbeat: 3, freshAsOf: 4)
             ).encode(into: &$0)
         }
     }

@@ -11,7 +11,7 @@ import Testing
 /// it may be replaced by it. The order among loads without a call between them can't be tested from outside; the code
 /// loads with acquire ordering in the order of its lines.
 @Suite struct FreshnessTests {
-    private static let start: UInt64 = 1_000_000_000_000
+    private static let start: BootTime = 1_000_000_000_000
     private static let second: UInt64 = 1_000_000_000
 
     /// A table and an entry that is fresh by it at `start`.
@@ -29,7 +29,7 @@ import Testing
             table.raise(3, to: 100)
         }
 
-        var deadline = UInt64.max
+        var deadline = BootTime.max
 
         var isFresh: Bool { table.isFresh(slots: slots, asOf: asOf, epoch: epoch) { now } }
         var verdict: FreshnessVerdict {
@@ -76,7 +76,7 @@ import Testing
             (0, 2 * second, true),
             (0, 2 * second + 1, false), (second, 2 * second, true), (second + 1, 2 * second, false),
             (second, 2 * second + 1, false),
-            (start, 0, false), (0, start, false),
+            (start.number, 0, false), (0, start.number, false),
         ] as [(UInt64, UInt64, Bool)]) func `age`(heartbeat: UInt64, freshAsOf: UInt64, isFresh: Bool)
     {
         let scene = Scene()
@@ -192,20 +192,21 @@ import Testing
                 for round in 1...rounds {
                     // The order of syncd: the slot first, then the heartbeat.
                     table.raise(9, to: LogPosition(round))
-                    table.setFreshAsOf(round)
-                    table.setHeartbeat(round)
+                    table.setFreshAsOf(BootTime(round))
+                    table.setHeartbeat(BootTime(round))
                 }
                 return 0
             }
             for _ in 0..<2 {
                 group.addTask {
                     var violations = 0
-                    var seen: UInt64 = 0
-                    while seen < rounds {
+                    var seen: BootTime = 0
+                    while seen.number < rounds {
                         let heartbeat = table.heartbeat
                         // An entry as of one position earlier is not fresh once that heartbeat was written.
                         if heartbeat > 0,
-                            table.isFresh(slots: [9], asOf: LogPosition(heartbeat - 1), epoch: 1, clock: { heartbeat })
+                            table.isFresh(
+                                slots: [9], asOf: LogPosition(heartbeat.number - 1), epoch: 1, clock: { heartbeat })
                         {
                             violations += 1
                         }
@@ -221,7 +222,7 @@ import Testing
 }
 
 extension TagTable {
-    fileprivate func isFresh(slots: [UInt32], asOf: LogPosition, epoch: Epoch, clock: () -> UInt64) -> Bool {
+    fileprivate func isFresh(slots: [UInt32], asOf: LogPosition, epoch: Epoch, clock: () -> BootTime) -> Bool {
         verdict(slots: slots, asOf: asOf, epoch: epoch, deadline: .max, clock: clock) == .fresh
     }
 }

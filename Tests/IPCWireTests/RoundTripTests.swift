@@ -154,9 +154,9 @@ import Testing
             .invalidate(position: .greatest, tags: [awkward, text]), .invalidate(position: 0, tags: []),
             .heartbeat(
                 Heartbeat(
-                    epoch: 1, applied: 2, state: .attached, heartbeatNanoseconds: 1 << 62, freshAsOfNanoseconds: 4)),
+                    epoch: 1, applied: 2, state: .attached, heartbeat: BootTime(1 << 62), freshAsOf: 4)),
             .heartbeat(
-                Heartbeat(epoch: 1, applied: 2, state: .isolated, heartbeatNanoseconds: 0, freshAsOfNanoseconds: 0)),
+                Heartbeat(epoch: 1, applied: 2, state: .isolated, heartbeat: 0, freshAsOf: 0)),
             .message(event), .patternMessage(pattern: ByteBuffer(string: "*"), event),
         ]
 

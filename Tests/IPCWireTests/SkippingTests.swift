@@ -8,7 +8,7 @@ import Testing
     private static let pushes: [Push] = [
         .invalidate(position: 1, tags: [RoundTripTests.text]),
         .heartbeat(
-            Heartbeat(epoch: 1, applied: 2, state: .attached, heartbeatNanoseconds: 3, freshAsOfNanoseconds: 4)),
+            Heartbeat(epoch: 1, applied: 2, state: .attached, heartbeat: 3, freshAsOf: 4)),
         .invalidate(position: .greatest, tags: [RoundTripTests.awkward, RoundTripTests.text]),
         .invalidate(position: 123_456_789_012_345, tags: []),
         .invalidate(position: 7, tags: (0..<1024).map { ByteBuffer(string: "tag \($0)") }),

@@ -72,7 +72,7 @@ import Testing
         raw.withTable { table in
             #expect(
                 [
-                    table.epoch.number, table.heartbeat, table.freshAsOf, table.applied.number,
+                    table.epoch.number, table.heartbeat.number, table.freshAsOf.number, table.applied.number,
                     table.firstKnownPosition.number,
                 ] == [
                     21, 22, 23, 24, 25,

@@ -57,7 +57,7 @@ import Testing
         var dying: WorkerJournal? = try Self.journal(of: host)
         var left: Intent? = try dying?.begin(Self.tags("dead"))
         #expect(left != nil)
-        await eventually("heartbeats pass") { host.table.heartbeat > BootClock.now &- 50_000_000 }
+        await eventually("heartbeats pass") { host.table.heartbeat > BootClock.now - 50_000_000 }
         #expect(host.slot("dead") == 0 && host.slot("living") == 0, "their owners live")
         // The kernel lets go of the lock when the last descriptor is closed, as it does for a dead process.
         left = nil

@@ -15,9 +15,9 @@ final class EngineHarness: EngineHost {
         host: self, configuration: configuration, table: table, random: SeededRandom(seed: seed))
     let table: TagTable
     let server: HarnessServer?
-    var now: UInt64
+    var now: BootTime
     /// Commands that were sent at this instant: as no time passes, what asks again and again would never end.
-    private var instant: (time: UInt64, commands: Int) = (0, 0)
+    private var instant: (time: BootTime, commands: Int) = (0, 0)
     private static let commandsPerInstant = 10_000
     private let files = HarnessJournal()
     var journalDirectory: any EngineJournal { files }
@@ -28,7 +28,7 @@ final class EngineHarness: EngineHost {
     var isListening = true
     /// Effects since the last `take`.
     private var effects: [Effect] = []
-    private var timers: [EngineTimer: UInt64] = [:]
+    private var timers: [EngineTimer: BootTime] = [:]
     /// Whose requests have been sent, by number, and which of its requests each is.
     private var requests: [(client: ClientID, id: RequestID)] = []
     /// The clients, by the numbers that the test gives them.
@@ -36,7 +36,7 @@ final class EngineHarness: EngineHost {
 
     init(
         _ mode: LogMode, server: HarnessServer? = nil, table: TagTable = .inMemory(),
-        limits: Limits = Limits(), bridge: BridgeRules = .none, now: UInt64 = 1_000_000_000_000, seed: UInt64 = 1
+        limits: Limits = Limits(), bridge: BridgeRules = .none, now: BootTime = 1_000_000_000_000, seed: UInt64 = 1
     ) {
         self.now = now
         self.table = table
@@ -69,7 +69,7 @@ final class EngineHarness: EngineHost {
         return fields.first { $0.name == name }?.value
     }
 
-    var deadline: UInt64? { loop.engine.nextDeadline() }
+    var deadline: BootTime? { loop.engine.nextDeadline() }
     func slot(_ tag: String) -> LogPosition { table.slot(table.slotIndex(TagHash.tag(ByteBuffer(string: tag)))) }
 
     /// The journal directory: files that the next scan finds.
@@ -252,7 +252,7 @@ final class EngineHarness: EngineHost {
         loop.submit(.upstream(answer))
     }
 
-    func schedule(_ timer: EngineTimer, at time: UInt64) { timers[timer] = time }
+    func schedule(_ timer: EngineTimer, at time: BootTime) { timers[timer] = time }
     func flushUpstream() {}
     func log(_ event: EngineEvent) {}
     func statusFields(_ section: String) -> [StatusField]? { nil }

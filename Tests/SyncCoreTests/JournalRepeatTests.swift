@@ -202,7 +202,7 @@ import Testing
 
     /// From the start on: the first reading of the journal, after which all of them are stored anew, may take long.
     @Test func `times of another boot are forgotten`() {
-        let (table, now) = (TagTable.inMemory(), UInt64(1_000_000_000_000))
+        let (table, now) = (TagTable.inMemory(), BootTime(1_000_000_000_000))
         table.setHeartbeat(.max)
         table.setScanStarted(.max - 1)
         table.setFreshAsOf(.max)

@@ -255,7 +255,7 @@ import Testing
     }
 
     @Test func `a new table acknowledges no write for one trust window`() {
-        let madeAt: UInt64 = 1_000_000_000_000
+        let madeAt: BootTime = 1_000_000_000_000
         let table = TagTable.inMemory(madeAt: madeAt)
         // The syncd that made it is killed at once; the next one knows.
         _ = EngineHarness(.embedded, table: table, now: madeAt)

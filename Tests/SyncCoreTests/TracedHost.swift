@@ -19,8 +19,8 @@ final class TracedHost: EngineHost {
     }
 
     private(set) var trace: [Action] = []
-    private(set) var timers: [EngineTimer: UInt64] = [:]
-    var now: UInt64 = 1_000_000_000_000
+    private(set) var timers: [EngineTimer: BootTime] = [:]
+    var now: BootTime = 1_000_000_000_000
     var ownsTable = true
     /// How long each request takes.
     var nanosecondsPerRequest: UInt64 = 0
@@ -68,7 +68,7 @@ final class TracedHost: EngineHost {
     // MARK: As a host
 
     var journalDirectory: any EngineJournal { journal }
-    func schedule(_ timer: EngineTimer, at time: UInt64) { timers[timer] = time }
+    func schedule(_ timer: EngineTimer, at time: BootTime) { timers[timer] = time }
 
     func send(_ command: UpstreamCommand) {
         note(.send("\(command)".prefix { $0 != "(" }.description))

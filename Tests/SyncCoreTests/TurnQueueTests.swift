@@ -1,3 +1,4 @@
+import IPCWire
 import NIOCore
 import Testing
 

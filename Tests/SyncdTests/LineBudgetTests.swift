@@ -1,3 +1,4 @@
+import IPCWire
 import Testing
 
 @testable import syncd
@@ -7,7 +8,7 @@ import Testing
         var budget = LineBudget()
         let times =
             Array(repeating: 1, count: LineBudget.lines + 3) + [0, 1, 2].map { $0 + LineBudget.periodNanoseconds }
-        let lines = times.map { budget.take($0) }
+        let lines = times.map { budget.take(BootTime($0)) }
         #expect(lines.prefix(LineBudget.lines).allSatisfy { $0 == (true, 0) })
         #expect(lines[LineBudget.lines...].map(\.isAllowed) == [false, false, false, false, true, true])
         #expect(lines.suffix(2).map(\.omitted) == [4, 0])

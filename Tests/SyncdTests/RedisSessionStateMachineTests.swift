@@ -1,7 +1,11 @@
 import EngineHosting
+import NIOCore
 import Testing
 
-private let second: UInt64 = 1_000_000_000
+/// A time, and some ns more or less.
+private func at(_ seconds: Int64, _ more: Int64 = 0) -> NIODeadline {
+    .uptimeNanoseconds(0) + .seconds(seconds) + .nanoseconds(more)
+}
 
 /// The machine that keeps a connection to Redis up: a table of every event in every state, and traces of time.
 @Suite struct RedisSessionStateMachineTests {
@@ -16,12 +20,12 @@ private let second: UInt64 = 1_000_000_000
             _ = machine.start()
             if self == .connecting { return machine }
             if self == .waiting {
-                _ = machine.closed(isDenied: false, now: second, random: &random)
+                _ = machine.closed(isDenied: false, now: at(1), random: &random)
                 return machine
             }
-            _ = machine.connected(usesTLS: self == .handshaking, now: second)
+            _ = machine.connected(usesTLS: self == .handshaking, now: at(1))
             if self == .handshaking || self == .loggingIn { return machine }
-            _ = machine.loggedIn(now: second)
+            _ = machine.loggedIn(now: at(1))
             if self == .closing { _ = machine.close() }
             return machine
         }
@@ -44,7 +48,7 @@ private let second: UInt64 = 1_000_000_000
     private static func outcome(_ event: Event, in place: Place) -> String {
         var machine = place.machine
         var random = Middle()
-        let later = 10 * second
+        let later = at(10)
         let answer =
             switch event {
             case .start: machine.start() ? "connect" : "-"
@@ -122,17 +126,17 @@ private let second: UInt64 = 1_000_000_000
     // MARK: Time
 
     /// How long the session waits after each of `count` failures, in ms.
-    private func waits(_ count: Int, isDenied: Bool = false) -> [UInt64] {
-        var (machine, random, now) = (RedisSessionStateMachine(), Middle(), second)
+    private func waits(_ count: Int, isDenied: Bool = false) -> [Int64] {
+        var (machine, random, now) = (RedisSessionStateMachine(), Middle(), at(1))
         _ = machine.start()
         return (0..<count).map { _ in
             _ = machine.closed(isDenied: isDenied, now: now, random: &random)
-            let deadline = machine.nextDeadline ?? 0
+            let deadline = machine.nextDeadline ?? at(0)
             defer {
                 now = deadline
                 _ = machine.wake(now: now)
             }
-            return (deadline - now) / 1_000_000
+            return (deadline - now).nanoseconds / 1_000_000
         }
     }
 
@@ -144,35 +148,35 @@ private let second: UInt64 = 1_000_000_000
 
     @Test func `TLS and login have 2 s together`() {
         var machine = Place.handshaking.machine
-        #expect(machine.nextDeadline == 3 * second)
+        #expect(machine.nextDeadline == at(3))
         machine.handshakeCompleted()
-        #expect(machine.nextDeadline == 3 * second)
-        let (early, due) = (machine.wake(now: 3 * second - 1), machine.wake(now: 3 * second))
+        #expect(machine.nextDeadline == at(3))
+        let (early, due) = (machine.wake(now: at(3, -1)), machine.wake(now: at(3)))
         #expect(early == .none)
         #expect(due == .close(.login))
     }
 
     @Test func `after a good life the next try comes soon`() {
         var (machine, random) = (Place.ready.machine, Middle())
-        let action = machine.closed(isDenied: false, now: 3 * second, random: &random)
+        let action = machine.closed(isDenied: false, now: at(3), random: &random)
         #expect(action == .wait(hadGoodLife: true, wasReady: true))
-        #expect(machine.nextDeadline == 3 * second + 37_500_000)
+        #expect(machine.nextDeadline == at(3, 37_500_000))
     }
 
     @Test func `a server that drops every connection is not hurried to twice`() {
         var (machine, random) = (Place.waiting.machine, Middle())
         let isHurried = machine.hurry()
         #expect(isHurried)
-        _ = machine.connected(usesTLS: false, now: 2 * second)
-        _ = machine.loggedIn(now: 2 * second)
-        _ = machine.closed(isDenied: false, now: 2 * second + 1, random: &random)
+        _ = machine.connected(usesTLS: false, now: at(2))
+        _ = machine.loggedIn(now: at(2))
+        _ = machine.closed(isDenied: false, now: at(2, 1), random: &random)
         let isHurriedAgain = machine.hurry()
         #expect(!isHurriedAgain)
     }
 
     @Test func `a session that was refused does not hurry`() {
         var (machine, random) = (Place.connecting.machine, Middle())
-        _ = machine.closed(isDenied: true, now: second, random: &random)
+        _ = machine.closed(isDenied: true, now: at(1), random: &random)
         let isHurriedAgain = machine.hurry()
         #expect(!isHurriedAgain)
     }

@@ -36,15 +36,15 @@ package enum Distrust: Sendable, Hashable {
 package struct Trust: Sendable {
     package var state: SyncState
     /// CLOCK_BOOTTIME in ns.
-    package var heartbeat: UInt64
+    package var heartbeat: BootTime
     /// CLOCK_BOOTTIME in ns.
-    package var freshAsOf: UInt64
+    package var freshAsOf: BootTime
     /// The minimum of ``freshAsOf``: syncd slept until then.
-    package var awakeSince: UInt64 = 0
+    package var awakeSince: BootTime = 0
     /// Maximum age of a trusted heartbeat, in ns.
     package var heartbeatWindow = TrustTiming.trustWindowNanoseconds
 
-    package init(state: SyncState, heartbeat: UInt64, freshAsOf: UInt64) {
+    package init(state: SyncState, heartbeat: BootTime, freshAsOf: BootTime) {
         self.state = state
         self.heartbeat = heartbeat
         self.freshAsOf = freshAsOf
@@ -60,7 +60,7 @@ package struct Trust: Sendable {
 
     /// The reason why the table must not be trusted at `now` (CLOCK_BOOTTIME in ns); `nil`: it may.
     @inline(__always)
-    package func distrust(at now: UInt64) -> Distrust? {
+    package func distrust(at now: BootTime) -> Distrust? {
         guard state == .attached || breaks(.stateIgnored) else { return .isolated }
         guard TagTable.isWithin(now, of: heartbeat, heartbeatWindow) else { return .heartbeatTooOld }
         guard
@@ -88,7 +88,7 @@ package enum FreshnessRule {
     @inline(__always)
     package static func verdict(
         by table: TagTable, trust: () -> Trust, slots: [UInt32], asOf: LogPosition, objection: () -> FreshnessVerdict?,
-        deadline: UInt64, clock: () -> UInt64
+        deadline: BootTime, clock: () -> BootTime
     ) -> FreshnessVerdict {
         var now = breaks(.clockFirst) ? clock() : 0
         var invalidation = breaks(.slotsBeforeHeartbeat) ? firstInvalidation(slots, after: asOf, in: table) : nil
@@ -121,7 +121,7 @@ package enum FreshnessRule {
 
     /// The place where the simulation may stop a worker in the middle of the rule, when it breaks one.
     @inline(__always)
-    private static func mayStop(_ clock: () -> UInt64) {
+    private static func mayStop(_ clock: () -> BootTime) {
         if Mutant.active != nil { _ = clock() }
     }
 }
@@ -130,7 +130,7 @@ extension TagTable {
     /// Judges an entry that was stored under an epoch, as a worker does.
     @inline(__always)
     package func verdict(
-        slots: [UInt32], asOf: LogPosition, epoch entryEpoch: Epoch, deadline: UInt64, clock: () -> UInt64
+        slots: [UInt32], asOf: LogPosition, epoch entryEpoch: Epoch, deadline: BootTime, clock: () -> BootTime
     ) -> FreshnessVerdict {
         FreshnessRule.verdict(
             by: self, trust: { Trust(self) }, slots: slots, asOf: asOf,

@@ -21,8 +21,8 @@ extension Push {
             writer.integer(heartbeat.epoch.number)
             writer.integer(heartbeat.applied.number)
             writer.bulkString(heartbeat.state.label)
-            writer.integer(heartbeat.heartbeatNanoseconds)
-            writer.integer(heartbeat.freshAsOfNanoseconds)
+            writer.integer(heartbeat.heartbeat.number)
+            writer.integer(heartbeat.freshAsOf.number)
         case .fetched(let ticket, let outcome):
             writer.pushHeader(2 + outcome.elementCount)
             writer.word("fetched")
@@ -69,8 +69,8 @@ extension Push {
             return .heartbeat(
                 Heartbeat(
                     epoch: Epoch(try reader.number("epoch")), applied: LogPosition(try reader.number("applied")),
-                    state: try reader.state(), heartbeatNanoseconds: try reader.number("heartbeat"),
-                    freshAsOfNanoseconds: try reader.number("freshAsOf")))
+                    state: try reader.state(), heartbeat: BootTime(try reader.number("heartbeat")),
+                    freshAsOf: BootTime(try reader.number("freshAsOf"))))
         }
         if kind.isWord("epoch") {
             let epoch = Epoch(try reader.number("epoch"))

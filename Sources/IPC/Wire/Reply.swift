@@ -206,19 +206,19 @@ package struct Heartbeat: Sendable, Hashable {
     /// Whether the caches may be trusted.
     package var state: SyncState
     /// CLOCK_BOOTTIME in ns of the heartbeat.
-    package var heartbeatNanoseconds: UInt64
+    package var heartbeat: BootTime
     /// CLOCK_BOOTTIME in ns at which the last confirmed probe was sent.
-    package var freshAsOfNanoseconds: UInt64
+    package var freshAsOf: BootTime
 
     /// A heartbeat with all its fields.
     package init(
-        epoch: Epoch, applied: LogPosition, state: SyncState, heartbeatNanoseconds: UInt64, freshAsOfNanoseconds: UInt64
+        epoch: Epoch, applied: LogPosition, state: SyncState, heartbeat: BootTime, freshAsOf: BootTime
     ) {
         self.epoch = epoch
         self.applied = applied
         self.state = state
-        self.heartbeatNanoseconds = heartbeatNanoseconds
-        self.freshAsOfNanoseconds = freshAsOfNanoseconds
+        self.heartbeat = heartbeat
+        self.freshAsOf = freshAsOf
     }
 }
 

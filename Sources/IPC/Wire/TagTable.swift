@@ -72,7 +72,7 @@ package final class TagTable: Sendable {
 
     /// A table in this process's own memory: for embedding, tests and simulation.
     package static func inMemory(
-        slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: Epoch = 1, madeAt: UInt64 = 0
+        slotBits: Int = TagTableLayout.slotBitsRange.lowerBound, epoch: Epoch = 1, madeAt: BootTime = 0
     ) -> TagTable {
         let bytes = TagTableLayout.byteCount(slotBits: slotBits)
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
@@ -83,7 +83,7 @@ package final class TagTable: Sendable {
 
     /// Writes the header of a fresh table into zeroed memory: isolated, nothing applied.
     package static func initializeHeader(
-        _ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: Epoch, madeAt: UInt64
+        _ memory: UnsafeMutableRawPointer, slotBits: Int, epoch: Epoch, madeAt: BootTime
     ) {
         memory.storeBytes(
             of: TagTableLayout.magic.littleEndian, toByteOffset: TagTableLayout.magicOffset, as: UInt64.self)
@@ -94,7 +94,7 @@ package final class TagTable: Sendable {
         memory.storeBytes(
             of: SyncState.isolated.rawValue.littleEndian, toByteOffset: TagTableLayout.stateOffset, as: UInt64.self)
         memory.storeBytes(of: epoch.number.littleEndian, toByteOffset: TagTableLayout.epochOffset, as: UInt64.self)
-        memory.storeBytes(of: madeAt.littleEndian, toByteOffset: TagTableLayout.madeAtOffset, as: UInt64.self)
+        memory.storeBytes(of: madeAt.number.littleEndian, toByteOffset: TagTableLayout.madeAtOffset, as: UInt64.self)
     }
 
     /// Checks the header of a mapped file of `fileBytes` bytes and returns the table's slot bits.
@@ -154,19 +154,19 @@ package final class TagTable: Sendable {
     package var state: SyncState { SyncState(rawValue: load(TagTableLayout.stateOffset)) ?? .isolated }
     /// CLOCK_BOOTTIME in ns at which the table was made; 0: unknown. For one trust window from then on, a worker may
     /// trust an older table whose file is deleted.
-    package var madeAt: UInt64 { load(TagTableLayout.madeAtOffset) }
+    package var madeAt: BootTime { BootTime(load(TagTableLayout.madeAtOffset)) }
     /// The epoch: raised whenever all earlier values are stale.
     package var epoch: Epoch { Epoch(load(TagTableLayout.epochOffset)) }
     /// CLOCK_BOOTTIME in ns of the last heartbeat; 0: never.
-    package var heartbeat: UInt64 { load(TagTableLayout.heartbeatOffset) }
+    package var heartbeat: BootTime { BootTime(load(TagTableLayout.heartbeatOffset)) }
     /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun; 0: unknown. A heartbeat never has a
     /// later time than this, and a reading that begins later finds every file that had its name before this was loaded.
-    package var scanStarted: UInt64 {
+    package var scanStarted: BootTime {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
-        return load(TagTableLayout.scanStartedOffset)
+        return BootTime(load(TagTableLayout.scanStartedOffset))
     }
     /// CLOCK_BOOTTIME in ns at which the last confirmed probe of Redis was sent; embedded: the heartbeat.
-    package var freshAsOf: UInt64 { load(TagTableLayout.freshAsOfOffset) }
+    package var freshAsOf: BootTime { BootTime(load(TagTableLayout.freshAsOfOffset)) }
     /// Greatest position up to which every entry of the log is in the slots.
     package var applied: LogPosition { LogPosition(load(TagTableLayout.appliedOffset)) }
     /// The first known position: the greatest one that this syncd did not apply itself.
@@ -179,7 +179,7 @@ package final class TagTable: Sendable {
     /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time namespace,
     /// a damaged file) is not trusted.
     @inline(__always)
-    package static func isWithin(_ now: UInt64, of instant: UInt64, _ window: UInt64) -> Bool {
+    package static func isWithin(_ now: BootTime, of instant: BootTime, _ window: UInt64) -> Bool {
         now >= instant && now - instant <= window
     }
 
@@ -207,11 +207,11 @@ package final class TagTable: Sendable {
     /// Stores the epoch.
     package func setEpoch(_ epoch: Epoch) { store(epoch.number, TagTableLayout.epochOffset) }
     /// Stores the time of a heartbeat, sampled before the journal was read.
-    package func setHeartbeat(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.heartbeatOffset) }
+    package func setHeartbeat(_ time: BootTime) { store(time.number, TagTableLayout.heartbeatOffset) }
     /// Stores the time of a reading of the journal, before the directory is read. A worker that has named a file and
     /// then finds an older time here knows that the reading will find the file.
-    package func setScanStarted(_ nanoseconds: UInt64) {
-        store(nanoseconds, TagTableLayout.scanStartedOffset)
+    package func setScanStarted(_ time: BootTime) {
+        store(time.number, TagTableLayout.scanStartedOffset)
         atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
     /// Stores the identity of the journal directory, before it is read.
@@ -220,7 +220,7 @@ package final class TagTable: Sendable {
         store(directory.inode, TagTableLayout.journalInodeOffset)
     }
     /// Stores the time at which a confirmed probe was sent.
-    package func setFreshAsOf(_ nanoseconds: UInt64) { store(nanoseconds, TagTableLayout.freshAsOfOffset) }
+    package func setFreshAsOf(_ time: BootTime) { store(time.number, TagTableLayout.freshAsOfOffset) }
     /// Stores the applied position, after the slots up to it.
     package func setApplied(_ position: LogPosition) { store(position.number, TagTableLayout.appliedOffset) }
     /// Stores the first known position.

@@ -57,3 +57,25 @@ package struct LeaseID: TypedNumber {
 
     @inlinable package init(_ number: UInt64) { self.number = number }
 }
+
+/// A moment of CLOCK_BOOTTIME, in ns since the machine's start. This clock goes on while the machine sleeps, and all
+/// processes of a host share it. A number that is added is a duration in ns, and so is a difference.
+package struct BootTime: TypedNumber {
+    package var number: UInt64
+
+    @inlinable package init(_ number: UInt64) { self.number = number }
+
+    /// The ns since another moment. Wraps where that one is later.
+    @inlinable package static func &- (left: BootTime, right: BootTime) -> UInt64 { left.number &- right.number }
+
+    /// Later by some ns; at most ``max``.
+    @inlinable package func saturatingAdd(_ nanoseconds: UInt64) -> BootTime {
+        let (sum, overflow) = number.addingReportingOverflow(nanoseconds)
+        return overflow ? .max : BootTime(sum)
+    }
+
+    /// Earlier by some ns; at least 0.
+    @inlinable package func saturatingSubtract(_ nanoseconds: UInt64) -> BootTime {
+        BootTime(number - min(number, nanoseconds))
+    }
+}

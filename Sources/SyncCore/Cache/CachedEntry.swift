@@ -9,7 +9,7 @@ final class CachedEntry: Sendable {
     /// The slots of the declared tags, of `=` and the key, and of `*`.
     let slots: [UInt32]
     /// CLOCK_BOOTTIME in ns at which the value expires.
-    let expiresAt: UInt64
+    let expiresAt: BootTime
 
     /// Fixed cost of one entry, in bytes: places in the dictionary and in the queue, and the headers of its objects.
     /// With this constant, the resident memory of 100 000 entries is within 2 % of their counted size.
@@ -18,7 +18,7 @@ final class CachedEntry: Sendable {
     /// The cost of the entry without its key, in bytes.
     var bytes: Int { Self.overheadBytes + entry.bytes + slots.count * MemoryLayout<UInt32>.stride }
 
-    init(_ stored: StoredEntry, key: ByteBuffer, table: TagTable, expiresAt: UInt64) {
+    init(_ stored: StoredEntry, key: ByteBuffer, table: TagTable, expiresAt: BootTime) {
         incarnation = stored.incarnation
         entry = Hit.Entry(encoding: Hit.Entry(value: stored.value, asOf: stored.asOf, tags: stored.tags))
         slots = table.slots(key: key, tags: stored.tags)

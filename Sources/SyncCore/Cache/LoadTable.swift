@@ -6,7 +6,7 @@ import NIOCore
 struct Waiter: Sendable, Hashable {
     var client: ClientID
     var ticket: UInt64
-    var deadline: UInt64
+    var deadline: BootTime
 }
 
 /// The loads that are under way: the lease holder of each key, and the waiters for its value.
@@ -18,7 +18,7 @@ struct LoadTable: Sendable {
     struct Load: Sendable {
         var holder: ClientID
         var lease: Lease
-        var deadline: UInt64
+        var deadline: BootTime
         var waiters: Deque<Waiter> = []
         /// A fresh value was there when the load began: who asks for it need not wait.
         var isRenewal = false
@@ -54,9 +54,9 @@ struct LoadTable: Sendable {
 
     /// Lease ids begin at the time in µs. A later process begins above all ids of an earlier one, which would have
     /// needed more than a million leases a second to reach that number.
-    init(limits: Limits, now: UInt64) {
+    init(limits: Limits, now: BootTime) {
         self.limits = limits
-        nextLease = breaks(.leaseIDsRepeat) ? 0 : LeaseID(now / 1000)
+        nextLease = breaks(.leaseIDsRepeat) ? 0 : LeaseID(now.number / 1000)
     }
 
     var leaseCount: Int { loads.count }
@@ -82,7 +82,7 @@ struct LoadTable: Sendable {
     }
 
     /// The next time at which ``takeDue(_:)`` returns something.
-    mutating func nextDeadline() -> UInt64? {
+    mutating func nextDeadline() -> BootTime? {
         let (loads, waiting) = (loads, waiting)
         func isOpen(_ event: Event) -> Bool {
             switch event {
@@ -107,7 +107,7 @@ struct LoadTable: Sendable {
     ///     go.
     mutating func admit(
         _ key: ByteBuffer, client: ClientID, wait: UInt64?, isRenewal: Bool = false, asOf: LogPosition, epoch: Epoch,
-        now: UInt64, isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
+        now: BootTime, isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
     ) -> Admission {
         let present = loads[key]
         let isSecond =
@@ -135,7 +135,7 @@ struct LoadTable: Sendable {
     }
 
     private mutating func grant(
-        _ key: ByteBuffer, to client: ClientID, waiters: Deque<Waiter>, asOf: LogPosition, epoch: Epoch, now: UInt64
+        _ key: ByteBuffer, to client: ClientID, waiters: Deque<Waiter>, asOf: LogPosition, epoch: Epoch, now: BootTime
     ) -> Lease {
         nextLease += 1
         clients.insert(client)
@@ -148,7 +148,7 @@ struct LoadTable: Sendable {
     }
 
     /// Whether this lease may fill this key.
-    func isValid(_ lease: LeaseID, key: ByteBuffer, client: ClientID, epoch: Epoch, now: UInt64) -> Lease? {
+    func isValid(_ lease: LeaseID, key: ByteBuffer, client: ClientID, epoch: Epoch, now: BootTime) -> Lease? {
         guard let load = loads[key], load.lease.id == lease, load.holder == client, now < load.deadline,
             load.lease.epoch == epoch || breaks(.leaseOutlivesEpoch)
         else { return nil }
@@ -164,7 +164,7 @@ struct LoadTable: Sendable {
 
     /// Ends a load without a value: the next waiter gets the lease.
     mutating func regrant(
-        _ key: ByteBuffer, asOf: LogPosition, epoch: Epoch, now: UInt64
+        _ key: ByteBuffer, asOf: LogPosition, epoch: Epoch, now: BootTime
     ) -> (Waiter, Lease)? {
         guard var load = remove(key), let next = load.waiters.popFirst() else { return nil }
         _ = endWait(next.ticket, next.client)
@@ -195,5 +195,5 @@ struct LoadTable: Sendable {
         loads.filter { isIncluded($0.value) }.sorted { $0.value.lease.id < $1.value.lease.id }.map(\.key)
     }
 
-    mutating func takeDue(_ now: UInt64) -> Event? { deadlines.takeDue(now) }
+    mutating func takeDue(_ now: BootTime) -> Event? { deadlines.takeDue(now) }
 }

@@ -108,7 +108,7 @@ extension SyncEngine {
     private func isBeingLoaded(_ key: ByteBuffer) -> Bool { loads.isLoading(key) && !breaks(.renewedByEverybody) }
 
     /// A fresh value from the embedded cache.
-    private mutating func cached(_ key: ByteBuffer, now: UInt64) -> Hit? {
+    private mutating func cached(_ key: ByteBuffer, now: BootTime) -> Hit? {
         guard let cached = cache.value(for: key) else { return nil }
         guard verdict(on: cached, now: now).isFresh else {
             cache.remove(key)
@@ -118,23 +118,23 @@ extension SyncEngine {
     }
 
     /// The verdict on an entry of the embedded cache.
-    private func verdict(on cached: CachedEntry, now: UInt64) -> FreshnessVerdict {
+    private func verdict(on cached: CachedEntry, now: BootTime) -> FreshnessVerdict {
         verdict(cached.incarnation, asOf: cached.entry.asOf, cached.slots, deadline: cached.expiresAt, now: now)
     }
 
     /// The verdict on an entry that is stored in Redis.
     private func verdict(
-        on entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: UInt64
+        on entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: BootTime
     ) -> FreshnessVerdict {
         let slots = table.slots(key: key, tags: entry.tags)
         let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
-        let (deadline, isLater) = now.addingReportingOverflow(lifetime)
         return verdict(
-            entry.incarnation, asOf: entry.asOf, slots, deadline: isEndless || isLater ? .max : deadline, now: now)
+            entry.incarnation, asOf: entry.asOf, slots,
+            deadline: isEndless ? .max : now.saturatingAdd(lifetime), now: now)
     }
 
     private func verdict(
-        _ incarnation: Incarnation, asOf: LogPosition, _ slots: [UInt32], deadline: UInt64, now: UInt64
+        _ incarnation: Incarnation, asOf: LogPosition, _ slots: [UInt32], deadline: BootTime, now: BootTime
     ) -> FreshnessVerdict {
         FreshnessRule.verdict(
             by: table, trust: { trust }, slots: slots, asOf: asOf,
@@ -146,7 +146,7 @@ extension SyncEngine {
     }
 
     /// The verdict on a value that was loaded under a valid lease.
-    private func verdict(on fill: Fill, _ lease: Lease, now: UInt64) -> FreshnessVerdict {
+    private func verdict(on fill: Fill, _ lease: Lease, now: BootTime) -> FreshnessVerdict {
         let slots = table.slots(key: fill.key, tags: breaks(.fillChecksKeyOnly) ? [] : fill.tags)
         return verdict(log.incarnation, asOf: lease.asOf, slots, deadline: .max, now: now)
     }
@@ -247,7 +247,7 @@ extension SyncEngine {
 
     /// What Redis keeps, if it is fresh at this moment.
     private func freshHit(
-        _ entry: StoredEntry?, _ lookup: Lookup, _ ttlMilliseconds: UInt64?, now: UInt64
+        _ entry: StoredEntry?, _ lookup: Lookup, _ ttlMilliseconds: UInt64?, now: BootTime
     ) -> Hit? {
         guard let entry, let ttlMilliseconds else { return nil }
         let verdict = verdict(on: entry, key: lookup.key, ttlMilliseconds: ttlMilliseconds, now: now)

@@ -5,14 +5,14 @@ import NIOCore
 struct Client: Sendable {
     let id: ClientID
     let peer: Peer
-    let connectedAt: UInt64
+    let connectedAt: BootTime
     var version = RESPVersion.v2
     var name: ByteBuffer?
     var isTracking = false
     /// The values that the client reported, in the order of their first report.
     var reported: [ReportField] = []
 
-    init(id: ClientID, peer: Peer, connectedAt: UInt64) {
+    init(id: ClientID, peer: Peer, connectedAt: BootTime) {
         self.id = id
         self.peer = peer
         self.connectedAt = connectedAt

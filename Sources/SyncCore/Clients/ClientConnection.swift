@@ -41,14 +41,14 @@ final class ClientConnection {
     /// The client has closed its side.
     var isInputClosed = false
     /// When a whole request was taken last.
-    var lastRequest: UInt64 = 0
+    var lastRequest: BootTime = 0
     private(set) var isReadingPaused = false
     private var isReadingArgument = false
     /// Its request needs more memory than is available at the moment.
     private(set) var isWaitingForRoom = false
     /// Memory in bytes that the budget reserves for the incomplete request, and the time of the reservation.
     private(set) var reservedBytes = 0
-    private(set) var requestBegan: UInt64 = 0
+    private(set) var requestBegan: BootTime = 0
 
     /// Smaller requests are not counted.
     private static let freeBytes = 16 << 10
@@ -121,7 +121,7 @@ final class ClientConnection {
     // MARK: Memory for requests
 
     /// Reserves the memory of the present request in the budget.
-    func reserve(_ now: UInt64) {
+    func reserve(_ now: BootTime) {
         let needed = Self.neededBytes(&decoder)
         guard needed > Self.freeBytes else { return releaseReservation() }
         guard needed > reservedBytes else { return }

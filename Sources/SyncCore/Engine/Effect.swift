@@ -26,7 +26,7 @@ package enum Effect: Sendable, Hashable {
     case upstream(UpstreamCommand)
     /// Read the journal directory now and pass the result to ``SyncEngine/journalScanned(_:sampledAt:isLast:_:)``,
     /// whole or in parts.
-    case scanJournal(sampledAt: UInt64)
+    case scanJournal(sampledAt: BootTime)
     /// Remove a journal file. A failure is reported to ``SyncEngine/journalFileNotRemoved(_:version:now:)``.
     case removeJournalFile(String, version: UInt64)
     /// Store an invalidation that is not in the log yet: before the turn's replies are sent, and before the journal is

@@ -8,14 +8,14 @@ import NIOCore
 /// module than its hosts, where a generic one would not be specialized.
 package protocol EngineHost: AnyObject {
     /// CLOCK_BOOTTIME in ns.
-    var now: UInt64 { get }
+    var now: BootTime { get }
     var journalDirectory: any EngineJournal { get }
     /// Whether the path of the tag table, and that of its lock, still name this process's.
     var ownsTable: Bool { get }
 
     /// Submits ``Input/due(_:)`` at `time`, or as soon as the connections have been looked at once if that is past.
     /// Replaces an earlier request for the same timer.
-    func schedule(_ timer: EngineTimer, at time: UInt64)
+    func schedule(_ timer: EngineTimer, at time: BootTime)
     /// Takes a command for the server that holds the log. It may leave with ``flushUpstream()``.
     func send(_ command: UpstreamCommand)
     /// The turn has ended: whatever was sent has to leave soon.

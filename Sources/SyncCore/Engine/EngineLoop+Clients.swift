@@ -40,7 +40,7 @@ extension EngineLoop {
     }
 
     /// Begins to take a client's requests: until there are no more, too many are not answered yet, or its turn is over.
-    func take(from client: ClientConnection, now: UInt64) {
+    func take(from client: ClientConnection, now: BootTime) {
         guard client.phase == .open, !client.isSuspended else { return }
         guard turns.hasTime else { return suspend(client) }
         taking = client
@@ -181,7 +181,7 @@ extension EngineLoop {
     }
 
     /// While others wait, a request has to be completed within its limit of time.
-    func cutOffSlowRequests(_ now: UInt64) {
+    func cutOffSlowRequests(_ now: BootTime) {
         giveRoom()
         guard !waitingForRoom.isEmpty else { return }
         let limit = limits.requestNanoseconds

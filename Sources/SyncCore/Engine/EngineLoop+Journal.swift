@@ -4,7 +4,7 @@ import NIOCore
 /// A reading of the journal that is not at its end.
 struct JournalPart {
     /// When the pass began that it is for.
-    var sampledAt: UInt64
+    var sampledAt: BootTime
     var reading: any EngineJournalReading
     /// Files that were read, and of which the engine does not know yet.
     var items: [JournalItem]?
@@ -20,7 +20,7 @@ extension EngineLoop {
     private static let betweenPartsNanoseconds: UInt64 = 200_000
 
     /// The engine requests a reading of the journal.
-    func scanJournal(_ sampledAt: UInt64) {
+    func scanJournal(_ sampledAt: BootTime) {
         writePending()
         do {
             let reading = try host.journalDirectory.beginReading()

@@ -30,13 +30,13 @@ package final class EngineLoop {
     /// The client whose requests are taken, one after the other: most effects are for it.
     var taking: ClientConnection?
     /// When that began, when the last request was decided, and whether one was.
-    var (takingBegan, takingNow, hasTaken): (UInt64, UInt64, Bool) = (0, 0, false)
+    var (takingBegan, takingNow, hasTaken): (BootTime, BootTime, Bool) = (0, 0, false)
     /// Something has happened since the last end of a turn.
     private var isTurnOpen = false
     /// Further inputs follow at once, and belong to the same turn.
     private var isTurnHeld = false
     /// Whose turn it is, since when.
-    private var charged: (peer: Peer, since: UInt64)?
+    private var charged: (peer: Peer, since: BootTime)?
 
     // The clients and their turns.
     var clients: [ClientID: ClientConnection] = [:]
@@ -47,7 +47,7 @@ package final class EngineLoop {
     private var dirty: [ClientConnection] = []
     private var nextDirty = 0
     var turns = TurnQueue()
-    private var sliceDue: UInt64 = 0
+    private var sliceDue: BootTime = 0
     private var isSlicePostponed = false
     var waitingForRoom: [ClientConnection] = []
 
@@ -55,7 +55,7 @@ package final class EngineLoop {
     var reading: JournalPart?
     /// A part of ``reading`` belongs to this turn, since when.
     var isPartDue = false
-    var partBegan: UInt64 = 0
+    var partBegan: BootTime = 0
     var isPartScheduled = false
     /// Invalidations that this turn has deferred.
     var pending: [[ByteBuffer]] = []
@@ -67,7 +67,7 @@ package final class EngineLoop {
     private var hasSentUpstream = false
     /// A heartbeat belongs to this turn.
     private var isHeartbeatDue = false
-    private var deadline: UInt64?
+    private var deadline: BootTime?
     private(set) var isStopping = false
 
     /// Capacity of the effect queue that is kept between turns.
@@ -321,9 +321,9 @@ package final class EngineLoop {
     func resume(_ client: ClientConnection) { resuming.append(client) }
 
     /// Its turn counts from `began` on.
-    func charge(_ client: ClientConnection, since began: UInt64) { charged = (client.peer, began) }
+    func charge(_ client: ClientConnection, since began: BootTime) { charged = (client.peer, began) }
 
-    private func endCharge(_ now: UInt64) {
+    private func endCharge(_ now: BootTime) {
         guard let (peer, since) = charged else { return }
         charged = nil
         turns.charge(peer, now - since)
@@ -342,7 +342,7 @@ package final class EngineLoop {
         takeSlice()
     }
 
-    func scheduleSlice(at now: UInt64) {
+    func scheduleSlice(at now: BootTime) {
         sliceDue = now + TurnQueue.pauseNanoseconds
         host.schedule(.slice, at: sliceDue)
     }

@@ -58,10 +58,10 @@ package struct SyncEngine: ~Copyable {
     /// Replies to INVALIDATE that are delayed because the table is new.
     var delayedReplies: [(ClientID, RequestID, Reply)] = []
     /// Replies to INVALIDATE are sent from this time on.
-    let acknowledgeAfter: UInt64
-    var lastHeartbeat: UInt64 = 0
+    let acknowledgeAfter: BootTime
+    var lastHeartbeat: BootTime = 0
     /// The time when syncd woke up after it had slept. Earlier replies of Redis do not show that nothing was missed.
-    var awakeSince: UInt64 = 0
+    var awakeSince: BootTime = 0
     var isUpstreamConnected = false
     /// Continuity was proven and that was said, since this host was attached last or has connected.
     var isSyncedTold = false
@@ -95,7 +95,7 @@ package struct SyncEngine: ~Copyable {
 
     /// Takes over the table: from here on, no worker trusts the state that an earlier syncd stored.
     package init(
-        configuration: EngineConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: UInt64
+        configuration: EngineConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: BootTime
     ) {
         self.configuration = configuration
         limits = configuration.limits
@@ -117,7 +117,7 @@ package struct SyncEngine: ~Copyable {
     package var state: SyncState { log.state }
     /// The state that people should see, and the reason if it is not `attached`: without a heartbeat no worker trusts
     /// the table, whatever state it shows.
-    package func shownState(now: UInt64) -> (state: SyncState, reason: String?) {
+    package func shownState(now: BootTime) -> (state: SyncState, reason: String?) {
         if log.state == .attached, !TagTable.isWithin(now, of: lastHeartbeat, TrustTiming.trustWindowNanoseconds) {
             return (.isolated, journal.problem ?? "the journal is being read")
         }
@@ -128,7 +128,7 @@ package struct SyncEngine: ~Copyable {
 
     /// Whether an answer may come from cache. The host must be attached, the last heartbeat recent enough to exclude a
     /// sleep, and every invalidation during an earlier sleep applied (docs/consistency.md, "Fencing").
-    func mayAnswer(_ now: UInt64) -> Bool { trust.distrust(at: now) == nil }
+    func mayAnswer(_ now: BootTime) -> Bool { trust.distrust(at: now) == nil }
 
     /// The trust in the table, as this syncd knows it.
     var trust: Trust {
@@ -140,7 +140,7 @@ package struct SyncEngine: ~Copyable {
 
     // MARK: Clients
 
-    package mutating func clientConnected(_ id: ClientID, peer: Peer, now: UInt64) {
+    package mutating func clientConnected(_ id: ClientID, peer: Peer, now: BootTime) {
         clients[id] = Client(id: id, peer: peer, connectedAt: now)
     }
 
@@ -169,7 +169,7 @@ package struct SyncEngine: ~Copyable {
     // MARK: Time
 
     /// When ``wake(_:)`` has something to do next.
-    package mutating func nextDeadline() -> UInt64? {
+    package mutating func nextDeadline() -> BootTime? {
         let own = deadlines.next { due in
             switch due {
             case .lookup(let id): lookups[id] != nil
@@ -286,8 +286,8 @@ package struct SyncEngine: ~Copyable {
 
     var heartbeat: Heartbeat {
         Heartbeat(
-            epoch: log.epoch, applied: log.applied, state: log.state, heartbeatNanoseconds: lastHeartbeat,
-            freshAsOfNanoseconds: log.freshAsOf)
+            epoch: log.epoch, applied: log.applied, state: log.state, heartbeat: lastHeartbeat,
+            freshAsOf: log.freshAsOf)
     }
 
     func pushTracking(_ push: Push, _ turn: inout Turn<Effect>) {

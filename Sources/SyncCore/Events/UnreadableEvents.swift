@@ -13,12 +13,12 @@ package struct UnreadableEvent: Sendable, Hashable {
 
 /// Limits the reports of unreadable events: one a minute for each channel.
 struct UnreadableEvents: Sendable {
-    private var channels: [ByteBuffer: (quietUntil: UInt64, untold: Int)] = [:]
+    private var channels: [ByteBuffer: (quietUntil: BootTime, untold: Int)] = [:]
 
     private static let betweenNanoseconds: UInt64 = 60_000_000_000
 
     /// Handles an unreadable event on a channel of the rules. Returns the report, if it is due.
-    mutating func came(_ event: Event, problem: BridgeRules.Problem, now: UInt64) -> UnreadableEvent? {
+    mutating func came(_ event: Event, problem: BridgeRules.Problem, now: BootTime) -> UnreadableEvent? {
         let (quietUntil, untold) = channels[event.channel] ?? (0, 0)
         guard now >= quietUntil else {
             channels[event.channel] = (quietUntil, untold + 1)

@@ -21,7 +21,7 @@ struct JournalPass: Sendable {
     }
 
     struct Pass: Sendable {
-        var sampledAt: UInt64
+        var sampledAt: BootTime
         /// The value of `syncs` when the pass began.
         var syncs: UInt64
         var number: UInt64 = 0
@@ -61,13 +61,13 @@ struct JournalPass: Sendable {
     struct Repeated: Sendable {
         var isLiving: Bool
         /// The file did not exist before this time: the previous reading did not find it.
-        var notBefore: UInt64
-        var firstAppend: UInt64?
-        var lastAppend: UInt64?
+        var notBefore: BootTime
+        var firstAppend: BootTime?
+        var lastAppend: BootTime?
         /// The pass that saw it last.
         var pass: UInt64
 
-        func isDue(_ now: UInt64, _ limits: Limits) -> Bool {
+        func isDue(_ now: BootTime, _ limits: Limits) -> Bool {
             if isLiving, breaks(.hungOwnerIgnored) { return false }
             if let lastAppend { return now >= lastAppend + limits.orphanNanoseconds }
             return !isLiving || now >= notBefore + limits.hungNanoseconds
@@ -75,7 +75,7 @@ struct JournalPass: Sendable {
 
         /// Whether the write cannot reach the database any more after this append. For a living owner this is unknown:
         /// it may not even have sent the write.
-        func isLast(_ now: UInt64, _ limits: Limits) -> Bool {
+        func isLast(_ now: BootTime, _ limits: Limits) -> Bool {
             guard !isLiving, let firstAppend else { return false }
             let isForgottenEarly = breaks(.orphanForgottenEarly)
             return now >= firstAppend + (isForgottenEarly ? limits.orphanNanoseconds : limits.landingNanoseconds)
@@ -85,14 +85,14 @@ struct JournalPass: Sendable {
     /// A file whose tags are in the log and that could not be deleted.
     struct Undeletable: Sendable {
         var version: UInt64
-        var nextAttempt: UInt64
+        var nextAttempt: BootTime
         var pass: UInt64
     }
 
     private(set) var pass: Pass?
     /// The start of the last reading that was completed; 0: none. A syncd that has just started, or has slept, does not
     /// know how long a worker has been hanging.
-    private(set) var lastReading: UInt64 = 0
+    private(set) var lastReading: BootTime = 0
     private var passes: UInt64 = 0
     private var groups: UInt64 = 0
     /// True while files are being appended: a commit meanwhile does not start that again.

@@ -27,9 +27,9 @@ extension SyncEngine {
     private var isJournalIdle: Bool { log.state == .isolated && !log.isSynced }
 
     /// Two of three heartbeats, if the rule is broken.
-    private func isReadingLeftOut(_ now: UInt64) -> Bool {
+    private func isReadingLeftOut(_ now: BootTime) -> Bool {
         breaks(.heartbeatWithoutJournal) && log.state == .attached
-            && now / TrustTiming.heartbeatIntervalNanoseconds % 3 > 0
+            && now.number / TrustTiming.heartbeatIntervalNanoseconds % 3 > 0
     }
 
     /// The journal directory could not be read: invalidations may be pending there, so there is no heartbeat.
@@ -55,12 +55,12 @@ extension SyncEngine {
     }
 
     /// Whether the pass that began at this time still waits for files.
-    package func isReadingJournal(_ sampledAt: UInt64) -> Bool {
+    package func isReadingJournal(_ sampledAt: BootTime) -> Bool {
         journal.pass.map { $0.sampledAt == sampledAt && !$0.isRead } ?? false
     }
 
     /// Whether the content of a file is needed. A known file that is not due is not read ten times a second.
-    package func wantsJournalFile(_ name: String, isLiving: Bool, version: UInt64, now: UInt64) -> Bool {
+    package func wantsJournalFile(_ name: String, isLiving: Bool, version: UInt64, now: BootTime) -> Bool {
         if journal.undeletable[name]?.version == version, !breaks(.undeletableForgotten) { return false }
         if let known = journal.repeated[JournalItem.identity(name)], known.isLiving == isLiving {
             return known.isDue(now, limits)
@@ -71,7 +71,7 @@ extension SyncEngine {
     /// Processes the files that the journal directory held at `sampledAt` or later. They arrive in parts; with the last
     /// part the pass can end.
     package mutating func journalScanned(
-        _ items: [JournalItem], sampledAt: UInt64, isLast: Bool = true, _ turn: inout Turn<Effect>
+        _ items: [JournalItem], sampledAt: BootTime, isLast: Bool = true, _ turn: inout Turn<Effect>
     ) {
         guard let pass = journal.pass, pass.sampledAt == sampledAt, !pass.isRead else { return }
         if isJournalIdle { return finishPass(pass, &turn) }
@@ -171,7 +171,7 @@ extension SyncEngine {
     }
 
     /// A file whose tags are in the log could not be deleted.
-    package mutating func journalFileNotRemoved(_ name: String, version: UInt64, now: UInt64) {
+    package mutating func journalFileNotRemoved(_ name: String, version: UInt64, now: BootTime) {
         let next = now + limits.deletionNanoseconds
         journal.undeletable[name] = JournalPass.Undeletable(
             version: version, nextAttempt: next, pass: journal.undeletable[name]?.pass ?? journal.pass?.number ?? 0)

@@ -8,7 +8,7 @@ struct PendingAppend: Sendable {
     var tags: [ByteBuffer]
     var event: Event?
     var nonce: UInt64
-    var startedAt: UInt64
+    var startedAt: BootTime
     /// Whether it was written to the present connection.
     var isSent = false
     /// The applied position when it was sent: its own position must be greater.
@@ -22,10 +22,10 @@ struct AppendQueue: Sendable {
     private var appends: [UpstreamID: PendingAppend] = [:]
     /// Memory of the tags, in bytes.
     private var bytes = 0
-    private var deadlines: Deque<(time: UInt64, id: UpstreamID)> = []
+    private var deadlines: Deque<(time: BootTime, id: UpstreamID)> = []
 
     /// Whether an append has waited for `limit` ns or longer.
-    func hasLate(_ now: UInt64, limit: UInt64) -> Bool { appends.values.contains { $0.startedAt + limit <= now } }
+    func hasLate(_ now: BootTime, limit: UInt64) -> Bool { appends.values.contains { $0.startedAt + limit <= now } }
 
     func hasRoom(_ limits: Limits) -> Bool {
         appends.count < limits.pendingAppends && bytes < limits.pendingAppendBytes
@@ -33,7 +33,7 @@ struct AppendQueue: Sendable {
 
     func isWaiting(for id: UpstreamID) -> Bool { appends[id] != nil }
 
-    mutating func add(_ append: PendingAppend, id: UpstreamID, deadline: UInt64) {
+    mutating func add(_ append: PendingAppend, id: UpstreamID, deadline: BootTime) {
         appends[id] = append
         bytes += append.bytes
         deadlines.append((deadline, id))
@@ -75,13 +75,13 @@ struct AppendQueue: Sendable {
     }
 
     /// The deadline of the first append. Most are answered in order and long before, and must not cause a wakeup.
-    mutating func nextDeadline() -> UInt64? {
+    mutating func nextDeadline() -> BootTime? {
         while let first = deadlines.first, appends[first.id] == nil { deadlines.removeFirst() }
         return deadlines.first?.time
     }
 
     /// Whether an append has become late since the last call.
-    mutating func takeLate(_ now: UInt64) -> Bool {
+    mutating func takeLate(_ now: BootTime) -> Bool {
         var isLate = false
         while let first = deadlines.first, first.time <= now {
             deadlines.removeFirst()

@@ -8,17 +8,17 @@ struct Attachment {
     /// The reason of the isolation; `nil` while attached.
     private(set) var reason: IsolationReason? = .starting
     /// CLOCK_BOOTTIME in ns at which the present state began.
-    private(set) var since: UInt64
+    private(set) var since: BootTime
     private(set) var epoch: Epoch
     private(set) var epochReason = EpochReason.started
     /// CLOCK_BOOTTIME in ns: everything that was invalidated before this time is applied. Embedded, it is the
     /// heartbeat.
-    private(set) var freshAsOf: UInt64 = 0
+    private(set) var freshAsOf: BootTime = 0
     /// The epoch was raised for an unexpected finding. It need not be raised again until this host has been attached.
     private(set) var needsResync = true
 
     /// Takes over the table: workers that still map it see the isolated state and a new epoch.
-    init(table: TagTable, now: UInt64) {
+    init(table: TagTable, now: BootTime) {
         self.table = table
         since = now
         table.setState(.isolated)
@@ -27,7 +27,7 @@ struct Attachment {
     }
 
     /// Returns whether the host was attached before.
-    mutating func isolate(_ reason: IsolationReason, now: UInt64) -> Bool {
+    mutating func isolate(_ reason: IsolationReason, now: BootTime) -> Bool {
         guard state == .attached else { return false }
         state = .isolated
         since = now
@@ -53,21 +53,21 @@ struct Attachment {
     }
 
     /// Everything that was invalidated before `time` is applied.
-    mutating func confirm(_ time: UInt64?) {
+    mutating func confirm(_ time: BootTime?) {
         freshAsOf = max(freshAsOf, time ?? 0)
         table.setFreshAsOf(freshAsOf)
     }
 
     /// The time when trust ends without a further confirmation; `nil` while isolated.
-    var trustEnds: UInt64? { state == .attached ? freshAsOf + TrustTiming.upstreamTrustNanoseconds + 1 : nil }
+    var trustEnds: BootTime? { state == .attached ? freshAsOf + TrustTiming.upstreamTrustNanoseconds + 1 : nil }
 
     /// Whether the last confirmation is recent enough to be trusted.
-    func isConfirmed(_ now: UInt64) -> Bool {
+    func isConfirmed(_ now: BootTime) -> Bool {
         TagTable.isWithin(now, of: freshAsOf, TrustTiming.upstreamTrustNanoseconds)
     }
 
     /// From here on, caches are trusted.
-    mutating func attach(to incarnation: Incarnation, now: UInt64) {
+    mutating func attach(to incarnation: Incarnation, now: BootTime) {
         state = .attached
         since = now
         reason = nil

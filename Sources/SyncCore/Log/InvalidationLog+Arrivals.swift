@@ -42,7 +42,7 @@ extension InvalidationLog {
     }
 
     /// A position is known to exist: if its entry does not arrive by itself, it is read from the stream.
-    mutating func expectArrival(_ now: UInt64) {
+    mutating func expectArrival(_ now: BootTime) {
         session.whileFollowing { $0.expectArrival(by: now + limits.arrivalNanoseconds) }
     }
 
@@ -127,7 +127,7 @@ extension InvalidationLog {
     // MARK: Time
 
     /// The next time at which ``wake(_:)`` has something to do.
-    mutating func nextDeadline() -> UInt64? {
+    mutating func nextDeadline() -> BootTime? {
         guard mode == .redis else { return nil }
         return earlier(appends.nextDeadline(), earlier(session.nextDeadline, attachment.trustEnds))
     }

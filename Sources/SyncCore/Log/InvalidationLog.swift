@@ -48,7 +48,7 @@ struct InvalidationLog: ~Copyable {
     }
 
     init(
-        table: TagTable, mode: LogMode, limits: Limits, random: any RandomNumberGenerator & Sendable, now: UInt64
+        table: TagTable, mode: LogMode, limits: Limits, random: any RandomNumberGenerator & Sendable, now: BootTime
     ) {
         self.table = table
         self.mode = mode
@@ -82,7 +82,7 @@ struct InvalidationLog: ~Copyable {
 
     var state: SyncState { attachment.state }
     var epoch: Epoch { attachment.epoch }
-    var freshAsOf: UInt64 { attachment.freshAsOf }
+    var freshAsOf: BootTime { attachment.freshAsOf }
     var applied: LogPosition { tail.applied }
     var firstKnownPosition: LogPosition { tail.firstKnownPosition }
     var incarnation: Incarnation { logs.current }
@@ -230,7 +230,7 @@ struct InvalidationLog: ~Copyable {
 
     /// Every journal file that was there at `sampledAt` is in the log: stores the heartbeat, and ends isolation if
     /// there is no other reason for it. `syncs` is its value when the reading of the journal began.
-    mutating func heartbeat(sampledAt: UInt64, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
+    mutating func heartbeat(sampledAt: BootTime, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
         attachment.confirm(mode == .embedded ? sampledAt : nil)
         // A late append that still waits is an event of another program that this host has been told of.
         let isReady = isSynced && syncs == self.syncs && !appends.hasLate(turn.now, limit: limits.appendNanoseconds)

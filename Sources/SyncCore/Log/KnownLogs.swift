@@ -13,7 +13,7 @@ struct KnownLogs: Sendable {
     /// A log whose entry came on our channel. The next probe shows whether ours is still there.
     private(set) var unknown: Incarnation?
     /// The earliest time of the next warning about another deployment's log.
-    private var nextForeignWarning: UInt64 = 0
+    private var nextForeignWarning: BootTime = 0
     /// The log that this process requested last, and whether the server has named it since.
     private var replacement: (incarnation: Incarnation, isMade: Bool)?
     /// A log whose keys turned out to hold something else. An inspection does not show this, so the log must not pass
@@ -75,7 +75,7 @@ struct KnownLogs: Sendable {
 
     /// Our log was still there after an entry of this one had come. A replaced incarnation never comes back, so the
     /// other log had not replaced ours. Returns whether to warn.
-    mutating func currentIsThere(after theirs: Incarnation, now: UInt64) -> Bool {
+    mutating func currentIsThere(after theirs: Incarnation, now: BootTime) -> Bool {
         if unknown == theirs { unknown = nil }
         guard !isForeign(theirs) else { return false }
         foreign.append(theirs)

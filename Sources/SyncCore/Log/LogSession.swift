@@ -61,12 +61,12 @@ enum LogSession: ~Copyable {
 
     struct WaitingToRetry: Sendable {
         var server: Server
-        var until: UInt64
+        var until: BootTime
     }
 
     struct Probe: Sendable {
         var id: UpstreamID
-        var sentAt: UInt64
+        var sentAt: BootTime
         /// The position that was applied when it was sent.
         var applied: LogPosition
         /// A log whose entry came on our channel before the probe.
@@ -77,12 +77,12 @@ enum LogSession: ~Copyable {
         var server: Server
         var pages = PageReads()
         /// The time at which a known position that has not arrived by itself is read from the stream.
-        var gapDeadline: UInt64?
+        var gapDeadline: BootTime?
         var probe: Probe?
         /// When the next probe is sent.
-        var nextProbe: UInt64
+        var nextProbe: BootTime
         /// Unconfirmed probes: positions that are not applied yet, with the time at which each probe was sent.
-        var unconfirmed: Deque<(position: LogPosition, sentAt: UInt64)> = []
+        var unconfirmed: Deque<(position: LogPosition, sentAt: BootTime)> = []
     }
 
     // MARK: Queries
@@ -113,7 +113,7 @@ enum LogSession: ~Copyable {
     }
 
     /// The time of the next action.
-    var nextDeadline: UInt64? {
+    var nextDeadline: BootTime? {
         switch self {
         case .following(let state): state.nextDeadline
         case .waitingToRetry(let state): state.until
@@ -121,7 +121,7 @@ enum LogSession: ~Copyable {
         }
     }
 
-    func isRetryDue(_ now: UInt64) -> Bool {
+    func isRetryDue(_ now: BootTime) -> Bool {
         switch self {
         case .waitingToRetry(let state): state.until <= now
         default: false
@@ -182,7 +182,7 @@ enum LogSession: ~Copyable {
         self = .inspecting(Inspecting(server: server, id: id, expected: expected))
     }
 
-    mutating func wait(until time: UInt64, _ server: Server) {
+    mutating func wait(until time: BootTime, _ server: Server) {
         self = .waitingToRetry(WaitingToRetry(server: server, until: time))
     }
 
@@ -190,7 +190,7 @@ enum LogSession: ~Copyable {
         self = .catchingUp(CatchingUp(server: server, target: target))
     }
 
-    mutating func follow(_ server: Server, from now: UInt64) {
+    mutating func follow(_ server: Server, from now: BootTime) {
         self = .following(Following(server: server, nextProbe: now))
     }
 
@@ -237,7 +237,7 @@ extension LogSession.Following {
     }
 
     /// A probe that was sent at `sentAt` showed `position`. A probe that is too old to be trusted is dropped.
-    mutating func showed(_ position: LogPosition, sentAt: UInt64, now: UInt64) {
+    mutating func showed(_ position: LogPosition, sentAt: BootTime, now: BootTime) {
         while let first = unconfirmed.first, now > first.sentAt + TrustTiming.upstreamTrustNanoseconds {
             unconfirmed.removeFirst()
         }
@@ -245,8 +245,8 @@ extension LogSession.Following {
     }
 
     /// Everything up to `applied` is in the table. Returns the time at which the last confirmed probe was sent.
-    mutating func confirm(_ applied: LogPosition) -> UInt64? {
-        var sentAt: UInt64?
+    mutating func confirm(_ applied: LogPosition) -> BootTime? {
+        var sentAt: BootTime?
         while let first = unconfirmed.first, first.position <= applied {
             sentAt = first.sentAt
             unconfirmed.removeFirst()
@@ -256,17 +256,17 @@ extension LogSession.Following {
 
     /// A position is known to exist that is not applied. An append's reply may overtake the publications before it; a
     /// publication overtakes nothing.
-    mutating func expectArrival(by time: UInt64) { gapDeadline = gapDeadline ?? time }
+    mutating func expectArrival(by time: BootTime) { gapDeadline = gapDeadline ?? time }
 
     /// Whether a gap has been open for long enough to be read from the stream.
-    mutating func takeDueGap(_ now: UInt64) -> Bool {
+    mutating func takeDueGap(_ now: BootTime) -> Bool {
         guard let gapDeadline, gapDeadline <= now else { return false }
         self.gapDeadline = nil
         return true
     }
 
     /// The time of the next action.
-    var nextDeadline: UInt64? {
+    var nextDeadline: BootTime? {
         earlier(probe == nil ? nextProbe : nil, pages.isEmpty ? gapDeadline : nil)
     }
 }

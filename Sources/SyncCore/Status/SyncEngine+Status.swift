@@ -10,7 +10,7 @@ package struct Transport: Sendable, Hashable {
     /// Memory of a request that is not complete, in bytes.
     package var unreadRequestBytes = 0
     /// CLOCK_BOOTTIME in ns of the last request; 0: there was none.
-    package var lastRequestAt: UInt64 = 0
+    package var lastRequestAt: BootTime = 0
 
     package init(requests: UInt64, requestsInFlight: Int, unsentBytes: Int) {
         self.requests = requests
@@ -25,7 +25,7 @@ extension SyncEngine {
 
     /// One section of STATUS. `transport` returns the properties of a client's connection.
     package func statusSection(
-        _ name: String, now: UInt64, transport: (ClientID) -> Transport?
+        _ name: String, now: BootTime, transport: (ClientID) -> Transport?
     ) -> StatusValue {
         switch name {
         case "log": .fields(logSection(now))
@@ -37,7 +37,7 @@ extension SyncEngine {
         }
     }
 
-    private func logSection(_ now: UInt64) -> [StatusField] {
+    private func logSection(_ now: BootTime) -> [StatusField] {
         let shown = shownState(now: now)
         let since = shown.state == log.state ? log.attachment.since : lastHeartbeat
         return [
@@ -89,7 +89,7 @@ extension SyncEngine {
         ]
     }
 
-    private func clientsSection(_ now: UInt64, _ transport: (ClientID) -> Transport?) -> [StatusValue] {
+    private func clientsSection(_ now: BootTime, _ transport: (ClientID) -> Transport?) -> [StatusValue] {
         clients.keys.sorted().compactMap { id in
             guard let client = clients[id] else { return nil }
             let connection = transport(id)
@@ -122,12 +122,12 @@ extension SyncEngine {
     /// The reply to CLIENT INFO or CLIENT LIST, a line for each of `ids`. `transport` returns the properties of a
     /// client's connection.
     package func clientLines(
-        _ ids: [ClientID], now: UInt64, transport: (ClientID) -> Transport?
+        _ ids: [ClientID], now: BootTime, transport: (ClientID) -> Transport?
     ) -> String {
         ids.map { clientLine($0, now: now, transport($0)) }.joined()
     }
 
-    private func clientLine(_ id: ClientID, now: UInt64, _ transport: Transport?) -> String {
+    private func clientLine(_ id: ClientID, now: BootTime, _ transport: Transport?) -> String {
         guard let client = clients[id] else { return "" }
         // Clients split the line at spaces and equal signs, so the name must be one word.
         let name = client.name?.escaped(besides: " =") ?? ""

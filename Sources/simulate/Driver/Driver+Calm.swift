@@ -32,7 +32,7 @@ extension Driver {
     }
 
     /// Reads everywhere from time to time.
-    func readEverywhere(every interval: UInt64, until end: UInt64) {
+    func readEverywhere(every interval: UInt64, until end: BootTime) {
         world.after(interval, nil, "calm reads") { [self] in
             for worker in hosts.flatMap(\.workers) {
                 let key = anyKey

@@ -72,7 +72,7 @@ extension Driver {
     }
 
     /// Loses the connections as soon as a page of entries is requested.
-    private func loseOnceMore(_ syncd: SimulatedSyncd, _ server: RedisServer, from: UInt64, until end: UInt64) {
+    private func loseOnceMore(_ syncd: SimulatedSyncd, _ server: RedisServer, from: BootTime, until end: BootTime) {
         world.at(from, nil, "lost once more") { [self] in
             guard !isCalm, world.now < end, syncd.isAlive else { return }
             if syncd.upstream?.isReading == true { return syncd.upstream?.drop() ?? () }
@@ -90,7 +90,7 @@ extension Driver {
         loseAnswer(syncd, until: world.now + 100_000_000)
     }
 
-    private func loseAnswer(_ syncd: SimulatedSyncd, until end: UInt64) {
+    private func loseAnswer(_ syncd: SimulatedSyncd, until end: BootTime) {
         world.after(200_000, nil, "answer lost") { [self] in
             guard !isCalm, world.now < end, syncd.isAlive else { return }
             guard syncd.upstream?.isAppending == true else { return loseAnswer(syncd, until: end) }
@@ -143,7 +143,7 @@ extension Driver {
     }
 
     /// Trims the log as soon as there is a new entry.
-    private func trim(_ server: RedisServer, below position: Int, until end: UInt64) {
+    private func trim(_ server: RedisServer, below position: Int, until end: BootTime) {
         world.after(500_000, nil, "trimmed") { [self] in
             guard !isCalm, world.now < end, server.isAlive else { return }
             if server.data.entries.count > position { return server.data.trim(to: 0) }
@@ -239,7 +239,7 @@ extension Driver {
     }
 
     /// Writes as soon as pending invalidations are appended: the answers come late, and a write is deferred meanwhile.
-    private func writeDuringPass(_ key: Int, on host: Host, until end: UInt64) {
+    private func writeDuringPass(_ key: Int, on host: Host, until end: BootTime) {
         world.after(100_000, nil, "write while attaching") { [self] in
             guard !isCalm, world.now < end, let syncd = host.syncd, syncd.isAlive else { return }
             guard syncd.state == .isolated, syncd.upstream?.isAppending == true else {

@@ -149,7 +149,7 @@ extension Driver {
         }
     }
 
-    private func hangUpWhileAppending(_ writer: SimulatedWorker, _ syncd: SimulatedSyncd, until end: UInt64) {
+    private func hangUpWhileAppending(_ writer: SimulatedWorker, _ syncd: SimulatedSyncd, until end: BootTime) {
         world.after(200_000, nil, "hang up") { [self] in
             guard !isCalm, world.now < end, syncd.isAlive, writer.isAlive, !writer.isOnStack else { return }
             if syncd.upstream?.isAppending == true {
@@ -160,7 +160,7 @@ extension Driver {
         }
     }
 
-    private func stopAtNextHeartbeat(_ syncd: SimulatedSyncd, until end: UInt64) {
+    private func stopAtNextHeartbeat(_ syncd: SimulatedSyncd, until end: BootTime) {
         let heartbeat = syncd.host.table.heartbeat
         func look() {
             world.after(100_000, nil, "stop after a heartbeat") { [self] in

@@ -85,7 +85,7 @@ extension Driver {
 
     /// Whether syncd had been dead for more than a trust window by then, without any other fault: it had written a
     /// heartbeat, and every heartbeat had its reading of the journal.
-    private func isAlone(_ write: Database.Write, since time: UInt64) -> Bool {
+    private func isAlone(_ write: Database.Write, since time: BootTime) -> Bool {
         let host = write.worker.host
         guard let syncd = host.syncd, syncd.diedAt <= time, host.ownsTable(host.table), host.isRead(write.record),
             host.journalFaultsUntil < time, !write.worker.isTableUnreadable, host.table.heartbeat > 0,
@@ -214,7 +214,7 @@ extension Driver {
     }
 
     /// When its worker has had the time to tell of what has landed by now: from the end of the write on, if that is later.
-    private func told(_ write: Database.Write, landedAt: UInt64, _ body: @escaping () -> Void) {
+    private func told(_ write: Database.Write, landedAt: BootTime, _ body: @escaping () -> Void) {
         let due = max(landedAt, write.endedAt ?? world.now) + Self.repeating + Self.collecting
         if world.now >= due { return body() }
         world.after(due - world.now, nil, "told by its worker") { [self] in

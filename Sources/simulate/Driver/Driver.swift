@@ -19,8 +19,8 @@ final class Driver: @unchecked Sendable {
     let actions: [(Plan.Action, upTo: Int)]
     private var lastSources: [ObjectIdentifier: CacheSource] = [:]
     var calmHits = 0
-    var lastRead = UInt64.max
-    private var quietUntil: UInt64 = 0
+    var lastRead = BootTime.max
+    private var quietUntil: BootTime = 0
     /// The last written or intended content of each key.
     var lastContents: [Int: Int] = [:]
 

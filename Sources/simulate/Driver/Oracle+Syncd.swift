@@ -36,7 +36,7 @@ extension Oracle {
     }
 
     /// `decidedAt`: the time of the turn that the effect is of. syncd may have been stopped since.
-    func effect(_ syncd: SimulatedSyncd, _ effect: Effect, decidedAt: UInt64) {
+    func effect(_ syncd: SimulatedSyncd, _ effect: Effect, decidedAt: BootTime) {
         guard syncd.isPresent else { return }
         let host = syncd.host.index
         switch effect {
@@ -70,7 +70,7 @@ extension Oracle {
     }
 
     func granted(
-        _ lease: Lease, _ key: ByteBuffer, to client: ClientID, _ syncd: SimulatedSyncd, decidedAt: UInt64,
+        _ lease: Lease, _ key: ByteBuffer, to client: ClientID, _ syncd: SimulatedSyncd, decidedAt: BootTime,
         isPassedOn: Bool
     ) {
         let host = syncd.host.index

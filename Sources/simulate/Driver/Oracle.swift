@@ -24,7 +24,7 @@ final class Oracle: @unchecked Sendable {
     /// Per host and key: the newest version whose write was acknowledged there.
     private var acknowledged: [[UInt64]]
     /// Per key: the times from which all hosts must know that everything up to a version is old.
-    private var covered: [[(time: UInt64, version: UInt64, position: LogPosition)]]
+    private var covered: [[(time: BootTime, version: UInt64, position: LogPosition)]]
     /// Per host and key: the version up to which its syncd has accepted invalidations.
     private var taken: [[UInt64]]
     /// Per key: the version in the database.
@@ -35,7 +35,7 @@ final class Oracle: @unchecked Sendable {
     private var undone: [Set<UInt64>]
     /// Per host and key: the times from which no read on that host may return less, because it was written there
     /// before.
-    private var promised: [[(time: UInt64, version: UInt64)]]
+    private var promised: [[(time: BootTime, version: UInt64)]]
     /// All entries that any server ever accepted, per incarnation.
     private var ghost: [Incarnation: [LogPosition: LogEntry]] = [:]
     var hosts: [HostState]
@@ -44,7 +44,7 @@ final class Oracle: @unchecked Sendable {
 
     struct HostState {
         var lastLease: LeaseID = 0
-        var leases: [ByteBuffer: (id: LeaseID, holder: ClientID, endsAt: UInt64)] = [:]
+        var leases: [ByteBuffer: (id: LeaseID, holder: ClientID, endsAt: BootTime)] = [:]
         var fetches: [ClientID: [RequestID: ByteBuffer]] = [:]
         var tickets: [UInt64: ByteBuffer] = [:]
         var hasLostSubscription = false
@@ -54,8 +54,8 @@ final class Oracle: @unchecked Sendable {
         var fills: [ClientID: [RequestID: Fill]] = [:]
         var invalidations: [ClientID: [RequestID: [(key: Int, version: UInt64)]]] = [:]
         var leaseAsOf: [LeaseID: LogPosition] = [:]
-        var lostLink: (epoch: Epoch, at: UInt64)?
-        var silentSince: UInt64?
+        var lostLink: (epoch: Epoch, at: BootTime)?
+        var silentSince: BootTime?
         var closing = false
     }
 
@@ -125,20 +125,20 @@ final class Oracle: @unchecked Sendable {
     /// A read, from its beginning.
     struct Read {
         var key: Int
-        var begin: UInt64
+        var begin: BootTime
         /// The oldest version that may be returned, from any source.
         var floor: UInt64
         var acrossFloor: UInt64
         var promisedFloor: UInt64
         var interruptions: Int
         var loadTime: UInt64 = 0
-        var silentSince: UInt64?
+        var silentSince: BootTime?
     }
 
     func readBegan(_ key: Int, on worker: Reader) -> Read {
         let host = worker.host.index
         let trust = TrustTiming.upstreamTrustNanoseconds
-        let limit = world.now >= trust ? world.now - trust : 0
+        let limit = world.now.saturatingSubtract(trust)
         let across = covered[key].last { $0.time <= limit }?.version ?? 1
         let promised = promised[host * plan.keys + key].last { $0.time <= world.now }?.version ?? 1
         return Read(
@@ -270,7 +270,7 @@ final class Oracle: @unchecked Sendable {
 
     /// From this time on, no read on this host may return less. Later promises are of later versions, from later times
     /// on.
-    func promise(_ key: Int, version: UInt64, from time: UInt64, on host: Int) {
+    func promise(_ key: Int, version: UInt64, from time: BootTime, on host: Int) {
         promised[host * plan.keys + key].append((time, version))
     }
 
@@ -299,7 +299,7 @@ final class Oracle: @unchecked Sendable {
 
     func executed(
         _ command: UpstreamCommand, _ execution: RedisData.Execution, on server: RedisServer,
-        for syncd: SimulatedSyncd, sentAt: UInt64
+        for syncd: SimulatedSyncd, sentAt: BootTime
     ) {
         if case .read = command, hosts[syncd.host.index].hasLostSubscription,
             case .entries(_, let entries) = execution.reply, !entries.isEmpty
@@ -383,7 +383,7 @@ final class Oracle: @unchecked Sendable {
     func uncover() { covered = covered.map { _ in [(0, 1, 0)] } }
 
     /// Whether a host's syncd has written no heartbeat since this time.
-    func isSilent(_ host: Int, since time: UInt64) -> Bool {
+    func isSilent(_ host: Int, since time: BootTime) -> Bool {
         hosts[host].silentSince.map { $0 <= time } ?? false
     }
 

@@ -1,3 +1,5 @@
+import IPCWire
+
 /// Variations of a seed by command line options.
 struct Variation {
     /// Workers use the additional features of docs/cache.md.
@@ -50,7 +52,7 @@ struct Simulation {
         figures.merge(driver.database.figures)
         figures.add("steps", world.steps)
         figures.add("steps with faults", stepsWithFaults)
-        figures.add("simulated ms", Int((world.now - 1_000_000_000_000) / 1_000_000))
+        figures.add("simulated ms", Int((world.now.number - 1_000_000_000_000) / 1_000_000))
         let trace = oracle.violation.map { world.record.last(80, about: $0.key) } ?? []
         return Result(
             violation: oracle.violation, hash: world.record.hash, steps: world.steps, figures: figures, trace: trace)

@@ -6,8 +6,8 @@ import SyncCore
 /// The network between a host and Redis: the times until which a cut delays requests, or replies.
 final class Network {
     private let world: World
-    var requestsHeldUntil: UInt64 = 0
-    var answersHeldUntil: UInt64 = 0
+    var requestsHeldUntil: BootTime = 0
+    var answersHeldUntil: BootTime = 0
     /// Added to every delay, each way, in ns.
     var slowness: UInt64 = 0
 
@@ -45,7 +45,7 @@ final class RedisServer: Process, @unchecked Sendable {
         super.init(world: world, name: name)
     }
 
-    private var milliseconds: UInt64 { world.now / 1_000_000 }
+    private var milliseconds: UInt64 { world.now.number / 1_000_000 }
 
     func opened(_ connection: ServerConnection) { connections.append(connection) }
 
@@ -116,7 +116,7 @@ final class Cluster: @unchecked Sendable {
     private var replica: RedisData
     private var number = 1
     /// The time from which all commands of hosts reach the present primary.
-    private(set) var splitUntil: UInt64 = 0
+    private(set) var splitUntil: BootTime = 0
 
     init(world: World, plan: Plan) {
         self.world = world

@@ -20,9 +20,9 @@ final class Database: @unchecked Sendable {
     var contents: [Int]
     private var lastContent = 0
     /// Time of the last change of each register.
-    var changedAt: [UInt64]
+    var changedAt: [BootTime]
     /// The primary has lost the other members, until then: what it takes is not committed.
-    var aloneUntil: UInt64 = 0
+    var aloneUntil: BootTime = 0
     /// Writes accepted since then, with the earlier contents.
     var uncommitted: [Write] = []
     var formerContents: [Int: Int] = [:]

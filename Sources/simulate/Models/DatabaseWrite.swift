@@ -1,3 +1,5 @@
+import IPCWire
+
 extension Database {
     /// One write, from its beginning.
     // Unchecked: everything in a simulation runs on its one thread.
@@ -31,9 +33,9 @@ extension Database {
         var landing: UInt64?
         /// The journal that holds its intent.
         var record: JournalRecord?
-        let beganAt: UInt64
+        let beganAt: BootTime
         /// The time when the caller's part of it ended.
-        var endedAt: UInt64?
+        var endedAt: BootTime?
         /// Commands of which something can land yet, or nobody knows better.
         private var open = 0
         private var waiting: [UnsafeContinuation<Void, Never>] = []

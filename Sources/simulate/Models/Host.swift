@@ -21,7 +21,7 @@ final class Host: @unchecked Sendable {
     /// The network between its processes and Redis.
     let network: Network
     /// The time until which the journal was or is unusable.
-    var journalFaultsUntil: UInt64 = 0
+    var journalFaultsUntil: BootTime = 0
     private var starts = 0
     /// True while syncd is not restarted.
     var isHeldDown = false

@@ -25,7 +25,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private var scheduled = 0
     /// A pending invalidation could not be written: it is lost with this process.
     private var isPendingInMemory = false
-    private var stoppedAt: UInt64?
+    private var stoppedAt: BootTime?
 
     /// The directories that syncd has opened.
     // Unchecked: everything in a simulation runs on its one thread.
@@ -110,7 +110,7 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     }
 
     /// When what is performed now was decided: before it was stopped in the middle of a turn.
-    private var decidedAt: UInt64 { stoppedAt ?? world.now }
+    private var decidedAt: BootTime { stoppedAt ?? world.now }
 
     override func turnEnded() {
         guard isAlive, !isStopped else { return }
@@ -146,11 +146,11 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 }
 
 extension SimulatedSyncd: EngineHost {
-    var now: UInt64 { world.now }
+    var now: BootTime { world.now }
     var journalDirectory: any EngineJournal { journal }
     var ownsTable: Bool { host.ownsTable(table) }
 
-    func schedule(_ timer: EngineTimer, at time: UInt64) {
+    func schedule(_ timer: EngineTimer, at time: BootTime) {
         scheduled += 1
         let number = scheduled
         timers[timer] = number

@@ -52,7 +52,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     let isTableUnreadable: Bool
     /// The journal directory that it has opened.
     private(set) var journal: MemoryJournal?
-    private var loadEnds: [Int: UInt64] = [:]
+    private var loadEnds: [Int: BootTime] = [:]
 
     /// A load for this read begins: checks how long the read has waited for it.
     func loadBegan(_ read: Oracle.Read, _ key: Int) {
@@ -118,7 +118,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     }
 
     /// The time. At some of these calls, the process is stopped first.
-    private func clockAsked() -> UInt64 {
+    private func clockAsked() -> BootTime {
         if let count = clockCallsToPause {
             clockCallsToPause = count > 0 ? count - 1 : nil
             if count == 0, !world.areFaultsOver {
@@ -133,7 +133,7 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         return world.now
     }
 
-    private func sleep(until deadline: UInt64) async throws {
+    private func sleep(until deadline: BootTime) async throws {
         let sleeper = Sleeper()
         await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in

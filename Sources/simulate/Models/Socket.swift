@@ -13,7 +13,7 @@ final class Pipe {
     private let kernelBytes: Int
     private var waiting: [ByteBuffer] = []
     private var inKernel = 0
-    private var lastArrival: UInt64 = 0
+    private var lastArrival: BootTime = 0
     private var isEnded = false
     private var isBroken = false
     /// Bytes that have arrived and are not read.

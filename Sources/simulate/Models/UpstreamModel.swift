@@ -14,8 +14,8 @@ final class ServerConnection {
     private let plan: Plan
     private(set) var isOpen = true
     private var isClosedByServer = false
-    private var lastRequest: UInt64 = 0
-    private var lastAnswer: UInt64 = 0
+    private var lastRequest: BootTime = 0
+    private var lastAnswer: BootTime = 0
     private var traffic: TrafficWatch
     private var info: (identity: ServerIdentity?, isPrimary: Bool) = (nil, true)
     var deliver: (UpstreamEvent) -> Void = { _ in }
@@ -30,7 +30,7 @@ final class ServerConnection {
         self.oracle = oracle
         self.plan = plan
         world = server.world
-        traffic = TrafficWatch(now: world.now)
+        traffic = TrafficWatch(now: world.deadline)
         server.opened(self)
     }
 
@@ -43,7 +43,7 @@ final class ServerConnection {
             guard !isClosedByServer, isOpen || world.random.oneIn(2), let answer = ask() else { return }
             toClient(what) { [self] in
                 guard isOpen else { return }
-                traffic.read(now: world.now)
+                traffic.read(now: world.deadline)
                 receive(answer)
             }
         }
@@ -75,7 +75,7 @@ final class ServerConnection {
 
     func subscribe(_ done: @escaping () -> Void) {
         traffic.becomeSubscriber()
-        traffic.sentSubscription(channels: 1, now: world.now)
+        traffic.sentSubscription(channels: 1, now: world.deadline)
         exchange("subscribe") { [self] in
             server.subscribe(self)
         } _: { [self] in
@@ -85,15 +85,15 @@ final class ServerConnection {
     }
 
     private func ping() {
-        traffic.sentSubscription(channels: 1, now: world.now)
+        traffic.sentSubscription(channels: 1, now: world.deadline)
         exchange("ping", { true }, { [self] _ in traffic.confirmed() })
     }
 
     /// Looks now and then whether the server still answers.
     func watch() {
-        world.after(TrafficWatch.intervalNanoseconds, client, "watch Redis") { [self] in
+        world.after(UInt64(TrafficWatch.interval.nanoseconds), client, "watch Redis") { [self] in
             guard isOpen else { return }
-            switch traffic.check(now: world.now) {
+            switch traffic.check(now: world.deadline) {
             case .silent(let why): return close(why)
             case .ping: ping()
             case .fine: break
@@ -104,7 +104,7 @@ final class ServerConnection {
 
     func send(_ command: UpstreamCommand, from syncd: SimulatedSyncd) {
         let id = command.id
-        if id != nil { traffic.sent(now: world.now) }
+        if id != nil { traffic.sent(now: world.deadline) }
         if case .inspect = command {
             // INFO is a separate command: between it and the script other commands have their turn.
             toServer("info") { [self] in info = (server.identity, server.isPrimary) }
@@ -125,7 +125,7 @@ final class ServerConnection {
     func published(_ event: UpstreamEvent) {
         toClient("publication") { [self] in
             guard isOpen else { return }
-            traffic.read(now: world.now)
+            traffic.read(now: world.deadline)
             deliver(event)
         }
     }
@@ -260,12 +260,12 @@ final class UpstreamModel {
             if case .reply(let id, _) = event { inFlight[id] = nil }
             deliver(event)
         }
-        guard link.session.connected(usesTLS: false, now: world.now) else { return }
+        guard link.session.connected(usesTLS: false, now: world.deadline) else { return }
         schedule(link)
         connection.watch()
         connection.logIn { [self] isLetIn in
             guard isLetIn else { return connection.close("refused") }
-            if link.session.loggedIn(now: world.now) { ready(link, connection) }
+            if link.session.loggedIn(now: world.deadline) { ready(link, connection) }
         }
     }
 
@@ -292,7 +292,9 @@ final class UpstreamModel {
     }
 
     private func lost(_ link: Link, _ reason: String) {
-        guard case .wait = link.session.closed(isDenied: false, now: world.now, random: &world.random) else { return }
+        guard case .wait = link.session.closed(isDenied: false, now: world.deadline, random: &world.random) else {
+            return
+        }
         link.connection = nil
         schedule(link)
         if link.isSubscriber {
@@ -310,9 +312,9 @@ final class UpstreamModel {
         link.timer += 1
         let number = link.timer
         guard let time = link.session.nextDeadline else { return }
-        world.at(time, process, "timer") { [self] in
+        world.at(BootTime(time.uptimeNanoseconds), process, "timer") { [self] in
             guard link.timer == number else { return }
-            switch link.session.wake(now: world.now) {
+            switch link.session.wake(now: world.deadline) {
             case .none: break
             case .connect: connect(link)
             case .close: link.connection?.close("Redis did not let syncd in within 2 s")

@@ -1,9 +1,10 @@
+import IPCWire
 import HeapModule
 
 /// Future events by time. Events of the same time come in the order of insertion.
 struct EventQueue {
     struct Item: Comparable {
-        var time: UInt64
+        var time: BootTime
         var order: UInt64
         var process: Process?
         var label: StaticString
@@ -27,10 +28,10 @@ struct EventQueue {
     private var added: UInt64 = 0
 
     var isEmpty: Bool { heap.isEmpty }
-    var nextTime: UInt64? { heap.min?.time }
+    var nextTime: BootTime? { heap.min?.time }
 
     mutating func add(
-        _ time: UInt64, _ process: Process?, _ label: StaticString, lane: ObjectIdentifier? = nil,
+        _ time: BootTime, _ process: Process?, _ label: StaticString, lane: ObjectIdentifier? = nil,
         _ body: @escaping () -> Void
     ) {
         added += 1

@@ -1,3 +1,5 @@
+import IPCWire
+
 /// A process that can be stopped (SIGSTOP) and killed: a worker, syncd, a Redis server. Events of a stopped process
 /// wait for it, those of a dead one are lost.
 // Unchecked: everything in a simulation runs on its one thread.
@@ -5,7 +7,7 @@ class Process: @unchecked Sendable {
     let world: World
     let name: String
     private(set) var isAlive = true
-    private(set) var diedAt = UInt64.max
+    private(set) var diedAt = BootTime.max
     private(set) var isStopped = false
     /// Its code is on the stack, below the events that run now: it must not be killed or continued from outside.
     var isOnStack = false

@@ -1,8 +1,10 @@
+import IPCWire
+
 /// The record of a run: a hash over all events, by which two runs of one seed are compared, and the last events in
 /// words.
 final class Record {
     private struct Note {
-        var time: UInt64
+        var time: BootTime
         var what: StaticString
         var process: String
         var a: UInt64
@@ -26,13 +28,13 @@ final class Record {
 
     init(isPrinting: Bool) { self.isPrinting = isPrinting }
 
-    func event(_ time: UInt64, _ label: StaticString, _ process: Process?) {
-        mix(time)
+    func event(_ time: BootTime, _ label: StaticString, _ process: Process?) {
+        mix(time.number)
         mix(UInt64(label.utf8CodeUnitCount))
         mix(UInt64(process?.name.utf8.count ?? 0))
     }
 
-    func note(_ time: UInt64, _ what: StaticString, _ process: Process?, _ a: UInt64, _ b: UInt64, key: Int) {
+    func note(_ time: BootTime, _ what: StaticString, _ process: Process?, _ a: UInt64, _ b: UInt64, key: Int) {
         mix(UInt64(what.utf8CodeUnitCount))
         mix(a)
         mix(b)

@@ -1,9 +1,13 @@
 import IPCTesting
+import IPCWire
+import NIOCore
 
 /// One simulated world: its clock, its random numbers, all future events, and the record of past ones.
 // Unchecked: everything in a simulation runs on its one thread.
 final class World: @unchecked Sendable {
-    private(set) var now: UInt64 = 1_000_000_000_000
+    private(set) var now: BootTime = 1_000_000_000_000
+    /// The same time on the other clock: no simulated machine sleeps.
+    var deadline: NIODeadline { .uptimeNanoseconds(now.number) }
     var random: SeededRandom
     private var queue = EventQueue()
     /// The process whose code runs at this moment.
@@ -26,7 +30,7 @@ final class World: @unchecked Sendable {
     // MARK: Time
 
     func at(
-        _ time: UInt64, _ process: Process?, _ label: StaticString, lane: ObjectIdentifier? = nil,
+        _ time: BootTime, _ process: Process?, _ label: StaticString, lane: ObjectIdentifier? = nil,
         _ body: @escaping () -> Void
     ) {
         queue.add(max(time, now), process, label, lane: lane, body)
@@ -69,7 +73,7 @@ final class World: @unchecked Sendable {
     }
 
     /// Runs all events up to a time.
-    func run(until end: UInt64, while isGoingOn: () -> Bool = { true }) {
+    func run(until end: BootTime, while isGoingOn: () -> Bool = { true }) {
         while let next = queue.nextTime, next <= end, isGoingOn() { step() }
         if isGoingOn() { now = max(now, end) }
     }

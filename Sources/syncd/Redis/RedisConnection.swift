@@ -35,7 +35,7 @@ final class RedisConnection: ChannelInboundHandler {
     private var handlers: Deque<ReplyHandler> = []
     /// One for each command of a subscriber that is not confirmed: what is done with the error that may come instead.
     private var refusals: Deque<(ByteBuffer) -> Void> = []
-    private var traffic = TrafficWatch(now: NIODeadline.now().uptimeNanoseconds)
+    private var traffic = TrafficWatch(now: .now())
     private var output = ByteBuffer()
     private(set) var unsentBytes = 0
     private var watch: RepeatedTask?
@@ -77,7 +77,6 @@ final class RedisConnection: ChannelInboundHandler {
         reader = HiredisReader()
     }
 
-    private var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
     var usesTLS: Bool { tls != nil }
 
     // MARK: Connecting
@@ -106,7 +105,7 @@ final class RedisConnection: ChannelInboundHandler {
         guard hasRoom else { return false }
         write(arguments)
         handlers.append(handler)
-        traffic.sent(now: now)
+        traffic.sent(now: .now())
         return true
     }
 
@@ -128,7 +127,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func expectConfirmations(_ count: Int, _ onRefused: @escaping (ByteBuffer) -> Void) {
         refusals.append(onRefused)
-        traffic.sentSubscription(channels: count, now: now)
+        traffic.sentSubscription(channels: count, now: .now())
     }
 
     private func write(_ arguments: [ByteBuffer]) {
@@ -215,8 +214,8 @@ final class RedisConnection: ChannelInboundHandler {
         guard !isClosed, watch == nil else { return }
         cancelConnecting = {}
         stage = tls == nil ? .open : .handshaking
-        traffic.read(now: now)
-        let interval = TimeAmount.nanoseconds(Int64(TrafficWatch.intervalNanoseconds))
+        traffic.read(now: .now())
+        let interval = TrafficWatch.interval
         watch = context.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) {
             [bound = NIOLoopBound(self, eventLoop: context.eventLoop)] _ in bound.value.checkDeadlines()
         }
@@ -241,7 +240,7 @@ final class RedisConnection: ChannelInboundHandler {
             return close(ConnectionLoss("the server speaks TLS on this port: use rediss://", isDenied: true))
         }
         hasRead = true
-        traffic.read(now: now)
+        traffic.read(now: .now())
         isReading = true
         let onChunkEnd = self.onChunkEnd
         defer {
@@ -274,7 +273,7 @@ final class RedisConnection: ChannelInboundHandler {
     private var isSilent: Bool { !hasRead && tls == nil }
 
     private func checkDeadlines() {
-        switch traffic.check(now: now) {
+        switch traffic.check(now: .now()) {
         case .fine: break
         case .ping:
             sendPing()

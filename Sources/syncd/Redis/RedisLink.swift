@@ -18,7 +18,7 @@ final class RedisLink {
     private(set) var primary: SentinelAnswer?
     private var search: SentinelSearch?
     /// For ``RedisSessionStateMachine/nextDeadline``.
-    private var timer: (at: UInt64, task: Scheduled<Void>)?
+    private var timer: (at: NIODeadline, task: Scheduled<Void>)?
     /// The last logged reason of a server that does not answer: each reason is logged once.
     private var loggedReason: String?
 
@@ -40,7 +40,6 @@ final class RedisLink {
     }
 
     private var eventLoop: any EventLoop { connector.eventLoop }
-    private var now: UInt64 { NIODeadline.now().uptimeNanoseconds }
 
     /// Logged in and ready.
     var isReady: Bool { session.isReady }
@@ -85,7 +84,7 @@ final class RedisLink {
         guard next != timer?.at else { return }
         timer?.task.cancel()
         timer = next.map { time in
-            let task = eventLoop.scheduleTask(deadline: .uptimeNanoseconds(time)) {
+            let task = eventLoop.scheduleTask(deadline: time) {
                 [bound = NIOLoopBound(self, eventLoop: eventLoop)] in bound.value.wake()
             }
             return (time, task)
@@ -94,7 +93,7 @@ final class RedisLink {
 
     private func wake() {
         timer = nil
-        let action = session.wake(now: now)
+        let action = session.wake(now: .now())
         schedule()
         switch action {
         case .none: break
@@ -132,7 +131,7 @@ final class RedisLink {
     private func use(_ connection: RedisConnection) {
         self.connection = connection
         connection.onActive = { [weak self, weak connection] in
-            guard let self, let connection, self.session.connected(usesTLS: connection.usesTLS, now: self.now) else {
+            guard let self, let connection, self.session.connected(usesTLS: connection.usesTLS, now: .now()) else {
                 return
             }
             self.schedule()
@@ -181,7 +180,7 @@ final class RedisLink {
     }
 
     private func ready(_ connection: RedisConnection, _ reply: RESPValue) {
-        guard session.loggedIn(now: now) else { return }
+        guard session.loggedIn(now: .now()) else { return }
         schedule()
         info = if case .bulkString(let text) = reply { ServerInfo(text) } else { nil }
         connects += 1
@@ -197,7 +196,7 @@ final class RedisLink {
         connection = nil
         primary = nil
         var random = SystemRandomNumberGenerator()
-        let action = session.closed(isDenied: loss.isDenied, now: now, random: &random)
+        let action = session.closed(isDenied: loss.isDenied, now: .now(), random: &random)
         schedule()
         guard case .wait(let hadGoodLife, let wasReady) = action else { return }
         lastLoss = loss

@@ -1,3 +1,4 @@
+import IPCWire
 import CMalloc
 
 /// Returns memory to the system after a burst: otherwise a past burst would count against syncd for ever.
@@ -9,7 +10,7 @@ struct MemoryTrimmer {
     /// Minimum time between two trims: a trim of a large heap takes some milliseconds.
     private static let betweenTrims: UInt64 = 5_000_000_000
 
-    private var lastTrim: UInt64 = 0
+    private var lastTrim: BootTime = 0
     /// Maximum memory of connections since the last trim, in bytes.
     private var peak = 0
 
@@ -19,7 +20,7 @@ struct MemoryTrimmer {
     /// - Parameters:
     ///   - peak: the most that connections held since the last call, in bytes.
     ///   - used: what they hold now.
-    mutating func heartbeat(peak: Int, used: Int, now: UInt64) {
+    mutating func heartbeat(peak: Int, used: Int, now: BootTime) {
         self.peak = max(self.peak, peak)
         guard self.peak - used > Self.burstBytes, now - lastTrim > Self.betweenTrims else { return }
         syncd_trim_memory()

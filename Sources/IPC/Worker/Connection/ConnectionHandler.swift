@@ -25,7 +25,7 @@ protocol ConnectionObserver: AnyObject, Sendable {
     /// Called once, after every waiting request was failed; also when the connection never became ready.
     func closed(_ connection: SyncdConnection, reason: CloseReason)
     /// The time of the heartbeat in the mapped table; `nil` if none is mapped.
-    var tableHeartbeat: UInt64? { get }
+    var tableHeartbeat: BootTime? { get }
     /// Whether pushes `invalidate` are to be delivered. All others are.
     var wantsInvalidations: Bool { get }
     /// Some invalidations have arrived and were not delivered.

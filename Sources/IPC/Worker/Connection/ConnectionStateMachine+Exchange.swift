@@ -16,12 +16,12 @@ extension ConnectionStateMachine {
         private struct Question {
             var asker: Asker
             var bytes: Int
-            var deadline: UInt64
+            var deadline: BootTime
         }
 
         private struct Ticket {
             var waiter: Waiter
-            var deadline: UInt64
+            var deadline: BootTime
         }
 
         private let settings: ConnectionSettings
@@ -32,9 +32,9 @@ extension ConnectionStateMachine {
         /// waits for nothing.
         private var early: [UInt64: FetchOutcome] = [:]
         /// Time of the last sign of life from syncd: the connection, or a heartbeat.
-        private var lastSign: UInt64
+        private var lastSign: BootTime
 
-        init(settings: ConnectionSettings, now: UInt64) {
+        init(settings: ConnectionSettings, now: BootTime) {
             self.settings = settings
             self.lastSign = now
             append(.greeting, bytes: 0, now: now)
@@ -65,12 +65,12 @@ extension ConnectionStateMachine {
             return cost.isUrgent || questions.isEmpty || pendingBytes + cost.bytes <= settings.maximumPendingBytes
         }
 
-        mutating func append(_ asker: Asker, bytes: Int, now: UInt64) {
+        mutating func append(_ asker: Asker, bytes: Int, now: BootTime) {
             questions.append(Question(asker: asker, bytes: bytes, deadline: now + settings.replyNanoseconds))
             pendingBytes += bytes
         }
 
-        mutating func received(_ value: RESPValue, now: UInt64) -> ReceiveAction {
+        mutating func received(_ value: RESPValue, now: BootTime) -> ReceiveAction {
             if case .push = value { return pushed(value, now: now) }
             guard let question = questions.popFirst() else { return .close(.unexpectedReply) }
             pendingBytes -= question.bytes
@@ -93,7 +93,7 @@ extension ConnectionStateMachine {
         }
 
         private mutating func fetched(
-            _ value: RESPValue, waiter: Waiter, wait: UInt64, now: UInt64
+            _ value: RESPValue, waiter: Waiter, wait: UInt64, now: BootTime
         ) -> ReceiveAction {
             guard let reply = try? FetchReply(value) else {
                 giveBack(waiter)
@@ -119,7 +119,7 @@ extension ConnectionStateMachine {
             questions.prepend(Question(asker: .caller(.reply, waiter), bytes: 0, deadline: .max))
         }
 
-        private mutating func pushed(_ value: RESPValue, now: UInt64) -> ReceiveAction {
+        private mutating func pushed(_ value: RESPValue, now: BootTime) -> ReceiveAction {
             if Push.isOfUnknownKind(value) { return .nothing }
             let push: Push
             do {
@@ -161,8 +161,8 @@ extension ConnectionStateMachine {
         }
 
         /// Whether anything is overdue, and if not, when that could be.
-        func check(now: UInt64, tableHeartbeat: UInt64?) -> DeadlineAction {
-            var next = UInt64.max
+        func check(now: BootTime, tableHeartbeat: BootTime?) -> DeadlineAction {
+            var next = BootTime.max
             if let first = questions.first { next = first.deadline }
             for ticket in tickets.values { next = min(next, ticket.deadline) }
             if next <= now { return .close(.overdue) }

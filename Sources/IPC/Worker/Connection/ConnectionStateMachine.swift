@@ -22,7 +22,7 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
     init(settings: ConnectionSettings) { self = .idle(settings) }
 
     /// The connection is open. Returns the first requests.
-    mutating func opened(now: UInt64) -> [Request] {
+    mutating func opened(now: BootTime) -> [Request] {
         switch consume self {
         case .idle(let settings):
             self = .greeting(Exchange(settings: settings, now: now))
@@ -45,7 +45,7 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
     }
 
     /// A request is to be sent.
-    mutating func requestMade(_ kind: ReplyKind, cost: RequestCost, waiter: Waiter, now: UInt64) -> RequestAction {
+    mutating func requestMade(_ kind: ReplyKind, cost: RequestCost, waiter: Waiter, now: BootTime) -> RequestAction {
         switch consume self {
         case .idle(let settings):
             self = .idle(settings)
@@ -76,7 +76,7 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
     }
 
     /// A whole frame has arrived.
-    mutating func received(_ value: RESPValue, now: UInt64) -> ReceiveAction {
+    mutating func received(_ value: RESPValue, now: BootTime) -> ReceiveAction {
         switch consume self {
         case .idle(let settings):
             self = .idle(settings)
@@ -97,13 +97,13 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
 
     enum DeadlineAction: Equatable {
         /// Nothing is overdue before this time, as far as is known now.
-        case wait(until: UInt64)
+        case wait(until: BootTime)
         case close(CloseReason)
         case nothing
     }
 
     /// Time has passed. `tableHeartbeat` is the heartbeat in the mapped table, `nil` if there is none.
-    mutating func timePassed(now: UInt64, tableHeartbeat: UInt64?) -> DeadlineAction {
+    mutating func timePassed(now: BootTime, tableHeartbeat: BootTime?) -> DeadlineAction {
         switch consume self {
         case .idle(let settings):
             self = .idle(settings)

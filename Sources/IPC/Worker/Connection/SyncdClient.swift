@@ -104,7 +104,7 @@ private final class ClientObserver: ConnectionObserver {
 
     init(notify: AsyncStream<Push>.Continuation) { self.notify = notify }
 
-    var tableHeartbeat: UInt64? { nil }
+    var tableHeartbeat: BootTime? { nil }
     var wantsInvalidations: Bool { true }
     func passedOverInvalidations() {}
 

@@ -158,7 +158,7 @@ final class SyncdSession: ConnectionObserver {
 
     // MARK: The table
 
-    var tableHeartbeat: UInt64? { state.withLock { $0.mapped?.table.heartbeat } }
+    var tableHeartbeat: BootTime? { state.withLock { $0.mapped?.table.heartbeat } }
 
     /// Sets the path of the table until syncd has named it.
     func expectTable(at path: String) { state.withLock { $0.tablePath = path } }
@@ -185,7 +185,7 @@ final class SyncdSession: ConnectionObserver {
     /// before this call knows that every later reading finds it, and that no heartbeat of a later time than this misses
     /// it. `nil` if this is unknown: the table is not mapped or not the present one, its syncd never wrote a heartbeat,
     /// or is of an older version.
-    var newestReadingOfJournal: UInt64? {
+    var newestReadingOfJournal: BootTime? {
         guard let mapped = presentTable() else { return nil }
         let (started, heartbeat) = (mapped.table.scanStarted, mapped.table.heartbeat)
         // A heartbeat later than every reading: an older version of syncd, which records none, took over the table.
@@ -286,7 +286,7 @@ final class SyncdSession: ConnectionObserver {
         let trust =
             table.map { Trust($0) }
             ?? heartbeat.map {
-                Trust(state: $0.state, heartbeat: $0.heartbeatNanoseconds, freshAsOf: $0.freshAsOfNanoseconds)
+                Trust(state: $0.state, heartbeat: $0.heartbeat, freshAsOf: $0.freshAsOf)
             }
         let isAttached = trust.map { $0.distrust(at: clock.now()) == nil } ?? false
         let sync: SyncMode = !isConnected ? .detached : isAttached ? .attached : .isolated

@@ -1,17 +1,18 @@
+import IPCWire
 import NIOCore
 
 /// The clock of the worker's side: the boot clock, or in tests a manual one.
 package struct WorkerClock: Sendable {
     /// CLOCK_BOOTTIME in nanoseconds.
-    let now: @Sendable () -> UInt64
+    let now: @Sendable () -> BootTime
     /// Returns at the given time; throws `CancellationError`.
-    let sleep: @Sendable (_ deadline: UInt64) async throws -> Void
+    let sleep: @Sendable (_ deadline: BootTime) async throws -> Void
     /// Runs a function on an event loop at the given time.
-    let schedule: @Sendable (any EventLoop, _ deadline: UInt64, @escaping @Sendable () -> Void) -> Void
+    let schedule: @Sendable (any EventLoop, _ deadline: BootTime, @escaping @Sendable () -> Void) -> Void
 
     package init(
-        now: @escaping @Sendable () -> UInt64, sleep: @escaping @Sendable (UInt64) async throws -> Void,
-        schedule: @escaping @Sendable (any EventLoop, UInt64, @escaping @Sendable () -> Void) -> Void
+        now: @escaping @Sendable () -> BootTime, sleep: @escaping @Sendable (BootTime) async throws -> Void,
+        schedule: @escaping @Sendable (any EventLoop, BootTime, @escaping @Sendable () -> Void) -> Void
     ) {
         self.now = now
         self.sleep = sleep

@@ -13,15 +13,15 @@ final class L1Entry: Sendable {
     let asOf: LogPosition
     let epoch: Epoch
     /// CLOCK_BOOTTIME in ns at which the entry expires; later it is used in grace only.
-    let deadline: UInt64
+    let deadline: BootTime
     /// CLOCK_BOOTTIME in ns; the value was loaded no earlier.
-    let loadedAt: UInt64
+    let loadedAt: BootTime
     /// CLOCK_BOOTTIME in ns; a hit from then on starts an early refresh.
-    let refreshAt: UInt64
+    let refreshAt: BootTime
 
     init(
-        value: ByteBuffer?, slots: [UInt32], asOf: LogPosition, epoch: Epoch, deadline: UInt64, loadedAt: UInt64,
-        refreshAt: UInt64
+        value: ByteBuffer?, slots: [UInt32], asOf: LogPosition, epoch: Epoch, deadline: BootTime, loadedAt: BootTime,
+        refreshAt: BootTime
     ) {
         self.value = value
         self.slots = slots
@@ -56,7 +56,7 @@ package final class L1Cache: Sendable {
         /// The number of the hit that is the next sample; 0: none.
         var sampledHit = 0
         /// Keys for which an early refresh is under way or has just ended, and its start.
-        var refreshing: [ByteBuffer: UInt64] = [:]
+        var refreshing: [ByteBuffer: BootTime] = [:]
     }
 
     /// Cost of an entry in addition to its bytes: its places in the dictionary and in the queue at their usual load,
@@ -66,7 +66,7 @@ package final class L1Cache: Sendable {
     static let sweepStep = 1024
 
     private let state: Mutex<State>
-    private let now: @Sendable () -> UInt64
+    private let now: @Sendable () -> BootTime
     private let sampling: Sampling?
     /// Time for which an entry is kept past its deadline.
     private let graceNanoseconds: UInt64
@@ -74,7 +74,7 @@ package final class L1Cache: Sendable {
 
     init(
         byteBudget: Int, sampling: Sampling? = nil, graceNanoseconds: UInt64 = 0,
-        refreshPercent: Int = 0, now: @escaping @Sendable () -> UInt64
+        refreshPercent: Int = 0, now: @escaping @Sendable () -> BootTime
     ) {
         self.graceNanoseconds = graceNanoseconds
         self.refreshPercent = UInt64(max(0, min(refreshPercent, 90)))
@@ -86,7 +86,7 @@ package final class L1Cache: Sendable {
     }
 
     /// A cache without the additional features of docs/cache.md.
-    package convenience init(byteBudget: Int, now: @escaping @Sendable () -> UInt64) {
+    package convenience init(byteBudget: Int, now: @escaping @Sendable () -> BootTime) {
         self.init(byteBudget: byteBudget, sampling: nil, now: now)
     }
 
@@ -125,7 +125,7 @@ package final class L1Cache: Sendable {
     }
 
     @inline(never)
-    private func takeRefresh(_ key: ByteBuffer, _ now: UInt64, _ state: inout State) -> Bool {
+    private func takeRefresh(_ key: ByteBuffer, _ now: BootTime, _ state: inout State) -> Bool {
         // A load that never ends must not keep its place.
         if state.refreshing[key] != nil || state.refreshing.count >= EarlyRefresh.limit {
             state.refreshing = state.refreshing.filter {
@@ -172,12 +172,12 @@ package final class L1Cache: Sendable {
         let value = hit.value.map(Self.compacted)
         let deadline = now().saturatingAdd(hit.ttlMilliseconds.saturatingMultiply(1_000_000))
         let lifetime = max(lifetimeMilliseconds ?? 0, hit.ttlMilliseconds).saturatingMultiply(1_000_000)
-        let refreshAt = refreshPercent > 0 ? deadline - min(deadline, lifetime / 100 * refreshPercent) : .max
+        let refreshAt = refreshPercent > 0 ? deadline.saturatingSubtract(lifetime / 100 * refreshPercent) : .max
         state.withLock { state in
             guard let table = state.table else { return }
             let entry = L1Entry(
                 value: value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
-                deadline: deadline, loadedAt: deadline - min(deadline, lifetime), refreshAt: refreshAt)
+                deadline: deadline, loadedAt: deadline.saturatingSubtract(lifetime), refreshAt: refreshAt)
             let cost =
                 Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
             state.entries.insert(key, entry, bytes: cost)
@@ -244,8 +244,8 @@ package final class L1Cache: Sendable {
 
     /// The time of the verdict, if the entry is fresh.
     @inline(__always)
-    private func timeIfFresh(_ entry: L1Entry, until deadline: UInt64, by table: TagTable) -> UInt64? {
-        var time: UInt64 = 0
+    private func timeIfFresh(_ entry: L1Entry, until deadline: BootTime, by table: TagTable) -> BootTime? {
+        var time: BootTime = 0
         let verdict = table.verdict(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, deadline: deadline) {
             time = now()
             return time
@@ -265,10 +265,5 @@ extension UInt64 {
     fileprivate func saturatingMultiply(_ factor: UInt64) -> UInt64 {
         let (product, overflow) = multipliedReportingOverflow(by: factor)
         return overflow ? .max : product
-    }
-
-    fileprivate func saturatingAdd(_ other: UInt64) -> UInt64 {
-        let (sum, overflow) = addingReportingOverflow(other)
-        return overflow ? .max : sum
     }
 }

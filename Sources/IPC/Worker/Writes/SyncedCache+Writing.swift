@@ -113,7 +113,7 @@ extension SyncedCache {
     /// A reading of the journal that begins after the record finds it. An earlier one has a time of at most that of the
     /// newest reading, which the table shows. Without a record, or if the newest reading is unknown, the whole window
     /// passes.
-    private func distrustedAt(recordedAt: UInt64, isRecorded: Bool) -> UInt64 {
+    private func distrustedAt(recordedAt: BootTime, isRecorded: Bool) -> BootTime {
         if breaks(.acknowledgedWhileBelieved) { return 0 }
         let newest = isRecorded ? session.newestReadingOfJournal ?? recordedAt : recordedAt
         // A heartbeat exactly as old as its window is trusted. A time in the future is not: another boot wrote it.

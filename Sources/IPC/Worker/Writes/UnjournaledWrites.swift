@@ -18,9 +18,9 @@ final class UnjournaledWrites: Sendable {
         /// Tags to send until syncd has accepted them.
         var tags: Set<ByteBuffer> = []
         /// Tags to send again until a time, and once after it.
-        var repeated: [Repetition: (tags: [ByteBuffer], end: UInt64)] = [:]
+        var repeated: [Repetition: (tags: [ByteBuffer], end: BootTime)] = [:]
         var repeatedTags = 0
-        var repeatedAt: UInt64 = 0
+        var repeatedAt: BootTime = 0
         var lastNumber: UInt64 = 0
     }
 
@@ -38,7 +38,7 @@ final class UnjournaledWrites: Sendable {
     }
 
     /// Sends the tags again and again as long as their write may land.
-    func `repeat`(_ tags: [ByteBuffer], from now: UInt64) -> Repetition {
+    func `repeat`(_ tags: [ByteBuffer], from now: BootTime) -> Repetition {
         state.withLock { state in
             if state.repeated.isEmpty { state.repeatedAt = now }
             state.lastNumber += 1
@@ -71,7 +71,7 @@ final class UnjournaledWrites: Sendable {
 
     /// Sends the tags that syncd has not accepted yet, and those to repeat at `now`. Tags that syncd doesn't accept are
     /// kept.
-    func send(over connection: SyncdConnection, now: UInt64) {
+    func send(over connection: SyncdConnection, now: BootTime) {
         let tags = state.withLock { state in
             defer { state.tags = [] }
             guard now >= state.repeatedAt + Self.repetitionNanoseconds else { return state.tags }
