@@ -89,7 +89,7 @@ extension Curve {
         table.setFreshAsOf(1)
         let cache = L1Cache(byteBudget: 1 << 20) { 2 }
         cache.use(table)
-        let key = ByteBuffer(string: "user:000000000001")
+        let key: CacheKey = "user:000000000001"
         cache.insert(
             Hit(
                 value: smallValue, asOf: 5, ttlMilliseconds: 60_000, tags: tags.map { ByteBuffer(string: $0) },

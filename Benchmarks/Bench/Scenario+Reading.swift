@@ -14,13 +14,13 @@ extension Scenario {
             eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "bench"))
         let running = Task { try await cache.run() }
         defer { running.cancel() }
-        let keys = (0..<1000).map { ByteBuffer(string: "user:\($0)") }
-        let tags = threeTags.map { ByteBuffer(string: $0) }
+        let keys = (0..<1000).map { CacheKey("user:\($0)") }
+        let tags = threeTags.map { CacheTag($0) }
         for key in keys {
             while try await cache.value(for: key, tags: tags, ttl: .seconds(3600), load: { smallValue }).source != .l1 {
             }
         }
-        let plain = Mutex(Dictionary(uniqueKeysWithValues: keys.map { ($0, smallValue) }))
+        let plain = Mutex(Dictionary(uniqueKeysWithValues: keys.map { ($0.bytes, smallValue) }))
         let passes = 300
         let rounds = try await Rounds(rounds) {
             let start = monotonicNow()
@@ -35,7 +35,7 @@ extension Scenario {
             let start = monotonicNow()
             for _ in 0..<passes {
                 for key in keys {
-                    guard plain.withLock({ $0[key] }) != nil else { throw TestFailure("no value") }
+                    guard plain.withLock({ $0[key.bytes] }) != nil else { throw TestFailure("no value") }
                 }
             }
             return [Double(monotonicNow() - start) / Double(passes * keys.count)]

@@ -37,7 +37,7 @@ enum Work: String, CaseIterable {
         }
     }
 
-    static let key = ByteBuffer(string: "user:000000000001")
+    static let key: CacheKey = "user:000000000001"
     static let tags = ["users", "user:7", "friends:7"].map { ByteBuffer(string: $0) }
     static let value = ByteBuffer(repeating: UInt8(ascii: "v"), count: 100)
 

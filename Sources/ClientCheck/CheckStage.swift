@@ -103,13 +103,13 @@ package final class CheckStage: Sendable {
     /// Lets the client load a value of the database under a lease, and store it if it stores values.
     ///
     /// - Returns: the tags that a change of the value invalidates.
-    func load(_ key: String, _ value: Int) async throws -> [ByteBuffer] {
+    func load(_ key: String, _ value: Int) async throws -> [CacheTag] {
         database.set(key, value)
         try expect(try await read(key), "\(value)", "a value that was loaded under a lease")
         guard let fill = syncd.fills(key).last else {
             throw BrokenRule("it loaded \(key) under a lease and did not FILL it")
         }
-        return fill.tags.isEmpty ? [ByteBuffer(string: "=" + key)] : fill.tags
+        return fill.tags.isEmpty ? ["=\(key)"] : fill.tags.map(CacheTag.init)
     }
 
     /// Fails unless the client now answers the present value: at once, or, if it relies on pushes alone, after the time
@@ -158,10 +158,10 @@ package final class CheckStage: Sendable {
     }
 
     /// The tags in a journal file; `nil` if it is incomplete.
-    func tags(_ file: JournalFile) -> [ByteBuffer]? {
+    func tags(_ file: JournalFile) -> [CacheTag]? {
         guard let bytes = SystemFiles.read("\(syncd.journal.path)/\(file.name)") else { return nil }
         var decoder = CommandDecoder(limits: WireLimits())
         decoder.feed(ByteBuffer(bytes: bytes))
-        return try? decoder.next()
+        return try? decoder.next()?.map(CacheTag.init)
     }
 }

@@ -1,6 +1,5 @@
 import IPCTesting
 import IPCWire
-import NIOCore
 
 // Checks of values that a client stores itself: when they must not be used any more.
 extension ClientRule {
@@ -18,25 +17,25 @@ extension ClientRule {
             try stage.expect(try await stage.read("k"), "7", "a hit")
             stage.syncd.script(nil)
             stage.database.set("k", 8)
-            stage.syncd.invalidate([ByteBuffer(string: "named by syncd")])
+            stage.syncd.invalidate(["named by syncd"])
             try await stage.expectFresh("k", 8, "a tag of the hit was invalidated")
         },
         ClientRule("own-tag", "Every value has the tag = and its key.", need: .keptValues) { stage in
             _ = try await stage.load("k", 7)
             stage.database.set("k", 8)
-            stage.syncd.invalidate([ByteBuffer(string: "=k")])
+            stage.syncd.invalidate(["=k"])
             try await stage.expectFresh("k", 8, "=k was invalidated")
         },
         ClientRule("everything", "Every value has the tag *.", need: .keptValues) { stage in
             _ = try await stage.load("k", 7)
             stage.database.set("k", 8)
-            stage.syncd.invalidate([ByteBuffer(string: "*")])
+            stage.syncd.invalidate(["*"])
             try await stage.expectFresh("k", 8, "* was invalidated")
         },
         ClientRule("other-tag", "A value whose tags are untouched is still good.", need: .keptValues) { stage in
             _ = try await stage.load("k", 7)
             let before = stage.syncd.fetches("k")
-            stage.syncd.invalidate([ByteBuffer(string: "something else altogether")])
+            stage.syncd.invalidate(["something else altogether"])
             try stage.expect(try await stage.read("k"), "7", "another tag was invalidated")
             try stage.expect(stage.syncd.fetches("k") == before, "it forgot a value that is still good")
         },

@@ -1,7 +1,6 @@
 import IPC
 import IPCTesting
 import IPCWire
-import NIOCore
 import Synchronization
 
 // A write: intent, database, commit.
@@ -9,7 +8,7 @@ extension ClientRule {
     static let writing = [
         ClientRule("intent", "A write's tags are in the journal before the database is asked, and gone after it.") {
             stage in
-            let seen = Mutex<[[ByteBuffer]?]>([])
+            let seen = Mutex<[[CacheTag]?]>([])
             stage.database.script { verb, key in
                 if verb == .write, key == "k" {
                     let intents = (try? stage.journalFiles(.intent)) ?? []
@@ -48,7 +47,7 @@ extension ClientRule {
             try await Task.sleep(for: .milliseconds(200))
             try stage.expect(!answered.withLock { $0 }, "it acknowledged the write before syncd had answered")
             if let heard = stage.syncd.heard.last(where: { if case .invalidate = $0.request { true } else { false } }) {
-                heard.connection.send(.integer(stage.syncd.invalidate([ByteBuffer(string: "=k")]).number))
+                heard.connection.send(.integer(stage.syncd.invalidate(["=k"]).number))
             }
             try await end
         },
@@ -79,7 +78,8 @@ extension ClientRule {
             let pending = try stage.journalFiles(.pending)
             try stage.expect(pending.count == 1, "\(pending.count) files `.pending` are in the journal instead of 1")
             try stage.expect(
-                pending.first?.tags == stage.syncd.invalidations.first, "the file `.pending` has other tags")
+                pending.first.flatMap(stage.tags) == stage.syncd.invalidations.first,
+                "the file `.pending` has other tags")
             guard
                 let renamed = pending.first.flatMap({ SystemFiles.changeTime("\(stage.syncd.journal.path)/\($0.name)") }
                 )
@@ -101,7 +101,8 @@ extension ClientRule {
             let orphans = try stage.journalFiles(.orphan)
             try stage.expect(orphans.count == 1, "\(orphans.count) files `.orphan` are in the journal instead of 1")
             try stage.expect(
-                orphans.first?.tags == stage.syncd.invalidations.first, "the file `.orphan` has other tags")
+                orphans.first.flatMap(stage.tags) == stage.syncd.invalidations.first,
+                "the file `.orphan` has other tags")
         },
     ]
 }

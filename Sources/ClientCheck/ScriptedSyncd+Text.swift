@@ -1,3 +1,4 @@
+import IPC
 import IPCTesting
 import IPCWire
 import NIOCore
@@ -5,7 +6,7 @@ import NIOCore
 // Checks name keys and values by text.
 extension ScriptedSyncd {
     /// How often it was asked for a key.
-    func fetches(_ key: String) -> Int { fetchCount(of: ByteBuffer(string: key)) }
+    func fetches(_ key: String) -> Int { fetchCount(of: CacheKey(key)) }
 
     func fills(_ key: String) -> [Fill] { fills.filter { $0.key == ByteBuffer(string: key) } }
 
@@ -15,7 +16,7 @@ extension ScriptedSyncd {
     func entry(
         _ value: String?, tags: [String] = ["a tag of the entry"], ttlMilliseconds: UInt64 = 60_000
     ) -> FetchOutcome {
-        hit(value, tags: tags.map { ByteBuffer(string: $0) }, ttlMilliseconds: ttlMilliseconds)
+        hit(value, tags: tags.map { CacheTag($0) }, ttlMilliseconds: ttlMilliseconds)
     }
 }
 

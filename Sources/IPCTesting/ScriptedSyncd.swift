@@ -171,7 +171,8 @@ public final class ScriptedSyncd: Sendable {
     ///
     /// - Returns: the position in the log.
     @discardableResult
-    public func invalidate(_ tags: [ByteBuffer]) -> LogPosition {
+    public func invalidate(_ tags: [CacheTag]) -> LogPosition {
+        let tags = tags.map(\.bytes)
         let position = table.applied + 1
         table.raise(tags: tags, to: position)
         table.setApplied(position)
@@ -230,19 +231,19 @@ public final class ScriptedSyncd: Sendable {
     package func count(where isWanted: (Request) -> Bool) -> Int { requests.count(where: isWanted) }
 
     /// How often it was asked for permission to load a key anew.
-    package func renewCount(of key: ByteBuffer) -> Int {
-        count { if case .renew(key, _) = $0 { true } else { false } }
+    package func renewCount(of key: CacheKey) -> Int {
+        count { if case .renew(key.bytes, _) = $0 { true } else { false } }
     }
 
     /// How often it was asked for a value.
     public var fetchCount: Int { count { $0.fetchedKey != nil } }
 
     /// How often it was asked for the value of a key.
-    public func fetchCount(of key: ByteBuffer) -> Int { count { $0.fetchedKey == key } }
+    public func fetchCount(of key: CacheKey) -> Int { count { $0.fetchedKey == key.bytes } }
 
     /// The tags of each invalidation, in the order of arrival.
-    public var invalidations: [[ByteBuffer]] {
-        requests.compactMap { if case .invalidate(let tags, _) = $0 { tags } else { nil } }
+    public var invalidations: [[CacheTag]] {
+        requests.compactMap { if case .invalidate(let tags, _) = $0 { tags.map(CacheTag.init) } else { nil } }
     }
 
     /// The events that came, with an invalidation or without.
@@ -271,11 +272,11 @@ public final class ScriptedSyncd: Sendable {
         return Lease(id: id, asOf: table.applied, epoch: table.epoch)
     }
 
-    package func hit(_ value: String?, tags: [ByteBuffer] = [], ttlMilliseconds: UInt64 = 60_000) -> FetchOutcome {
+    package func hit(_ value: String?, tags: [CacheTag] = [], ttlMilliseconds: UInt64 = 60_000) -> FetchOutcome {
         .hit(
             Hit(
                 value: value.map { ByteBuffer(string: $0) }, asOf: table.applied, ttlMilliseconds: ttlMilliseconds,
-                tags: tags, epoch: table.epoch))
+                tags: tags.map(\.bytes), epoch: table.epoch))
     }
 }
 
@@ -328,7 +329,7 @@ extension ScriptedSyncd: ScriptedServer {
         switch request {
         case .fetch, .renew: connection.send(.fetched(.lease(newLease())))
         case .fill, .abandon: connection.send(.ok)
-        case .invalidate(let tags, _): connection.send(.integer(invalidate(tags).number))
+        case .invalidate(let tags, _): connection.send(.integer(invalidate(tags.map(CacheTag.init)).number))
         case .track(let isOn): track(isOn, connection)
         case .publish: connection.send(.integer(0))
         case .subscribe(let names): confirm(.subscribe, names, connection)

@@ -84,7 +84,6 @@ struct Worker {
             subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) },
             grace: .seconds(configuration.graceSeconds), auditOneIn: configuration.auditOneIn,
             staleValueFound: { key in
-                let key = String(decoding: key.readableBytesView, as: UTF8.self)
                 logger.warning("A cached value was not what the database holds", metadata: ["key": "\(key)"])
             })
     }

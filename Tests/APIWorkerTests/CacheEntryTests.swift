@@ -12,15 +12,15 @@ import Testing
             (.graph(PageRequest(page: 2, limit: 50), includesConnections: true), "graph:2:50:true", "users", 120),
             (.graph(PageRequest(page: 1, limit: 100), includesConnections: false), "graph:1:100:false", "users", 120),
             (.user(id: "x"), "user:x", "user:x", 300),
-        ] as [(CacheEntry, String, String, Int)])
-    func `key, tag and time to live`(entry: CacheEntry, key: String, tag: String, seconds: Int) {
-        #expect(String(buffer: entry.key) == key)
-        #expect(entry.tags.map { String(buffer: $0) } == [tag])
+        ] as [(CacheEntry, CacheKey, CacheTag, Int)])
+    func `key, tag and time to live`(entry: CacheEntry, key: CacheKey, tag: CacheTag, seconds: Int) {
+        #expect(entry.key == key)
+        #expect(entry.tags == [tag])
         #expect(entry.timeToLive == .seconds(seconds))
     }
 
     @Test func `a write invalidates the lists and everybody whom it touches`() {
-        #expect(CacheTag.writing(["a", "b"]).map { String(buffer: $0) } == ["users", "user:a", "user:b"])
+        #expect(CacheTag.writing(["a", "b"]) == ["users", "user:a", "user:b"])
     }
 
     @Test(

@@ -59,7 +59,7 @@ import Testing
             try await EventSource(port: port, version: version, receiveBuffer: receiveBuffer)
         }
         func publish(_ data: String) {
-            streams.publish(Event(channel: .init(string: "c"), payload: .init(string: data)))
+            streams.publish(Event(channel: "c", payload: data))
         }
         func shutDown() async { await group.triggerGracefulShutdown() }
         func cut() { serving.cancel() }
@@ -96,7 +96,7 @@ import Testing
             let other = try await server.open()
             #expect(try await other.next() == Self.detached)
             for text in ["1", "two\nlines", ""] { server.publish(text) }
-            server.streams.publishInvalidation(position: 7, tags: ["users", "a\"b"].map { ByteBuffer(string: $0) })
+            server.streams.publishInvalidation(position: 7, tags: ["users", "a\"b"])
             server.streams.publish(SyncNews(mode: .attached, epoch: 3))
             for page in [page, other] {
                 for text in ["1", "two\nlines", ""] { #expect(try await page.next() == EventSource.Event("c", text)) }

@@ -24,11 +24,11 @@ final class SwiftClient: CheckedClient {
     var complaints: String { "" }
 
     func ask(_ verb: ScriptedDatabase.Verb, _ key: String) async throws -> ClientAnswer {
-        let tags = [ByteBuffer(string: "register:\(key)")]
+        let tags: [CacheTag] = ["register:\(key)"]
         do {
             switch verb {
             case .load:
-                let found = try await cache.value(for: ByteBuffer(string: key), tags: tags, ttl: .seconds(60)) {
+                let found = try await cache.value(for: CacheKey(key), tags: tags, ttl: .seconds(60)) {
                     [store] in try await store.read(key)
                 }
                 return .value(found.value.map { String(buffer: $0) } ?? "-", source: found.source.rawValue)

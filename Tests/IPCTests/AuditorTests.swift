@@ -34,9 +34,9 @@ import Testing
     }
 
     private final class Findings: Sendable {
-        private let keys = Mutex<[ByteBuffer]>([])
-        var all: [ByteBuffer] { keys.withLock { $0 } }
-        func add(_ key: ByteBuffer) { keys.withLock { $0.append(key) } }
+        private let keys = Mutex<[CacheKey]>([])
+        var all: [CacheKey] { keys.withLock { $0 } }
+        func add(_ key: CacheKey) { keys.withLock { $0.append(key) } }
     }
 
     private static func read(_ harness: CacheHarness, _ database: Database) async throws -> CachedValue {
@@ -263,7 +263,7 @@ import Testing
             })
         let l1 = L1Cache(byteBudget: 1 << 20, sampling: sampling) { 5 }
         l1.use(table)
-        let key = ByteBuffer(string: "k")
+        let key: CacheKey = "k"
         l1.insert(Hit(value: nil, asOf: 0, ttlMilliseconds: 1000, tags: [], epoch: 1), for: key)
         var gaps: [Int] = []
         var since = 0

@@ -54,9 +54,9 @@ struct LoadFailed: Error {}
 
 @Suite struct BypassLoadsTests {
     private let loads = Loads()
-    private let key = ByteBuffer(string: "k")
+    private let key: CacheKey = "k"
 
-    private func ask(_ direct: BypassLoads, _ key: ByteBuffer) -> Task<String, any Error> {
+    private func ask(_ direct: BypassLoads, _ key: CacheKey) -> Task<String, any Error> {
         Task { [loads] in
             let value = try await direct.value(for: key, load: { try await loads.load() })
             return value.map { String(buffer: $0) } ?? "nil"
@@ -81,7 +81,7 @@ struct LoadFailed: Error {}
         let direct = BypassLoads(limit: 2)
         var tasks: [Task<String, any Error>] = []
         for index in 0..<5 {
-            tasks.append(ask(direct, ByteBuffer(string: "key \(index)")))
+            tasks.append(ask(direct, "key \(index)"))
             await eventually("it is there") { direct.waitingCount == index + 1 }
         }
         await eventually("two have begun") { loads.begun == 2 }
@@ -97,7 +97,7 @@ struct LoadFailed: Error {}
 
     @Test func `who waits for its turn can be joined`() async throws {
         let direct = BypassLoads(limit: 1)
-        let other = ask(direct, ByteBuffer(string: "other"))
+        let other = ask(direct, "other")
         await eventually("the slot is taken") { loads.begun == 1 }
         let tasks = (0..<3).map { _ in ask(direct, key) }
         await eventually("all are there") { direct.waitingCount == 4 }
@@ -110,7 +110,7 @@ struct LoadFailed: Error {}
 
     @Test func `one that is cancelled doesn't take the others along`() async throws {
         let direct = BypassLoads(limit: 1)
-        let blocker = ask(direct, ByteBuffer(string: "other"))
+        let blocker = ask(direct, "other")
         await eventually("the slot is taken") { loads.begun == 1 }
         let first = ask(direct, key)
         await eventually("it waits") { direct.waitingCount == 2 }
@@ -128,7 +128,7 @@ struct LoadFailed: Error {}
         let direct = BypassLoads(limit: 1)
         let running = ask(direct, key)
         await eventually("it begins") { loads.begun == 1 }
-        let waiting = ask(direct, ByteBuffer(string: "other"))
+        let waiting = ask(direct, "other")
         await eventually("it waits") { direct.waitingCount == 2 }
         waiting.cancel()
         await #expect(throws: CancellationError.self) { try await waiting.value }

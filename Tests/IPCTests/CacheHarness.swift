@@ -12,8 +12,8 @@ final class CacheHarness: Sendable {
     let syncd: ScriptedSyncd
     let cache: SyncedCache
     let loads = Loads()
-    let key = ByteBuffer(string: "users:all")
-    let tag = ByteBuffer(string: "users")
+    let key: CacheKey = "users:all"
+    let tag: CacheTag = "users"
     private let eventLoop: any EventLoop
     private let runner: Task<Void, any Error>
 
@@ -94,7 +94,7 @@ final class CacheHarness: Sendable {
     }
 
     /// Begins a read whose load is answered by hand.
-    func read(_ key: ByteBuffer? = nil) -> Task<CachedValue, any Error> {
+    func read(_ key: CacheKey? = nil) -> Task<CachedValue, any Error> {
         Task { [cache, loads, tag, key = key ?? self.key] in
             try await cache.value(for: key, tags: [tag], ttl: .seconds(60)) { try await loads.load() }
         }

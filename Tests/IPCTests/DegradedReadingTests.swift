@@ -114,8 +114,8 @@ import Testing
 
     @Test func `events and invalidations come in order`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            let event = Event(channel: ByteBuffer(string: "user:created"), payload: ByteBuffer(string: "{}"))
-            harness.syncd.send(.invalidate(position: 4, tags: [harness.tag]))
+            let event = Event(channel: "user:created", payload: "{}")
+            harness.syncd.send(.invalidate(position: 4, tags: [harness.tag.bytes]))
             harness.syncd.send(.message(event))
             var heard: [CacheNotification] = []
             for await notification in harness.cache.notifications {
@@ -131,10 +131,10 @@ import Testing
             _ = try await harness.cache.value(for: harness.key, tags: [harness.tag], ttl: .seconds(60)) { nil }
             #expect(harness.cache.l1.statistics.entries == 1)
             harness.cache.notifiesInvalidations = false
-            let event = Event(channel: ByteBuffer(string: "user:created"), payload: ByteBuffer(string: "{}"))
-            harness.syncd.table.raise(tags: [harness.tag], to: 4)
+            let event = Event(channel: "user:created", payload: "{}")
+            harness.syncd.table.raise(tags: [harness.tag.bytes], to: 4)
             for position in 4..<500 {
-                harness.syncd.send(.invalidate(position: LogPosition(UInt64(position)), tags: [harness.tag]))
+                harness.syncd.send(.invalidate(position: LogPosition(UInt64(position)), tags: [harness.tag.bytes]))
             }
             harness.syncd.send(.message(event))
             var heard: [CacheNotification] = []
@@ -148,7 +148,7 @@ import Testing
                 return harness.cache.l1.statistics.entries == 0
             }
             harness.cache.notifiesInvalidations = true
-            harness.syncd.send(.invalidate(position: 500, tags: [harness.tag]))
+            harness.syncd.send(.invalidate(position: 500, tags: [harness.tag.bytes]))
             for await notification in harness.cache.notifications {
                 #expect(notification == .invalidation(position: 500, tags: [harness.tag]))
                 break

@@ -21,7 +21,7 @@ import Testing
 
     /// How long the value at hand had to live at each request for a lease, and a second more.
     private static func renewals(_ harness: CacheHarness) -> [UInt64] {
-        harness.syncd.requests.compactMap { if case .renew(harness.key, let ttl) = $0 { ttl } else { nil } }
+        harness.syncd.requests.compactMap { if case .renew(harness.key.bytes, let ttl) = $0 { ttl } else { nil } }
     }
 
     /// The successor is there, and the next attempt may come.
@@ -52,7 +52,7 @@ import Testing
             try await Self.refresh(harness, from: "a", to: "b")
             #expect(Self.renewals(harness) == [7000], "6 s are left, and a value is to live for a second longer")
             let fill = try #require(harness.syncd.fills.last)
-            #expect(fill.key == harness.key && fill.tags == [harness.tag])
+            #expect(fill.key == harness.key.bytes && fill.tags == [harness.tag.bytes])
             #expect(fill.value == ByteBuffer(string: "b") && fill.ttlMilliseconds == 60_000)
             await harness.pass(milliseconds: 50_000)
             #expect(try await harness.read(loading: "x") == CachedValue("b", .l1), "past the end of the first")
@@ -145,7 +145,7 @@ import Testing
             let joiner = harness.read()
             await eventually("another one joins") { harness.cache.singleFlight.waitingCount == 2 }
             let hit = Hit(
-                value: ByteBuffer(string: "a"), asOf: 0, ttlMilliseconds: 5000, tags: [harness.tag],
+                value: ByteBuffer(string: "a"), asOf: 0, ttlMilliseconds: 5000, tags: [harness.tag.bytes],
                 epoch: harness.syncd.table.epoch)
             harness.cache.l1.insert(hit, for: harness.key, lifetimeMilliseconds: 60_000)
             await harness.loads.answer(1, .failure(LoadFailed()))
@@ -163,7 +163,7 @@ import Testing
         let l1 = L1Cache(byteBudget: 1 << 20, refreshPercent: 90) { clock.now }
         let table = TagTable.inMemory()
         l1.use(table)
-        let keys = (0...EarlyRefresh.limit).map { ByteBuffer(string: "key \($0)") }
+        let keys = (0...EarlyRefresh.limit).map { CacheKey("key \($0)") }
         func refreshes() -> Int {
             table.setState(.attached)
             table.setHeartbeat(clock.now)

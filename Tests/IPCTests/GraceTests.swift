@@ -63,7 +63,7 @@ import Testing
         try await Self.withExpired { (harness: CacheHarness) async throws in
             let read = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 }
-            harness.syncd.table.raise(tags: [harness.tag], to: 1)
+            harness.syncd.table.raise(tags: [harness.tag.bytes], to: 1)
             await harness.loads.answer(1, .failure(LoadFailed()))
             await #expect(throws: LoadFailed.self) { try await read.value }
         }
@@ -106,7 +106,7 @@ import Testing
         try await Self.withExpired(after: .milliseconds(500)) { (harness: CacheHarness) async throws in
             let first = harness.read()
             await eventually("it loads") { harness.loads.begun == 1 && harness.syncd.clock.sleeperCount == 1 }
-            harness.syncd.table.raise(tags: [harness.tag], to: 1)
+            harness.syncd.table.raise(tags: [harness.tag.bytes], to: 1)
             await harness.pass(milliseconds: 600)
             await harness.loads.answer(1, "b")
             #expect(try await first.value == CachedValue("b", .miss))
@@ -156,7 +156,7 @@ import Testing
         let l1 = L1Cache(byteBudget: 1 << 20, graceNanoseconds: 10_000_000, now: clock.workerClock.now)
         l1.use(table)
         l1.insert(
-            Hit(value: nil, asOf: 0, ttlMilliseconds: 5, tags: [], epoch: table.epoch), for: ByteBuffer(string: "k"))
+            Hit(value: nil, asOf: 0, ttlMilliseconds: 5, tags: [], epoch: table.epoch), for: "k")
         clock.advance(by: .milliseconds(14))
         #expect(l1.sweep(from: 0) == nil && l1.statistics.entries == 1)
         clock.advance(by: .milliseconds(1))

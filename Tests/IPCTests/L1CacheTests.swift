@@ -9,7 +9,7 @@ import Testing
     private let clock = ManualClock()
     private let table: TagTable
     private let cache: L1Cache
-    private let key = ByteBuffer(string: "users:all")
+    private let key: CacheKey = "users:all"
     private let tag = ByteBuffer(string: "users")
 
     init() {
@@ -112,7 +112,7 @@ import Testing
             let tag = ByteBuffer(string: index % 3 == 0 ? "a" : "b")
             cache.insert(
                 Hit(value: nil, asOf: 1, ttlMilliseconds: index % 3 == 1 ? 5 : 1000, tags: [tag], epoch: 7),
-                for: ByteBuffer(string: "key \(index)"))
+                for: "key \(index)")
         }
         let kept = cache.statistics.entries
         table.raise(tags: [ByteBuffer(string: "a")], to: 2)
@@ -132,7 +132,7 @@ import Testing
             guard let slice = chunk.getSlice(at: index, length: 10) else { return }
             cache.insert(
                 Hit(value: slice, asOf: 1, ttlMilliseconds: 1000, tags: [], epoch: 7),
-                for: ByteBuffer(string: "\(index)"))
+                for: "\(index)")
         }
         #expect(cache.statistics.entries == 100)
         #expect(cache.statistics.bytes < 100 * (L1Cache.overheadBytes + 128))

@@ -14,7 +14,7 @@ import Testing
     }
 
     private static func loaded(_ text: String, tags: [String] = [], ttl: Duration? = nil) -> Loaded {
-        Loaded(value: ByteBuffer(string: text), tags: tags.map { ByteBuffer(string: $0) }, ttl: ttl)
+        Loaded(value: ByteBuffer(string: text), tags: tags.map { CacheTag($0) }, ttl: ttl)
     }
 
     private static func fills(_ harness: CacheHarness) -> [Fill] {
@@ -26,7 +26,7 @@ import Testing
             let answer = Self.loaded("a", tags: ["late"], ttl: .seconds(7))
             #expect(try await Self.read(harness, answer) == CachedValue("a", .miss))
             let fill = try #require(Self.fills(harness).first)
-            #expect(fill.tags == [harness.tag, ByteBuffer(string: "late")] && fill.ttlMilliseconds == 7000)
+            #expect(fill.tags == [harness.tag.bytes, ByteBuffer(string: "late")] && fill.ttlMilliseconds == 7000)
         }
     }
 
@@ -43,7 +43,7 @@ import Testing
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let read = { @Sendable [cache = harness.cache, loads = harness.loads, key = harness.key] in
                 try await cache.taggedValue(for: key, ttl: .seconds(60)) {
-                    Loaded(value: try await loads.load(), tags: [ByteBuffer(string: "late")])
+                    Loaded(value: try await loads.load(), tags: ["late"])
                 }
             }
             harness.syncd.script {
@@ -109,7 +109,7 @@ import Testing
             $0.ttlSpreadPercent = spread
         } _: { (harness: CacheHarness) async throws in
             for index in 0..<200 {
-                _ = try await harness.cache.value(for: ByteBuffer(string: "\(index)"), tags: [], ttl: ttl) { nil }
+                _ = try await harness.cache.value(for: "\(index)", tags: [], ttl: ttl) { nil }
             }
             ttls = fills(harness).map(\.ttlMilliseconds)
         }

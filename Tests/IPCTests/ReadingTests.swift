@@ -11,7 +11,7 @@ import Testing
             #expect(try await harness.read(loading: "a") == CachedValue("a", .miss))
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
             #expect(harness.syncd.fills.count == 1)
-            harness.syncd.table.raise(tags: [harness.tag], to: 1)
+            harness.syncd.table.raise(tags: [harness.tag.bytes], to: 1)
             #expect(try await harness.read(loading: "b") == CachedValue("b", .miss))
         }
     }
@@ -108,7 +108,7 @@ import Testing
             let first = harness.read()
             await eventually("it asks") { syncd.fetchCount == 1 }
             // A write is acknowledged somewhere on this host; whoever begins now must not see what was before.
-            syncd.table.raise(tags: [harness.tag], to: 1)
+            syncd.table.raise(tags: [harness.tag.bytes], to: 1)
             syncd.table.setApplied(1)
             let second = harness.read()
             await eventually("both wait") { harness.cache.singleFlight.waitingCount == 2 }
@@ -154,7 +154,7 @@ import Testing
                 ("", "t"), (String(repeating: "k", count: 1025), "t"), ("k", String(repeating: "t", count: 257)),
             ] {
                 let value = try await harness.cache.value(
-                    for: ByteBuffer(string: key), tags: [ByteBuffer(string: tag)], ttl: .seconds(1)
+                    for: CacheKey(key), tags: [CacheTag(tag)], ttl: .seconds(1)
                 ) { ByteBuffer(string: "v") }
                 #expect(value == CachedValue("v", .bypass))
             }

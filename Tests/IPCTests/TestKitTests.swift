@@ -29,15 +29,16 @@ import Testing
         let running = Task { try await cache.run() }
         for await notification in cache.notifications where notification == .connected { break }
 
-        let (key, tag) = (ByteBuffer(string: "price:tea"), ByteBuffer(string: "product:tea"))
         func price() async throws -> CachedValue {
-            try await cache.value(for: key, tags: [tag], ttl: .seconds(300)) { ByteBuffer(string: "3.50") }
+            try await cache.value(for: "price:tea", tags: ["product:tea"], ttl: .seconds(300)) {
+                ByteBuffer(string: "3.50")
+            }
         }
         #expect(try await price().source == .miss)
         #expect(try await price().source == .l1)
-        syncd.invalidate([tag])  // As if another process had written.
+        syncd.invalidate(["product:tea"])  // As if another process had written.
         #expect(try await price().source == .miss)
-        #expect(syncd.fetchCount(of: key) == 2)
+        #expect(syncd.fetchCount(of: "price:tea") == 2)
 
         syncd.standStill()
         clock.advance(by: .seconds(2))
@@ -64,11 +65,11 @@ import Testing
         syncd.raiseEpoch()
         syncd.advance(by: .seconds(1))
         #expect(cache.status.sync == .attached && cache.status.epoch > 1)
-        let event = Event(channel: ByteBuffer(string: "c"), payload: ByteBuffer(string: "p"))
+        let event = Event(channel: "c", payload: "p")
         syncd.publish(event)
         #expect(await notifications.next() == .event(event))
-        try await cache.invalidating([ByteBuffer(string: "t")]) { .changed((), event: event) }
-        #expect(syncd.invalidations == [[ByteBuffer(string: "t")]] && syncd.events == [event])
+        try await cache.invalidating(["t"]) { .changed((), event: event) }
+        #expect(syncd.invalidations == [["t"]] && syncd.events == [event])
         syncd.closeConnections()
         while await notifications.next() != .disconnected {}
         running.cancel()

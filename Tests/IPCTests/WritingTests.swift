@@ -7,7 +7,7 @@ import Testing
 @testable import IPC
 
 @Suite(.timeLimit(.minutes(1))) struct WritingTests {
-    private let event = Event(channel: ByteBuffer(string: "user:created"), payload: ByteBuffer(string: "{}"))
+    private let event = Event(channel: "user:created", payload: "{}")
 
     @Test func `the intent is there while the write runs, and gone when it is answered`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
@@ -261,11 +261,11 @@ import Testing
 
     @Test func `tags that syncd would refuse stand for everything`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
-            let many = (0..<1025).map { ByteBuffer(string: "\($0)") }
-            for tags in [many, [ByteBuffer(repeating: 1, count: 257)], [ByteBuffer()]] {
+            let many = (0..<1025).map { CacheTag("\($0)") }
+            for tags in [many, [CacheTag(ByteBuffer(repeating: 1, count: 257))], [""]] {
                 _ = try await harness.cache.invalidating(tags) { .changed(1, event: nil) }
             }
-            #expect(harness.syncd.invalidations == Array(repeating: [ByteBuffer(string: "*")], count: 3))
+            #expect(harness.syncd.invalidations == Array(repeating: ["*"], count: 3))
             _ = try await harness.cache.invalidating([]) { .changed(1, event: nil) }
             #expect(harness.syncd.invalidations.count == 3)
         }

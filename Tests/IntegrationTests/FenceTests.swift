@@ -1,5 +1,4 @@
 import IPCWire
-import NIOCore
 import TestSupport
 import Testing
 
@@ -19,7 +18,7 @@ import Testing
             let heartbeat = host.table.heartbeat
             await eventually("workers do not believe the table any more") { BootClock.now > heartbeat + 1_100_000_000 }
             // A worker whose write nobody takes renames its intent, and answers after one trust window.
-            #expect(try journal.begin([ByteBuffer(string: "users")]).becomePending())
+            #expect(try journal.begin(["users"]).becomePending())
             try await host.client.send("FETCH", key)
             host.syncd.resume()
             let reply = try FetchReply(try await host.client.reply())

@@ -1,6 +1,5 @@
 import Foundation
 import IPCWire
-import NIOCore
 import TestSupport
 import Testing
 
@@ -12,7 +11,7 @@ import Testing
         try WorkerJournal(path: host.syncd.directory.file("journal"))
     }
 
-    private static func tags(_ tags: String...) -> [ByteBuffer] { tags.map { ByteBuffer(string: $0) } }
+    private static func tags(_ tags: String...) -> [CacheTag] { tags.map { CacheTag($0) } }
 
     private func start(_ home: Home) async throws -> (RedisServer?, Host) {
         let redis = home == .redis ? try await RedisServer() : nil

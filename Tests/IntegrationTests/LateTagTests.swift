@@ -7,8 +7,8 @@ import Testing
 
 /// Tags that only the load knows, with a real syncd.
 @Suite(.tags(.servers), .processes) struct LateTagTests {
-    private static let key = ByteBuffer(string: "list")
-    private static let late = ByteBuffer(string: "member:1")
+    private static let key: CacheKey = "list"
+    private static let late: CacheTag = "member:1"
 
     private static func read(
         _ cache: SyncedCache, _ text: String, during: @escaping @Sendable () async throws -> Void = {}

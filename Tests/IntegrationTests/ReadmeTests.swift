@@ -75,10 +75,7 @@ struct Prices: Sendable {
     func run() async throws { try await cache.run() }
 
     func price(of product: String) async throws -> String? {
-        let price = try await cache.value(
-            for: ByteBuffer(string: "price:\(product)"), tags: [ByteBuffer(string: "product:\(product)")],
-            ttl: .seconds(300)
-        ) {
+        let price = try await cache.value(for: "price:\(product)", tags: ["product:\(product)"], ttl: .seconds(300)) {
             // Only if no process of this host has it.
             try await database.readPrice(product).map { ByteBuffer(string: $0) }
         }
@@ -86,10 +83,9 @@ struct Prices: Sendable {
     }
 
     func setPrice(of product: String, to price: String) async throws {
-        try await cache.invalidating([ByteBuffer(string: "product:\(product)")]) {
+        try await cache.invalidating(["product:\(product)"]) {
             try await database.writePrice(product, price)
-            let event = Event(channel: ByteBuffer(string: "price:changed"), payload: ByteBuffer(string: product))
-            return .changed((), event: event)
+            return .changed((), event: Event(channel: "price:changed", payload: product))
         }
     }
 }

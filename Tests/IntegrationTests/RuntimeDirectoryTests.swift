@@ -1,6 +1,5 @@
 import Foundation
 import IPCWire
-import NIOCore
 import TestSupport
 import Testing
 
@@ -8,14 +7,14 @@ import Testing
 
 /// Files beside the socket are removed, replaced or damaged under a running host.
 @Suite(.tags(.servers), .processes) struct RuntimeDirectoryTests {
-    private static let tags = [ByteBuffer(string: "t")]
+    private static let tags: [CacheTag] = ["t"]
 
     @Test(arguments: ["removed", "renamed", "replaced"])
     func `the journal directory goes: a writer that dies afterwards leaves nobody stale`(how: String) async throws {
         let host = try await Host(nil)
         let path = host.syncd.directory.file("journal")
         var before: WorkerJournal? = try WorkerJournal(path: path)
-        var left: Intent? = try before?.begin([ByteBuffer(string: "before")])
+        var left: Intent? = try before?.begin(["before"])
         if how == "removed" {
             try FileManager.default.removeItem(atPath: path)
         } else {

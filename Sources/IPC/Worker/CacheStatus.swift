@@ -1,5 +1,4 @@
 import IPCWire
-import NIOCore
 
 /// Whether this worker's caches can be used.
 public enum SyncMode: String, Sendable {
@@ -96,7 +95,7 @@ public enum CacheNotification: Sendable, Hashable {
     /// An event on one of the subscribed channels.
     case event(Event)
     /// An applied entry of the invalidation log.
-    case invalidation(position: LogPosition, tags: [ByteBuffer])
+    case invalidation(position: LogPosition, tags: [CacheTag])
     /// syncd answered the greeting. Earlier notifications were lost.
     case connected
     case disconnected

@@ -1,2 +1,2 @@
-// Keys, tags and events are types of the wire, which users of IPC need, too.
+// Events and reported values are types of the wire, which users of IPC need, too.
 @_exported import IPCWire

@@ -27,7 +27,7 @@ public struct SyncedCacheConfiguration: Sendable {
     /// One in N hits is compared with the database in the background (docs/cache.md); 0: none.
     public var auditOneIn: Int
     /// Called with the key of each value that was found to be stale, on any thread.
-    public var staleValueFound: (@Sendable (_ key: ByteBuffer) -> Void)?
+    public var staleValueFound: (@Sendable (_ key: CacheKey) -> Void)?
 
     /// The default configuration for a socket; without one there is no cache. The additional features of docs/cache.md
     /// are off.
@@ -43,7 +43,7 @@ public struct SyncedCacheConfiguration: Sendable {
         grace: Duration = .zero,
         graceAfter: Duration? = .milliseconds(500),
         auditOneIn: Int = 0,
-        staleValueFound: (@Sendable (_ key: ByteBuffer) -> Void)? = nil
+        staleValueFound: (@Sendable (_ key: CacheKey) -> Void)? = nil
     ) {
         self.socketPath = socketPath
         self.l1Bytes = l1Bytes

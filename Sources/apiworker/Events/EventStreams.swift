@@ -111,13 +111,13 @@ final class EventStreams: Sendable {
     }
 
     /// An applied entry of the invalidation log.
-    func publishInvalidation(position: LogPosition, tags: [ByteBuffer]) {
+    func publishInvalidation(position: LogPosition, tags: [CacheTag]) {
         guard count > 0 else { return }
         var writer = JSONWriter()
         writer.object { writer in
             writer.field("position", Int(clamping: position.number))
             writer.name("tags")
-            writer.value(tags.map { String(decoding: $0.readableBytesView, as: UTF8.self) })
+            writer.value(tags.map(\.description))
         }
         publish(ServerSentEvents.event(ByteBuffer(string: "invalidate"), data: writer.buffer))
     }

@@ -1,4 +1,4 @@
-import NIOCore
+import IPC
 
 /// Key, tags and time to live of each cached response.
 enum CacheEntry: Sendable, Equatable {
@@ -7,20 +7,20 @@ enum CacheEntry: Sendable, Equatable {
     case statistics
     case user(id: String)
 
-    var key: ByteBuffer {
+    var key: CacheKey {
         switch self {
-        case .users: ByteBuffer(string: "users:all")
+        case .users: "users:all"
         case .graph(let request, let includesConnections):
-            ByteBuffer(string: "graph:\(request.page):\(request.limit):\(includesConnections)")
-        case .statistics: ByteBuffer(string: "stats:overview")
-        case .user(let id): CacheTag.user(id)
+            "graph:\(request.page):\(request.limit):\(includesConnections)"
+        case .statistics: "stats:overview"
+        case .user(let id): "user:\(id)"
         }
     }
 
-    var tags: [ByteBuffer] {
+    var tags: [CacheTag] {
         switch self {
-        case .users, .graph, .statistics: [CacheTag.users]
-        case .user(let id): [CacheTag.user(id)]
+        case .users, .graph, .statistics: [.users]
+        case .user(let id): [.user(id)]
         }
     }
 
@@ -33,13 +33,13 @@ enum CacheEntry: Sendable, Equatable {
 }
 
 /// The tags that writes invalidate.
-enum CacheTag {
+extension CacheTag {
     /// The tag of everything that depends on more than one user.
-    static let users = ByteBuffer(string: "users")
+    static let users: CacheTag = "users"
 
     /// The tag of one user. The cache entry of that user has the same name.
-    static func user(_ id: String) -> ByteBuffer { ByteBuffer(string: "user:\(id)") }
+    static func user(_ id: String) -> CacheTag { "user:\(id)" }
 
     /// The tags of a write that changes these users.
-    static func writing(_ ids: [String]) -> [ByteBuffer] { [users] + ids.map(user) }
+    static func writing(_ ids: [String]) -> [CacheTag] { [users] + ids.map(user) }
 }

@@ -1,5 +1,4 @@
 import IPC
-import NIOCore
 
 /// The event that is published after a write (docs/http-api.md, "Events").
 enum UserEvent: Sendable, Equatable {
@@ -39,6 +38,6 @@ enum UserEvent: Sendable, Equatable {
             if let friend = ids.friend { writer.field("friendId", friend) }
             writer.field("timestamp", Int(now))
         }
-        return Event(channel: ByteBuffer(string: channel), payload: writer.buffer)
+        return Event(channel: channel, payload: writer.buffer)
     }
 }

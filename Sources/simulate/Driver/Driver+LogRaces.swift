@@ -1,6 +1,5 @@
 import IPC
 import IPCWire
-import NIOCore
 import SyncCore
 
 // Races that chance alone hardly ever causes: logs that are cut off, trimmed, lost or rewritten.
@@ -276,7 +275,7 @@ extension Driver {
             guard !isCalm else { return }
             server.lostMessages = 100
             host.network.slowness = 100_000_000
-            for _ in 0..<50 { invalidate([ByteBuffer(string: "nobody's")], on: writer) }
+            for _ in 0..<50 { invalidate(["nobody's"], on: writer) }
             world.after(20_000_000, nil, "last write") { [self] in
                 if writer.isAlive, !writer.isStopped { write(key, on: writer) }
             }

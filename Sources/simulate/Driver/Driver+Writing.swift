@@ -1,6 +1,5 @@
 import IPC
 import IPCWire
-import NIOCore
 import SyncCore
 
 /// Properties of a write that are not left to chance.
@@ -58,7 +57,7 @@ extension Driver {
                         } catch {
                             throw UnknownOutcome(error, settled: { await write.settled() })
                         }
-                        let event = Event(channel: ByteBuffer(string: "events"), payload: ByteBuffer(string: "x"))
+                        let event = Event(channel: "events", payload: "x")
                         return write.isChange ? .changed((), event: hasEvent ? event : nil) : .unchanged(())
                     }
                     versions = write.parts.compactMap { part in part.seen.map { (part.key, $0) } }
@@ -142,13 +141,13 @@ extension Driver {
         return content
     }
 
-    private func tags(for keys: [Int]) -> [ByteBuffer] {
-        var all: [ByteBuffer] = []
+    private func tags(for keys: [Int]) -> [CacheTag] {
+        var all: [CacheTag] = []
         for tag in keys.flatMap({ tags(for: $0) }) where !all.contains(tag) { all.append(tag) }
         return all
     }
 
-    private func tags(for key: Int) -> [ByteBuffer] {
+    private func tags(for key: Int) -> [CacheTag] {
         let reaching = oracle.names.reaching[key]
         switch world.random.below(16) {
         case 0..<8: return [reaching[1]]
@@ -161,7 +160,7 @@ extension Driver {
 
     func invalidate(_ key: Int, on worker: SimulatedWorker) { invalidate(tags(for: key), on: worker) }
 
-    func invalidate(_ tags: [ByteBuffer], on worker: SimulatedWorker) {
+    func invalidate(_ tags: [CacheTag], on worker: SimulatedWorker) {
         world.run(worker) {
             Task {
                 try? await worker.cache?.invalidating(tags) { WriteResult.changed((), event: nil) }

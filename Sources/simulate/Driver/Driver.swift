@@ -75,7 +75,7 @@ final class Driver: @unchecked Sendable {
 
     /// `place`: a number for the entry.
     private func read(
-        _ keys: [Int], named name: ByteBuffer, _ tags: [ByteBuffer], place: Int, on worker: SimulatedWorker,
+        _ keys: [Int], named name: CacheKey, _ tags: [CacheTag], place: Int, on worker: SimulatedWorker,
         load: @escaping @Sendable () async throws -> ByteBuffer?
     ) {
         world.run(worker) {

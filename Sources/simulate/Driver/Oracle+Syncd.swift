@@ -101,7 +101,7 @@ extension Oracle {
             let asOf = hosts[syncd.host.index].leaseAsOf[fill.lease]
         else { return fail("a fill was accepted under a lease that nobody got") }
         let table = syncd.host.table
-        for tag in tags where table.slot(table.slotIndex(TagHash.tag(tag))) > asOf {
+        for tag in tags where table.slot(table.slotIndex(TagHash.tag(tag.bytes))) > asOf {
             fail("promise 5: a fill was accepted although a tag was invalidated after its lease", key: key)
         }
     }

@@ -61,38 +61,37 @@ final class Oracle: @unchecked Sendable {
 
     /// Keys and tags.
     struct Names {
-        let keys: [ByteBuffer]
-        let tags: [[ByteBuffer]]
+        let keys: [CacheKey]
+        let tags: [[CacheTag]]
         /// The group, the entry itself, its key, everything.
-        let reaching: [[ByteBuffer]]
+        let reaching: [[CacheTag]]
         /// Values that are made of two documents: of one and the next.
-        let pairs: [ByteBuffer]
-        let pairTags: [[ByteBuffer]]
+        let pairs: [CacheKey]
+        let pairTags: [[CacheTag]]
 
         init(count: Int) {
-            keys = (0..<count).map { ByteBuffer(string: "key\($0)") }
-            tags = (0..<count).map { [ByteBuffer(string: "group\($0 % 2)"), ByteBuffer(string: "tag\($0)")] }
-            reaching = (0..<count).map {
-                [
-                    ByteBuffer(string: "group\($0 % 2)"), ByteBuffer(string: "tag\($0)"),
-                    ByteBuffer(string: "=key\($0)"), ByteBuffer(string: "*"),
-                ]
-            }
-            pairs = (1..<max(1, count)).map { ByteBuffer(string: "pair\($0 - 1)") }
+            keys = (0..<count).map { "key\($0)" }
+            tags = (0..<count).map { ["group\($0 % 2)", "tag\($0)"] }
+            reaching = (0..<count).map { ["group\($0 % 2)", "tag\($0)", "=key\($0)", "*"] }
+            pairs = (1..<max(1, count)).map { "pair\($0 - 1)" }
             let tags = tags
             pairTags = pairs.indices.map { tags[$0] + tags[$0 + 1] }
         }
 
         /// The tags to invalidate where the keys of a document's values are named instead of its tags.
-        func entries(of key: Int) -> [ByteBuffer] {
-            [key - 1, key].filter(pairs.indices.contains).map { ByteBuffer(string: "=pair\($0)") } + [reaching[key][2]]
+        func entries(of key: Int) -> [CacheTag] {
+            [key - 1, key].filter(pairs.indices.contains).map { "=pair\($0)" } + [reaching[key][2]]
         }
 
+        /// Whether one of these tags of a log entry affects a document.
+        func isReached(_ key: Int, by tags: [ByteBuffer]) -> Bool { reaching[key].contains { tags.contains($0.bytes) } }
+
         /// All tags of an entry, and the first document that it is made of.
-        func entry(_ name: ByteBuffer) -> (key: Int, tags: [ByteBuffer])? {
+        func entry(_ name: ByteBuffer) -> (key: Int, tags: [CacheTag])? {
+            let name = CacheKey(name)
             if let key = keys.firstIndex(of: name) { return (key, reaching[key]) }
             return pairs.firstIndex(of: name).map { pair in
-                (pair, pairTags[pair] + [ByteBuffer(string: "=pair\(pair)"), ByteBuffer(string: "*")])
+                (pair, pairTags[pair] + ["=pair\(pair)", "*"])
             }
         }
     }
@@ -260,7 +259,7 @@ final class Oracle: @unchecked Sendable {
 
     /// The versions in the database of the keys that these tags affect.
     func versions(of tags: [ByteBuffer]) -> [(key: Int, version: UInt64)] {
-        names.keys.indices.filter { names.reaching[$0].contains(where: tags.contains) }.map { ($0, landed[$0]) }
+        names.keys.indices.filter { names.isReached($0, by: tags) }.map { ($0, landed[$0]) }
     }
 
     /// A syncd has accepted an invalidation that was requested when the database had these versions.
@@ -324,7 +323,7 @@ final class Oracle: @unchecked Sendable {
     /// Tags are in the log from now on.
     func invalidated(_ tags: [ByteBuffer], at position: LogPosition) {
         let time = max(world.now, cluster?.splitUntil ?? 0)
-        for key in names.keys.indices where names.reaching[key].contains(where: tags.contains) {
+        for key in names.keys.indices where names.isReached(key, by: tags) {
             guard covered[key].last.map({ $0.version < landed[key] }) ?? true else { continue }
             covered[key].append((time, landed[key], position))
             if covered[key].count > 64 { covered[key].removeFirst(32) }

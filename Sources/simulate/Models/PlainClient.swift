@@ -31,7 +31,7 @@ final class PlainClient: Reader, @unchecked Sendable {
             questions += 1
             let number = questions
             question = (oracle.readBegan(key, on: self), number)
-            send(.fetch(key: oracle.names.keys[key], waitMilliseconds: nil))
+            send(.fetch(key: oracle.names.keys[key].bytes, waitMilliseconds: nil))
             world.after(Self.patienceNanoseconds, self, "no answer") { [self] in
                 if question?.number == number { hangUp() }
             }
@@ -90,7 +90,7 @@ final class PlainClient: Reader, @unchecked Sendable {
         case .lease(let lease):
             let key = read.key
             Task { [self] in
-                let name = oracle.names.keys[key]
+                let name = oracle.names.keys[key].bytes
                 guard let value = try? await database.load(key, for: self) else {
                     return send(.abandon(key: name, lease: lease.id))
                 }
@@ -98,7 +98,7 @@ final class PlainClient: Reader, @unchecked Sendable {
                     .fill(
                         Fill(
                             key: name, lease: lease.id, ttlMilliseconds: host.plan.ttlMilliseconds,
-                            tags: oracle.names.tags[key], value: value)))
+                            tags: oracle.names.tags[key].map(\.bytes), value: value)))
             }
         }
     }

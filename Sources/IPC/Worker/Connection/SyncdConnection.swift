@@ -36,22 +36,22 @@ struct SyncdConnection: Sendable {
     func isSame(as other: SyncdConnection?) -> Bool { other?.identity == identity }
 
     /// Requests a key. An unreadable reply or an error is a miss.
-    func fetch(_ key: ByteBuffer, waitMilliseconds: UInt64) async -> Result<FetchOutcome, RequestFailure> {
+    func fetch(_ key: CacheKey, waitMilliseconds: UInt64) async -> Result<FetchOutcome, RequestFailure> {
         await withCheckedContinuation { continuation in
             submit(
-                .fetch(key: key, waitMilliseconds: waitMilliseconds == 0 ? nil : waitMilliseconds),
+                .fetch(key: key.bytes, waitMilliseconds: waitMilliseconds == 0 ? nil : waitMilliseconds),
                 as: .fetch(waitNanoseconds: waitMilliseconds * 1_000_000),
-                cost: RequestCost(bytes: key.readableBytes), waiter: .fetch(continuation))
+                cost: RequestCost(bytes: key.bytes.readableBytes), waiter: .fetch(continuation))
         }
     }
 
     /// Asks for permission to load anew a value that may live for `ttlMilliseconds` still. An older syncd does not know the
     /// question: a miss.
-    func renew(_ key: ByteBuffer, ttlMilliseconds: UInt64) async -> Result<FetchOutcome, RequestFailure> {
+    func renew(_ key: CacheKey, ttlMilliseconds: UInt64) async -> Result<FetchOutcome, RequestFailure> {
         await withCheckedContinuation { continuation in
             submit(
-                .renew(key: key, ttlMilliseconds: ttlMilliseconds), as: .fetch(waitNanoseconds: 0),
-                cost: RequestCost(bytes: key.readableBytes), waiter: .fetch(continuation))
+                .renew(key: key.bytes, ttlMilliseconds: ttlMilliseconds), as: .fetch(waitNanoseconds: 0),
+                cost: RequestCost(bytes: key.bytes.readableBytes), waiter: .fetch(continuation))
         }
     }
 

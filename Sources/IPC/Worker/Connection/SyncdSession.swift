@@ -99,7 +99,7 @@ final class SyncdSession: ConnectionObserver {
     /// Invalidates tags as soon as syncd is connected and accepts them.
     ///
     /// - Returns: false when the task is cancelled first.
-    func invalidate(_ tags: [ByteBuffer]) async -> Bool {
+    func invalidate(_ tags: [CacheTag]) async -> Bool {
         while let (connection, _) = await connection(after: 0) {
             if await connection.invalidate(tags, event: nil) == .taken { return true }
             try? await clock.sleep(clock.now() + Self.housekeepingNanoseconds)
@@ -143,7 +143,7 @@ final class SyncdSession: ConnectionObserver {
         case .invalidate(let position, let tags):
             passedOverInvalidations()
             guard wantsInvalidations else { break }
-            notify.yield(.invalidation(position: position, tags: tags))
+            notify.yield(.invalidation(position: position, tags: tags.map(CacheTag.init)))
         case .message(let event), .patternMessage(_, let event): notify.yield(.event(event))
         case .fetched: break
         }
@@ -226,7 +226,7 @@ final class SyncdSession: ConnectionObserver {
     }
 
     /// Records the tags of a write; `nil` if that fails: the write continues all the same.
-    func begin(_ tags: [ByteBuffer]) -> Intent? {
+    func begin(_ tags: [CacheTag]) -> Intent? {
         // Full, missing or replaced: a write without syncd depends on the journal most.
         var journal = presentJournal()
         // The directory was replaced at this very moment: one more attempt, in the directory at the path now.

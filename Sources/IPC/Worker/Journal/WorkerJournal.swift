@@ -1,5 +1,4 @@
 import IPCWire
-import NIOCore
 import Synchronization
 
 #if canImport(Glibc)
@@ -76,16 +75,16 @@ package final class WorkerJournal: Sendable {
     ///
     /// `other`: the journal to be used instead if this one's directory was replaced.
     func begin(
-        _ tags: [ByteBuffer], other: @escaping @Sendable () -> WorkerJournal? = { nil }
+        _ tags: [CacheTag], other: @escaping @Sendable () -> WorkerJournal? = { nil }
     ) throws(WorkerJournalError) -> Intent {
         Intent(tags: tags, place: Intent.Place(name: try write(tags), journal: self), other: other)
     }
 
-    fileprivate func write(_ tags: [ByteBuffer]) throws(WorkerJournalError) -> JournalFileName {
+    fileprivate func write(_ tags: [CacheTag]) throws(WorkerJournalError) -> JournalFileName {
         let number = nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue
         let name = JournalFileName(owner: owner, number: number, kind: .intent)
         do {
-            try files.write(name.text, JournalFileFormat.encode([tags]))
+            try files.write(name.text, JournalFileFormat.encode([tags.map(\.bytes)]))
         } catch {
             throw WorkerJournalError(step: .write, path: path, cause: error)
         }
@@ -114,11 +113,11 @@ final class Intent: Sendable {
         var journal: WorkerJournal
     }
 
-    private let tags: [ByteBuffer]
+    private let tags: [CacheTag]
     private let place: Mutex<Place>
     private let other: @Sendable () -> WorkerJournal?
 
-    fileprivate init(tags: [ByteBuffer], place: consuming Place, other: @escaping @Sendable () -> WorkerJournal?) {
+    fileprivate init(tags: [CacheTag], place: consuming Place, other: @escaping @Sendable () -> WorkerJournal?) {
         self.tags = tags
         self.place = Mutex(place)
         self.other = other

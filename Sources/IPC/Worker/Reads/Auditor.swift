@@ -53,10 +53,10 @@ final class Auditor: Sendable {
     private let sampling: Sampling
     private let l1: L1Cache
     private let clock: WorkerClock
-    private let found: (@Sendable (_ key: ByteBuffer) -> Void)?
+    private let found: (@Sendable (_ key: CacheKey) -> Void)?
 
     init(
-        sampling: Sampling, l1: L1Cache, clock: WorkerClock, found: (@Sendable (_ key: ByteBuffer) -> Void)?
+        sampling: Sampling, l1: L1Cache, clock: WorkerClock, found: (@Sendable (_ key: CacheKey) -> Void)?
     ) {
         self.sampling = sampling
         self.l1 = l1
@@ -68,7 +68,7 @@ final class Auditor: Sendable {
     var statistics: AuditStatistics { state.withLock { $0.figures } }
 
     /// Counts a hit in L2, of which some become samples.
-    func countHit(_ hit: Hit, of key: ByteBuffer, load: @escaping Loader) {
+    func countHit(_ hit: Hit, of key: CacheKey, load: @escaping Loader) {
         let isSample = state.withLock { state in
             state.rest -= 1
             guard state.rest <= 0 else { return false }
@@ -80,7 +80,7 @@ final class Auditor: Sendable {
     }
 
     /// Loads the value again in the background, unless an audit is under way.
-    func audit(_ served: ServedValue, of key: ByteBuffer, load: @escaping Loader) {
+    func audit(_ served: ServedValue, of key: CacheKey, load: @escaping Loader) {
         state.withLock { state in
             guard state.work == nil, !state.isOver else { return }
             state.work = Task(priority: .utility) { [self] in
@@ -90,7 +90,7 @@ final class Auditor: Sendable {
         }
     }
 
-    private func audit(_ served: ServedValue, _ key: ByteBuffer, _ load: Loader) async {
+    private func audit(_ served: ServedValue, _ key: CacheKey, _ load: Loader) async {
         var loadNanoseconds: UInt64 = 0
         let verdict = await verdict(on: served) {
             let begin = clock.now()
@@ -112,7 +112,7 @@ final class Auditor: Sendable {
         work?.cancel()
     }
 
-    private func count(_ verdict: Verdict?, on key: ByteBuffer) {
+    private func count(_ verdict: Verdict?, on key: CacheKey) {
         state.withLock { state in
             switch verdict {
             case .same: state.figures.sampled += 1

@@ -26,10 +26,10 @@ final class BypassLoads: Sendable {
     }
 
     private struct State {
-        var places: [ByteBuffer: Place] = [:]
+        var places: [CacheKey: Place] = [:]
         var running = 0
         /// Keys whose `current` has not begun.
-        var queue: Deque<ByteBuffer> = []
+        var queue: Deque<CacheKey> = []
     }
 
     private let state = Mutex(State())
@@ -39,7 +39,7 @@ final class BypassLoads: Sendable {
     init(limit: Int) { self.limit = max(1, limit) }
 
     /// A value that was read after this call began.
-    func value(for key: ByteBuffer, load loader: @escaping Loader) async throws -> ByteBuffer? {
+    func value(for key: CacheKey, load loader: @escaping Loader) async throws -> ByteBuffer? {
         let load = state.withLock { Self.place(key, loader, in: &$0) }
         beginLoads()
         return try await load.shared.value().get()
@@ -57,7 +57,7 @@ final class BypassLoads: Sendable {
         }
     }
 
-    private static func place(_ key: ByteBuffer, _ loader: @escaping Loader, in state: inout State) -> Load {
+    private static func place(_ key: CacheKey, _ loader: @escaping Loader, in state: inout State) -> Load {
         guard var place = state.places[key] else {
             let load = Load(loader)
             state.places[key] = Place(current: load)
@@ -88,7 +88,7 @@ final class BypassLoads: Sendable {
     }
 
     /// The next load to run; `nil` if there is none or enough are running.
-    private func takeFirst(_ state: inout State) -> (ByteBuffer, Load)? {
+    private func takeFirst(_ state: inout State) -> (CacheKey, Load)? {
         while state.running < limit, let key = state.queue.popFirst() {
             guard let load = state.places[key]?.current else { continue }
             if load.shared.isAbandoned {
@@ -102,7 +102,7 @@ final class BypassLoads: Sendable {
         return nil
     }
 
-    private static func end(_ key: ByteBuffer, in state: inout State) {
+    private static func end(_ key: CacheKey, in state: inout State) {
         guard let next = state.places[key]?.next else {
             state.places[key] = nil
             return

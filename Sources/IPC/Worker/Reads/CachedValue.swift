@@ -40,12 +40,12 @@ public struct Loaded: Sendable, Hashable {
     public var value: ByteBuffer?
     /// Tags in addition to those of the call. More than 64 together, or one of more than 256 B: the value is not
     /// stored.
-    public var tags: [ByteBuffer]
+    public var tags: [CacheTag]
     /// Replaces that of the call; zero or less: the value is not stored.
     public var ttl: Duration?
 
     /// A value, optionally with further tags and a separate time to live.
-    public init(value: ByteBuffer?, tags: [ByteBuffer] = [], ttl: Duration? = nil) {
+    public init(value: ByteBuffer?, tags: [CacheTag] = [], ttl: Duration? = nil) {
         self.value = value
         self.tags = tags
         self.ttl = ttl

@@ -1,5 +1,4 @@
 import IPCWire
-import NIOCore
 
 /// How a value gets a successor before its time is over (docs/cache.md, "Early refresh").
 ///
@@ -24,7 +23,7 @@ extension SyncedCache {
     /// Never inlined: otherwise every hit would reserve stack space for the task, which takes a tenth of its time.
     @inline(never)
     func refresh(
-        _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
+        _ key: CacheKey, _ tags: [CacheTag], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
     ) {
         let question = Question(key: key, tags: tags, ttl: ttl, load: load)
         guard isCacheable(key: key, tags: tags), let connection = session.current.connection else {

@@ -50,13 +50,13 @@ package struct L1Hit: Sendable {
 package final class L1Cache: Sendable {
     private struct State {
         var table: TagTable?
-        var entries: SieveCache<ByteBuffer, L1Entry>
+        var entries: SieveCache<CacheKey, L1Entry>
         var hits = 0
         var misses = 0
         /// The number of the hit that is the next sample; 0: none.
         var sampledHit = 0
         /// Keys for which an early refresh is under way or has just ended, and its start.
-        var refreshing: [ByteBuffer: BootTime] = [:]
+        var refreshing: [CacheKey: BootTime] = [:]
     }
 
     /// Cost of an entry in addition to its bytes: its places in the dictionary and in the queue at their usual load,
@@ -103,13 +103,13 @@ package final class L1Cache: Sendable {
     ///
     /// A hit with `isRefreshDue` holds a place among the early refreshes until ``refreshEnded(of:)``: whoever gets it has to
     /// start one.
-    package func value(for key: ByteBuffer) -> L1Hit? { value(for: key, mayRefresh: true) }
+    package func value(for key: CacheKey) -> L1Hit? { value(for: key, mayRefresh: true) }
 
     /// The same, for a caller that starts no early refresh.
-    func valueWithoutRefresh(for key: ByteBuffer) -> ByteBuffer?? { value(for: key, mayRefresh: false).map(\.value) }
+    func valueWithoutRefresh(for key: CacheKey) -> ByteBuffer?? { value(for: key, mayRefresh: false).map(\.value) }
 
     @inline(__always)
-    private func value(for key: ByteBuffer, mayRefresh: Bool) -> L1Hit? {
+    private func value(for key: CacheKey, mayRefresh: Bool) -> L1Hit? {
         state.withLock { state in
             guard let table = state.table, let entry = state.entries.value(for: key),
                 let time = timeIfFresh(entry, until: entry.deadline, by: table)
@@ -125,7 +125,7 @@ package final class L1Cache: Sendable {
     }
 
     @inline(never)
-    private func takeRefresh(_ key: ByteBuffer, _ now: BootTime, _ state: inout State) -> Bool {
+    private func takeRefresh(_ key: CacheKey, _ now: BootTime, _ state: inout State) -> Bool {
         // A load that never ends must not keep its place.
         if state.refreshing[key] != nil || state.refreshing.count >= EarlyRefresh.limit {
             state.refreshing = state.refreshing.filter {
@@ -133,12 +133,12 @@ package final class L1Cache: Sendable {
             }
         }
         guard state.refreshing[key] == nil, state.refreshing.count < EarlyRefresh.limit else { return false }
-        state.refreshing[Self.compacted(key)] = now
+        state.refreshing[CacheKey(Self.compacted(key.bytes))] = now
         return true
     }
 
     /// Another hit may ask for a refresh of this key.
-    func refreshEnded(of key: ByteBuffer) { state.withLock { $0.refreshing[key] = nil } }
+    func refreshEnded(of key: CacheKey) { state.withLock { $0.refreshing[key] = nil } }
 
     @inline(never)
     private func takeSample(_ entry: L1Entry, _ table: TagTable, _ state: inout State) -> ServedValue? {
@@ -150,7 +150,7 @@ package final class L1Cache: Sendable {
 
     /// A value that may be served although its load failed: that of an entry in its time to live or in grace, if it is
     /// fresh by the one rule at this moment.
-    func graceValue(for key: ByteBuffer) -> CachedValue? {
+    func graceValue(for key: CacheKey) -> CachedValue? {
         state.withLock { state in
             guard let table = state.table, let entry = state.entries.value(for: key) else { return nil }
             let deadline = entry.deadline.saturatingAdd(graceNanoseconds)
@@ -162,13 +162,13 @@ package final class L1Cache: Sendable {
     }
 
     /// Stores a value that was loaded just now.
-    package func insert(_ hit: Hit, for key: ByteBuffer) { insert(hit, for: key, lifetimeMilliseconds: nil) }
+    package func insert(_ hit: Hit, for key: CacheKey) { insert(hit, for: key, lifetimeMilliseconds: nil) }
 
     /// Stores a value, if there is a table that gives it slots.
     ///
     /// - Parameter lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
-    func insert(_ hit: Hit, for key: ByteBuffer, lifetimeMilliseconds: UInt64?) {
-        let key = Self.compacted(key)
+    func insert(_ hit: Hit, for key: CacheKey, lifetimeMilliseconds: UInt64?) {
+        let key = CacheKey(Self.compacted(key.bytes))
         let value = hit.value.map(Self.compacted)
         let deadline = now().saturatingAdd(hit.ttlMilliseconds.saturatingMultiply(1_000_000))
         let lifetime = max(lifetimeMilliseconds ?? 0, hit.ttlMilliseconds).saturatingMultiply(1_000_000)
@@ -176,27 +176,28 @@ package final class L1Cache: Sendable {
         state.withLock { state in
             guard let table = state.table else { return }
             let entry = L1Entry(
-                value: value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
+                value: value, slots: table.slots(key: key.bytes, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
                 deadline: deadline, loadedAt: deadline.saturatingSubtract(lifetime), refreshAt: refreshAt)
             let cost =
-                Self.overheadBytes + key.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
+                Self.overheadBytes + key.bytes.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
             state.entries.insert(key, entry, bytes: cost)
         }
     }
 
     /// Whether a value that was just received is fresh at this moment. Always false without a table.
-    func isFresh(_ hit: Hit, for key: ByteBuffer) -> Bool {
+    func isFresh(_ hit: Hit, for key: CacheKey) -> Bool {
         guard let table = state.withLock({ $0.table }) else { return false }
         return table.verdict(
-            slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch, deadline: .max, clock: now
+            slots: table.slots(key: key.bytes, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch, deadline: .max,
+            clock: now
         ).isFresh
     }
 
     /// A hit of syncd as a sample for the auditor; `nil` without a table to judge it by.
-    func served(_ hit: Hit, for key: ByteBuffer) -> ServedValue? {
+    func served(_ hit: Hit, for key: CacheKey) -> ServedValue? {
         guard let table = state.withLock({ $0.table }) else { return nil }
         return ServedValue(
-            value: hit.value, slots: table.slots(key: key, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
+            value: hit.value, slots: table.slots(key: key.bytes, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
             table: table)
     }
 
@@ -209,7 +210,7 @@ package final class L1Cache: Sendable {
     }
 
     /// Remaining time to live of an entry, in milliseconds, without applying the one rule.
-    func remainingMilliseconds(of key: ByteBuffer) -> UInt64 {
+    func remainingMilliseconds(of key: CacheKey) -> UInt64 {
         let now = now()
         return state.withLock { state in
             guard let entry = state.entries.peek(key), entry.deadline > now else { return 0 }

@@ -52,11 +52,11 @@ final class SingleFlight: Sendable {
         var phase = Phase.fetching
     }
 
-    private let entries = Mutex<[ByteBuffer: Entry]>([:])
+    private let entries = Mutex<[CacheKey: Entry]>([:])
 
     /// Takes part in asking for `key`. Without a table only a load that has begun can be joined: other results cannot
     /// be shown to be fresh for later requests.
-    func take(_ key: ByteBuffer, hasTable: Bool) -> Role {
+    func take(_ key: CacheKey, hasTable: Bool) -> Role {
         entries.withLock { entries in
             if let entry = entries[key], !entry.flight.shared.isAbandoned {
                 guard hasTable || entry.phase == .loading else { return .alone }
@@ -72,14 +72,14 @@ final class SingleFlight: Sendable {
     var waitingCount: Int { entries.withLock { $0.values.reduce(0) { $0 + $1.flight.shared.interestedCount } } }
 
     /// The flight enters its next phase.
-    func advance(_ flight: Flight, of key: ByteBuffer, to phase: Phase) {
+    func advance(_ flight: Flight, of key: CacheKey, to phase: Phase) {
         entries.withLock { entries in
             if entries[key]?.flight === flight { entries[key]?.phase = phase }
         }
     }
 
     /// Ends joining: no request can join the flight any more.
-    func remove(_ flight: Flight, of key: ByteBuffer) {
+    func remove(_ flight: Flight, of key: CacheKey) {
         entries.withLock { entries in
             if entries[key]?.flight === flight { entries[key] = nil }
         }

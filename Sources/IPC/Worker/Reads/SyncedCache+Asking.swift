@@ -41,7 +41,8 @@ extension SyncedCache {
         }
         singleFlight.advance(flight, of: question.key, to: .filling)
         let hit = Hit(
-            value: loaded.value, asOf: lease.asOf, ttlMilliseconds: ttlMilliseconds, tags: tags, epoch: lease.epoch)
+            value: loaded.value, asOf: lease.asOf, ttlMilliseconds: ttlMilliseconds, tags: tags.map(\.bytes),
+            epoch: lease.epoch)
         guard await fill(question.key, with: hit, under: lease, over: connection) else {
             return .unconfirmed(loaded.value)
         }
@@ -51,12 +52,13 @@ extension SyncedCache {
 
     /// Whether syncd accepted the value, and so confirms that nothing was invalidated since the lease.
     private func fill(
-        _ key: ByteBuffer, with hit: Hit, under lease: Lease, over connection: SyncdConnection
+        _ key: CacheKey, with hit: Hit, under lease: Lease, over connection: SyncdConnection
     ) async -> Bool {
         let request = Request.fill(
             Fill(
-                key: key, lease: lease.id, ttlMilliseconds: hit.ttlMilliseconds, tags: hit.tags, value: hit.value))
-        let cost = RequestCost(bytes: key.readableBytes + (hit.value?.readableBytes ?? 0))
+                key: key.bytes, lease: lease.id, ttlMilliseconds: hit.ttlMilliseconds, tags: hit.tags,
+                value: hit.value))
+        let cost = RequestCost(bytes: key.bytes.readableBytes + (hit.value?.readableBytes ?? 0))
         switch await connection.request(request, cost: cost) {
         case .success(let reply) where reply.isOK: return true
         case .success(.error(let text)):
@@ -72,7 +74,7 @@ extension SyncedCache {
     }
 
     /// The next waiter, on any worker, gets the lease.
-    private func abandon(_ key: ByteBuffer, _ lease: Lease, over connection: SyncdConnection) {
-        connection.tell(.abandon(key: key, lease: lease.id))
+    private func abandon(_ key: CacheKey, _ lease: Lease, over connection: SyncdConnection) {
+        connection.tell(.abandon(key: key.bytes, lease: lease.id))
     }
 }

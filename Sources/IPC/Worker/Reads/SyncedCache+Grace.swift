@@ -1,15 +1,14 @@
-import NIOCore
 import Synchronization
 
 /// Keys whose load has taken longer than the soft limit and is still running.
 final class SlowLoads: Sendable {
-    private let keys = Mutex<[ByteBuffer: Int]>([:])
+    private let keys = Mutex<[CacheKey: Int]>([:])
 
-    func contains(_ key: ByteBuffer) -> Bool { keys.withLock { $0[key] != nil } }
+    func contains(_ key: CacheKey) -> Bool { keys.withLock { $0[key] != nil } }
 
-    func add(_ key: ByteBuffer) { keys.withLock { $0[key, default: 0] += 1 } }
+    func add(_ key: CacheKey) { keys.withLock { $0[key, default: 0] += 1 } }
 
-    func remove(_ key: ByteBuffer) {
+    func remove(_ key: CacheKey) {
         keys.withLock { keys in
             guard let count = keys[key] else { return }
             keys[key] = count > 1 ? count - 1 : nil
@@ -23,7 +22,7 @@ extension SyncedCache {
     ///
     /// A slow read continues in the background, to fill the caches. Until it ends no other request waits for it.
     func withGrace(
-        _ value: CachedValue, for key: ByteBuffer, read: @escaping @Sendable () async throws -> CachedValue
+        _ value: CachedValue, for key: CacheKey, read: @escaping @Sendable () async throws -> CachedValue
     ) async throws -> CachedValue {
         if slowLoads.contains(key) { return value }
         let race = SharedTask<Result<CachedValue, any Error>>()

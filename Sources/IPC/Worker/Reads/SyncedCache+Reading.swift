@@ -16,7 +16,7 @@ extension SyncedCache {
     ///     shared with other callers, and is cancelled when all of them are. The auditor may call it once more.
     /// - Throws: what `load` throws; `CancellationError`.
     public nonisolated(nonsending) func value(
-        for key: ByteBuffer, tags: [ByteBuffer], ttl: Duration,
+        for key: CacheKey, tags: [CacheTag], ttl: Duration,
         load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
@@ -33,7 +33,7 @@ extension SyncedCache {
     ///   - tags: what the value is known to depend on; the load may add some.
     ///   - ttl: if the load doesn't say.
     public nonisolated(nonsending) func taggedValue(
-        for key: ByteBuffer, tags: [ByteBuffer] = [], ttl: Duration,
+        for key: CacheKey, tags: [CacheTag] = [], ttl: Duration,
         load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
@@ -46,7 +46,7 @@ extension SyncedCache {
 
     /// Handles a miss in L1.
     private func missed(
-        _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
+        _ key: CacheKey, _ tags: [CacheTag], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
         guard configuration.grace > .zero, let grace = l1.graceValue(for: key) else {
             return try await obtain(key, tags, ttl, load)
@@ -56,7 +56,7 @@ extension SyncedCache {
 
     /// The value from syncd, or loaded.
     private func obtain(
-        _ key: ByteBuffer, _ tags: [ByteBuffer], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
+        _ key: CacheKey, _ tags: [CacheTag], _ ttl: Duration, _ load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
         guard configuration.socketPath != nil, isCacheable(key: key, tags: tags) else {
             return try await direct(key, load)
@@ -78,7 +78,7 @@ extension SyncedCache {
 
     /// Reads the database without storing anything.
     private func direct(
-        _ key: ByteBuffer, _ load: @escaping @Sendable () async throws -> Loaded
+        _ key: CacheKey, _ load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
         let value = try await bypassLoads.value(for: key) { try await load().value }
         return CachedValue(value: value, source: .bypass)
@@ -86,8 +86,8 @@ extension SyncedCache {
 
     /// The parameters of a caller.
     struct Question: Sendable {
-        var key: ByteBuffer
-        var tags: [ByteBuffer]
+        var key: CacheKey
+        var tags: [CacheTag]
         var ttl: Duration
         var load: @Sendable () async throws -> Loaded
     }
@@ -151,17 +151,17 @@ extension SyncedCache {
         }
     }
 
-    func isCacheable(key: ByteBuffer, tags: [ByteBuffer]) -> Bool {
-        key.readableBytes > 0 && key.readableBytes <= limits.keyBytes && areCacheable(tags)
+    func isCacheable(key: CacheKey, tags: [CacheTag]) -> Bool {
+        key.bytes.readableBytes > 0 && key.bytes.readableBytes <= limits.keyBytes && areCacheable(tags)
     }
 
-    private func areCacheable(_ tags: [ByteBuffer]) -> Bool {
+    private func areCacheable(_ tags: [CacheTag]) -> Bool {
         tags.count <= limits.tagsPerEntry
-            && tags.allSatisfy { $0.readableBytes > 0 && $0.readableBytes <= limits.tagBytes }
+            && tags.allSatisfy { $0.bytes.readableBytes > 0 && $0.bytes.readableBytes <= limits.tagBytes }
     }
 
     /// Tags and time to live of a loaded value in the cache; `nil`: it is not stored.
-    func keeping(_ loaded: Loaded, _ question: Question) -> (tags: [ByteBuffer], ttlMilliseconds: UInt64)? {
+    func keeping(_ loaded: Loaded, _ question: Question) -> (tags: [CacheTag], ttlMilliseconds: UInt64)? {
         let tags = question.tags + loaded.tags
         guard loaded.value?.readableBytes ?? 0 <= limits.valueBytes, loaded.tags.isEmpty || areCacheable(tags),
             loaded.ttl.map({ $0 > .zero }) ?? true

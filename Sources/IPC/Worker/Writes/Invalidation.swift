@@ -12,7 +12,8 @@ enum InvalidationAnswer: Sendable, Hashable {
 
 extension SyncdConnection {
     /// Invalidates tags, and publishes an event with them.
-    func invalidate(_ tags: [ByteBuffer], event: Event?) async -> InvalidationAnswer {
+    func invalidate(_ tags: [CacheTag], event: Event?) async -> InvalidationAnswer {
+        let tags = tags.map(\.bytes)
         let bytes = tags.reduce(event?.payload.readableBytes ?? 0) { $0 + $1.readableBytes }
         let request = Request.invalidate(tags: tags, event: event)
         switch await self.request(request, cost: RequestCost(bytes: bytes, isUrgent: true)) {

@@ -16,7 +16,7 @@ extension SyncedCache {
     /// - Throws: what `write` throws, of an ``UnknownOutcome`` the error in it, and nothing else. Cancellation reaches
     ///   `write` but not what comes after it.
     public func invalidating<Value: Sendable>(
-        _ tags: [ByteBuffer], write: @Sendable () async throws -> WriteResult<Value>
+        _ tags: [CacheTag], write: @Sendable () async throws -> WriteResult<Value>
     ) async throws -> Value {
         let isShared = configuration.socketPath != nil && !tags.isEmpty
         let tags = invalidatable(tags)
@@ -55,7 +55,7 @@ extension SyncedCache {
 
     /// The invalidation of a write.
     private struct Commitment: Sendable {
-        var tags: [ByteBuffer]
+        var tags: [CacheTag]
         var event: Event?
         var intent: Intent?
         /// The write may still reach the database.
@@ -139,7 +139,7 @@ extension SyncedCache {
     /// Returns when syncd has accepted the invalidation over a new connection, or when `distrusted` returns: when the
     /// last heartbeat that could have missed it is too old to be trusted.
     private func takenOrDistrusted(
-        _ tags: [ByteBuffer], event: Event?, after generation: UInt64,
+        _ tags: [CacheTag], event: Event?, after generation: UInt64,
         distrusted: @escaping @Sendable () async throws -> Void
     ) async {
         let settled = SharedTask<Void>()
@@ -165,12 +165,12 @@ extension SyncedCache {
     }
 
     /// Tags as syncd accepts them. A tag that no entry can have, or too many, stand for everything.
-    private func invalidatable(_ tags: [ByteBuffer]) -> [ByteBuffer] {
+    private func invalidatable(_ tags: [CacheTag]) -> [CacheTag] {
         let isInvalidatable =
             tags.count <= limits.tagsPerInvalidation
-            && tags.allSatisfy { $0.readableBytes > 0 && $0.readableBytes <= limits.tagBytes }
+            && tags.allSatisfy { $0.bytes.readableBytes > 0 && $0.bytes.readableBytes <= limits.tagBytes }
         if breaks(.firstTagOnly) { return Array(tags.prefix(1)) }
-        return isInvalidatable ? tags : [ByteBuffer(string: "*")]
+        return isInvalidatable ? tags : [.everything]
     }
 
     /// An event that fits into a frame; others are not published.

@@ -1,5 +1,4 @@
 import IPCWire
-import NIOCore
 import Synchronization
 
 /// Tags that only this process can send to syncd, since they are in no journal that syncd reads: those that syncd has
@@ -12,13 +11,11 @@ final class UnjournaledWrites: Sendable {
     /// No write lands later than this after it failed (docs/consistency.md, "Writes that land late").
     static let landingNanoseconds: UInt64 = 120_000_000_000
 
-    private static let everything = ByteBuffer(string: "*")
-
     private struct State {
         /// Tags to send until syncd has accepted them.
-        var tags: Set<ByteBuffer> = []
+        var tags: Set<CacheTag> = []
         /// Tags to send again until a time, and once after it.
-        var repeated: [Repetition: (tags: [ByteBuffer], end: BootTime)] = [:]
+        var repeated: [Repetition: (tags: [CacheTag], end: BootTime)] = [:]
         var repeatedTags = 0
         var repeatedAt: BootTime = 0
         var lastNumber: UInt64 = 0
@@ -30,15 +27,15 @@ final class UnjournaledWrites: Sendable {
     private let state = Mutex(State())
 
     /// Stores tags until syncd has accepted them.
-    func add(_ added: some Sequence<ByteBuffer>) {
+    func add(_ added: some Sequence<CacheTag>) {
         state.withLock { state in
             state.tags.formUnion(added)
-            if state.tags.count > Self.maximumTags { state.tags = [Self.everything] }
+            if state.tags.count > Self.maximumTags { state.tags = [.everything] }
         }
     }
 
     /// Sends the tags again and again as long as their write may land.
-    func `repeat`(_ tags: [ByteBuffer], from now: BootTime) -> Repetition {
+    func `repeat`(_ tags: [CacheTag], from now: BootTime) -> Repetition {
         state.withLock { state in
             if state.repeated.isEmpty { state.repeatedAt = now }
             state.lastNumber += 1
@@ -49,7 +46,7 @@ final class UnjournaledWrites: Sendable {
             if state.repeatedTags > Self.maximumTags {
                 // The number is not in use, so this repetition is never stopped: it stands for all of them, this one
                 // included.
-                state.repeated = [Repetition(number: 0): ([Self.everything], end)]
+                state.repeated = [Repetition(number: 0): ([.everything], end)]
                 state.repeatedTags = 1
             }
             return repetition
