@@ -229,7 +229,7 @@ private struct Trace: ~Copyable {
     mutating func ask(
         _ waiter: String, fetch: Bool = false, kind: ReplyKind? = nil, bytes: Int = 0, urgent: Bool = false
     ) -> String {
-        let kind = kind ?? (fetch ? .fetch(waitNanoseconds: Self.nanoseconds(1000)) : .reply)
+        let kind = kind ?? (fetch ? .fetch(waitNanoseconds: 1_000_000_000) : .reply)
         let cost = RequestCost(bytes: bytes, isUrgent: urgent)
         switch machine.requestMade(kind, cost: cost, waiter: waiter, now: Self.nanoseconds(now)) {
         case .send: return "send"
@@ -266,7 +266,7 @@ private struct Trace: ~Copyable {
         now = milliseconds
         switch machine.timePassed(now: Self.nanoseconds(now), tableHeartbeat: tableHeartbeat.map(Self.nanoseconds)) {
         case .nothing: return "nothing"
-        case .wait(let deadline): return "wait \(deadline / 1_000_000)"
+        case .wait(let deadline): return "wait \(deadline.number / 1_000_000)"
         case .close(let reason): return "close \(reason.label)"
         }
     }
