@@ -11,8 +11,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
         abstract: "Serves the HTTP API from MongoDB, with a cache that syncd keeps consistent.",
         discussion: """
             One worker per CPU core; all listen on one port. Everything can be set by the environment, by a file of \
-            KEY=value lines (--config, and .env in the working directory) or here; this heartbeats the environment, which \
-            heartbeats the files. SIGHUP reads the log level again. SIGTERM and SIGINT end the worker when what is under \
+            KEY=value lines (--config, and .env in the working directory) or here; this overrides the environment, which \
+            overrides the files. SIGHUP reads the log level again. SIGTERM and SIGINT end the worker when what is under \
             way is answered; a second one ends it at once.
 
             """ + ConfigurationKey.workerKeys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"),

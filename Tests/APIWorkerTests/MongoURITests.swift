@@ -73,6 +73,8 @@ import Testing
         ("mongodb://u:pw@h/?secret", #"URI option "…" sign"#, "give mongodb://"),
         ("mongodb://u:secret%zz@h/", "Incorrect URI escapes in password", "give mongodb://"),
         ("mongodb://u:sec:ret@h/", "must not have unescaped chars", "give mongodb://"),
+        ("mongodb://u:s3cr@tsecret@h:1/x", "more than one @", "percent-encode"),
+        ("mongodb+srv://u:p@secret@h/", "more than one @", "percent-encode"),
         ("mongodb://u:pw@h/?w=-7", "Unsupported w value […]", "give mongodb://"),
         ("mongodb://u:secret@h,i/?directConnection=true", "Multiple seeds not allowed with directConnection", "give"),
         ("mongodb+srv://u:secret@a.b.c:1/", "Port numbers are prohibited in an SRV URI", "give"),

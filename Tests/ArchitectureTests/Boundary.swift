@@ -77,12 +77,12 @@ struct Boundary: Sendable {
             place: "Sources/apiworker/Compression/", imports: ["IPC", "IPCWire", "Hummingbird", "HTTPTypes"],
             reason: "compression maps bytes to bytes"),
         Boundary(
-            place: "Sources/simulate/World/", imports: ["SyncCore", "EngineHosting", "IPC", "IPCWire", "NIOCore"],
+            place: "Sources/simulate/World/", imports: ["SyncCore", "EngineHosting", "IPC", "NIOCore"],
             reason: "a world has time, events and chance, and knows nothing of what is simulated in it"),
     ]
 
     private static let clocks = [
-        "ContinuousClock", "SuspendingClock", "NIODeadline", " Date(", "clock_gettime", "Task.sleep", "Task {",
+        "ContinuousClock", "SuspendingClock", "NIODeadline.now", " Date(", "clock_gettime", "Task.sleep", "Task {",
     ]
     private static let timeIsGiven = "the time is an argument: tests and the simulator decide it"
 

@@ -99,7 +99,7 @@ import Testing
         #expect(!scene.isFresh, "a clock that can't be read")
     }
 
-    @Test func `a table that never heartbeat`() {
+    @Test func `a table without a heartbeat`() {
         let scene = Scene()
         scene.table.setHeartbeat(0)
         #expect(!scene.isFresh)

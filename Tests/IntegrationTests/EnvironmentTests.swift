@@ -36,6 +36,21 @@ import Testing
         }
     }
 
+    /// A killed process could not delete it, and a later one with its number would complain about it.
+    @Test func `libmongoc leaves no shared memory`() async throws {
+        let port = try ReservedPort()
+        let process = try ChildProcess(
+            try Executables.built("apiworker"), [],
+            environment: [
+                "PORT": "\(port.number)", "HOST": "127.0.0.1", "DB_URL": "mongodb://127.0.0.1:1", "SYNCD_SOCKET": "",
+            ])
+        await eventually("the worker answers", details: { process.transcript }) {
+            (try? await HTTPConnection(port: port.number).get("/").status) == 200
+        }
+        #expect(!FileManager.default.fileExists(atPath: "/dev/shm/mongoc-\(process.pid)"))
+        #expect(try await process.stop() == .status(0))
+    }
+
     /// Else the first socket would be standard error, and get the log.
     @Test func `standard descriptors that are closed are /dev/null`() async throws {
         let directory = try TemporaryDirectory()

@@ -1,6 +1,7 @@
 import IPCWire
 
-/// Every limit of the engine, with its reason and its consequence. Limits of single frames are in ``WireLimits``.
+/// The limits of the engine that an operator sets or a test varies, each with its reason and its consequence. Limits of
+/// single frames are in ``WireLimits``.
 package struct Limits: Sendable, Equatable {
     package var wire = WireLimits()
     /// Maximum number of clients. A further one is told `-ERR max number of clients reached`.

@@ -25,6 +25,7 @@ final class MongoURI {
     /// - Throws: the text is no connection string. The reason is libmongoc's, without anything that may be a secret.
     init(_ text: String) throws(UnusableURI) {
         MongoLibrary.initialize()
+        if UnusableURI.hasUnescapedAt(text) { throw .unescapedAt }
         var error = bson_error_t()
         guard let pointer = mongoc_uri_new_with_error(text, &error) else {
             throw UnusableURI(error, of: text)
@@ -103,9 +104,10 @@ enum MongoLibrary {
     private static let once: Void = {
         // By default libmongoc writes to standard output. Every failure is also returned as an error.
         mongoc_log_set_handler(nil, nil)
-        // A file of counters in /dev/shm would be left behind by a killed process.
-        setenv("MONGOC_DISABLE_SHM", "1", 1)
         mongoc_init()
+        // The library's file of counters, which nobody reads, would be left behind by a killed process. The library makes
+        // it before main, so that MONGOC_DISABLE_SHM cannot be set in time.
+        shm_unlink("/mongoc-\(getpid())")
     }()
 
     /// Has to be called before anything else of the library; further calls do nothing.

@@ -15,6 +15,21 @@ struct UnusableURI: Error, Equatable {
         remedy = Self.lacksSlash(text) ? "put a slash before the question mark: host:port/?options" : Self.form
     }
 
+    /// libmongoc takes the text behind the first @ for a host, and would report it as one that is not found.
+    static let unescapedAt = UnusableURI(
+        reason: "there is more than one @ before the path",
+        remedy: "percent-encode the user and the password: %40 for @")
+
+    private init(reason: String, remedy: String) {
+        self.reason = reason
+        self.remedy = remedy
+    }
+
+    static func hasUnescapedAt(_ text: String) -> Bool {
+        let authority = text.split(separator: "://", maxSplits: 1).last?.prefix { $0 != "/" && $0 != "?" }
+        return authority?.count { $0 == "@" } ?? 0 > 1
+    }
+
     /// Options must follow a path, even an empty one.
     private static func lacksSlash(_ text: String) -> Bool {
         let parts = text.split(separator: "://", maxSplits: 1, omittingEmptySubsequences: false)

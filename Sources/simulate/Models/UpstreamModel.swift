@@ -322,3 +322,8 @@ final class UpstreamModel {
         }
     }
 }
+
+extension World {
+    /// The time on the event loop's clock. It is the same: no simulated machine sleeps.
+    fileprivate var deadline: NIODeadline { .uptimeNanoseconds(now.number) }
+}

@@ -1,13 +1,10 @@
 import IPCTesting
 import IPCWire
-import NIOCore
 
 /// One simulated world: its clock, its random numbers, all future events, and the record of past ones.
 // Unchecked: everything in a simulation runs on its one thread.
 final class World: @unchecked Sendable {
     private(set) var now: BootTime = 1_000_000_000_000
-    /// The same time on the other clock: no simulated machine sleeps.
-    var deadline: NIODeadline { .uptimeNanoseconds(now.number) }
     var random: SeededRandom
     private var queue = EventQueue()
     /// The process whose code runs at this moment.

@@ -14,7 +14,7 @@ struct CheckClientCommand: AsyncParsableCommand {
 
             Exit status: 0 all rules are kept, 1 one is broken.
 
-            Example: syncd check-client -- python3 examples/python/worker.py
+            Example: syncd check-client -- node examples/node/worker.mjs
             """)
 
     @Flag(help: "List the checks and their rules.") var list = false

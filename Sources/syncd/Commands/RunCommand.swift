@@ -8,8 +8,8 @@ struct RunCommand: AsyncParsableCommand {
         commandName: "run", abstract: "Run the daemon.",
         discussion: """
             Everything can be set by the environment, by a file of KEY=value lines (--config, and .env in the working \
-            directory) or here; this overrides the environment, which overrides the files. Every limit that 'syncd status \
-            --json' shows can be set by SYNCD_LIMIT_<NAME>. SIGHUP reads log level and limits again. SIGTERM and \
+            directory) or here; this overrides the environment, which overrides the files. The limits that 'syncd status \
+            --json' shows can be set by SYNCD_LIMIT_<NAME>, but for nesting-depth, lease-ms and table-slots. SIGHUP reads log level and limits again. SIGTERM and \
             SIGINT end the daemon when what is under way is answered; a second one ends it at once.
 
             """ + ConfigurationKey.syncdKeys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"))

@@ -24,7 +24,7 @@ package enum SyncdClientError: Error, Sendable, Equatable, CustomStringConvertib
     package var description: String {
         switch self {
         case .unreachable(let path, let reason):
-            "syncd can't be reached on \(path): \(reason); check that it runs and that you may use its socket"
+            "syncd can't be reached on \(path): \(reason); check that it runs, that this is its socket (SYNCD_SOCKET), and that you may use it"
         case .notGreeted(let path):
             "what listens on \(path) did not greet as syncd does: it is stopped, hangs, has no room for more clients, or is another program"
         case .unanswered: "syncd closed the connection or didn't answer in time"
