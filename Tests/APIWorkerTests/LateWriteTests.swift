@@ -137,8 +137,8 @@ import Testing
         try await stage.server.drop(database: stage.database)
     }
 
-    /// After 8 s the driver has given up its connections, and undoing the first half has failed at least once.
-    @Test(arguments: [(1, 2), (2, 2), (2, 8)])
+    /// After 13 s the driver has given up two connections, and undoing the first half has failed at least once.
+    @Test(arguments: [(1, 2), (2, 2), (2, 13)])
     func `without transactions neither half of a link lands late`(half: Int, seconds: Int) async throws {
         let stage = try await Stage(.standalone)
         // Undoing the first half has the same operator.

@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 
 /// The checker itself, with histories that are made up.
-@Suite(.tags(.servers)) struct FaultHistoryRuleTests {
+@Suite struct FaultHistoryRuleTests {
     private let history = FaultHistory(hosts: 2, keys: 1)
     private let start = ContinuousClock.now
 
