@@ -9,7 +9,7 @@ final class EmbeddedHost: EngineHost {
     private var client: ClientID = 0
     private let socket = PromptClient()
     let journalDirectory: any EngineJournal = EmptyJournal()
-    let now: UInt64 = 1_000_000_000_000
+    let now: BootTime = 1_000_000_000_000
     let ownsTable = true
 
     static let fetch = command(["FETCH", "user:000000000001"])
@@ -60,7 +60,7 @@ final class EmbeddedHost: EngineHost {
         precondition(socket.writes == asked + count, "no answer")
     }
 
-    func schedule(_ timer: EngineTimer, at time: UInt64) {}
+    func schedule(_ timer: EngineTimer, at time: BootTime) {}
     func send(_ command: UpstreamCommand) {}
     func flushUpstream() {}
     func log(_ event: EngineEvent) {}

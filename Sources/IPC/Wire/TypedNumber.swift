@@ -1,4 +1,7 @@
 /// A number that can be compared with numbers of its own kind only.
+///
+/// The types of this file are public, also those that a worker does not need: the compiler specializes nothing that is
+/// `package` in other modules, and a call for each comparison would cost a hit in L1 a tenth.
 public protocol TypedNumber: Hashable, Comparable, Sendable, ExpressibleByIntegerLiteral, CustomStringConvertible {
     /// The number, as it is stored and sent.
     var number: UInt64 { get set }
@@ -15,18 +18,19 @@ extension TypedNumber {
     @inlinable public static func < (left: Self, right: Self) -> Bool { left.number < right.number }
 
     /// Greater by this amount. Traps on overflow.
-    @inlinable package static func + (left: Self, right: UInt64) -> Self { Self(left.number + right) }
+    @inlinable public static func + (left: Self, right: UInt64) -> Self { Self(left.number + right) }
 
-    @inlinable package static func += (left: inout Self, right: UInt64) { left.number += right }
+    /// Increases the number. Traps on overflow.
+    @inlinable public static func += (left: inout Self, right: UInt64) { left.number += right }
 
     /// Smaller by this amount. Traps below 0.
-    @inlinable package static func - (left: Self, right: UInt64) -> Self { Self(left.number - right) }
+    @inlinable public static func - (left: Self, right: UInt64) -> Self { Self(left.number - right) }
 
     /// The amount by which `left` is greater. Traps if it is smaller.
-    @inlinable package static func - (left: Self, right: Self) -> UInt64 { left.number - right.number }
+    @inlinable public static func - (left: Self, right: Self) -> UInt64 { left.number - right.number }
 
     /// The greatest number that can be stored.
-    @inlinable package static var max: Self { Self(.max) }
+    @inlinable public static var max: Self { Self(.max) }
 
     /// The decimal digits.
     public var description: String { String(number) }
@@ -52,30 +56,34 @@ public struct Epoch: TypedNumber {
 }
 
 /// The number of a lease: permission to fill one key. Never repeated, not even over restarts of syncd.
-package struct LeaseID: TypedNumber {
-    package var number: UInt64
+public struct LeaseID: TypedNumber {
+    /// The number, as it is stored and sent.
+    public var number: UInt64
 
-    @inlinable package init(_ number: UInt64) { self.number = number }
+    /// A number as it was stored or sent.
+    @inlinable public init(_ number: UInt64) { self.number = number }
 }
 
 /// A moment of CLOCK_BOOTTIME, in ns since the machine's start. This clock goes on while the machine sleeps, and all
 /// processes of a host share it. A number that is added is a duration in ns, and so is a difference.
-package struct BootTime: TypedNumber {
-    package var number: UInt64
+public struct BootTime: TypedNumber {
+    /// The number, as it is stored and sent.
+    public var number: UInt64
 
-    @inlinable package init(_ number: UInt64) { self.number = number }
+    /// A number as it was stored or sent.
+    @inlinable public init(_ number: UInt64) { self.number = number }
 
     /// The ns since another moment. Wraps where that one is later.
-    @inlinable package static func &- (left: BootTime, right: BootTime) -> UInt64 { left.number &- right.number }
+    @inlinable public static func &- (left: BootTime, right: BootTime) -> UInt64 { left.number &- right.number }
 
     /// Later by some ns; at most ``max``.
-    @inlinable package func saturatingAdd(_ nanoseconds: UInt64) -> BootTime {
+    @inlinable public func saturatingAdd(_ nanoseconds: UInt64) -> BootTime {
         let (sum, overflow) = number.addingReportingOverflow(nanoseconds)
         return overflow ? .max : BootTime(sum)
     }
 
     /// Earlier by some ns; at least 0.
-    @inlinable package func saturatingSubtract(_ nanoseconds: UInt64) -> BootTime {
+    @inlinable public func saturatingSubtract(_ nanoseconds: UInt64) -> BootTime {
         BootTime(number - min(number, nanoseconds))
     }
 }
