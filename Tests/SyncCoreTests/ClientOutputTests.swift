@@ -1,5 +1,6 @@
 import IPCWire
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import SyncCore
@@ -104,5 +105,41 @@ import Testing
         #expect(flushed.hasCollapsed)
         #expect(output.flush().hasCollapsed == false, "said once")
         #expect(output.sent(buffer.readableBytes) == .pushEpoch)
+    }
+
+    /// A buffer for each of them would cost a hundred times their bytes.
+    @Test func `what a client does not read is collected, and all of its memory counts`() throws {
+        let budget = BufferBudget(limit: 100 << 20)
+        let output = ClientOutput(limits: Limits(), budget: budget)
+        func flushed() -> ByteBuffer? { if case .write(let buffer) = output.flush().action { buffer } else { nil } }
+        let push = ByteBuffer(string: ">1\r\n:1\r\n")
+        output.push(encoded: push)
+        let first = try #require(flushed())
+        for _ in 0..<10_000 {
+            output.push(encoded: push)
+            #expect(flushed() == nil)
+        }
+        #expect(budget.used >= 10_000 * push.readableBytes && budget.used < 1 << 20)
+        #expect(output.sent(first.readableBytes) == .flush)
+        let rest = try #require(flushed())
+        #expect(rest.readableBytes == 10_000 * push.readableBytes)
+        #expect(output.sent(rest.readableBytes) == .nothing)
+        #expect(budget.used == 0)
+    }
+
+    @Test func `pushes that waited apart follow those that were written before them`() throws {
+        var limits = Limits()
+        limits.comfortableBytes = 100
+        let output = ClientOutput(limits: limits)
+        output.push(encoded: ByteBuffer(string: "a"))
+        guard case .write(let first) = output.flush().action else { throw TestFailure("nothing to write") }
+        output.push(encoded: ByteBuffer(repeating: UInt8(ascii: "b"), count: 100))
+        output.push(encoded: ByteBuffer(string: "c"))
+        let request = output.open()
+        output.reply(request, .integer(1))
+        #expect(output.flush().action == .nothing)
+        #expect(output.sent(first.readableBytes) == .flush)
+        guard case .write(let rest) = output.flush().action else { throw TestFailure("nothing to write") }
+        #expect(String(buffer: rest) == String(repeating: "b", count: 100) + ":1\r\nc")
     }
 }

@@ -75,4 +75,11 @@ import Testing
             #expect(streamID(bad) == nil, "\(bad)")
         }
     }
+
+    /// 1024 tags of 256 bytes each are the longest entry: a stream of them must not fill Redis.
+    @Test func `fewer entries are retained beside a long one`() {
+        func retained(_ bytes: Int) -> String { String(buffer: CommandEncoding.retainedEntries(beside: bytes)) }
+        #expect(retained(60) == "100000" && retained(671) == "100000")
+        #expect(retained(1000) == "67108" && retained(263_000) == "255")
+    }
 }

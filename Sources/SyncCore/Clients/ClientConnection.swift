@@ -19,6 +19,12 @@ final class ClientConnection {
         static func < (one: Phase, other: Phase) -> Bool { one.rawValue < other.rawValue }
     }
 
+    private struct LongRequest {
+        var bytes: Int
+        /// Its part of the ``RequestWindow``, in bytes.
+        var work: Int
+    }
+
     let id: ClientID
     let peer: Peer
     let channel: any ClientChannel
@@ -29,8 +35,8 @@ final class ClientConnection {
     private let window: RequestWindow
     private let process: RequestWindow.Process
     private var requestsUnderWay = 0
-    /// Bytes of long requests that are under way.
-    private var longRequests: [RequestID: Int] = [:]
+    /// The long ones among them.
+    private var longRequests: [RequestID: LongRequest] = [:]
     /// Bytes of long requests that the budget counts: none once the connection is closed.
     private var countedBytes = 0
     private(set) var phase = Phase.open
@@ -43,6 +49,8 @@ final class ClientConnection {
     /// When a whole request was taken last.
     var lastRequest: BootTime = 0
     private(set) var isReadingPaused = false
+    /// Its process has used its part of the ``RequestWindow``.
+    private var isQueued = false
     private var isReadingArgument = false
     /// Its request needs more memory than is available at the moment.
     private(set) var isWaitingForRoom = false
@@ -50,8 +58,10 @@ final class ClientConnection {
     private(set) var reservedBytes = 0
     private(set) var requestBegan: BootTime = 0
 
-    /// Smaller requests are not counted.
+    /// The memory of smaller incomplete requests is not reserved.
     private static let freeBytes = 16 << 10
+    /// Smaller requests under way are counted without their bytes.
+    private static let shortBytes = 1 << 10
     /// Bytes that a socket is read in at once (``ClientChannel/setReadingArgument(_:)``); more is a long argument.
     static let pieceBytes = 4096
 
@@ -87,20 +97,21 @@ final class ClientConnection {
 
     var mayTakeRequest: Bool { phase == .open && !isSuspended && hasRoomForRequest }
 
-    private var hasRoomForRequest: Bool {
-        output.hasRoomForRequest && (requestsUnderWay == 0 || window.hasRoom(for: process))
-    }
+    private var hasRoomForRequest: Bool { output.hasRoomForRequest && window.hasRoom(for: process) }
 
     /// Whether every whole request that it sent is under way and none will follow: what is left is to answer.
     var isAllAsked: Bool { isInputClosed && mayTakeRequest }
 
     /// Whether it goes on after a pause.
     var mayResume: Bool {
-        isReadingPaused && phase == .open && !isSuspended && !isWaitingForRoom && output.mayResume
-            && (requestsUnderWay == 0 || window.mayResume(process))
+        isReadingPaused && phase == .open && !isSuspended && !isWaitingForRoom && !isQueued && output.mayResume
     }
 
     func updateReading() {
+        if phase == .open, !isQueued, !window.hasRoom(for: process) {
+            isQueued = true
+            window.queue(self, of: process)
+        }
         let isPaused = isSuspended || isWaitingForRoom || !hasRoomForRequest
         guard isPaused != isReadingPaused, phase != .closed else { return }
         isReadingPaused = isPaused
@@ -146,25 +157,35 @@ final class ClientConnection {
     var hasRequestsUnderWay: Bool { requestsUnderWay > 0 }
 
     /// A request of this many bytes is handed to the engine, which answers it at once or when Redis has answered.
-    func begin(_ request: RequestID, bytes: Int) {
-        let counted = bytes > Self.freeBytes ? bytes : 0
-        if counted > 0 {
-            longRequests[request] = counted
-            countedBytes += counted
-            budget.changeOwn(by: counted)
+    ///
+    /// - Parameter work: the server's work in addition to that for the request's bytes, as a number of bytes.
+    func begin(_ request: RequestID, bytes: Int, work: Int) {
+        var long = LongRequest(bytes: 0, work: 0)
+        if bytes + work > Self.shortBytes {
+            long = LongRequest(bytes: bytes, work: bytes + work)
+            longRequests[request] = long
+            countedBytes += bytes
+            budget.changeOwn(by: bytes)
         }
         requestsUnderWay += 1
-        window.begin(process, bytes: counted)
+        window.begin(process, bytes: long.work)
+    }
+
+    /// The connections of its process that may go on when a request was answered.
+    func takeQueued() -> [ClientConnection] {
+        let taken = window.takeQueued(process)
+        for client in taken { client.isQueued = false }
+        return taken
     }
 
     /// The engine has answered it.
     func answered(_ request: RequestID) {
         requestsUnderWay -= 1
-        let counted = longRequests.isEmpty ? 0 : longRequests.removeValue(forKey: request) ?? 0
-        window.end(process, bytes: counted)
-        guard counted > 0, countedBytes > 0 else { return }
-        countedBytes -= counted
-        budget.changeOwn(by: -counted)
+        let long = longRequests.isEmpty ? nil : longRequests.removeValue(forKey: request)
+        window.end(process, bytes: long?.work ?? 0)
+        guard let long, countedBytes > 0 else { return }
+        countedBytes -= long.bytes
+        budget.changeOwn(by: -long.bytes)
     }
 
     // MARK: Ending

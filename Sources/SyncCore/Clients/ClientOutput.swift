@@ -5,9 +5,10 @@ import NIOCore
 /// The pending output of one client and its order. This class decides; the connection writes.
 ///
 /// Output has three stages. `writer` collects the output of one turn of the event loop and is flushed once. `inChannel`
-/// counts bytes that the kernel has not accepted yet. While these are many, pushes wait in `backlog`, apart from
-/// replies; a backlog beyond its limit collapses into one `epoch` push, which replaces all of them. Requests are not
-/// read while the replies to earlier ones are unread. A client whose output grows nevertheless is closed. No other
+/// counts bytes that the kernel has not accepted yet. As long as there are any, `writer` collects further output: a
+/// client that does not read must not cost a buffer for each of its messages. While unread bytes are many, pushes wait in
+/// `backlog`, apart from replies; a backlog beyond its limit collapses into one `epoch` push, which replaces all of them.
+/// Requests are not read while the replies to earlier ones are unread. A client whose output grows nevertheless is closed. No other
 /// client waits for it. With a ``BufferBudget`` long data is not copied, and all clients' output is counted there.
 package final class ClientOutput {
     private struct SharedData {
@@ -214,6 +215,9 @@ package final class ClientOutput {
             count()
         }
         if isBeyondLimit { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
+        // Long data are held once for all their readers, but only in the channel.
+        guard inChannel == 0 || writer.partBytes > 0 else { return (.nothing, hasCollapsed) }
+        takeBacklog()
         guard writer.buffer.readableBytes > 0 || writer.partBytes > 0 else { return (.nothing, hasCollapsed) }
         let (buffer, parts) = (writer.buffer, writer.parts)
         // The channel keeps the storage until it is sent.
@@ -226,6 +230,17 @@ package final class ClientOutput {
         guard !parts.isEmpty else { return (.write(buffer), hasCollapsed) }
         hold(parts, before: buffer.readableBytes)
         return (.writeParts(parts + [buffer]), hasCollapsed)
+    }
+
+    /// Pushes that waited follow what was written before them.
+    private func takeBacklog() {
+        guard inChannel == 0, backlog.buffer.readableBytes > 0 else { return }
+        if writer.buffer.storageCapacity == 0 {
+            writer.buffer = backlog.buffer
+        } else {
+            writer.buffer.writeImmutableBuffer(backlog.buffer)
+        }
+        backlog = RESPWriter(version: version)
     }
 
     /// Holds long parts in the budget: other connections may hold them as well.
@@ -243,9 +258,16 @@ package final class ClientOutput {
     /// Reports the bytes of this client alone to the budget.
     private func count() {
         guard let budget, !isDiscarded else { return }
-        let bytes = unsentBytes - sharedBytes
+        let bytes = unsentBytes + unusedCapacity - sharedBytes
         if bytes != counted { budget.changeOwn(by: bytes - counted) }
         counted = bytes
+    }
+
+    /// Memory of waiting output that is reserved and not used yet, in bytes.
+    private var unusedCapacity: Int { Self.unused(writer.buffer) + Self.unused(backlog.buffer) }
+
+    private static func unused(_ buffer: ByteBuffer) -> Int {
+        buffer.readableBytes > 0 ? buffer.storageCapacity - buffer.readableBytes : 0
     }
 
     /// The bytes attributed to this client: its own, and its share of data that others hold, too.
@@ -269,7 +291,8 @@ package final class ClientOutput {
         case nothing
         /// Push one `epoch` in place of the collapsed pushes.
         case pushEpoch
-        case write(ByteBuffer)
+        /// Flush what has been waiting.
+        case flush
     }
 
     /// The kernel has accepted this many bytes.
@@ -283,12 +306,7 @@ package final class ClientOutput {
             isCollapsed = false
             return .pushEpoch
         }
-        guard backlog.buffer.readableBytes > 0 else { return .nothing }
-        let buffer = backlog.buffer
-        backlog = RESPWriter(version: version)
-        inChannel += buffer.readableBytes
-        written += UInt64(buffer.readableBytes)
-        return .write(buffer)
+        return inChannel == 0 && unsentBytes > 0 ? .flush : .nothing
     }
 
     private func dropTaken() {

@@ -1,17 +1,20 @@
+import DequeModule
+
 /// Requests of all clients that wait for Redis.
 ///
 /// Redis answers one request after the other. A process that sends more than Redis can answer must not make the others'
 /// invalidations late, which would isolate the host. The window is therefore divided among the processes that have
-/// requests under way. A connection with an unanswered request is not read while its process has used its part. One
-/// request of each connection is always taken: its answer lets the connection go on.
+/// requests under way. While a process has used its part, its connections queue: answers let them go on, one after the
+/// other.
 final class RequestWindow {
     /// One process and its requests under way, also those of connections that are closed.
     final class Process {
         fileprivate let holder: Int64
         fileprivate var connections = 0
         fileprivate var requests = 0
-        /// Bytes of long requests.
         fileprivate var bytes = 0
+        /// Connections that wait for their turn. There is one only while a request is under way, whose answer lets it go on.
+        fileprivate var queue: Deque<ClientConnection> = []
 
         fileprivate init(_ holder: Int64) { self.holder = holder }
     }
@@ -56,8 +59,23 @@ final class RequestWindow {
     /// Whether the process may have one more request under way.
     func hasRoom(for process: Process) -> Bool { isBelow(process, parts: max(1, busy)) }
 
-    /// Whether half of the process's part is free again.
-    func mayResume(_ process: Process) -> Bool { isBelow(process, parts: 2 * max(1, busy)) }
+    /// A connection waits until ``takeQueued(_:)`` returns it.
+    func queue(_ client: ClientConnection, of process: Process) { process.queue.append(client) }
+
+    /// The connections that may go on: none until half of the process's part is free again, and then about as many as
+    /// there is room for requests of the present length.
+    func takeQueued(_ process: Process) -> [ClientConnection] {
+        guard !process.queue.isEmpty, isBelow(process, parts: 2 * max(1, busy)) else { return [] }
+        var room = process.queue.count
+        if process.requests > 0 {
+            let requests = limits.requestsUnderWay / busy - process.requests
+            let bytes = (limits.requestBytesUnderWay / busy - process.bytes) * process.requests / max(1, process.bytes)
+            room = min(room, max(1, min(requests, bytes)))
+        }
+        let taken = Array(process.queue.prefix(room))
+        process.queue.removeFirst(room)
+        return taken
+    }
 
     private func isBelow(_ process: Process, parts: Int) -> Bool {
         process.requests < max(1, limits.requestsUnderWay / parts)

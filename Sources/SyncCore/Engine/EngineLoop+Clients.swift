@@ -84,7 +84,8 @@ extension EngineLoop {
         do throws(ReplyError) {
             let request = try Request.parse(arguments, limits: client.wireLimits)
             host.willDecide(request, id, of: client.id)
-            client.begin(id, bytes: arguments.reduce(0) { $0 + $1.readableBytes })
+            client.begin(
+                id, bytes: arguments.reduce(0) { $0 + $1.readableBytes }, work: engine.serverWork(of: request))
             turn.now = host.now
             engine.request(client.id, id, request, &turn)
         } catch {
@@ -121,7 +122,7 @@ extension EngineLoop {
         if hasCollapsed { host.log(.pushesCollapsed(client.id, client.peer)) }
         switch action {
         case .nothing: break
-        case .write(let bytes): write(bytes, to: client)
+        case .write(let bytes): if client.channel.write(bytes) { sent(client, bytes.readableBytes) }
         case .writeParts(let parts):
             if client.channel.write(parts) { sent(client, parts.reduce(0) { $0 + $1.readableBytes }) }
         case .close(let bytes): return cutOff(client, .doesNotRead(unsentBytes: bytes))
@@ -130,21 +131,16 @@ extension EngineLoop {
         if client.mayResume { resume(client) }
     }
 
-    private func write(_ bytes: ByteBuffer, to client: ClientConnection) {
-        if client.channel.write(bytes) { sent(client, bytes.readableBytes) }
-    }
-
     /// The kernel has accepted this many bytes.
     func sent(_ client: ClientConnection, _ bytes: Int) {
         let action = client.output.sent(bytes)
         guard client.phase < .closing, !closeIfSent(client) else { return }
-        // Waiting output goes before new output.
         switch action {
         case .nothing: break
         case .pushEpoch:
             client.output.push(.epoch(engine.epoch, reason: .slow))
             needsFlush(client)
-        case .write(let bytes): write(bytes, to: client)
+        case .flush: needsFlush(client)
         }
         if client.mayResume { resume(client) }
     }

@@ -302,14 +302,12 @@ package final class EngineLoop {
 
     /// The engine has answered a request. Returns the client, unless it is gone.
     func answered(_ id: ClientID, _ request: RequestID) -> ClientConnection? {
-        if let client = client(id) {
-            client.answered(request)
-            return client
-        }
-        guard let client = leaving[id] else { return nil }
+        let present = client(id)
+        guard let client = present ?? leaving[id] else { return nil }
         client.answered(request)
-        if !client.hasRequestsUnderWay { leaving[id] = nil }
-        return nil
+        for next in client.takeQueued() { resume(next) }
+        if present == nil, !client.hasRequestsUnderWay { leaving[id] = nil }
+        return present
     }
 
     func needsFlush(_ client: ClientConnection) {

@@ -171,6 +171,15 @@ extension SyncEngine {
         turn.add(.upstream(.publish(command, event)))
     }
 
+    /// The server's work for a request in addition to that for its bytes, as a number of bytes: it compares a published
+    /// event with all patterns. A step takes some ns, and a byte of a long request some tens.
+    func serverWork(of request: Request) -> Int {
+        switch request {
+        case .publish(let event), .invalidate(_, let event?): subscriptions.matchingSteps(event.channel) / 8
+        default: 0
+        }
+    }
+
     /// Number of clients on this host that get an event.
     func receivers(_ channel: ByteBuffer) -> UInt64 {
         let byPattern = subscriptions.matches(channel).reduce(0) { $0 + $1.listeners.count }

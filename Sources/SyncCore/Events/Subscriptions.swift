@@ -43,6 +43,8 @@ struct Subscriptions: Sendable {
     private(set) var count = 0
     /// Number of pattern subscriptions of all clients.
     private(set) var patternCount = 0
+    /// Length of all different patterns, in bytes.
+    private var patternBytes = 0
 
     /// The subscriptions of one client, in order.
     private struct Own: Sendable {
@@ -87,7 +89,9 @@ struct Subscriptions: Sendable {
         case .pattern:
             patternCount += 1
             patterns[name, default: []].append(client)
-            return patternNames.append(name)
+            guard patternNames.append(name) else { return false }
+            patternBytes += name.readableBytes
+            return true
         }
     }
 
@@ -107,6 +111,7 @@ struct Subscriptions: Sendable {
             patterns[name]?.removeAll { $0 == client }
             guard patterns[name]?.isEmpty == true else { return false }
             patterns[name] = nil
+            patternBytes -= name.readableBytes
             return patternNames.remove(name)
         }
     }
@@ -117,6 +122,9 @@ struct Subscriptions: Sendable {
 
     /// The listeners of a channel by name.
     func listeners(_ channel: ByteBuffer) -> [ClientID] { channels[channel] ?? [] }
+
+    /// The most steps that a server takes to compare a channel with all patterns.
+    func matchingSteps(_ channel: ByteBuffer) -> Int { patternBytes * channel.readableBytes }
 
     /// The listeners of a pattern as the server names it.
     func listeners(pattern: ByteBuffer) -> [ClientID] { patterns[pattern] ?? [] }

@@ -8,8 +8,19 @@ struct CommandEncoding {
     /// Which process the server is, as the scripts take it.
     private var identity: [ByteBuffer] = [.word("-"), .word("-")]
 
-    /// Approximate number of entries in the stream.
-    private static let retainedEntries = ByteBuffer(string: "100000")
+    /// Approximate number of entries in the stream, if they are short.
+    private static let mostRetained = 100_000
+    /// Memory of as many entries as are retained beside a long one, in bytes: a client that invalidates with many long
+    /// tags must not fill Redis.
+    private static let retainedBytes = 64 << 20
+    private static let usuallyRetained = ByteBuffer(string: "\(mostRetained)")
+
+    /// Approximate number of entries in the stream beside an entry of this size.
+    static func retainedEntries(beside bytes: Int) -> ByteBuffer {
+        let fitting = retainedBytes / max(1, bytes)
+        return fitting >= mostRetained ? usuallyRetained : ByteBuffer(string: "\(fitting)")
+    }
+
     /// Time for which an event of another program is remembered. A host that is further behind than this appends once
     /// more, which is harmless.
     private static let bridgedMilliseconds = ByteBuffer(string: "10000")
@@ -49,7 +60,8 @@ struct CommandEncoding {
         var arguments = [append.incarnation.text, append.fresh.text]
         arguments.reserveCapacity(9)
         arguments += identity
-        arguments += [append.body.encoded(), keys.logChannel, Self.retainedEntries]
+        let body = append.body.encoded()
+        arguments += [body, keys.logChannel, Self.retainedEntries(beside: body.readableBytes)]
         if let channel = append.body.eventChannel, let payload = append.eventPayload {
             arguments += [channel, payload]
         } else if append.bridged != nil {
