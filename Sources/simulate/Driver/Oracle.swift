@@ -57,6 +57,8 @@ final class Oracle: @unchecked Sendable {
         var lostLink: (epoch: Epoch, at: BootTime)?
         var silentSince: BootTime?
         var closing = false
+        /// When its journal was lost, and the versions that remained promised, per key.
+        var losses: [(time: BootTime, promised: [UInt64])] = []
     }
 
     /// Keys and tags.
@@ -165,8 +167,11 @@ final class Oracle: @unchecked Sendable {
     private func readEnded(_ read: Read, _ version: UInt64, _ source: CacheSource, on worker: Reader) {
         let key = read.key
         var read = read
-        // Pending invalidations of a journal that was lost meanwhile are not promised any more.
-        read.floor = min(read.floor, acknowledged[worker.host.index][key])
+        // Pending invalidations of a journal that was lost meanwhile are not promised any more, whatever was acknowledged
+        // since.
+        for loss in hosts[worker.host.index].losses where loss.time >= read.begin {
+            read.floor = min(read.floor, loss.promised[key])
+        }
         figures.add("reads checked")
         figures.add("source \(source.rawValue)")
         let floor = max(read.floor, read.acrossFloor, read.promisedFloor)
@@ -250,6 +255,7 @@ final class Oracle: @unchecked Sendable {
             }
             promised[host.index * plan.keys + key].removeAll { $0.time > world.now }
         }
+        hosts[host.index].losses.append((world.now, acknowledged[host.index]))
     }
 
     /// The version up to which this host has accepted or applied an invalidation.
