@@ -82,7 +82,7 @@ import Testing
         #expect(answers(client).count > before, "but not twice")
     }
 
-    /// One reading of Redis' replies may let hundreds of connections go on.
+    /// One read from Redis can resume hundreds of connections.
     @Test func `clients that go on when their requests are answered share the slice`() {
         var limits = Limits()
         limits.requestsInFlight = 1

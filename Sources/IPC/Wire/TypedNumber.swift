@@ -1,4 +1,4 @@
-/// A number that can be compared with numbers of its own kind only.
+/// A number of one kind. The compiler refuses to compare it with a number of another kind.
 ///
 /// The types of this file are public, also those that a worker does not need: the compiler specializes nothing that is
 /// `package` in other modules, and a call for each comparison would cost a hit in L1 a tenth.

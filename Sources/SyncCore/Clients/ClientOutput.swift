@@ -8,8 +8,8 @@ import NIOCore
 /// counts bytes that the kernel has not accepted yet. As long as there are any, `writer` collects further output: a
 /// client that does not read must not cost a buffer for each of its messages. While unread bytes are many, pushes wait in
 /// `backlog`, apart from replies; a backlog beyond its limit collapses into one `epoch` push, which replaces all of them.
-/// Requests are not read while the replies to earlier ones are unread. A client whose output grows nevertheless is closed. No other
-/// client waits for it. With a ``BufferBudget`` long data is not copied, and all clients' output is counted there.
+/// Requests are not read while the replies to earlier ones are unread. A client whose output grows nevertheless is closed.
+/// No other client waits for it. With a ``BufferBudget`` long data is not copied, and all clients' output is counted there.
 package final class ClientOutput {
     private struct SharedData {
         /// The end of these data in the byte count of all output.
@@ -215,7 +215,7 @@ package final class ClientOutput {
             count()
         }
         if isBeyondLimit { return (.close(unsentBytes: unsentBytes), hasCollapsed) }
-        // Long data are held once for all their readers, but only in the channel.
+        // Long data go to the channel at once: only there do all their readers share one copy.
         guard inChannel == 0 || writer.partBytes > 0 else { return (.nothing, hasCollapsed) }
         takeBacklog()
         guard writer.buffer.readableBytes > 0 || writer.partBytes > 0 else { return (.nothing, hasCollapsed) }
