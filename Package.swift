@@ -35,12 +35,13 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.3.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.9.0"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
     ] + (isBenchmarking ? [.package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0")] : []),
     targets: [
         // `pkgConfig` stays off CHiredis: its flags cause a warning on every build.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .systemLibrary(name: "CMalloc"),
+        // OpenSSL's library, which libmongoc needs.
+        .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CMongoC", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
 
@@ -79,10 +80,8 @@ let package = Package(
         .executableTarget(
             name: "apiworker",
             dependencies: [
-                "IPC", "Sieve", "CMongoC", "CZlib", "Notation", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
+                "IPC", "Sieve", "CCrypto", "CMongoC", "CZlib", "Notation", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "Hummingbird", package: "hummingbird"),
-                .product(name: "HummingbirdCore", package: "hummingbird"),
             ],
             resources: [.embedInCode("Page/ui.html")],
             swiftSettings: strict
@@ -135,7 +134,6 @@ let package = Package(
             dependencies: [
                 "apiworker", "CMongoC", "CZlib", "IPC", "Notation", "ProcessSupport", "TestSupport", nioCore, nioPosix, logging,
                 lifecycle,
-                .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),
         .testTarget(
@@ -173,7 +171,6 @@ var benchmarks: [Target] {
             dependencies: [
                 "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             path: "Benchmarks/Bench",
@@ -202,10 +199,10 @@ if Context.environment["SYNCD_FUZZ"] != nil {
         ),
         .target(
             name: "apiworker",
-            dependencies: ["Notation", nioCore],
+            dependencies: ["CCrypto", "Notation", nioCore],
             sources: [
                 "Compression/AcceptEncoding.swift", "HTTP/EntityTag.swift", "HTTP/QueryParameters.swift",
-                "HTTP/XXH64.swift", "Storage/SearchPattern.swift", "Users",
+                "Storage/SearchPattern.swift", "Users",
             ],
             swiftSettings: strict
         ),

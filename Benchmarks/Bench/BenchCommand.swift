@@ -65,15 +65,8 @@ struct BenchCommand: AsyncParsableCommand {
 
         @Option var port: Int
         @Option var file: String
-        @Flag(help: "Without Hummingbird.") var lean = false
 
-        func run() async throws {
-            if lean {
-                try await LeanServer.run(port: port, file: file)
-            } else {
-                try await ConstantServer.run(port: port, file: file)
-            }
-        }
+        func run() async throws { try await ConstantServer.run(port: port, file: file) }
     }
 }
 

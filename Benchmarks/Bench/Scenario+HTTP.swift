@@ -1,8 +1,6 @@
 import Foundation
-import Hummingbird
 import Logging
 import NIOCore
-import NIOPosix
 import TestSupport
 
 /// A worker with its database and a syncd on Redis, and a hundred users in it.
@@ -48,36 +46,14 @@ struct API {
     }
 }
 
-/// Hummingbird without an application: one event loop, one answer.
-enum ConstantServer {
-    static func run(port: Int, file: String) async throws {
-        let bytes = ByteBuffer(bytes: try Data(contentsOf: URL(fileURLWithPath: file)))
-        let router = Router()
-        router.get("/") { _, _ in
-            Response(
-                status: .ok, headers: [.contentType: "application/json; charset=utf-8"],
-                body: ResponseBody(byteBuffer: bytes))
-        }
-        var logger = Logger(label: "constant")
-        logger.logLevel = .error
-        let application = Application(
-            responder: router.buildResponder(),
-            configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: port)),
-            eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup(numberOfThreads: 1)), logger: logger)
-        try await application.run()
-    }
-
-    /// Starts one, or the lean one, in a separate process and on the first processor.
-    static func start(
-        _ body: [UInt8], in directory: TemporaryDirectory, isLean: Bool = false
-    ) async throws -> (ChildProcess, ReservedPort) {
+extension ConstantServer {
+    /// Starts one in a separate process and on the first processor.
+    static func start(_ body: [UInt8], in directory: TemporaryDirectory) async throws -> (ChildProcess, ReservedPort) {
         let port = try ReservedPort()
         let file = directory.file("body-\(port.number)")
         try Data(body).write(to: URL(fileURLWithPath: file))
         let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        let process = try ChildProcess(
-            program,
-            ["constant-server", "--port", "\(port.number)", "--file", file] + (isLean ? ["--lean"] : []))
+        let process = try ChildProcess(program, ["constant-server", "--port", "\(port.number)", "--file", file])
         for _ in 0..<1000 {
             if (try? Wire(port: port.number)) != nil {
                 try await Processors.pinToFirst(process.pid)
@@ -96,32 +72,21 @@ extension Scenario {
         try await Processors.pinToFirst(api.worker.pid)
         let directory = try TemporaryDirectory()
         var rows: [Measured] = []
-        for (name, path) in [("http-graph", "/api/graph"), ("http-stats", "/api/users/stats/overview")] {
+        for (name, path, goal) in [
+            ("http-graph", "/api/graph", 0.85), ("http-stats", "/api/users/stats/overview", 0.8),
+        ] {
             let body = try api.body(path)
             let (server, port) = try await ConstantServer.start(body, in: directory)
             defer { server.kill() }
-            let (leanServer, leanPort) = try await ConstantServer.start(body, in: directory, isLean: true)
-            defer { leanServer.kill() }
-            func constant() async throws -> [Double] { try await Wrk().run("http://127.0.0.1:\(port.number)/") }
             let result = try await Rounds(rounds) {
                 try await Wrk().run(api.url(path))
             } yardstick: {
-                try await constant()
+                try await Wrk().run("http://127.0.0.1:\(port.number)/")
             }
             rows.append(
                 result.row(
                     name, "cached GET \(path) (\(body.count) B), 8 clients",
-                    "Hummingbird, the same bytes from a constant",
-                    .perSecond, .ratioAtLeast(0.85)))
-            let lean = try await Rounds(rounds) {
-                try await constant()
-            } yardstick: {
-                try await Wrk().run("http://127.0.0.1:\(leanPort.number)/")
-            }
-            rows.append(
-                lean.row(
-                    name + "-yardstick", "that yardstick itself", "SwiftNIO's HTTP codec alone, the same bytes",
-                    .perSecond, .none))
+                    "SwiftNIO's HTTP codec alone, the same bytes", .perSecond, .ratioAtLeast(goal)))
         }
         return rows
     }

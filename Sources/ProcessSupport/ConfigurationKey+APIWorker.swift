@@ -19,8 +19,14 @@ extension ConfigurationKey {
         "WORKER_GZIP_BYTES", default: "0",
         help: "Bytes for cached bodies in gzip, kept beside the plain ones; 0: nothing is compressed.")
 
+    package static let idleSeconds = ConfigurationKey(
+        "WORKER_IDLE_SECONDS", default: "75",
+        help: "How long a connection without a request stays open; longer than a load balancer keeps it.")
+    package static let hosts = ConfigurationKey(
+        "WORKER_HOSTS", help: "Host names under which the API may be called, separated by commas; empty: any.")
+
     package static let workerKeys = [
-        port, host, databaseURL, origins, syncdSocket, l1Bytes, auditOneIn, graceSeconds, gzipBytes, logLevel,
-        logFormat,
+        port, host, databaseURL, origins, hosts, syncdSocket, l1Bytes, auditOneIn, graceSeconds, gzipBytes,
+        idleSeconds, logLevel, logFormat,
     ]
 }

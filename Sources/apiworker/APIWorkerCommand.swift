@@ -35,6 +35,12 @@ struct APIWorkerCommand: AsyncParsableCommand {
     var graceSeconds: String?
     @Option(name: .customLong("worker-gzip-bytes"), help: "Bytes for bodies in gzip; 0: none (WORKER_GZIP_BYTES).")
     var gzipBytes: String?
+    @Option(
+        name: .customLong("worker-idle-seconds"),
+        help: "Seconds for which a connection without a request stays open (WORKER_IDLE_SECONDS).")
+    var idleSeconds: String?
+    @Option(name: .customLong("worker-hosts"), help: "Host names for this API; empty: any (WORKER_HOSTS).")
+    var hosts: String?
     @Option(help: "Lowest level that is logged (LOG_LEVEL).") var logLevel: String?
     @Option(help: "text or json (LOG_FORMAT).") var logFormat: String?
 
@@ -45,7 +51,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
             (ConfigurationKey.databaseURL, databaseURL), (ConfigurationKey.origins, origins),
             (.syncdSocket, socket), (ConfigurationKey.l1Bytes, l1Bytes),
             (ConfigurationKey.auditOneIn, auditOneIn), (ConfigurationKey.graceSeconds, graceSeconds),
-            (ConfigurationKey.gzipBytes, gzipBytes),
+            (ConfigurationKey.gzipBytes, gzipBytes), (ConfigurationKey.idleSeconds, idleSeconds),
+            (ConfigurationKey.hosts, hosts),
             (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

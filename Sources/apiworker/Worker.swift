@@ -24,7 +24,7 @@ struct Worker {
         // One thread serves the connections of clients and the one to syncd.
         eventLoop = MultiThreadedEventLoopGroup(numberOfThreads: 1).any()
         let worker = WorkerIdentity()
-        let limits = HTTPLimits()
+        let limits = HTTPLimits(idle: .seconds(Int64(configuration.idleSeconds)))
         self.manager = manager
         self.logger = logger
         let operations = MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger)
@@ -46,10 +46,11 @@ struct Worker {
                     state: state, requests: requests, connections: connections, streams: streams),
                 streams: streams, compressed: CompressedBodies(byteBudget: configuration.gzipBytes),
                 bodyBytes: limits.bodyBytes),
-            cors: CORSPolicy(origins: configuration.origins), worker: worker, requests: requests, logger: logger)
+            cors: CORSPolicy(origins: configuration.origins), hosts: AcceptedHosts(names: configuration.hosts),
+            worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(
             address: configuration.address, limits: limits, connections: connections, worker: worker,
-            eventLoop: eventLoop, logger: logger, respond: { await responder.respond(to: $0, on: $1) },
+            eventLoop: eventLoop, logger: logger, answering: responder.answering,
             onRejection: { requests.addRejection(statusCode: $0) },
             onListening: {
                 logger.notice("Worker \(worker.text) started on port \($0)")

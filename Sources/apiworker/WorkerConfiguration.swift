@@ -6,6 +6,8 @@ struct WorkerConfiguration: Sendable {
     var address: HTTPServer.Address
     var databaseURL: String
     var origins: Set<String>
+    /// Host names in lower case; empty: any.
+    var hosts: Set<String>
     /// `nil`: no syncd, hence no cache.
     var socketPath: String?
     var l1Bytes: Int
@@ -15,6 +17,8 @@ struct WorkerConfiguration: Sendable {
     var graceSeconds: Int
     /// Bytes for compressed bodies; 0: no compression.
     var gzipBytes: Int
+    /// Time in seconds for which a connection without a request stays open.
+    var idleSeconds: Int
 
     /// Maximum length of a Unix socket's path, in bytes.
     private static let maximumSocketPath = 103
@@ -32,11 +36,13 @@ struct WorkerConfiguration: Sendable {
             address: inherited.map(HTTPServer.Address.inherited) ?? .host(host, port: port),
             databaseURL: try settings.required(.databaseURL),
             origins: try origins(try settings.string(.origins) ?? ""),
+            hosts: try hosts(try settings.string(.hosts) ?? ""),
             socketPath: try socketPath(settings),
             l1Bytes: try settings.integer(.l1Bytes, in: 0...(1 << 40)),
             auditOneIn: try settings.integer(.auditOneIn, in: 0...1_000_000_000),
             graceSeconds: try settings.integer(.graceSeconds, in: 0...86_400),
-            gzipBytes: try settings.integer(.gzipBytes, in: 0...(1 << 40)))
+            gzipBytes: try settings.integer(.gzipBytes, in: 0...(1 << 40)),
+            idleSeconds: try settings.integer(.idleSeconds, in: 1...86_400))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {
@@ -70,9 +76,27 @@ struct WorkerConfiguration: Sendable {
                     .origins, value: origin, problem: "is no origin",
                     remedy: "give it as https://host or https://host:port")
             }
-            origins.insert(origin)
+            // A browser leaves out the default port.
+            let port = origin.hasPrefix("https://") ? ":443" : ":80"
+            origins.insert(origin.hasSuffix(port) ? String(origin.dropLast(port.count)) : origin)
         }
         return origins
+    }
+
+    /// Names without ports, IPv6 addresses in brackets: compared with the value of `Host`.
+    private static func hosts(_ text: String) throws(ConfigurationError) -> Set<String> {
+        var hosts: Set<String> = []
+        for part in text.split(separator: ",") {
+            let host = String(part).trimmed.lowercased()
+            guard !host.isEmpty else { continue }
+            guard HostField.isValid(host), host.hasSuffix("]") || !host.contains(":") else {
+                throw ConfigurationError(
+                    .hosts, value: host, problem: "is no host name",
+                    remedy: "give names or addresses without ports, IPv6 addresses in brackets")
+            }
+            hosts.insert(host)
+        }
+        return hosts
     }
 
     private static func isOrigin(_ text: String) -> Bool {

@@ -1,7 +1,4 @@
 import CZlib
-import HTTPTypes
-import Hummingbird
-import IPC
 import NIOCore
 import Testing
 
@@ -89,7 +86,7 @@ import Testing
     }
 
     @Test func `each is compressed once, within the budget`() async throws {
-        let bodies = try #require(CompressedBodies(byteBudget: 1 << 20))
+        let bodies = try #require(CompressedBodies(byteBudget: 200 << 10))
         let (small, large) = (Self.body(10_000), Self.body(200_000))
         for body in [small, large] {
             let tag = EntityTag(of: body)
@@ -104,57 +101,7 @@ import Testing
             let body = Self.body(bytes)
             _ = await bodies.compressed(body, tag: EntityTag(of: body))
         }
-        #expect(bodies.statistics.bytes <= 1 << 20 && bodies.statistics.entries < 102)
+        #expect(bodies.statistics.bytes <= 200 << 10 && bodies.statistics.entries < 102)
         #expect(CompressedBodies(byteBudget: 0) == nil)
-    }
-
-    @Test func `another body of the same tag is another body`() async throws {
-        let bodies = try #require(CompressedBodies(byteBudget: 8 << 20))
-        for bytes in [10_000, 200_000] {
-            let (body, other) = (Self.body(bytes), Self.body(bytes + 1))
-            let tag = EntityTag(of: body)
-            _ = await bodies.compressed(body, tag: tag)
-            let compressed = try #require(await bodies.compressed(other, tag: tag))
-            #expect(try Self.inflated(compressed, expecting: bytes + 1) == other)
-        }
-    }
-
-    // MARK: Responses
-
-    private static func request(_ encodings: String?) -> Request {
-        var fields = HTTPFields()
-        fields[.acceptEncoding] = encodings
-        return Request(
-            head: HTTPRequest(method: .get, scheme: nil, authority: nil, path: "/", headerFields: fields),
-            body: RequestBody(buffer: ByteBuffer()))
-    }
-
-    @Test func `a compressed body has its own ETag`() async throws {
-        let bodies = try #require(CompressedBodies(byteBudget: 1 << 20))
-        let body = Self.body(5000)
-        let plain = await JSONResponse.entity(body, for: Self.request("gzip;q=0"), compressed: bodies)
-        #expect(plain.headers[.contentEncoding] == nil && plain.headers[.contentLength] == "5000")
-        #expect(plain.headers[.vary] == "Accept-Encoding" && plain.headers[.eTag] == EntityTag(of: body).description)
-        let compressed = await JSONResponse.entity(body, for: Self.request("gzip"), compressed: bodies)
-        #expect(compressed.headers[.contentEncoding] == "gzip" && compressed.headers[.vary] == "Accept-Encoding")
-        #expect(compressed.headers[.contentType] == plain.headers[.contentType])
-        let tag = try #require(plain.headers[.eTag])
-        #expect(compressed.headers[.eTag] == tag.dropLast() + "-gzip\"")
-        #expect(Int(compressed.headers[.contentLength] ?? "") ?? .max < 5000)
-    }
-
-    @Test func `switched off, nothing is different`() async throws {
-        let response = await JSONResponse.entity(Self.body(5000), for: Self.request("gzip"), compressed: nil)
-        #expect(response.headers[.contentEncoding] == nil && response.headers[.vary] == nil)
-        #expect(response.headers[.contentLength] == "5000")
-    }
-
-    @Test func `a value in grace says its age`() async {
-        let value = CachedValue(value: ByteBuffer(string: "{}"), source: .stale, age: .milliseconds(75_900))
-        let response = await Routes.cached(value, for: Self.request(nil), compressed: nil)
-        #expect(response.headers[.xCache] == "STALE" && response.headers[.age] == "75")
-        let fresh = await Routes.cached(
-            CachedValue(value: nil, source: .l1), for: Self.request(nil), compressed: nil)
-        #expect(fresh.status == .notFound && fresh.headers[.xCache] == "L1" && fresh.headers[.age] == nil)
     }
 }

@@ -1,8 +1,9 @@
-import Hummingbird
 import Logging
 import NIOCore
+import NIOHTTP1
 import NIOPosix
 import ServiceLifecycle
+import Synchronization
 import TestSupport
 import Testing
 
@@ -10,7 +11,8 @@ import Testing
 
 /// docs/http-api.md, "Connections": the server on a real socket, with short limits.
 @Suite(.tags(.servers), .processes) struct HTTPServerTests {
-    /// A server of one test. `/slow` is answered when ``open()`` is called, `/body` when its body is there.
+    /// A server of one test. `/slow` is answered when ``open()`` is called, `/body` when its body is there, `/at-once` and
+    /// `/large` in the turn in which they arrive.
     private final class Running: Sendable {
         let port: Int
         private let group: ServiceGroup
@@ -23,43 +25,56 @@ import Testing
             let (opened, gate) = AsyncStream<Void>.makeStream()
             let (entered, enter) = AsyncStream<Void>.makeStream()
             (self.gate, self.entered) = (gate, entered)
+            let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
             let server = HTTPServer(
                 address: .host("127.0.0.1", port: 0), limits: limits,
-                connections: OpenConnections(limit: limits.connections),
-                worker: WorkerIdentity(),
-                eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test"),
-                respond: { request, channel in
-                    switch request.uri.path {
-                    case "/thread":
-                        // Also after it has waited for something that goes on elsewhere.
-                        let before = channel.eventLoop.inEventLoop
-                        try? await Task.sleep(for: .milliseconds(1))
-                        return JSONResponse.make(
-                            ByteBuffer(string: "\(before && channel.eventLoop.inEventLoop)"))
-                    case "/slow":
-                        enter.yield()
-                        for await _ in opened {}
-                    case "/body":
-                        do throws(APIError) {
-                            _ = try await request.json(limit: limits.bodyBytes)
-                        } catch {
-                            return error.response
+                connections: OpenConnections(limit: limits.connections), worker: WorkerIdentity(), eventLoop: eventLoop,
+                logger: Logger(label: "test"),
+                answering: Answering(
+                    begin: { request, _ in Self.begin(request) },
+                    respond: { request in
+                        switch request.path {
+                        case "/thread":
+                            // Also after it has waited for something that goes on elsewhere.
+                            let before = eventLoop.inEventLoop
+                            try? await Task.sleep(for: .milliseconds(1))
+                            return JSONResponse.make(ByteBuffer(string: "\(before && eventLoop.inEventLoop)"))
+                        case "/slow":
+                            enter.yield()
+                            for await _ in opened {}
+                        case "/parts":
+                            let parts = Mutex(["one", "two"])
+                            return Response(
+                                body: .parts {
+                                    parts.withLock { $0.isEmpty ? nil : [ByteBuffer(string: $0.removeFirst())] }
+                                })
+                        default: break
                         }
-                    case "/parts":
-                        let body = ResponseBody { writer in
-                            for part in ["one", "two"] { try await writer.write(ByteBuffer(string: part)) }
-                            try await writer.finish(nil)
+                        return Self.path(request)
+                    },
+                    refuse: { _, fault in
+                        switch fault {
+                        case .tooLarge: APIError.bodyTooLarge.response
+                        case .malformed: APIError.malformedRequest.response
                         }
-                        let response = Response(status: .ok, body: body)
-                        return request.method == .head ? Responder.head(of: response) : response
-                    default: break
-                    }
-                    return JSONResponse.make(ByteBuffer(string: "\"\(request.uri.path)\""))
-                },
+                    }),
                 onListening: { listening.yield($0) })
             group = ServiceGroup(services: [server], logger: Logger(label: "test"))
             serving = Task { [group] in try await group.run() }
             port = try #require(await ports.first { _ in true })
+        }
+
+        private static func begin(_ request: Request) -> Beginning {
+            switch request.path {
+            case "/body": request.hasBody(over: 10) ? .answered(APIError.bodyTooLarge.response) : .needsBody
+            case "/at-once": .answered(path(request))
+            case "/large": .answered(JSONResponse.make(ByteBuffer(repeating: UInt8(ascii: "x"), count: 8 << 20)))
+            default: .needsTime
+            }
+        }
+
+        private static func path(_ request: Request) -> Response {
+            JSONResponse.make(ByteBuffer(string: "\"\(request.path)\""))
         }
 
         func connect() throws -> HTTPConnection { try HTTPConnection(port: port) }
@@ -171,6 +186,112 @@ import Testing
             try await long.send(head(11))
             #expect(try await long.reply().status == 413)
             #expect(try await long.closes())
+        }
+    }
+
+    // MARK: At once
+
+    @Test func `what is known at once is answered in order with what takes time`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            let paths = ["/at-once", "/2", "/at-once", "/at-once", "/5", "/at-once"]
+            try await http.send(paths.map { "GET \($0) HTTP/1.1\r\nHost: a\r\n\r\n" }.joined())
+            for path in paths { #expect(try await http.reply().text == "\"\(path)\"") }
+        }
+    }
+
+    @Test func `thousands of requests behind one that takes time need no stack`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.slowRequest()
+            try await http.send(String(repeating: "GET /at-once HTTP/1.1\r\nHost: a\r\n\r\n", count: 5000))
+            server.open()
+            #expect(try await http.reply().text == "\"/slow\"")
+            for _ in 0..<5000 { #expect(try await http.reply().text == "\"/at-once\"") }
+        }
+    }
+
+    @Test func `who does not read is asked for nothing more`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            // 8 MiB each: more than the kernel takes. The requests after the first stay with the client.
+            let requests = String(repeating: "GET /large HTTP/1.1\r\nHost: a\r\n\r\n", count: 600_000)
+            await #expect(throws: (any Error).self) { try await http.send(requests) }
+            #expect(try await server.connect().get("/at-once").status == 200, "the others don't notice")
+        }
+    }
+
+    @Test func `a response is sent in full before the connection is closed, however slowly it is read`() async throws {
+        var limits = HTTPLimits()
+        limits.linger = .milliseconds(10)
+        try await Self.with(limits) { server in
+            let http = try server.connect()
+            try await http.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            // Long after the time in which a closed connection accepts input.
+            try await Task.sleep(for: .seconds(1))
+            #expect(try await http.reply().text.utf8.count == 8 << 20)
+            #expect(try await http.closes())
+        }
+    }
+
+    @Test(arguments: ["/at-once", "/slow", "/large"])
+    func `who has nothing more to say gets the answers`(path: String) async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n" + Self.get)
+            await http.shutdownWriting()
+            server.open()
+            #expect(try await http.reply().status == 200)
+            #expect(try await http.reply().text == "\"/a\"")
+            #expect(try await http.closes())
+            let silent = try server.connect()
+            await silent.shutdownWriting()
+            #expect(try await silent.closes(within: .seconds(9)), "long before the idle time ends")
+        }
+    }
+
+    @Test func `the rest of a body that nobody reads is dropped`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            for path in ["/at-once", "/other"] {
+                try await http.send("GET \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+                #expect(try await http.reply().text == "\"\(path)\"")
+                try await http.send("hello" + Self.get)
+                #expect(try await http.reply().text == "\"/a\"")
+            }
+            // Chunks that are none, after the response to their request.
+            try await http.send("GET /at-once HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            #expect(try await http.reply().text == "\"/at-once\"")
+            try await http.send("xyz\r\n" + Self.get)
+            #expect(try await http.closes())
+        }
+    }
+
+    // MARK: HTTP/1.0
+
+    @Test(arguments: ["/at-once", "/other"]) func `HTTP 1.0 keeps a connection if asked`(path: String) async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            for _ in 0..<2 {
+                try await http.send("GET \(path) HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                let reply = try await http.reply()
+                #expect(reply.text == "\"\(path)\"" && reply["connection"] == "keep-alive")
+            }
+            try await http.send("GET \(path) HTTP/1.0\r\n\r\n")
+            #expect(try await http.reply()["connection"] == "close")
+            #expect(try await http.closes())
+        }
+    }
+
+    @Test func `HTTP 1.0 has no chunks in requests`() async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send(
+                "POST /body HTTP/1.0\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+            )
+            #expect(try await http.reply().status == 400)
+            #expect(try await http.closes())
         }
     }
 

@@ -1,4 +1,4 @@
-import HTTPTypes
+import NIOHTTP1
 import ProcessSupport
 import TestSupport
 import Testing
@@ -15,11 +15,11 @@ import Testing
 
     @Test func `answers by method, route and class of status`() throws {
         let metrics = RequestMetrics()
-        metrics.add(.get, .users, status: .ok, source: "L1", duration: .microseconds(100))
-        metrics.add(.get, .users, status: .notModified, source: "L1", duration: .microseconds(101))
-        metrics.add(.get, .users, status: .ok, source: "MISS", duration: .seconds(6))
-        metrics.add(.post, .users, status: .created, duration: .milliseconds(5))
-        metrics.add(.delete, .user, status: .conflict, duration: .zero)
+        metrics.add(.GET, .users, statusCode: 200, source: "L1", duration: .microseconds(100))
+        metrics.add(.GET, .users, statusCode: 304, source: "L1", duration: .microseconds(101))
+        metrics.add(.GET, .users, statusCode: 200, source: "MISS", duration: .seconds(6))
+        metrics.add(.POST, .users, statusCode: 201, duration: .milliseconds(5))
+        metrics.add(.DELETE, .user, statusCode: 409, duration: .zero)
         metrics.addRejection(statusCode: 431)
         let read = try Self.read(metrics)
         func count(_ method: String, _ route: String, _ status: String) -> Double? {
@@ -49,11 +49,11 @@ import Testing
     @Test func `whatever clients send, there are so many series and no more`() throws {
         let metrics = RequestMetrics()
         let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get", "PURGE", "X-1", "X-2"]
-        for method in methods.compactMap({ HTTPRequest.Method($0) }) {
+        for method in methods.map(HTTPMethod.init(rawValue:)) {
             for path in ["/", "/metrics", "/x", "/api/users/1", "/api/users/2", "/api/users/3/link", "/api/users/"] {
                 for code in [200, 204, 304, 404, 405, 500, 503] {
                     metrics.add(
-                        method, Route(path: path)?.pattern ?? .other, status: .init(code: code), duration: .zero)
+                        method, Route(path: path)?.pattern ?? .other, statusCode: code, duration: .zero)
                 }
             }
         }

@@ -1,6 +1,5 @@
-import HTTPTypes
-import Hummingbird
 import NIOCore
+import NIOHTTP1
 import Testing
 
 @testable import apiworker
@@ -41,7 +40,7 @@ import Testing
         #expect(route.allowed == allowed)
         let names = allowed.split(separator: ", ").map(String.init)
         for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "get"] {
-            guard let method = HTTPRequest.Method(method) else { continue }
+            let method = HTTPMethod(rawValue: method)
             #expect(route.allows(method) == names.contains(method.rawValue), "\(method)")
         }
     }
@@ -51,13 +50,18 @@ import Testing
     private static func request(
         _ body: String, type: String? = "application/json", length: String? = nil, encoding: String? = nil
     ) -> Request {
-        var fields = HTTPFields()
-        fields[.contentType] = type
-        fields[.contentLength] = length
-        fields[.contentEncoding] = encoding
-        return Request(
-            head: HTTPRequest(method: .post, scheme: nil, authority: nil, path: "/", headerFields: fields),
-            body: RequestBody(buffer: ByteBuffer(string: body)))
+        var fields = HTTPHeaders()
+        if let type { fields.add(name: "content-type", value: type) }
+        if let length { fields.add(name: "content-length", value: length) }
+        if let encoding { fields.add(name: "content-encoding", value: encoding) }
+        var request = Request(head: HTTPRequestHead(version: .http1_1, method: .POST, uri: "/", headers: fields))
+        request.body = ByteBuffer(string: body)
+        return request
+    }
+
+    private static func json(_ request: Request) throws(APIError) -> JSONValue? {
+        try request.checkBodyType()
+        return try request.json()
     }
 
     @Test(arguments: [
@@ -65,31 +69,61 @@ import Testing
         "application/json ; charset=utf8 ; x=y", "application/merge-patch+json",
         "application/vnd.api+json;charset=utf-8",
     ])
-    func `JSON`(type: String) async throws {
-        #expect(try await Self.request("{}", type: type).json(limit: 10) == .object([]))
+    func `JSON`(type: String) throws {
+        #expect(try Self.json(Self.request("{}", type: type)) == .object([]))
     }
 
     @Test(arguments: [
         "text/plain", "application/jsonx", "application/x-www-form-urlencoded", "", ";", "text/json", "json",
         "application/json; charset=latin1", "application/json; charset=utf-16", "text/x+json", "multipart/form-data",
     ])
-    func `not JSON`(type: String) async {
-        await #expect(throws: APIError.notJSON) { try await Self.request("{}", type: type).json(limit: 10) }
+    func `not JSON`(type: String) {
+        #expect(throws: APIError.notJSON) { try Self.json(Self.request("{}", type: type)) }
     }
 
-    @Test func `what else is looked at before the body is read`() async throws {
-        #expect(try await Self.request("", type: nil).json(limit: 10) == nil)
-        #expect(try await Self.request("1", encoding: "identity").json(limit: 10) == .number(1))
+    @Test func `what else is looked at`() throws {
+        #expect(try Self.json(Self.request("", type: nil)) == nil)
+        #expect(try Self.json(Self.request("1", encoding: "identity")) == .number(1))
         let cases: [(Request, APIError)] = [
-            (Self.request("{}", type: nil), .notJSON), (Self.request("{}", encoding: "gzip"), .notJSON),
-            (Self.request("", length: "11"), .bodyTooLarge),
-            (Self.request("", length: "99999999999999999999"), .bodyTooLarge),
-            (Self.request("[1,2,3,4,5]"), .bodyTooLarge), (Self.request(""), .malformedJSON),
-            (Self.request("{"), .malformedJSON),
+            (Self.request("{}", type: nil), .notJSON), (Self.request("{}", encoding: "gzip"), .encodedBody("gzip")),
+            (Self.request(""), .malformedJSON), (Self.request("{"), .malformedJSON),
         ]
-        for (request, error) in cases {
-            await #expect(throws: error) { try await request.json(limit: 10) }
+        for (request, error) in cases { #expect(throws: error) { try Self.json(request) } }
+    }
+
+    @Test(arguments: [("10", false), ("11", true), ("99999999999999999999", true), (nil, false)])
+    func `a length is known before the body`(length: String?, isOver: Bool) {
+        #expect(Self.request("", length: length).hasBody(over: 10) == isOver)
+    }
+
+    // MARK: Targets
+
+    @Test(
+        arguments: [
+            ("/", "/", nil, nil), ("/a?b=c?d", "/a", "b=c?d", nil), ("/a?", "/a", "", nil), ("*", "*", nil, nil),
+            ("http://h:1/a?b", "/a", "b", "h:1"), ("http://h", "/", nil, "h"), ("http://h?x", "/", "x", "h"),
+            ("/http://h/a", "/http://h/a", nil, nil), ("//h/a", "//h/a", nil, nil),
+        ] as [(String, String, String?, String?)])
+    func `the parts of a target`(target: String, path: String, query: String?, authority: String?) {
+        let request = Request(head: HTTPRequestHead(version: .http1_1, method: .GET, uri: target))
+        #expect(request.path == path && request.query == query && request.authority == authority)
+    }
+
+    @Test func `accepted hosts`() {
+        let hosts = AcceptedHosts(names: ["api.example", "[::1]", "10.0.0.1"])
+        func accepts(_ host: String?, target: String = "/", by hosts: AcceptedHosts = hosts) -> Bool {
+            let fields = HTTPHeaders(host.map { [("Host", $0)] } ?? [])
+            return hosts.accepts(
+                Request(head: HTTPRequestHead(version: .http1_1, method: .GET, uri: target, headers: fields)))
         }
-        #expect(try await Self.request("[1,2,3,45]").json(limit: 10) != nil, "as much as there may be")
+        for host in ["api.example", "API.example:3001", "[::1]", "[::1]:80", "10.0.0.1:3001"] {
+            #expect(accepts(host), "\(host)")
+        }
+        for host in ["evil.example", "api.example.evil", "xapi.example", "", "[::2]", nil] {
+            #expect(!accepts(host), "\(host ?? "none")")
+            #expect(accepts(host, by: AcceptedHosts(names: [])))
+        }
+        #expect(!accepts("api.example", target: "http://evil.example/"), "the target's host precedes")
+        #expect(accepts("evil.example", target: "http://api.example/"))
     }
 }

@@ -1,4 +1,3 @@
-import Hummingbird
 import IPC
 import Logging
 import NIOCore
@@ -34,16 +33,19 @@ import Testing
                 address: .host("127.0.0.1", port: 0), limits: limits,
                 connections: OpenConnections(limit: limits.connections), worker: WorkerIdentity(),
                 eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "test"),
-                respond: { request, channel in
-                    switch (request.uri.path, request.method) {
-                    case ("/", _): return JSONResponse.make(ByteBuffer(string: "{}"))
-                    case (_, .head): return Responder.head(of: EventStreams.head)
-                    default:
-                        let response = streams.response(on: channel) ?? APIError.tooManyStreams.response
-                        open.yield(channel)
-                        return response
-                    }
-                },
+                answering: Answering(
+                    begin: { request, channel in
+                        switch (request.path, request.method) {
+                        case ("/", _): return .answered(JSONResponse.make(ByteBuffer(string: "{}")))
+                        case (_, .HEAD): return .answered(EventStreams.head)
+                        default:
+                            let response = streams.response(on: channel) ?? APIError.tooManyStreams.response
+                            open.yield(channel)
+                            return .answered(response)
+                        }
+                    },
+                    respond: { _ in APIError.unexpected.response },
+                    refuse: { _, _ in APIError.malformedRequest.response }),
                 onListening: { port.yield($0) })
             // Without syncd, as a worker has it.
             let cache = SyncedCache(

@@ -19,6 +19,7 @@ import Testing
         #expect(configuration.origins == [])
         #expect(configuration.socketPath == "/run/syncd/syncd.sock")
         #expect(configuration.l1Bytes == 64 << 20)
+        #expect(configuration.hosts == [] && configuration.idleSeconds == 75)
         #expect(configuration.auditOneIn == 1000 && configuration.graceSeconds == 0 && configuration.gzipBytes == 0)
     }
 
@@ -26,8 +27,10 @@ import Testing
         let configuration = try read([
             "PORT": "0", "HOST": "::1", "DB_URL": "mongodb://other/db", "SYNCD_SOCKET": "/s", "WORKER_L1_BYTES": "0",
             "FRONTEND_ORIGIN_URL": "https://a.example", "WORKER_AUDIT_ONE_IN": "0",
-            "WORKER_GRACE_SECONDS": "60", "WORKER_GZIP_BYTES": "1048576",
+            "WORKER_GRACE_SECONDS": "60", "WORKER_GZIP_BYTES": "1048576", "WORKER_IDLE_SECONDS": "1",
+            "WORKER_HOSTS": "API.example, 10.0.0.1,,[::1]",
         ])
+        #expect(configuration.idleSeconds == 1 && configuration.hosts == ["api.example", "10.0.0.1", "[::1]"])
         #expect(configuration.auditOneIn == 0 && configuration.graceSeconds == 60)
         #expect(configuration.gzipBytes == 1 << 20)
         #expect(configuration.address == .host("::1", port: 0))
@@ -44,7 +47,9 @@ import Testing
         ["PORT": "65536"], ["PORT": "-1"], ["PORT": "http"], ["PORT": " 80"], ["PORT": "+80"], ["PORT": "80.0"],
         ["WORKER_L1_BYTES": "-1"], ["WORKER_L1_BYTES": "64M"], ["WORKER_L1_BYTES": "1099511627777"],
         ["WORKER_L1_BYTES": "99999999999999999999"], ["WORKER_AUDIT_ONE_IN": "-1"], ["WORKER_GRACE_SECONDS": "86401"],
-        ["WORKER_AUDIT_ONE_IN": "1/1000"],
+        ["WORKER_AUDIT_ONE_IN": "1/1000"], ["WORKER_IDLE_SECONDS": "0"], ["WORKER_IDLE_SECONDS": "86401"],
+        ["WORKER_HOSTS": "a.example:3001"], ["WORKER_HOSTS": "https://a.example"], ["WORKER_HOSTS": "a b"],
+        ["WORKER_HOSTS": "::1"],
         ["DB_URL": ""],
         ["SYNCD_SOCKET": "/" + String(repeating: "a", count: 103)],
         ["SYNCD_SOCKET": "run/syncd.sock"], ["SYNCD_SOCKET": "@syncd"],
@@ -59,6 +64,15 @@ import Testing
         let key = try #require(environment.keys.first)
         let error = #expect(throws: ConfigurationError.self) { try read(environment) }
         #expect(error?.key == key && error?.description.contains(key) == true)
+    }
+
+    /// A browser leaves out the port that is the scheme's default.
+    @Test func `an origin with its default port`() throws {
+        let given = "https://a.example:443,http://b.example:80/,https://c.example:80,http://d.example:443"
+        #expect(
+            try read(["FRONTEND_ORIGIN_URL": given]).origins == [
+                "https://a.example", "http://b.example", "https://c.example:80", "http://d.example:443",
+            ])
     }
 
     @Test func `DB_URL has to be there, and is never shown`() throws {
@@ -92,7 +106,7 @@ import Testing
         arguments: [
             ("https://a.example", ["https://a.example"]),
             (" https://a.example/ , http://localhost:5173,", ["https://a.example", "http://localhost:5173"]),
-            ("http://[::1]:80,http://[::1]:80", ["http://[::1]:80"]), (" , ", []),
+            ("http://[::1]:80,http://[::1]:8080", ["http://[::1]", "http://[::1]:8080"]), (" , ", []),
         ] as [(String, Set<String>)])
     func `origins`(text: String, origins: Set<String>) throws {
         #expect(try read(["FRONTEND_ORIGIN_URL": text]).origins == origins)

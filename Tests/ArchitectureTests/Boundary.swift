@@ -59,22 +59,22 @@ struct Boundary: Sendable {
         Boundary(
             place: "Sources/apiworker/Users/",
             imports: [
-                "NIOPosix", "NIOHTTP1", "Hummingbird", "HTTPTypes", "IPC", "IPCWire", "Sieve", "CMongoC", "CZlib",
-                "ProcessSupport", "ServiceLifecycle", "Logging", "Glibc", "Synchronization",
+                "NIOPosix", "NIOHTTP1", "IPC", "IPCWire", "Sieve", "CCrypto", "CMongoC", "CZlib", "ProcessSupport",
+                "ServiceLifecycle", "Logging", "Glibc", "Synchronization",
             ],
             words: clocks + ["EventLoop", "Channel", "await "],
             reason: "users, validation, graph and statistics are pure functions of values; NIOCore is there for bytes"),
         Boundary(
-            place: "Sources/apiworker/Storage/", imports: ["IPC", "IPCWire", "Hummingbird", "HTTPTypes", "NIOHTTP1"],
+            place: "Sources/apiworker/Storage/", imports: ["IPC", "IPCWire", "NIOHTTP1"],
             reason: "the database knows neither caches nor HTTP: Sync/ connects it with caches, Routes/ with HTTP"),
         Boundary(
             place: "Sources/apiworker/HTTP/", imports: ["IPC", "IPCWire"],
             reason: "the server transports requests and knows no cache: Routes/ and Sync/ answer them"),
         Boundary(
-            place: "Sources/apiworker/Sync/", imports: ["Hummingbird", "HTTPTypes", "NIOHTTP1"],
+            place: "Sources/apiworker/Sync/", imports: ["NIOHTTP1"],
             reason: "keys, tags and invalidations do not depend on the transport of a request"),
         Boundary(
-            place: "Sources/apiworker/Compression/", imports: ["IPC", "IPCWire", "Hummingbird", "HTTPTypes"],
+            place: "Sources/apiworker/Compression/", imports: ["IPC", "IPCWire", "NIOHTTP1"],
             reason: "compression maps bytes to bytes"),
         Boundary(
             place: "Sources/simulate/World/", imports: ["SyncCore", "EngineHosting", "IPC", "NIOCore"],

@@ -32,8 +32,8 @@ import Testing
         ("Sources/apiworker/Users/A.swift", "func a(on loop: any EventLoop) {}", 1),
         ("Sources/apiworker/Storage/A.swift", "import IPC", 1),
         ("Sources/apiworker/HTTP/A.swift", "import IPCWire", 1),
-        ("Sources/apiworker/Sync/A.swift", "import HTTPTypes", 1),
-        ("Sources/apiworker/Compression/A.swift", "import Hummingbird", 1),
+        ("Sources/apiworker/Sync/A.swift", "import NIOHTTP1", 1),
+        ("Sources/apiworker/Compression/A.swift", "import NIOHTTP1", 1),
         ("Sources/simulate/World/A.swift", "import SyncCore", 1),
     ])
     func `a file on the wrong side`(path: String, text: String, count: Int) {

@@ -33,7 +33,7 @@ import Testing
         #expect(table["SyncCore"] == ["IPCWire", "Sieve", "NIOCore", "DequeModule", "HeapModule"])
         #expect(table["IPC"]?.isDisjoint(with: ["CHiredis", "CMongoC", "SyncCore", "ProcessSupport"]) == true)
         #expect(table["apiworker"]?.isDisjoint(with: ["SyncCore", "CHiredis", "syncd"]) == true)
-        #expect(table["syncd"]?.isDisjoint(with: ["CMongoC", "apiworker", "Hummingbird"]) == true)
+        #expect(table["syncd"]?.isDisjoint(with: ["CMongoC", "apiworker", "CCrypto"]) == true)
     }
 
     @Test func `a target depends on what it imports, and on nothing else`() throws {

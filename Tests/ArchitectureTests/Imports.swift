@@ -12,7 +12,6 @@ enum Imports {
     private static let words: [String: Set<String>] = [
         "NIO": ["NIOCore", "NIOPosix", "NIOTLS", "NIOSSL", "NIOHTTP1", "NIOEmbedded"],
         "Collections": ["DequeModule", "HeapModule"],
-        "Hummingbird": ["Hummingbird", "HummingbirdCore", "HTTPTypes"],
         // IPC exports it.
         "IPC": ["IPC", "IPCWire"],
         "nothing": [],
@@ -22,8 +21,7 @@ enum Imports {
     static let confined = [
         "CHiredis": "Sources/syncd/Redis/", "NIOSSL": "Sources/syncd/Redis/",
         "CMongoC": "Sources/apiworker/Storage/", "CZlib": "Sources/apiworker/Compression/",
-        "CMalloc": "Sources/syncd/Workers/",
-        "Hummingbird": "Sources/apiworker/",
+        "CMalloc": "Sources/syncd/Workers/", "CCrypto": "Sources/apiworker/HTTP/",
     ]
 
     /// The modules that a source file imports.

@@ -3,21 +3,14 @@ import NIOPosix
 import Sieve
 import Synchronization
 
-/// Cached bodies in gzip, each compressed once and kept beside the plain one (docs/http-api.md, "Compression").
-///
-/// Bodies are found by their `ETag`, whoever loaded them. Two bodies of one tag can be made on purpose, so the plain
-/// one is compared before its compressed form is used.
+/// Cached bodies in gzip, each compressed once (docs/http-api.md, "Compression"). Bodies are found by their `ETag`,
+/// whoever loaded them.
 final class CompressedBodies: Sendable {
-    private struct Entry {
-        var plain: ByteBuffer
-        /// `nil`: the body would not become smaller.
-        var compressed: ByteBuffer?
-    }
-
     private struct State {
-        var entries: SieveCache<EntityTag, Entry>
+        /// `nil`: the body would not become smaller.
+        var entries: SieveCache<EntityTag, ByteBuffer?>
         /// Running compressions, which other requests can wait for.
-        var tasks: [EntityTag: (plain: ByteBuffer, task: Task<ByteBuffer?, Never>)] = [:]
+        var tasks: [EntityTag: Task<ByteBuffer?, Never>] = [:]
     }
 
     /// Shorter bodies are not compressed: they fit into one packet.
@@ -39,22 +32,21 @@ final class CompressedBodies: Sendable {
     func compressed(_ body: ByteBuffer, tag: EntityTag) async -> ByteBuffer? {
         guard body.readableBytes >= Self.minimumBytes else { return nil }
         let (entry, other) = state.withLock { ($0.entries.value(for: tag), $0.tasks[tag]) }
-        if let entry, entry.plain == body { return entry.compressed }
-        if let other, other.plain == body { return await other.task.value }
-        guard body.readableBytes > Self.threadBytes else { return keep(body, Gzip.compress(body), tag) }
+        if let entry { return entry }
+        if let other { return await other.value }
+        guard body.readableBytes > Self.threadBytes else { return keep(Gzip.compress(body), tag) }
         let task = Task { [self] in
-            let compressed = try? await NIOThreadPool.singleton.runIfActive { Gzip.compress(body) }
-            return keep(body, compressed, tag)
+            keep(try? await NIOThreadPool.singleton.runIfActive { Gzip.compress(body) }, tag)
         }
-        state.withLock { if $0.tasks[tag] == nil { $0.tasks[tag] = (body, task) } }
+        state.withLock { if $0.tasks[tag] == nil { $0.tasks[tag] = task } }
         let result = await task.value
-        state.withLock { if $0.tasks[tag]?.task == task { $0.tasks[tag] = nil } }
+        state.withLock { if $0.tasks[tag] == task { $0.tasks[tag] = nil } }
         return result
     }
 
-    private func keep(_ plain: ByteBuffer, _ compressed: ByteBuffer?, _ tag: EntityTag) -> ByteBuffer? {
-        let bytes = Self.overheadBytes + plain.storageCapacity + (compressed?.storageCapacity ?? 0)
-        state.withLock { _ = $0.entries.insert(tag, Entry(plain: plain, compressed: compressed), bytes: bytes) }
+    private func keep(_ compressed: ByteBuffer?, _ tag: EntityTag) -> ByteBuffer? {
+        let bytes = Self.overheadBytes + (compressed?.storageCapacity ?? 0)
+        state.withLock { _ = $0.entries.insert(tag, compressed, bytes: bytes) }
         return compressed
     }
 

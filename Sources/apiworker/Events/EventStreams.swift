@@ -1,7 +1,7 @@
 import Glibc
-import Hummingbird
 import IPC
 import NIOCore
+import NIOHTTP1
 import Synchronization
 
 /// The pages that listen to `GET /api/events` (docs/http-api.md, "Events for pages").
@@ -50,28 +50,19 @@ final class EventStreams: Sendable {
 
     // MARK: Clients
 
-    /// The head of the response. A proxy must neither store nor buffer the body.
-    private static let headers: HTTPFields = {
-        var headers: HTTPFields = [
-            .contentType: ServerSentEvents.mediaType, .cacheControl: "no-store", .connection: "close",
-        ]
-        headers[.xAccelBuffering] = "no"
-        return headers
-    }()
-
-    /// The head alone, for HEAD.
-    static var head: Response { Response(status: .ok, headers: headers, body: ResponseBody { _ in }) }
+    /// The response without its messages, for HEAD. A proxy must neither store nor buffer the body.
+    static let head = Response(
+        .ok,
+        [
+            "Content-Type": ServerSentEvents.mediaType, "Cache-Control": "no-store", "Connection": "close",
+            "X-Accel-Buffering": "no",
+        ])
 
     /// A response that continues until ``end()``, or until the client leaves. `nil`: too many streams, or the worker is
     /// ending.
     func response(on channel: any Channel) -> Response? {
         guard let stream = open(on: channel) else { return nil }
-        return Response(
-            status: .ok, headers: Self.headers,
-            body: ResponseBody { writer in
-                while let messages = await stream.next() { try await writer.write(contentsOf: messages) }
-                try await writer.finish(nil)
-            })
+        return Response(head: Self.head.head, body: .parts { await stream.next() })
     }
 
     private func open(on channel: any Channel) -> EventStream? {

@@ -4,7 +4,7 @@ import NIOCore
 struct ArrivalDeadlines: Sendable {
     /// The next part of a request that is expected.
     enum Phase: Sendable, Hashable {
-        /// Nothing of a request has arrived.
+        /// Nothing of the next request has arrived.
         case idle
         case head
         case body
@@ -22,6 +22,9 @@ struct ArrivalDeadlines: Sendable {
         guard let arrival, let write else { return arrival ?? write }
         return min(arrival, write)
     }
+
+    /// The connection waits for a request: it is new, or everything is answered.
+    mutating func becameIdle(now: NIODeadline) { arrival = now + limits.idle }
 
     /// Bytes have arrived. Between requests they begin the next one; slowly arriving bytes don't move its deadline.
     mutating func bytesArrived(now: NIODeadline) {

@@ -3,11 +3,10 @@ import NIOHTTP1
 
 /// Enforces the limits of one HTTP connection, and answers unparsable requests in JSON.
 ///
-/// The guard sits between NIO's HTTP codec and Hummingbird. Hummingbird knows neither deadlines nor bodies of errors,
-/// and takes a truncated body for a complete one. The guard counts the requests whose responses are not finished: a
-/// rejection is only written after the earlier responses, and with the last one the connection is closed. The guard
-/// belongs to the connection's event loop.
-final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
+/// The guard sits between NIO's HTTP codec and the handler that answers. It counts the requests whose responses are not
+/// finished: a rejection is only written after the earlier responses, and with the last one the connection is closed.
+/// The guard belongs to the connection's event loop.
+final class ConnectionGuard: ChannelDuplexHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
     typealias OutboundIn = HTTPServerResponsePart
@@ -16,7 +15,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// Properties of a request that the form of its response depends on.
     private struct PendingRequest {
         var isHead: Bool
-        var knowsChunks: Bool
+        /// HTTP/1.0 has no chunks, and closes connections unless both sides say otherwise.
+        var isOld: Bool
     }
 
     private let limits: HTTPLimits
@@ -53,7 +53,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         deadlines = ArrivalDeadlines(limits: limits)
     }
 
-    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        deadlines.becameIdle(now: .now())
+        armTimer()
+    }
 
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
@@ -87,7 +91,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             }
             deadlines.headArrived(now: .now())
             (bytesWithoutContent, bodyBytes) = (0, 0)
-            pending.append(PendingRequest(isHead: head.method == .HEAD, knowsChunks: head.version != .http1_0))
+            pending.append(PendingRequest(isHead: head.method == .HEAD, isOld: head.version == .http1_0))
             isLast = !head.isKeepAlive || head.asksForUpgrade
             if pending.count == 1, !expectations.isEmpty, head.mayContinue(limits) {
                 let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
@@ -105,6 +109,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         case .end:
             guard deadlines.phase == .body else { return }
             deadlines.requestCompleted()
+            // The response was written before the body arrived.
+            if pending.isEmpty {
+                deadlines.becameIdle(now: .now())
+                armTimer()
+            }
         }
         context.fireChannelRead(data)
     }
@@ -122,6 +131,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         isLast = true
         deadlines.requestCompleted()
         context.fireErrorCaught(error)
+        // The response was written before the body arrived.
+        if pending.isEmpty { linger(context) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -151,11 +162,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             if pending.isEmpty, rejection == nil, !isLast { closeUnlessAsked(context) }
         case ChannelEvent.inputClosed:
             failIncompleteRequest(context)
-            isInputClosed = true
+            (isInputClosed, isLast) = (true, true)
             if isLingering || isStreaming {
                 context.close(promise: nil)
-            } else {
-                context.fireUserInboundEventTriggered(event)
+            } else if pending.isEmpty, rejection == nil {
+                linger(context)
             }
         default: context.fireUserInboundEventTriggered(event)
         }
@@ -166,17 +177,20 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch unwrapOutboundIn(data) {
         case .head(var head) where head.status.code >= 200:
-            // Without chunks, a body of unknown length ends with the connection.
-            if pending.first?.knowsChunks == false, !head.headers.contains(name: "content-length") {
-                head.version = .http1_0
-                head.headers.replaceOrAdd(name: "connection", value: "close")
-            }
-            if head.headers[canonicalForm: "connection"].contains(where: { $0.lowercased() == "close" }) {
+            if head.headers.contains(name: "connection") {
+                // The only value that a response is made with is "close".
                 isLast = true
             } else if isLast || isQuiescing, pending.count == 1 {
                 isLast = true
-                head.headers.replaceOrAdd(name: "connection", value: "close")
+                head.headers.add(name: "Connection", value: "close")
+            } else if pending.first?.isOld == true {
+                head.headers.add(name: "Connection", value: head.hasKnownEnd ? "keep-alive" : "close")
+                isLast = isLast || !head.hasKnownEnd
+            } else {
+                return context.write(data, promise: promise)
             }
+            // Without chunks, a body of unknown length ends with the connection.
+            if pending.first?.isOld == true, !head.hasKnownEnd { head.version = .http1_0 }
             context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .end:
             guard let request = pending.popFirst() else { return context.write(data, promise: promise) }
@@ -189,9 +203,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 writeRejection(context)
             } else if isLast {
                 linger(context)
-            } else if isQuiescing {
+            } else if deadlines.phase == .idle {
+                deadlines.becameIdle(now: .now())
+                armTimer()
                 // The client was not told that the connection closes: it may have sent the next request already.
-                closeUnlessAsked(context)
+                if isQuiescing { closeUnlessAsked(context) }
             }
         case .head, .body: context.write(data, promise: promise)
         }
@@ -229,8 +245,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             }
         let body = ByteBuffer(string: "{\"message\":\"\(message)\"}")
         let headers: HTTPHeaders = [
-            "content-type": JSONResponse.contentType, "content-length": "\(body.readableBytes)",
-            "connection": "close", "x-worker": worker.text,
+            "Content-Type": JSONResponse.contentType, "Content-Length": "\(body.readableBytes)",
+            "Connection": "close", "X-Worker": worker.text,
         ]
         let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
@@ -253,14 +269,17 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// Closes the output, and gives the client time to read the response.
+    /// Closes the output when everything is sent, and gives the client time to read it.
     private func linger(_ context: ChannelHandlerContext) {
         guard !isLingering else { return }
         isLingering = true
         context.flush()
-        context.close(mode: .output, promise: nil)
-        let context = NIOLoopBound(context, eventLoop: context.eventLoop)
-        context.eventLoop.scheduleTask(in: limits.linger) { context.value.close(promise: nil) }
+        let sent = context.eventLoop.makePromise(of: Void.self)
+        context.close(mode: .output, promise: sent)
+        let (channel, time) = (context.channel, limits.linger)
+        sent.futureResult.whenComplete { _ in
+            channel.eventLoop.scheduleTask(in: time) { channel.close(promise: nil) }
+        }
     }
 
     /// A timer that is set again for the current deadline when it fires: most requests never touch it. An earlier
@@ -289,7 +308,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 struct StreamBegan: Sendable {}
 
 /// Reports every read to the guard, since the decoder reports nothing before a head is complete.
-final class ByteSensor: ChannelInboundHandler, RemovableChannelHandler {
+final class ByteSensor: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
 

@@ -6,9 +6,12 @@ import Synchronization
 final class HTTPDate: Sendable {
     private let cached = Mutex((second: time_t(-1), text: ""))
 
+    /// Seconds since 1970.
+    static var second: Int { time(nil) }
+
     /// The present time as text.
     var now: String {
-        let second = time(nil)
+        let second = Self.second
         return cached.withLock { cached in
             if cached.second != second { cached = (second, Self.text(second)) }
             return cached.text

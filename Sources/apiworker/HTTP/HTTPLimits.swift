@@ -15,8 +15,9 @@ struct HTTPLimits: Sendable {
     var connections = 4096
     /// Maximum time for the arrival of a request: its head, from the first byte on, and then its body.
     var arrival: TimeAmount = .seconds(10)
-    /// Maximum time of a connection without a request.
-    var idle: TimeAmount = .seconds(60)
+    /// Maximum time of a connection without a request. Longer than load balancers keep an idle connection (60 s is their
+    /// usual time): who closes first does not send a request into a connection that is being closed.
+    var idle: TimeAmount = .seconds(75)
     /// Maximum time in which a client does not read its response.
     var stalledWrite: TimeAmount = .seconds(60)
     /// Time for which a closed connection still accepts input. Closing at once would reset it, and the last response

@@ -3,10 +3,12 @@ import NIOHTTP1
 /// Checks of a request's head before anything is done for it.
 extension HTTPRequestHead {
     /// There are no tunnels here, and the bytes after a CONNECT are not HTTP. HTTP/1.1 requires one `Host` (RFC 9112,
-    /// 3.2). The only known transfer coding is `chunked`; the decoder would ignore others before it (6.1).
+    /// 3.2). The only known transfer coding is `chunked`; the decoder would ignore others before it. HTTP/1.0 has none, and
+    /// a message that has one was forwarded by somebody who did not understand it (6.1).
     var isAcceptable: Bool {
         let codings = headers["transfer-encoding"]
-        guard codings.isEmpty || (codings.count == 1 && codings[0].lowercased() == "chunked") else { return false }
+        guard codings.isEmpty || (version != .http1_0 && codings.count == 1 && codings[0].lowercased() == "chunked")
+        else { return false }
         let hosts = headers["host"]
         return method != .CONNECT && (version == .http1_0 || hosts.count == 1) && hosts.allSatisfy(HostField.isValid)
     }
@@ -22,7 +24,12 @@ extension HTTPRequestHead {
     /// HTTP/1.0 has no such request.
     func mayContinue(_ limits: HTTPLimits) -> Bool {
         guard version.major == 1, version.minor >= 1 else { return false }
-        guard let length = headers.first(name: "content-length") else { return true }
+        guard let length = headers.list("content-length") else { return true }
         return Int(length) ?? .max <= limits.bodyBytes
     }
+}
+
+extension HTTPResponseHead {
+    /// Whether the end of the response is known without chunks or the end of the connection.
+    var hasKnownEnd: Bool { headers.contains(name: "content-length") || status == .notModified || status == .noContent }
 }

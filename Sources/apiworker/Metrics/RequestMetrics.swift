@@ -1,4 +1,4 @@
-import HTTPTypes
+import NIOHTTP1
 import ProcessSupport
 import Synchronization
 
@@ -15,7 +15,7 @@ final class RequestMetrics: Sendable {
         case options = "OPTIONS"
         case other = "other"
 
-        init(_ method: HTTPRequest.Method) { self = Method(rawValue: method.rawValue) ?? .other }
+        init(_ method: HTTPMethod) { self = Method(rawValue: method.rawValue) ?? .other }
     }
 
     private struct Key: Hashable {
@@ -49,13 +49,13 @@ final class RequestMetrics: Sendable {
     ///   - source: the value of `X-Cache`, if there is one.
     ///   - duration: from the head of the request to that of the response.
     func add(
-        _ method: HTTPRequest.Method, _ route: RoutePattern, status: HTTPResponse.Status, source: String? = nil,
+        _ method: HTTPMethod, _ route: RoutePattern, statusCode: Int, source: String? = nil,
         duration: Duration
     ) {
         state.withLock { state in
             state.durations[route, default: DurationHistogram()].add(duration)
             if let source { state.sources[source, default: 0] += 1 }
-            state.count(Key(method: Method(method), route: route, statusClass: status.code / 100))
+            state.count(Key(method: Method(method), route: route, statusClass: statusCode / 100))
         }
     }
 

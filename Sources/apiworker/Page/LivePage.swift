@@ -1,6 +1,5 @@
-import HTTPTypes
-import Hummingbird
 import NIOCore
+import NIOHTTP1
 
 /// The page at `/ui`: one file inside the program, without external resources.
 enum LivePage {
@@ -13,12 +12,11 @@ enum LivePage {
         + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
     static var response: Response {
-        Response(
-            status: .ok,
-            headers: [
-                .contentType: "text/html; charset=utf-8", .contentLength: "\(body.readableBytes)",
-                .contentSecurityPolicy: policy, .cacheControl: "no-cache", .eTag: tag, .xContentTypeOptions: "nosniff",
-            ],
-            body: ResponseBody(byteBuffer: body))
+        var response = Response(type: "text/html; charset=utf-8", body)
+        response.headers.add(contentsOf: [
+            ("Content-Security-Policy", policy), ("Cache-Control", "no-cache"), ("ETag", tag),
+            ("X-Content-Type-Options", "nosniff"),
+        ])
+        return response
     }
 }

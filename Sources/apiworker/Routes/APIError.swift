@@ -1,5 +1,4 @@
-import HTTPTypes
-import Hummingbird
+import NIOHTTP1
 
 /// Every error response (docs/http-api.md, "Errors"). None shows internals of the server.
 enum APIError: Error, Sendable, Equatable {
@@ -17,6 +16,10 @@ enum APIError: Error, Sendable, Equatable {
     case duplicate
     case bodyTooLarge
     case notJSON
+    /// The body has a coding, such as gzip.
+    case encodedBody(String)
+    /// The request is for a host that is not one of those configured.
+    case unknownHost
     /// The result is larger than the maximum response.
     case answerTooLarge
     case databaseUnavailable
@@ -38,16 +41,18 @@ enum APIError: Error, Sendable, Equatable {
         case .eitherUserNotFound: JSONResponse.message("One or both users not found.", status: .notFound)
         case .routeNotFound: JSONResponse.message("Not found", status: .notFound)
         case .methodNotAllowed(let route):
-            Self.with(.allow, route.allowed, JSONResponse.message("Method not allowed", status: .methodNotAllowed))
+            JSONResponse.message("Method not allowed", status: .methodNotAllowed).with("Allow", route.allowed)
         case .userHasFriends:
             JSONResponse.message(
                 "User cannot be deleted while they have friends. Please unlink them first.", status: .conflict)
         case .duplicate: JSONResponse.message("Another user has these values already.", status: .conflict)
         // The rest of the body is not waited for.
         case .bodyTooLarge:
-            Self.closing(JSONResponse.message("Request body too large", status: .contentTooLarge))
+            Self.closing(JSONResponse.message("Request body too large", status: .payloadTooLarge))
         case .notJSON:
             JSONResponse.message("Content-Type must be application/json", status: .unsupportedMediaType)
+        case .encodedBody(let encoding): Self.encodedResponse(encoding)
+        case .unknownHost: JSONResponse.message("Unknown host", status: .misdirectedRequest)
         case .answerTooLarge:
             JSONResponse.message(
                 "Too many users for one answer. Please use the paginated list.", status: .internalServerError)
@@ -58,8 +63,14 @@ enum APIError: Error, Sendable, Equatable {
     }
 
     private static func unavailable(_ message: StaticString) -> Response {
-        with(
-            .retryAfter, String(retryAfterSeconds), JSONResponse.message(message, status: .serviceUnavailable))
+        JSONResponse.message(message, status: .serviceUnavailable).with("Retry-After", String(retryAfterSeconds))
+    }
+
+    /// Names the coding, which the client may not know of: many libraries compress by themselves.
+    private static func encodedResponse(_ encoding: String) -> Response {
+        var writer = JSONWriter()
+        writer.object { $0.field("message", "Content-Encoding \(encoding) is not supported; send the body without it") }
+        return JSONResponse.make(writer.buffer, status: .unsupportedMediaType).with("Accept-Encoding", "identity")
     }
 
     private static func validationResponse(_ problems: [FieldProblem]) -> Response {
@@ -79,13 +90,7 @@ enum APIError: Error, Sendable, Equatable {
         return JSONResponse.make(writer.buffer, status: .badRequest)
     }
 
-    private static func closing(_ response: Response) -> Response { with(.connection, "close", response) }
-
-    private static func with(_ name: HTTPField.Name, _ value: String, _ response: Response) -> Response {
-        var response = response
-        response.headers[name] = value
-        return response
-    }
+    private static func closing(_ response: Response) -> Response { response.with("Connection", "close") }
 }
 
 extension APIError {

@@ -1,31 +1,25 @@
-import HTTPTypes
-import Hummingbird
 import NIOCore
+import NIOHTTP1
 
 extension Request {
-    /// The body, which has to be JSON.
+    /// Checks the head of a request whose body has to be JSON, before its body arrives.
+    func checkBodyType() throws(APIError) {
+        if let encoding = headers.list("Content-Encoding"), encoding.lowercased() != "identity" {
+            throw .encodedBody(encoding)
+        }
+        if let type = headers.list("Content-Type"), !Self.isJSON(type) { throw .notJSON }
+    }
+
+    /// The body as JSON.
     ///
     /// - Returns: `nil` if there is neither a body nor a `Content-Type`.
-    func json(limit: Int) async throws(APIError) -> JSONValue? {
-        if let encoding = headers[.contentEncoding], encoding.lowercased() != "identity" { throw .notJSON }
-        let type = headers[.contentType]
-        if let type, !Self.isJSON(type) { throw .notJSON }
-        if hasBody(over: limit) { throw .bodyTooLarge }
-        let bytes: ByteBuffer
-        do {
-            bytes = try await body.collect(upTo: limit)
-        } catch is NIOTooManyBytesError {
-            throw .bodyTooLarge
-        } catch {
-            // The body is truncated, or its framing is invalid.
-            throw .malformedRequest
-        }
-        if type == nil {
-            guard bytes.readableBytes == 0 else { throw .notJSON }
+    func json() throws(APIError) -> JSONValue? {
+        guard headers.contains(name: "Content-Type") else {
+            guard body.readableBytes == 0 else { throw .notJSON }
             return nil
         }
         do {
-            return try JSONValue.parse(bytes)
+            return try JSONValue.parse(body)
         } catch {
             throw .malformedJSON
         }
@@ -34,7 +28,7 @@ extension Request {
     /// Whether the head announces a body of more than `limit` bytes. The parser accepts only digits, so text that is
     /// not a number has too many of them.
     func hasBody(over limit: Int) -> Bool {
-        guard let length = headers[.contentLength] else { return false }
+        guard let length = headers.list("Content-Length") else { return false }
         return Int(length) ?? .max > limit
     }
 

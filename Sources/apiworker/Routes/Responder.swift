@@ -1,49 +1,71 @@
-import HTTPTypes
-import Hummingbird
 import Logging
 import NIOCore
+import NIOHTTP1
 
 /// Answers requests: finds the route, and adds the headers of every response.
 struct Responder: Sendable {
     let routes: Routes
     let cors: CORSPolicy
+    let hosts: AcceptedHosts
     let worker: WorkerIdentity
     let requests: RequestMetrics
     let logger: Logger
     private let date = HTTPDate()
 
-    init(routes: Routes, cors: CORSPolicy, worker: WorkerIdentity, requests: RequestMetrics, logger: Logger) {
+    init(
+        routes: Routes, cors: CORSPolicy, hosts: AcceptedHosts, worker: WorkerIdentity, requests: RequestMetrics,
+        logger: Logger
+    ) {
         self.routes = routes
         self.cors = cors
+        self.hosts = hosts
         self.worker = worker
         self.requests = requests
         self.logger = logger
     }
 
-    nonisolated(nonsending) func respond(to request: Request, on channel: any Channel) async -> Response {
-        let start = ContinuousClock.now
-        let route = Route(path: request.uri.path)
-        var response = await answer(request, route, channel)
-        if isKnown(response, to: request) { response = notModified(response) }
-        response.headers[.date] = date.now
-        response.headers[.xWorker] = worker.text
-        cors.apply(to: &response, for: request)
-        requests.add(
-            request.method, route?.pattern ?? .other, status: response.status,
-            source: response.headers.value(.xCache), duration: ContinuousClock.now - start)
-        return request.method == .head ? Self.head(of: response) : response
+    /// The application behind the server.
+    var answering: Answering {
+        Answering(begin: begin, respond: { await respond(to: $0) }, refuse: refuse)
     }
 
-    private nonisolated(nonsending) func answer(
-        _ request: Request, _ route: Route?, _ channel: any Channel
-    ) async -> Response {
-        // No route reads the body of a GET, so its length is not checked for each of them.
-        if request.method != .get, request.hasBody(over: routes.bodyBytes) { return APIError.bodyTooLarge.response }
-        guard let route else { return APIError.routeNotFound.response }
-        if request.method == .options { return options(route, request) }
-        guard route.allows(request.method) else { return APIError.methodNotAllowed(route).response }
+    /// Answers what is known at once: hits in L1, the state of the worker, and errors that need no database.
+    private func begin(_ request: Request, on channel: any Channel) -> Beginning {
+        let route = Route(path: request.path)
+        if let route, let response = hit(route, request) { return .answered(response) }
+        do throws(APIError) {
+            guard hosts.accepts(request) else { throw .unknownHost }
+            // No route reads the body of a GET, so its length is not checked for each of them.
+            if request.method != .GET, request.hasBody(over: routes.bodyBytes) { throw .bodyTooLarge }
+            guard let route else { throw .routeNotFound }
+            if request.method == .OPTIONS { return .answered(finished(options(route, request), request, route)) }
+            guard route.allows(request.method) else { throw .methodNotAllowed(route) }
+            if let response = try routes.immediate(route, request, on: channel) {
+                return .answered(finished(response, request, route))
+            }
+            return try routes.needsBody(route, request) ? .needsBody : .needsTime
+        } catch {
+            return .answered(finished(error.response, request, route))
+        }
+    }
+
+    private func refuse(_ request: Request, _ fault: BodyFault) -> Response {
+        let error: APIError =
+            switch fault {
+            case .tooLarge: .bodyTooLarge
+            case .malformed: .malformedRequest
+            }
+        return finished(error.response, request, Route(path: request.path))
+    }
+
+    private nonisolated(nonsending) func respond(to request: Request) async -> Response {
+        guard let route = Route(path: request.path) else { return APIError.routeNotFound.response }
+        return finished(await response(to: request, route), request, route)
+    }
+
+    private nonisolated(nonsending) func response(to request: Request, _ route: Route) async -> Response {
         do {
-            return try await routes.answer(route, request, on: channel)
+            return try await routes.answer(route, request)
         } catch let error as APIError {
             return error.response
         } catch let failure as StorageFailure {
@@ -57,16 +79,48 @@ struct Responder: Sendable {
         }
     }
 
-    /// The same head without a body. Hummingbird would give a body of unknown length the length 0.
-    static func head(of response: Response) -> Response {
-        var head = response.createHeadResponse()
-        head.headers[.contentLength] = response.headers[.contentLength]
-        return head
+    /// The response to a GET or HEAD from L1, with a head that was made before. Conditions, codings and pages of other
+    /// origins take the long way.
+    private func hit(_ route: Route, _ request: Request) -> Response? {
+        guard request.method == .GET || request.method == .HEAD, hosts.accepts(request), !cors.concerns(request),
+            !request.headers.contains(name: "If-None-Match"), !routes.isCompressed(for: request),
+            let body = routes.bodyInMemory(route, request)
+        else { return nil }
+        let second = HTTPDate.second
+        let head = routes.bodies.head(of: body, second: second) { tag in
+            var response = Routes.entity(body, tag, source: .l1, isCompressible: routes.compressed != nil)
+            addCommon(&response)
+            return response.head
+        }
+        guard let head else { return nil }
+        count(request, route, .ok, source: "L1")
+        return Response(head: head, body: .bytes(body))
+    }
+
+    /// The response with the headers that all have, counted.
+    private func finished(_ response: Response, _ request: Request, _ route: Route?) -> Response {
+        var response = isKnown(response, to: request) ? notModified(response) : response
+        addCommon(&response)
+        cors.allow(&response.headers, for: request)
+        count(request, route, response.status, source: response.headers.first(name: "X-Cache"))
+        return response
+    }
+
+    private func addCommon(_ response: inout Response) {
+        response.headers.add(name: "Date", value: date.now)
+        response.headers.add(name: "X-Worker", value: worker.text)
+        cors.vary(&response.headers)
+    }
+
+    private func count(_ request: Request, _ route: Route?, _ status: HTTPResponseStatus, source: String?) {
+        requests.add(
+            request.method, route?.pattern ?? .other, statusCode: Int(status.code), source: source,
+            duration: .nanoseconds((NIODeadline.now() - request.arrivedAt).nanoseconds))
     }
 
     /// Whether the client has this body already. Only a GET or HEAD that was answered 200 has an `ETag`.
     private func isKnown(_ response: Response, to request: Request) -> Bool {
-        guard let known = request.headers.list(.ifNoneMatch), let tag = response.headers.value(.eTag) else {
+        guard let known = request.headers.list("If-None-Match"), let tag = response.headers.first(name: "ETag") else {
             return false
         }
         return EntityTag.isNamed(tag, in: known)
@@ -75,16 +129,13 @@ struct Responder: Sendable {
     /// The same headers without a body, and without those that describe one (RFC 9110, section 15.4.5).
     private func notModified(_ response: Response) -> Response {
         var headers = response.headers
-        headers[.contentType] = nil
-        headers[.contentEncoding] = nil
-        var response = Response(status: .notModified, headers: headers)
-        response.headers[.contentLength] = nil
-        return response
+        for name in ["Content-Type", "Content-Encoding", "Content-Length"] { headers.remove(name: name) }
+        return Response(.notModified, headers)
     }
 
     private func options(_ route: Route, _ request: Request) -> Response {
-        var response = Response(status: .noContent, headers: [.allow: route.allowed])
-        cors.applyPreflight(to: &response, for: request, allowing: route.allowed)
+        var response = Response(.noContent, ["Allow": route.allowed])
+        cors.allowPreflight(&response.headers, for: request, methods: route.allowed)
         return response
     }
 

@@ -1,4 +1,4 @@
-import HTTPTypes
+import NIOHTTP1
 
 /// The endpoint that a path names.
 enum Route: Sendable, Equatable {
@@ -44,24 +44,24 @@ enum Route: Sendable, Equatable {
     ]
 
     /// The methods of an endpoint; wherever GET is, HEAD and OPTIONS are, too.
-    private var methods: [HTTPRequest.Method] {
+    private var methods: [HTTPMethod] {
         switch self {
-        case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host, .events: [.get]
-        case .users: [.get, .post]
-        case .user: [.get, .put, .delete]
-        case .link: [.post]
-        case .unlink: [.delete]
+        case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host, .events: [.GET]
+        case .users: [.GET, .POST]
+        case .user: [.GET, .PUT, .DELETE]
+        case .link: [.POST]
+        case .unlink: [.DELETE]
         }
     }
 
     /// Whether the method is allowed. HEAD is allowed wherever GET is.
-    func allows(_ method: HTTPRequest.Method) -> Bool {
-        methods.contains(method == .head ? .get : method)
+    func allows(_ method: HTTPMethod) -> Bool {
+        methods.contains(method == .HEAD ? .GET : method)
     }
 
     /// The value of `Allow`.
     var allowed: String {
-        let head = methods.contains(.get) ? [HTTPRequest.Method.head] : []
-        return (methods + head + [.options]).map(\.rawValue).joined(separator: ", ")
+        let head = methods.contains(.GET) ? [HTTPMethod.HEAD] : []
+        return (methods + head + [.OPTIONS]).map(\.rawValue).joined(separator: ", ")
     }
 }

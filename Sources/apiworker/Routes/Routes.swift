@@ -1,7 +1,6 @@
-import HTTPTypes
-import Hummingbird
 import IPC
 import NIOCore
+import NIOHTTP1
 import ProcessSupport
 
 /// The implementation of each endpoint (docs/http-api.md, "Endpoints").
@@ -14,7 +13,7 @@ struct Routes: Sendable {
     let streams: EventStreams
     /// `nil`: no compression.
     let compressed: CompressedBodies?
-    let tags = EntityTags()
+    let bodies = PreparedBodies()
     /// Maximum length of a request's body, in bytes.
     let bodyBytes: Int
 
@@ -22,41 +21,42 @@ struct Routes: Sendable {
     private static let defaultListLimit = 50
     private static let defaultGraphLimit = 100
 
-    /// - Parameters:
-    ///   - request: its method is one that the route allows.
-    ///   - channel: the connection that carries it.
-    nonisolated(nonsending) func answer(
-        _ route: Route, _ request: Request, on channel: any Channel
-    ) async throws -> Response {
-        switch (route, request.method) {
-        case (.health, _): JSONResponse.entity(state.health)
-        case (.status, _): JSONResponse.entity(state.status)
-        case (.page, _): LivePage.response
-        case (.host, _): JSONResponse.entity(await host.body)
-        case (.metrics, _): metricsResponse()
-        case (.users, .post): try await create(request)
-        case (.users, _): await cached(try await users.users(), for: request)
-        case (.paginatedUsers, _): try await list(request)
-        case (.statistics, _): await cached(try await users.statistics(), for: request)
-        case (.graph, _): try await graph(request)
-        case (.events, .head): EventStreams.head
-        case (.events, _): try events(channel)
-        case (.user(let id), .put): try await update(id, request)
-        case (.user(let id), .delete): try await delete(id)
-        case (.user(let id), _): try await user(id, request)
-        case (.link(let id), _): try await change(.link, id, request)
-        case (.unlink(let id), _): try await change(.unlink, id, request)
+    // MARK: At once
+
+    /// The body of a GET or HEAD that L1 answers.
+    func bodyInMemory(_ route: Route, _ request: Request) -> ByteBuffer? {
+        switch route {
+        case .users: users.bodyInMemory(.users)
+        case .statistics: users.bodyInMemory(.statistics)
+        case .graph: users.bodyInMemory(Self.graph(request))
+        case .user(let id): UserID.isValid(id) ? users.bodyInMemory(.user(id: id)) : nil
+        default: nil
         }
     }
 
-    // MARK: Reads
+    /// The response to a request that waits for nothing; `nil`: another one.
+    ///
+    /// - Parameter channel: the connection that carries it.
+    func immediate(_ route: Route, _ request: Request, on channel: any Channel) throws(APIError) -> Response? {
+        switch route {
+        case .health: JSONResponse.entity(state.health)
+        case .status: JSONResponse.entity(state.status)
+        case .page: LivePage.response
+        case .events: request.method == .HEAD ? EventStreams.head : try events(channel)
+        default: nil
+        }
+    }
 
-    /// The connection is closed after it: a client that repeats the request over one connection would see one worker
-    /// only.
-    private func metricsResponse() -> Response {
-        Response(
-            status: .ok, headers: [.contentType: PrometheusText.contentType, .connection: "close"],
-            body: ResponseBody(byteBuffer: metrics.text))
+    /// Whether the response depends on the body.
+    ///
+    /// - Throws: the head says that the body is of another type.
+    func needsBody(_ route: Route, _ request: Request) throws(APIError) -> Bool {
+        switch (route, request.method) {
+        case (.users, .POST), (.user, .PUT), (.link, _), (.unlink, _):
+            try request.checkBodyType()
+            return true
+        default: return false
+        }
     }
 
     private func events(_ channel: any Channel) throws(APIError) -> Response {
@@ -66,8 +66,35 @@ struct Routes: Sendable {
         return response
     }
 
-    private func list(_ request: Request) async throws -> Response {
-        let query = QueryParameters(request.uri.query)
+    // MARK: Reads
+
+    /// - Parameter request: its method is one that the route allows, and its body is there if the route needs it.
+    nonisolated(nonsending) func answer(_ route: Route, _ request: Request) async throws -> Response {
+        switch (route, request.method) {
+        case (.host, _): JSONResponse.entity(await host.body)
+        case (.metrics, _): metricsResponse()
+        case (.users, .POST): try await create(request)
+        case (.users, _): await cached(try await users.users(), for: request)
+        case (.paginatedUsers, _): try await list(request)
+        case (.statistics, _): await cached(try await users.statistics(), for: request)
+        case (.graph, _): await cached(try await users.graph(Self.graph(request)), for: request)
+        case (.user(let id), .PUT): try await update(id, request)
+        case (.user(let id), .DELETE): try await delete(id)
+        case (.user(let id), _): try await user(id, request)
+        case (.link(let id), _): try await change(.link, id, request)
+        case (.unlink(let id), _): try await change(.unlink, id, request)
+        case (.health, _), (.status, _), (.page, _), (.events, _): APIError.unexpected.response
+        }
+    }
+
+    /// The connection is closed after it: a client that repeats the request over one connection would see one worker
+    /// only.
+    private func metricsResponse() -> Response {
+        Response(type: PrometheusText.contentType, metrics.text).with("Connection", "close")
+    }
+
+    private nonisolated(nonsending) func list(_ request: Request) async throws -> Response {
+        let query = QueryParameters(request.query)
         let wanted = PageRequest.parse(
             page: query["page"], limit: query["limit"], defaultLimit: Self.defaultListLimit)
         let page = try await users.store.page(wanted, search: query["search"])
@@ -80,15 +107,14 @@ struct Routes: Sendable {
             writer.name("pagination")
             Pagination(page: wanted, total: page.total).write(to: &writer)
         }
-        return JSONResponse.entity(writer.buffer)
+        let tag = await bodies.tag(of: writer.buffer)
+        return JSONResponse.make(writer.buffer).with("ETag", tag.description)
     }
 
-    private nonisolated(nonsending) func graph(_ request: Request) async throws -> Response {
-        let query = QueryParameters(request.uri.query)
-        let wanted = PageRequest.parse(
-            page: query["page"], limit: query["limit"], defaultLimit: Self.defaultGraphLimit)
-        let value = try await users.graph(wanted, includesConnections: query["includeConnections"] != "false")
-        return await cached(value, for: request)
+    private static func graph(_ request: Request) -> CacheEntry {
+        let query = QueryParameters(request.query)
+        let page = PageRequest.parse(page: query["page"], limit: query["limit"], defaultLimit: defaultGraphLimit)
+        return .graph(page, includesConnections: query["includeConnections"] != "false")
     }
 
     private nonisolated(nonsending) func user(_ id: String, _ request: Request) async throws -> Response {
@@ -96,34 +122,48 @@ struct Routes: Sendable {
         return await cached(try await users.user(id), for: request)
     }
 
-    private nonisolated(nonsending) func cached(_ result: CachedValue, for request: Request) async -> Response {
-        await Self.cached(result, for: request, compressed: compressed, tags: tags)
+    /// Whether the response to a request may be compressed.
+    func isCompressed(for request: Request) -> Bool {
+        compressed != nil && AcceptEncoding.prefersGzip(request.headers.list("Accept-Encoding"))
     }
 
-    /// A hit is sent unchanged. A negative result may come from the cache, too.
-    nonisolated(nonsending) static func cached(
-        _ result: CachedValue, for request: Request, compressed: CompressedBodies?, tags: EntityTags? = nil
-    ) async -> Response {
-        var response: Response
-        if let body = result.value {
-            response = await JSONResponse.entity(body, for: request, compressed: compressed, tags: tags)
-        } else {
-            response = APIError.userNotFound.response
+    /// A value of the cache as it is sent. A negative result may come from the cache, too.
+    private nonisolated(nonsending) func cached(_ result: CachedValue, for request: Request) async -> Response {
+        guard let body = result.value else {
+            return APIError.userNotFound.response.with("X-Cache", result.source.rawValue)
         }
-        response.headers[.xCache] = result.source.rawValue
-        if let age = result.age { response.headers[.age] = "\(age.components.seconds)" }
+        let tag = await bodies.tag(of: body)
+        var response = Self.entity(body, tag, source: result.source, isCompressible: compressed != nil)
+        if isCompressed(for: request), let gzip = await compressed?.compressed(body, tag: tag) {
+            response.body = .bytes(gzip)
+            response.headers.replaceOrAdd(name: "Content-Length", value: String(gzip.readableBytes))
+            response.headers.replaceOrAdd(name: "ETag", value: tag.ofGzip)
+            response.headers.add(name: "Content-Encoding", value: "gzip")
+        }
+        if let age = result.age { response.headers.add(name: "Age", value: String(age.components.seconds)) }
+        return response
+    }
+
+    /// The response with a cached body.
+    ///
+    /// - Parameter isCompressible: bodies are sent in gzip to clients that accept it.
+    static func entity(_ body: ByteBuffer, _ tag: EntityTag, source: CacheSource, isCompressible: Bool) -> Response {
+        var response = JSONResponse.make(body)
+        response.headers.add(name: "ETag", value: tag.description)
+        response.headers.add(name: "X-Cache", value: source.rawValue)
+        if isCompressible { response.headers.add(name: "Vary", value: "Accept-Encoding") }
         return response
     }
 
     // MARK: Writes
 
     private func create(_ request: Request) async throws -> Response {
-        let user = try await writes.create(try valid(try await object(request), NewUser.validate))
+        let user = try await writes.create(try valid(try object(request), NewUser.validate))
         return JSONResponse.make(body(of: user), status: .created)
     }
 
     private func update(_ id: String, _ request: Request) async throws -> Response {
-        let change = try valid(try await object(request), UserChange.validate)
+        let change = try valid(try object(request), UserChange.validate)
         guard UserID.isValid(id), let user = try await writes.update(id, change) else { throw APIError.userNotFound }
         return JSONResponse.make(body(of: user))
     }
@@ -138,7 +178,7 @@ struct Routes: Sendable {
     }
 
     private func change(_ change: FriendshipChange, _ id: String, _ request: Request) async throws -> Response {
-        guard case .string(let friend)? = try await request.json(limit: bodyBytes)?["friendId"], !friend.isEmpty else {
+        guard case .string(let friend)? = try request.json()?["friendId"], !friend.isEmpty else {
             throw APIError.friendIDMissing
         }
         if change == .link, friend == id { throw APIError.linkToSelf }
@@ -150,8 +190,8 @@ struct Routes: Sendable {
         }
     }
 
-    private func object(_ request: Request) async throws(APIError) -> JSONValue {
-        guard let body = try await request.json(limit: bodyBytes) else { throw .malformedJSON }
+    private func object(_ request: Request) throws(APIError) -> JSONValue {
+        guard let body = try request.json() else { throw .malformedJSON }
         return body
     }
 

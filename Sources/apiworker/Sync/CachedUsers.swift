@@ -11,6 +11,9 @@ struct CachedUsers: Sendable {
     static let maximumBodyBytes = 64 << 20
     private static let maximumHobbies = 1_000_000
 
+    /// The body of an entry that this process has in memory.
+    func bodyInMemory(_ entry: CacheEntry) -> ByteBuffer? { cache.valueInMemory(for: entry.key) }
+
     /// All users.
     nonisolated(nonsending) func users() async throws -> CachedValue {
         try await value(.users) { [store] in
@@ -34,8 +37,10 @@ struct CachedUsers: Sendable {
         }
     }
 
-    nonisolated(nonsending) func graph(_ request: PageRequest, includesConnections: Bool) async throws -> CachedValue {
-        try await value(.graph(request, includesConnections: includesConnections)) { [store] in
+    /// - Parameter entry: a graph.
+    nonisolated(nonsending) func graph(_ entry: CacheEntry) async throws -> CachedValue {
+        guard case .graph(let request, let includesConnections) = entry else { return try await users() }
+        return try await value(entry) { [store] in
             let (page, friends) =
                 includesConnections
                 ? try await store.pageWithFriends(request) : (try await store.page(request), [])

@@ -108,6 +108,19 @@ package final class L1Cache: Sendable {
     /// The same, for a caller that starts no early refresh.
     func valueWithoutRefresh(for key: CacheKey) -> ByteBuffer?? { value(for: key, mayRefresh: false).map(\.value) }
 
+    /// The same, but `nil` also for negative results, for the hit that is the next sample, and where an early refresh is
+    /// due. Only a value is counted.
+    func valueWithoutWork(for key: CacheKey) -> ByteBuffer? {
+        state.withLock { state in
+            guard let table = state.table, let entry = state.entries.value(for: key), let value = entry.value,
+                state.hits &+ 1 != state.sampledHit,
+                timeIfFresh(entry, until: min(entry.deadline, entry.refreshAt), by: table) != nil
+            else { return nil }
+            state.hits &+= 1
+            return value
+        }
+    }
+
     @inline(__always)
     private func value(for key: CacheKey, mayRefresh: Bool) -> L1Hit? {
         state.withLock { state in

@@ -27,6 +27,11 @@ extension SyncedCache {
         return try await missed(key, tags, ttl) { Loaded(value: try await load()) }
     }
 
+    /// The value of `key` in this process's memory, if it is fresh and needs no further work; for callers that can answer
+    /// at once and want no task. `nil`: ask ``value(for:tags:ttl:load:)``, which also counts misses, knows negative
+    /// results, samples hits for the auditor and refreshes values early.
+    public func valueInMemory(for key: CacheKey) -> ByteBuffer? { l1.valueWithoutWork(for: key) }
+
     /// The same, for values whose tags or time to live are known after the load only.
     ///
     /// - Parameters:

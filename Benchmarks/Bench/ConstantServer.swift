@@ -3,9 +3,8 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
-/// SwiftNIO's HTTP codec without anything else: one event loop, one answer. The maximum for a worker without
-/// Hummingbird.
-enum LeanServer {
+/// SwiftNIO's HTTP codec without anything else: one event loop, one answer. The maximum for a worker.
+enum ConstantServer {
     static func run(port: Int, file: String) async throws {
         let body = ByteBuffer(bytes: try Data(contentsOf: URL(fileURLWithPath: file)))
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup(numberOfThreads: 1))
@@ -35,7 +34,7 @@ enum LeanServer {
                 version: .http1_1, status: .ok,
                 headers: [
                     "content-type": "application/json; charset=utf-8", "content-length": "\(body.readableBytes)",
-                    "date": "Sat, 28 Nov 2026 12:00:00 GMT", "server": "lean",
+                    "date": "Sat, 28 Nov 2026 12:00:00 GMT", "server": "constant",
                 ])
         }
 

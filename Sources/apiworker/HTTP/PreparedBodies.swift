@@ -1,0 +1,79 @@
+import NIOCore
+import NIOHTTP1
+import Sieve
+import Synchronization
+
+/// Bodies that were sent last, with their tags and the heads of their responses: a body is hashed once, and a hit in L1
+/// only writes.
+///
+/// A body is identified by its memory address. While it is stored here, its memory can neither be reused nor change:
+/// writing into a shared buffer makes a copy.
+final class PreparedBodies: Sendable {
+    private final class Prepared {
+        let body: ByteBuffer
+        let tag: EntityTag
+        /// The head of the response in this second, in seconds since 1970.
+        var head: (second: Int, head: HTTPResponseHead)?
+
+        init(_ body: ByteBuffer, _ tag: EntityTag) {
+            self.body = body
+            self.tag = tag
+        }
+    }
+
+    /// Maximum cost of all bodies in bytes: twice that of the longest value that is cached. A body that is stored here
+    /// stays in memory after the caches have dropped it.
+    static let byteBudget = 16 << 20
+    /// Longer bodies are hashed on another thread; hashing takes about a millisecond per MiB.
+    static let inlineBytes = 16 << 10
+    /// Cost of an entry in addition to its body, in bytes.
+    private static let overheadBytes = 1024
+
+    private let state = Mutex(SieveCache<UInt, Prepared>(byteBudget: byteBudget))
+
+    /// The tag of a body.
+    nonisolated(nonsending) func tag(of body: ByteBuffer) async -> EntityTag {
+        if let known = state.withLock({ Self.prepared(body, &$0)?.tag }) { return known }
+        let tag = await Self.hash(body)
+        state.withLock { _ = Self.keep(body, tag, &$0) }
+        return tag
+    }
+
+    @concurrent private static func hash(_ body: ByteBuffer) async -> EntityTag {
+        await withTaskExecutorPreference(globalConcurrentExecutor) { EntityTag(of: body) }
+    }
+
+    /// The head of the response with a body.
+    ///
+    /// - Parameters:
+    ///   - second: seconds since 1970; a head is made once in each.
+    ///   - make: makes a head from the tag of the body.
+    /// - Returns: `nil`: the body is long, and not known yet.
+    func head(of body: ByteBuffer, second: Int, make: (EntityTag) -> HTTPResponseHead) -> HTTPResponseHead? {
+        state.withLock { bodies in
+            guard let prepared = Self.prepared(body, &bodies) else { return nil }
+            if let head = prepared.head, head.second == second { return head.head }
+            let head = make(prepared.tag)
+            prepared.head = (second, head)
+            return head
+        }
+    }
+
+    /// The entry of a body, which is made if the body is short.
+    private static func prepared(_ body: ByteBuffer, _ bodies: inout SieveCache<UInt, Prepared>) -> Prepared? {
+        if let known = bodies.value(for: body.address), known.body.readableBytes == body.readableBytes { return known }
+        return body.readableBytes <= inlineBytes ? keep(body, EntityTag(of: body), &bodies) : nil
+    }
+
+    private static func keep(
+        _ body: ByteBuffer, _ tag: EntityTag, _ bodies: inout SieveCache<UInt, Prepared>
+    ) -> Prepared {
+        let prepared = Prepared(body, tag)
+        bodies.insert(body.address, prepared, bytes: overheadBytes + body.storageCapacity)
+        return prepared
+    }
+}
+
+extension ByteBuffer {
+    fileprivate var address: UInt { withUnsafeReadableBytes { UInt(bitPattern: $0.baseAddress) } }
+}

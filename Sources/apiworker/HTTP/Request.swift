@@ -1,0 +1,55 @@
+import NIOCore
+import NIOHTTP1
+
+/// A request. Its body is complete when an answer that takes time begins.
+struct Request: Sendable {
+    let head: HTTPRequestHead
+    /// The path, unchanged: neither decoded nor normalized.
+    let path: String
+    /// The text after the `?`.
+    let query: String?
+    /// The host and port of a target in absolute form, which precede those of `Host` (RFC 9112, 3.2.2).
+    let authority: String?
+    var body = ByteBuffer()
+    /// The arrival of the head.
+    let arrivedAt: NIODeadline
+
+    init(head: HTTPRequestHead, arrivedAt: NIODeadline = .now()) {
+        self.head = head
+        self.arrivedAt = arrivedAt
+        var target = head.uri[...]
+        if head.uri.utf8.first != UInt8(ascii: "/"), let scheme = head.uri.firstRange(of: "://") {
+            target = head.uri[scheme.upperBound...]
+            let end = target.firstIndex { $0 == "/" || $0 == "?" } ?? target.endIndex
+            authority = String(target[..<end])
+            target = target[end...]
+        } else {
+            authority = nil
+        }
+        let mark = target.utf8.firstIndex(of: UInt8(ascii: "?"))
+        let path = target[..<(mark ?? target.endIndex)]
+        // The whole target costs no copy.
+        self.path = path.isEmpty ? "/" : path.utf8.count == head.uri.utf8.count ? head.uri : String(path)
+        query = mark.map { String(target[target.utf8.index(after: $0)...]) }
+    }
+
+    var method: HTTPMethod { head.method }
+    var headers: HTTPHeaders { head.headers }
+}
+
+extension HTTPHeaders {
+    /// The values of all fields of this name as one list, without white space around it; `nil` if there are none.
+    func list(_ name: String) -> String? {
+        let values = self[name]
+        guard let first = values.first else { return nil }
+        let list = values.count == 1 ? first : values.joined(separator: ", ")
+        // The decoder leaves white space at the end.
+        guard let end = list.utf8.lastIndex(where: { $0 != 0x20 && $0 != 0x09 }) else { return "" }
+        return String(list[...end])
+    }
+
+    /// Adds an element to a list, which stays one line.
+    mutating func append(_ element: String, to name: String) {
+        replaceOrAdd(name: name, value: list(name).map { "\($0), \(element)" } ?? element)
+    }
+}

@@ -1,0 +1,208 @@
+import NIOCore
+import NIOHTTP1
+
+/// The next step for a request whose head has arrived.
+enum Beginning: Sendable {
+    /// The response; a body of the request is not read.
+    case answered(Response)
+    /// The response depends on the body.
+    case needsBody
+    /// The response takes time.
+    case needsTime
+}
+
+/// The application behind a server. Both functions run on the event loop of the connection.
+struct Answering: Sendable {
+    /// Looks at a request whose body has not arrived. It must not block.
+    var begin: @Sendable (Request, any Channel) -> Beginning
+    /// Answers a request for which ``begin`` had no response, also with errors.
+    var respond: @Sendable (Request) async -> Response
+    /// The response to a request whose body is longer than allowed, or incomplete.
+    var refuse: @Sendable (Request, BodyFault) -> Response
+}
+
+/// A body that cannot be read.
+enum BodyFault: Sendable {
+    case tooLarge
+    /// The body is truncated, or its framing is invalid.
+    case malformed
+}
+
+/// Answers the requests of one connection, one after the other: the guard and NIO's pipelining stand before it. The
+/// handler belongs to the connection's event loop.
+///
+/// A response that is known at once is written in the same turn, without a task. Others are tasks on the event loop.
+final class RequestHandler: ChannelDuplexHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let answering: Answering
+    private let connections: OpenConnections
+    private let executor: EventLoopExecutor
+    private let bodyBytes: Int
+    /// The request whose body arrives. Other parts of bodies are dropped.
+    private var reading: Request?
+    /// A response is being written: the next request, which NIO delivers in the middle of this, gets a task, so that
+    /// pipelined requests take no stack.
+    private var isWriting = false
+    private var needsFlush = false
+    private var isReadDue = false
+    private var whenWritable: CheckedContinuation<Void, Never>?
+    private var context: ChannelHandlerContext?
+
+    init(_ answering: Answering, connections: OpenConnections, executor: EventLoopExecutor, limits: HTTPLimits) {
+        self.answering = answering
+        self.connections = connections
+        self.executor = executor
+        bodyBytes = limits.bodyBytes
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) { end() }
+
+    func channelInactive(context: ChannelHandlerContext) { end() }
+
+    private func end() {
+        (context, reading) = (nil, nil)
+        resumeWriting()
+    }
+
+    // MARK: Requests
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head): begin(Request(head: head), context)
+        case .body(let part):
+            guard var request = reading else { return }
+            reading = nil
+            guard request.body.readableBytes + part.readableBytes <= bodyBytes else {
+                return answer(request, answering.refuse(request, .tooLarge), context)
+            }
+            if request.body.readableBytes == 0 { request.body = part } else { request.body.writeImmutableBuffer(part) }
+            reading = request
+        case .end:
+            guard let request = reading else { return }
+            reading = nil
+            start(request, context)
+        }
+    }
+
+    private func begin(_ request: Request, _ context: ChannelHandlerContext) {
+        switch answering.begin(request, context.channel) {
+        case .answered(let response): answer(request, response, context)
+        case .needsBody: reading = request
+        case .needsTime: start(request, context)
+        }
+    }
+
+    private func answer(_ request: Request, _ response: Response, _ context: ChannelHandlerContext) {
+        guard !isWriting, context.channel.isWritable else {
+            return run { handler in await handler.send(response, to: request) }
+        }
+        if case .parts = response.body, request.method != .HEAD {
+            return run { handler in await handler.send(response, to: request) }
+        }
+        isWriting = true
+        defer { isWriting = false }
+        write(response, to: request, context)
+        needsFlush = true
+    }
+
+    private func start(_ request: Request, _ context: ChannelHandlerContext) {
+        run { [answering] handler in await handler.send(await answering.respond(request), to: request) }
+    }
+
+    /// Runs a task on the event loop. The server waits for it at its end, also when the client has left.
+    private func run(_ body: @escaping @Sendable (HandlerOnLoop) async -> Void) {
+        guard let context else { return }
+        let this = HandlerOnLoop(self, context.eventLoop)
+        connections.taskBegan()
+        Task(executorPreference: executor) { [connections] in
+            await body(this)
+            connections.taskEnded()
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        if needsFlush {
+            needsFlush = false
+            context.flush()
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard error is HTTPParserError else { return context.close(promise: nil) }
+        guard let request = reading else { return }
+        reading = nil
+        answer(request, answering.refuse(request, .malformed), context)
+        channelReadComplete(context: context)
+    }
+
+    // MARK: Responses
+
+    /// A client that does not read its responses sends no further requests.
+    func read(context: ChannelHandlerContext) {
+        if context.channel.isWritable { context.read() } else { isReadDue = true }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        guard context.channel.isWritable else { return }
+        resumeWriting()
+        if isReadDue {
+            isReadDue = false
+            context.read()
+        }
+    }
+
+    private func resumeWriting() {
+        whenWritable?.resume()
+        whenWritable = nil
+    }
+
+    private func write(_ response: Response, to request: Request, _ context: ChannelHandlerContext) {
+        context.write(wrapOutboundOut(.head(response.head)), promise: nil)
+        if request.method != .HEAD, case .bytes(let bytes) = response.body, bytes.readableBytes > 0 {
+            context.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+        }
+        context.write(wrapOutboundOut(.end(nil)), promise: nil)
+    }
+
+    /// A handler as a task sees it that runs on the event loop.
+    private struct HandlerOnLoop: Sendable {
+        private let bound: NIOLoopBound<RequestHandler>
+
+        init(_ handler: RequestHandler, _ eventLoop: any EventLoop) {
+            bound = NIOLoopBound(handler, eventLoop: eventLoop)
+        }
+
+        /// Sends a response when the client has read enough of the earlier ones.
+        func send(_ response: Response, to request: Request) async {
+            await writable()
+            guard case .parts(let next) = response.body, request.method != .HEAD else {
+                return bound.value.finish { $0.write(response, to: request, $1) }
+            }
+            bound.value.put(.head(response.head))
+            while let parts = await next() {
+                for part in parts { bound.value.put(.body(.byteBuffer(part))) }
+                bound.value.context?.flush()
+                await writable()
+            }
+            bound.value.finish { handler, _ in handler.put(.end(nil)) }
+        }
+
+        private func writable() async {
+            guard let context = bound.value.context, !context.channel.isWritable else { return }
+            await withCheckedContinuation { bound.value.whenWritable = $0 }
+        }
+    }
+
+    private func put(_ part: HTTPServerResponsePart) { context?.write(wrapOutboundOut(part), promise: nil) }
+
+    private func finish(_ write: (RequestHandler, ChannelHandlerContext) -> Void) {
+        guard let context else { return }
+        write(self, context)
+        context.flush()
+    }
+}

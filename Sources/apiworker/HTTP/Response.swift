@@ -1,0 +1,44 @@
+import NIOCore
+import NIOHTTP1
+
+/// A response.
+struct Response: Sendable {
+    enum Body: Sendable {
+        case none
+        case bytes(ByteBuffer)
+        /// Parts that are sent as they come, until there is none.
+        case parts(@Sendable () async -> [ByteBuffer]?)
+    }
+
+    var head: HTTPResponseHead
+    var body: Body
+
+    init(_ status: HTTPResponseStatus = .ok, _ headers: HTTPHeaders = [:], body: Body = .none) {
+        head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
+        self.body = body
+    }
+
+    init(head: HTTPResponseHead, body: Body) {
+        self.head = head
+        self.body = body
+    }
+
+    /// A finished body, which is sent unchanged.
+    init(_ status: HTTPResponseStatus = .ok, type: String, _ body: ByteBuffer) {
+        self.init(
+            status, ["Content-Type": type, "Content-Length": String(body.readableBytes)], body: .bytes(body))
+    }
+
+    var status: HTTPResponseStatus { head.status }
+    var headers: HTTPHeaders {
+        get { head.headers }
+        set { head.headers = newValue }
+    }
+
+    /// The same with a header in addition.
+    func with(_ name: String, _ value: String) -> Response {
+        var response = self
+        response.head.headers.replaceOrAdd(name: name, value: value)
+        return response
+    }
+}
