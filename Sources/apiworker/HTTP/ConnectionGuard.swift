@@ -177,20 +177,22 @@ final class ConnectionGuard: ChannelDuplexHandler {
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch unwrapOutboundIn(data) {
         case .head(var head) where head.status.code >= 200:
+            let (isOld, hasKnownEnd) = (pending.first?.isOld == true, head.hasKnownEnd)
             if head.headers.contains(name: "connection") {
                 // The only value that a response is made with is "close".
                 isLast = true
-            } else if isLast || isQuiescing, pending.count == 1 {
+            } else if (isLast || isQuiescing) && pending.count == 1 || isOld && !hasKnownEnd {
                 isLast = true
                 head.headers.add(name: "Connection", value: "close")
-            } else if pending.first?.isOld == true {
-                head.headers.add(name: "Connection", value: head.hasKnownEnd ? "keep-alive" : "close")
-                isLast = isLast || !head.hasKnownEnd
-            } else {
+            } else if isOld {
+                head.headers.add(name: "Connection", value: "keep-alive")
+            } else if hasKnownEnd {
                 return context.write(data, promise: promise)
             }
-            // Without chunks, a body of unknown length ends with the connection.
-            if pending.first?.isOld == true, !head.hasKnownEnd { head.version = .http1_0 }
+            if !hasKnownEnd {
+                // Without chunks, the body ends with the connection.
+                if isOld { head.version = .http1_0 } else { head.headers.add(name: "Transfer-Encoding", value: "chunked") }
+            }
             context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .end:
             guard let request = pending.popFirst() else { return context.write(data, promise: promise) }

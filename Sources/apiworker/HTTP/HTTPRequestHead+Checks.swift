@@ -9,8 +9,12 @@ extension HTTPRequestHead {
         let codings = headers["transfer-encoding"]
         guard codings.isEmpty || (version != .http1_0 && codings.count == 1 && codings[0].lowercased() == "chunked")
         else { return false }
-        let hosts = headers["host"]
-        return method != .CONNECT && (version == .http1_0 || hosts.count == 1) && hosts.allSatisfy(HostField.isValid)
+        var hosts = 0
+        for (name, value) in headers where name.utf8.count == 4 && name.lowercased() == "host" {
+            hosts += 1
+            guard HostField.isValid(value) else { return false }
+        }
+        return method != .CONNECT && (version == .http1_0 || hosts == 1)
     }
 
     /// Some clients request HTTP/2 with their first request. The request is answered in HTTP/1.1. After it, the decoder

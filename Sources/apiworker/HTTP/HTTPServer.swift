@@ -92,9 +92,12 @@ struct HTTPServer: Service {
         var parsing = NIOHTTPDecoderLimitConfiguration()
         (parsing.maxHeaderFieldSize, parsing.maxHeaderListSize) = (limits.headBytes, limits.headBytes)
         parsing.maxHeaderFieldCount = limits.headFields
+        // The guard writes these, because it knows HTTP/1.0.
+        var framing = HTTPResponseEncoder.Configuration()
+        framing.automaticallySetFramingHeaders = false
         let connectionGuard = ConnectionGuard(limits: limits, worker: worker, onRejection: onRejection)
         try channel.pipeline.syncOperations.addHandlers([
-            ByteSensor(connectionGuard), HTTPResponseEncoder(),
+            ByteSensor(connectionGuard), HTTPResponseEncoder(configuration: framing),
             ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: parsing)), connectionGuard,
             HTTPServerPipelineHandler(),
             RequestHandler(

@@ -9,13 +9,17 @@ enum CacheEntry: Sendable, Equatable {
 
     var key: CacheKey {
         switch self {
-        case .users: "users:all"
+        case .users: Self.usersKey
         case .graph(let request, let includesConnections):
             "graph:\(request.page):\(request.limit):\(includesConnections)"
-        case .statistics: "stats:overview"
+        case .statistics: Self.statisticsKey
         case .user(let id): "user:\(id)"
         }
     }
+
+    /// Made once: most requests are for these.
+    private static let usersKey: CacheKey = "users:all"
+    private static let statisticsKey: CacheKey = "stats:overview"
 
     var tags: [CacheTag] {
         switch self {
