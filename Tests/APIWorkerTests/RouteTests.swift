@@ -59,9 +59,9 @@ import Testing
         return request
     }
 
-    private static func json(_ request: Request) throws(APIError) -> JSONValue? {
+    private static func json(_ request: Request) async throws(APIError) -> JSONValue? {
         try request.checkBodyType()
-        return try request.json()
+        return try await request.json()
     }
 
     @Test(arguments: [
@@ -69,26 +69,31 @@ import Testing
         "application/json ; charset=utf8 ; x=y", "application/merge-patch+json",
         "application/vnd.api+json;charset=utf-8",
     ])
-    func `JSON`(type: String) throws {
-        #expect(try Self.json(Self.request("{}", type: type)) == .object([]))
+    func `JSON`(type: String) async throws {
+        #expect(try await Self.json(Self.request("{}", type: type)) == .object([]))
     }
 
     @Test(arguments: [
         "text/plain", "application/jsonx", "application/x-www-form-urlencoded", "", ";", "text/json", "json",
         "application/json; charset=latin1", "application/json; charset=utf-16", "text/x+json", "multipart/form-data",
     ])
-    func `not JSON`(type: String) {
-        #expect(throws: APIError.notJSON) { try Self.json(Self.request("{}", type: type)) }
+    func `not JSON`(type: String) async {
+        await #expect(throws: APIError.notJSON) { try await Self.json(Self.request("{}", type: type)) }
     }
 
-    @Test func `what else is looked at`() throws {
-        #expect(try Self.json(Self.request("", type: nil)) == nil)
-        #expect(try Self.json(Self.request("1", encoding: "identity")) == .number(1))
+    @Test func `what else is looked at`() async throws {
+        #expect(try await Self.json(Self.request("", type: nil)) == nil)
+        #expect(try await Self.json(Self.request("1", encoding: "identity")) == .number(1))
         let cases: [(Request, APIError)] = [
             (Self.request("{}", type: nil), .notJSON), (Self.request("{}", encoding: "gzip"), .encodedBody("gzip")),
             (Self.request(""), .malformedJSON), (Self.request("{"), .malformedJSON),
         ]
-        for (request, error) in cases { #expect(throws: error) { try Self.json(request) } }
+        for (request, error) in cases { await #expect(throws: error) { try await Self.json(request) } }
+        // Parsed on another thread.
+        let long = "[" + String(repeating: "1,", count: 10_000) + "1]"
+        guard case .array(let numbers)? = try await Self.json(Self.request(long)) else { throw APIError.malformedJSON }
+        #expect(numbers.count == 10_001)
+        await #expect(throws: APIError.malformedJSON) { try await Self.json(Self.request(long + "]")) }
     }
 
     @Test(arguments: [("10", false), ("11", true), ("99999999999999999999", true), (nil, false)])

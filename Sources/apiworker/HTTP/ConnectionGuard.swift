@@ -191,7 +191,11 @@ final class ConnectionGuard: ChannelDuplexHandler {
             }
             if !hasKnownEnd {
                 // Without chunks, the body ends with the connection.
-                if isOld { head.version = .http1_0 } else { head.headers.add(name: "Transfer-Encoding", value: "chunked") }
+                if isOld {
+                    head.version = .http1_0
+                } else {
+                    head.headers.add(name: "Transfer-Encoding", value: "chunked")
+                }
             }
             context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .end:

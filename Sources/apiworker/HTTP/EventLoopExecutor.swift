@@ -1,5 +1,10 @@
 import NIOCore
 
+/// Runs work on Swift's own threads that would delay the other requests of an event loop.
+@concurrent func offEventLoop<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
+    await withTaskExecutorPreference(globalConcurrentExecutor) { work() }
+}
+
 /// Runs tasks on an event loop, between its other work.
 ///
 /// A request arrives on the event loop, and its response leaves there. A task on Swift's own threads would have to be

@@ -34,13 +34,9 @@ final class PreparedBodies: Sendable {
     /// The tag of a body.
     nonisolated(nonsending) func tag(of body: ByteBuffer) async -> EntityTag {
         if let known = state.withLock({ Self.prepared(body, &$0)?.tag }) { return known }
-        let tag = await Self.hash(body)
+        let tag = await offEventLoop { EntityTag(of: body) }
         state.withLock { _ = Self.keep(body, tag, &$0) }
         return tag
-    }
-
-    @concurrent private static func hash(_ body: ByteBuffer) async -> EntityTag {
-        await withTaskExecutorPreference(globalConcurrentExecutor) { EntityTag(of: body) }
     }
 
     /// The head of the response with a body.

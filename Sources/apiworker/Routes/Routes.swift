@@ -158,12 +158,12 @@ struct Routes: Sendable {
     // MARK: Writes
 
     private func create(_ request: Request) async throws -> Response {
-        let user = try await writes.create(try valid(try object(request), NewUser.validate))
+        let user = try await writes.create(try valid(try await object(request), NewUser.validate))
         return JSONResponse.make(body(of: user), status: .created)
     }
 
     private func update(_ id: String, _ request: Request) async throws -> Response {
-        let change = try valid(try object(request), UserChange.validate)
+        let change = try valid(try await object(request), UserChange.validate)
         guard UserID.isValid(id), let user = try await writes.update(id, change) else { throw APIError.userNotFound }
         return JSONResponse.make(body(of: user))
     }
@@ -178,7 +178,7 @@ struct Routes: Sendable {
     }
 
     private func change(_ change: FriendshipChange, _ id: String, _ request: Request) async throws -> Response {
-        guard case .string(let friend)? = try request.json()?["friendId"], !friend.isEmpty else {
+        guard case .string(let friend)? = try await request.json()?["friendId"], !friend.isEmpty else {
             throw APIError.friendIDMissing
         }
         if change == .link, friend == id { throw APIError.linkToSelf }
@@ -190,8 +190,8 @@ struct Routes: Sendable {
         }
     }
 
-    private func object(_ request: Request) throws(APIError) -> JSONValue {
-        guard let body = try request.json() else { throw .malformedJSON }
+    private nonisolated(nonsending) func object(_ request: Request) async throws(APIError) -> JSONValue {
+        guard let body = try await request.json() else { throw .malformedJSON }
         return body
     }
 
