@@ -2,7 +2,14 @@
 enum HostField {
     /// Whether the text can name a host. An empty text is valid: the target has no host, either.
     static func isValid(_ text: String) -> Bool {
-        var bytes = text.utf8[...]
+        var text = text
+        return text.withUTF8 { isValid($0[...]) }
+    }
+
+    private typealias Bytes = Slice<UnsafeBufferPointer<UInt8>>
+
+    private static func isValid(_ text: Bytes) -> Bool {
+        var bytes = text
         if let colon = bytes.lastIndex(of: UInt8(ascii: ":")), bytes.last != UInt8(ascii: "]") {
             guard isPort(bytes[bytes.index(after: colon)...]) else { return false }
             bytes = bytes[..<colon]
@@ -13,7 +20,7 @@ enum HostField {
     }
 
     /// Digits of a number up to 65535. Empty means the default port.
-    private static func isPort(_ digits: Substring.UTF8View) -> Bool {
+    private static func isPort(_ digits: Bytes) -> Bool {
         var port = 0
         for digit in digits {
             guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else { return false }
