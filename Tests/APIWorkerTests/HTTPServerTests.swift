@@ -235,6 +235,31 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", [200]),
+        (
+            "GET /large HTTP/1.1\r\nHost: a\r\n\r\nPOST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+            [200, 400]
+        ),
+        (
+            "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /large HTTP/1.1\r\nHost: a\r\n\r\nNO HTTP\r\n\r\n",
+            [200, 200, 400]
+        ),
+    ])
+    func `who reads slowly and has nothing more to say gets everything`(text: String, statuses: [Int]) async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            try await http.send(text)
+            await http.shutdownWriting()
+            try await Task.sleep(for: .milliseconds(300))
+            for status in statuses {
+                let reply = try await http.reply()
+                #expect(reply.status == status && (status != 200 || reply.text.utf8.count == 8 << 20))
+            }
+            #expect(try await http.closes(within: .seconds(9)))
+        }
+    }
+
     @Test(arguments: ["/at-once", "/slow", "/large"])
     func `who has nothing more to say gets the answers`(path: String) async throws {
         try await Self.with { server in

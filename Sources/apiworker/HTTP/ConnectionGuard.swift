@@ -39,6 +39,8 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private var rejection: HTTPResponseStatus?
     /// The last response is written; further input is dropped.
     private var isLingering = false
+    /// The kernel has all of it, and the output is closed.
+    private var isEverythingSent = false
     /// The response continues as long as the client is connected.
     private var isStreaming = false
     /// The client has closed its side.
@@ -163,7 +165,7 @@ final class ConnectionGuard: ChannelDuplexHandler {
         case ChannelEvent.inputClosed:
             failIncompleteRequest(context)
             (isInputClosed, isLast) = (true, true)
-            if isLingering || isStreaming {
+            if isStreaming || isEverythingSent {
                 context.close(promise: nil)
             } else if pending.isEmpty, rejection == nil {
                 linger(context)
@@ -279,12 +281,16 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private func linger(_ context: ChannelHandlerContext) {
         guard !isLingering else { return }
         isLingering = true
-        context.flush()
+        // Written after everything else. NIO closes an output at once if the input is closed, whatever waits in it.
         let sent = context.eventLoop.makePromise(of: Void.self)
-        context.close(mode: .output, promise: sent)
-        let (channel, time) = (context.channel, limits.linger)
-        sent.futureResult.whenComplete { _ in
-            channel.eventLoop.scheduleTask(in: time) { channel.close(promise: nil) }
+        context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(ByteBuffer()))), promise: sent)
+        let channel = context.channel
+        sent.futureResult.assumeIsolated().whenComplete { [self] _ in
+            isEverythingSent = true
+            // A client that has closed its side, too, sends nothing that would have to be read.
+            guard !isInputClosed else { return channel.close(promise: nil) }
+            channel.close(mode: .output, promise: nil)
+            channel.eventLoop.scheduleTask(in: limits.linger) { channel.close(promise: nil) }
         }
     }
 
