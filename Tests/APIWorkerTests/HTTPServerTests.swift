@@ -19,6 +19,11 @@ import Testing
         private let serving: Task<Void, any Error>
         private let gate: AsyncStream<Void>.Continuation
         private let entered: AsyncStream<Void>
+        private let slow = Count()
+
+        private final class Count: Sendable {
+            let number = Mutex(0)
+        }
 
         init(_ limits: HTTPLimits) async throws {
             let (ports, listening) = AsyncStream<Int>.makeStream()
@@ -32,7 +37,7 @@ import Testing
                 logger: Logger(label: "test"),
                 answering: Answering(
                     begin: { request, _ in Self.begin(request) },
-                    respond: { request in
+                    respond: { [slow] request in
                         switch request.path {
                         case "/thread":
                             // Also after it has waited for something that goes on elsewhere.
@@ -40,8 +45,10 @@ import Testing
                             try? await Task.sleep(for: .milliseconds(1))
                             return JSONResponse.make(ByteBuffer(string: "\(before && eventLoop.inEventLoop)"))
                         case "/slow":
+                            slow.number.withLock { $0 += 1 }
                             enter.yield()
                             for await _ in opened {}
+                        case "/slow-close": return Self.path(request).with("Connection", "close")
                         case "/parts":
                             let parts = Mutex(["one", "two"])
                             return Response(
@@ -68,6 +75,7 @@ import Testing
             switch request.path {
             case "/body": request.hasBody(over: 10) ? .answered(APIError.bodyTooLarge.response) : .needsBody
             case "/at-once": .answered(path(request))
+            case "/close": .answered(path(request).with("Connection", "close"))
             case "/large": .answered(JSONResponse.make(ByteBuffer(repeating: UInt8(ascii: "x"), count: 8 << 20)))
             default: .needsTime
             }
@@ -80,6 +88,8 @@ import Testing
         func connect() throws -> HTTPConnection { try HTTPConnection(port: port) }
         /// Waits until a request to `/slow` has come in.
         func slowRequest() async { _ = await entered.first { _ in true } }
+        /// Number of requests to `/slow` so far.
+        var slowRequestCount: Int { slow.number.withLock { $0 } }
         func open() { gate.finish() }
         func shutDown() async { await group.triggerGracefulShutdown() }
         func ended() async throws { try await serving.value }
@@ -293,6 +303,20 @@ import Testing
         }
     }
 
+    @Test(arguments: [("/close", 1), ("/close", 3), ("/slow-close", 2)])
+    func `behind a response that closes the connection, nothing is carried out`(path: String, count: Int) async throws {
+        try await Self.with { server in
+            let http = try server.connect()
+            let last = "GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n"
+            try await http.send(
+                String(repeating: last, count: count) + "GET /slow HTTP/1.1\r\nHost: a\r\n\r\nNO HTTP\r\n\r\n")
+            #expect(try await http.reply()["connection"] == "close")
+            #expect(try await http.closes())
+            #expect(await http.unread == "")
+            #expect(server.slowRequestCount == 0)
+        }
+    }
+
     // MARK: HTTP/1.0
 
     @Test(arguments: ["/at-once", "/other"]) func `HTTP 1.0 keeps a connection if asked`(path: String) async throws {
@@ -450,6 +474,20 @@ import Testing
             #expect(reply.text == "\"/last\"" && reply["connection"] == "close")
             #expect(try await http.closes())
             try await server.ended()
+        }
+    }
+
+    @Test func `what was written is read to its end, however slowly`() async throws {
+        var limits = HTTPLimits()
+        limits.lastRequest = .milliseconds(1)
+        try await Self.with(limits) { server in
+            let http = try server.connect()
+            try await http.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(try await server.connect().get("/other").status == 200, "the first is answered by now")
+            await server.shutDown()
+            try await Task.sleep(for: .milliseconds(500))
+            #expect(try await http.reply().text.utf8.count == 8 << 20)
+            #expect(try await http.closes())
         }
     }
 

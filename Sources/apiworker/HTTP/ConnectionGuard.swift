@@ -181,8 +181,9 @@ final class ConnectionGuard: ChannelDuplexHandler {
         case .head(var head) where head.status.code >= 200:
             let (isOld, hasKnownEnd) = (pending.first?.isOld == true, head.hasKnownEnd)
             if head.headers.contains(name: "connection") {
-                // The only value that a response is made with is "close".
-                isLast = true
+                // The only value that a response is made with is "close". Requests behind it are not answered.
+                (isLast, rejection) = (true, nil)
+                pending.removeLast(pending.count - 1)
             } else if (isLast || isQuiescing) && pending.count == 1 || isOld && !hasKnownEnd {
                 isLast = true
                 head.headers.add(name: "Connection", value: "close")
@@ -270,10 +271,11 @@ final class ConnectionGuard: ChannelDuplexHandler {
         let this = NIOLoopBound(self, eventLoop: context.eventLoop)
         context.eventLoop.scheduleTask(in: limits.lastRequest) {
             let connection = this.value
-            guard connection.pending.isEmpty, connection.deadlines.phase == .idle, !connection.isLast else {
-                return
-            }
-            connection.context?.close(promise: nil)
+            guard connection.pending.isEmpty, connection.deadlines.phase == .idle, !connection.isLast,
+                let context = connection.context
+            else { return }
+            connection.isLast = true
+            connection.linger(context)
         }
     }
 

@@ -47,6 +47,8 @@ final class RequestHandler: ChannelDuplexHandler {
     /// pipelined requests take no stack.
     private var isWriting = false
     private var needsFlush = false
+    /// A response has told the client that the connection closes: requests behind it are not carried out.
+    private var isOver = false
     private var isReadDue = false
     private var whenWritable: CheckedContinuation<Void, Never>?
     private var context: ChannelHandlerContext?
@@ -72,6 +74,7 @@ final class RequestHandler: ChannelDuplexHandler {
     // MARK: Requests
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isOver else { return }
         switch unwrapInboundIn(data) {
         case .head(let head): begin(Request(head: head), context)
         case .body(let part):
@@ -106,7 +109,7 @@ final class RequestHandler: ChannelDuplexHandler {
         }
         isWriting = true
         defer { isWriting = false }
-        write(response, to: request, context)
+        write(response, to: request)
         needsFlush = true
     }
 
@@ -161,12 +164,12 @@ final class RequestHandler: ChannelDuplexHandler {
         whenWritable = nil
     }
 
-    private func write(_ response: Response, to request: Request, _ context: ChannelHandlerContext) {
-        context.write(wrapOutboundOut(.head(response.head)), promise: nil)
+    private func write(_ response: Response, to request: Request) {
+        put(.head(response.head))
         if request.method != .HEAD, case .bytes(let bytes) = response.body, bytes.readableBytes > 0 {
-            context.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+            put(.body(.byteBuffer(bytes)))
         }
-        context.write(wrapOutboundOut(.end(nil)), promise: nil)
+        put(.end(nil))
     }
 
     /// A handler as a task sees it that runs on the event loop.
@@ -181,7 +184,7 @@ final class RequestHandler: ChannelDuplexHandler {
         func send(_ response: Response, to request: Request) async {
             await writable()
             guard case .parts(let next) = response.body, request.method != .HEAD else {
-                return bound.value.finish { $0.write(response, to: request, $1) }
+                return bound.value.finish { $0.write(response, to: request) }
             }
             bound.value.put(.head(response.head))
             while let parts = await next() {
@@ -189,7 +192,7 @@ final class RequestHandler: ChannelDuplexHandler {
                 bound.value.context?.flush()
                 await writable()
             }
-            bound.value.finish { handler, _ in handler.put(.end(nil)) }
+            bound.value.finish { $0.put(.end(nil)) }
         }
 
         private func writable() async {
@@ -198,11 +201,13 @@ final class RequestHandler: ChannelDuplexHandler {
         }
     }
 
-    private func put(_ part: HTTPServerResponsePart) { context?.write(wrapOutboundOut(part), promise: nil) }
+    private func put(_ part: HTTPServerResponsePart) {
+        if case .head(let head) = part { isOver = head.headers.contains(name: "connection") }
+        context?.write(wrapOutboundOut(part), promise: nil)
+    }
 
-    private func finish(_ write: (RequestHandler, ChannelHandlerContext) -> Void) {
-        guard let context else { return }
-        write(self, context)
-        context.flush()
+    private func finish(_ write: (RequestHandler) -> Void) {
+        write(self)
+        context?.flush()
     }
 }
