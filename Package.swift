@@ -84,7 +84,7 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
             ],
-            resources: [.embedInCode("Page/ui.html")],
+            resources: [.embedInCode("Page/ui.html"), .embedInCode("Page/openapi.json")],
             swiftSettings: strict
         ),
 

@@ -19,8 +19,8 @@ struct Routes: Sendable {
     let bodyBytes: Int
 
     /// Default number of users on a page of the list, and of the graph.
-    private static let defaultListLimit = 50
-    private static let defaultGraphLimit = 100
+    static let defaultListLimit = 50
+    static let defaultGraphLimit = 100
 
     /// - Parameters:
     ///   - request: its method is one that the route allows.
@@ -32,6 +32,7 @@ struct Routes: Sendable {
         case (.health, _): JSONResponse.entity(state.health)
         case (.status, _): JSONResponse.entity(state.status)
         case (.page, _): LivePage.response
+        case (.openAPI, _): JSONResponse.entity(OpenAPIDocument.body)
         case (.host, _): JSONResponse.entity(await host.body)
         case (.metrics, _): metricsResponse()
         case (.users, .post): try await create(request)
