@@ -1,10 +1,10 @@
 # Everything is a script in scripts/; this is the list of them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint format sanitize faults soak fuzz simulate bench bench-plot check-costs smoke-test install uninstall deb clean
+.PHONY: help run test build lint format sanitize faults soak fuzz simulate bench bench-plot check-costs smoke-test openapi check-openapi install uninstall deb clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## install what is missing, build, and run a whole host on 127.0.0.1 until Ctrl-C
 	@scripts/run
@@ -35,6 +35,13 @@ format: ## bring the Swift sources into the style that lint asks for
 
 smoke-test: ## start `make run`, use it, break it, stop it
 	@scripts/smoke-test
+
+openapi: ## write docs/openapi.yaml as the JSON that workers serve
+	@scripts/install-dependencies tests
+	@.build/servers/python/bin/python3 scripts/openapi
+
+check-openapi: ## requests made from docs/openapi.yaml to a running worker; the responses are as it says
+	@scripts/check-openapi $(ARGUMENTS)
 
 sanitize: ## unit tests under a sanitizer: make sanitize SAN=thread (or address)
 	@scripts/sanitize $(SAN)

@@ -83,7 +83,7 @@ let package = Package(
                 "IPC", "Sieve", "CCrypto", "CMongoC", "CZlib", "Notation", "ProcessSupport", nioCore, nioPosix, logging, lifecycle, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
-            resources: [.embedInCode("Page/ui.html")],
+            resources: [.embedInCode("Page/ui.html"), .embedInCode("Page/openapi.json")],
             swiftSettings: strict
         ),
 

@@ -11,113 +11,10 @@ import Testing
 
 /// docs/http-api.md, "Connections": the server on a real socket, with short limits.
 @Suite(.tags(.servers), .processes) struct HTTPServerTests {
-    /// A server of one test. `/slow` is answered when ``open()`` is called, `/body` when its body is there, `/at-once` and
-    /// `/large` in the turn in which they arrive.
-    private final class Running: Sendable {
-        let port: Int
-        private let group: ServiceGroup
-        private let serving: Task<Void, any Error>
-        private let gate: AsyncStream<Void>.Continuation
-        private let entered: AsyncStream<Void>
-        private let slow = Count()
-
-        private final class Count: Sendable {
-            let number = Mutex(0)
-        }
-
-        init(_ limits: HTTPLimits) async throws {
-            let (ports, listening) = AsyncStream<Int>.makeStream()
-            let (opened, gate) = AsyncStream<Void>.makeStream()
-            let (entered, enter) = AsyncStream<Void>.makeStream()
-            (self.gate, self.entered) = (gate, entered)
-            let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
-            let server = HTTPServer(
-                address: .host("127.0.0.1", port: 0), limits: limits,
-                connections: OpenConnections(limit: limits.connections), worker: WorkerIdentity(), eventLoop: eventLoop,
-                logger: Logger(label: "test"),
-                answering: Answering(
-                    begin: { request, _ in Self.begin(request) },
-                    respond: { [slow] request in
-                        switch request.path {
-                        case "/thread":
-                            // Also after it has waited for something that goes on elsewhere.
-                            let before = eventLoop.inEventLoop
-                            try? await Task.sleep(for: .milliseconds(1))
-                            return JSONResponse.make(ByteBuffer(string: "\(before && eventLoop.inEventLoop)"))
-                        case "/slow":
-                            slow.number.withLock { $0 += 1 }
-                            enter.yield()
-                            for await _ in opened {}
-                        case "/slow-close": return Self.path(request).with("Connection", "close")
-                        case "/parts":
-                            let parts = Mutex(["one", "two"])
-                            return Response(
-                                body: .parts {
-                                    parts.withLock { $0.isEmpty ? nil : [ByteBuffer(string: $0.removeFirst())] }
-                                })
-                        default: break
-                        }
-                        return Self.path(request)
-                    },
-                    refuse: { _, fault in
-                        switch fault {
-                        case .tooLarge: APIError.bodyTooLarge.response
-                        case .malformed: APIError.malformedRequest.response
-                        }
-                    }),
-                onListening: { listening.yield($0) })
-            group = ServiceGroup(services: [server], logger: Logger(label: "test"))
-            serving = Task { [group] in try await group.run() }
-            port = try #require(await ports.first { _ in true })
-        }
-
-        private static func begin(_ request: Request) -> Beginning {
-            switch request.path {
-            case "/body": request.hasBody(over: 10) ? .answered(APIError.bodyTooLarge.response) : .needsBody
-            case "/at-once": .answered(path(request))
-            case "/close": .answered(path(request).with("Connection", "close"))
-            case "/large": .answered(JSONResponse.make(ByteBuffer(repeating: UInt8(ascii: "x"), count: 8 << 20)))
-            default: .needsTime
-            }
-        }
-
-        private static func path(_ request: Request) -> Response {
-            JSONResponse.make(ByteBuffer(string: "\"\(request.path)\""))
-        }
-
-        func connect() throws -> HTTPConnection { try HTTPConnection(port: port) }
-        /// Waits until a request to `/slow` has come in.
-        func slowRequest() async { _ = await entered.first { _ in true } }
-        /// Number of requests to `/slow` so far.
-        var slowRequestCount: Int { slow.number.withLock { $0 } }
-        func open() { gate.finish() }
-        func shutDown() async { await group.triggerGracefulShutdown() }
-        func ended() async throws { try await serving.value }
-
-        /// As a second signal does.
-        func cut() { serving.cancel() }
-    }
-
-    private static func with(_ limits: HTTPLimits = HTTPLimits(), _ body: (Running) async throws -> Void) async throws {
-        let server = try await Running(limits)
-        let result: Result<Void, any Error>
-        do {
-            result = .success(try await body(server))
-        } catch {
-            result = .failure(error)
-        }
-        server.open()
-        server.cut()
-        try? await server.ended()
-        try result.get()
-    }
-
-    private static let get = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-
     // MARK: Requests
 
     @Test func `several requests on one connection, also at once`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
             #expect(try await http.get("/1").text == "\"/1\"")
             try await http.send(
@@ -128,16 +25,16 @@ import Testing
     }
 
     @Test func `requests are answered on the event loop`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
             for _ in 0..<3 { #expect(try await http.get("/thread").text == "true") }
         }
     }
 
     @Test func `what comes before something that is no HTTP is answered`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
-            try await http.send(Self.get + Self.get + "NO HTTP\r\n\r\n" + Self.get)
+            try await http.send(RunningServer.get + RunningServer.get + "NO HTTP\r\n\r\n" + RunningServer.get)
             #expect(try await http.reply().status == 200)
             #expect(try await http.reply().status == 200)
             let rejection = try await http.reply()
@@ -153,9 +50,9 @@ import Testing
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
     ])
     func `the connection is closed after the answer`(request: String, status: Int) async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
-            try await http.send(request + Self.get)
+            try await http.send(request + RunningServer.get)
             let reply = try await http.reply()
             #expect(reply.status == status && reply["connection"] == "close")
             #expect(try await http.closes())
@@ -163,7 +60,7 @@ import Testing
     }
 
     @Test func `16 KiB and 128 fields of headers`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             func reply(_ headers: String) async throws -> HTTPReply {
                 let http = try server.connect()
                 try await http.send("GET / HTTP/1.1\r\nHost: a\r\n\(headers)\r\n")
@@ -182,7 +79,7 @@ import Testing
     @Test func `a body is asked for where it will be taken`() async throws {
         var limits = HTTPLimits()
         limits.bodyBytes = 10
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             func head(_ length: Int) -> String {
                 "POST /body HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
                     + "Content-Length: \(length)\r\n\r\n"
@@ -199,157 +96,12 @@ import Testing
         }
     }
 
-    // MARK: At once
-
-    @Test func `what is known at once is answered in order with what takes time`() async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            let paths = ["/at-once", "/2", "/at-once", "/at-once", "/5", "/at-once"]
-            try await http.send(paths.map { "GET \($0) HTTP/1.1\r\nHost: a\r\n\r\n" }.joined())
-            for path in paths { #expect(try await http.reply().text == "\"\(path)\"") }
-        }
-    }
-
-    @Test func `thousands of requests behind one that takes time need no stack`() async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-            await server.slowRequest()
-            try await http.send(String(repeating: "GET /at-once HTTP/1.1\r\nHost: a\r\n\r\n", count: 5000))
-            server.open()
-            #expect(try await http.reply().text == "\"/slow\"")
-            for _ in 0..<5000 { #expect(try await http.reply().text == "\"/at-once\"") }
-        }
-    }
-
-    @Test func `who does not read is asked for nothing more`() async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            // 8 MiB each: more than the kernel takes. The requests after the first stay with the client.
-            let requests = String(repeating: "GET /large HTTP/1.1\r\nHost: a\r\n\r\n", count: 600_000)
-            await #expect(throws: (any Error).self) { try await http.send(requests) }
-            #expect(try await server.connect().get("/at-once").status == 200, "the others don't notice")
-        }
-    }
-
-    @Test func `a response is sent in full before the connection is closed, however slowly it is read`() async throws {
-        var limits = HTTPLimits()
-        limits.linger = .milliseconds(10)
-        try await Self.with(limits) { server in
-            let http = try server.connect()
-            try await http.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            // Long after the time in which a closed connection accepts input.
-            try await Task.sleep(for: .seconds(1))
-            #expect(try await http.reply().text.utf8.count == 8 << 20)
-            #expect(try await http.closes())
-        }
-    }
-
-    @Test(arguments: [
-        ("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", [200]),
-        (
-            "GET /large HTTP/1.1\r\nHost: a\r\n\r\nPOST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
-            [200, 400]
-        ),
-        (
-            "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /large HTTP/1.1\r\nHost: a\r\n\r\nNO HTTP\r\n\r\n",
-            [200, 200, 400]
-        ),
-    ])
-    func `who reads slowly and has nothing more to say gets everything`(text: String, statuses: [Int]) async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            try await http.send(text)
-            await http.shutdownWriting()
-            try await Task.sleep(for: .milliseconds(300))
-            for status in statuses {
-                let reply = try await http.reply()
-                #expect(reply.status == status && (status != 200 || reply.text.utf8.count == 8 << 20))
-            }
-            #expect(try await http.closes(within: .seconds(9)))
-        }
-    }
-
-    @Test(arguments: ["/at-once", "/slow", "/large"])
-    func `who has nothing more to say gets the answers`(path: String) async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            try await http.send("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n" + Self.get)
-            await http.shutdownWriting()
-            server.open()
-            #expect(try await http.reply().status == 200)
-            #expect(try await http.reply().text == "\"/a\"")
-            #expect(try await http.closes())
-            let silent = try server.connect()
-            await silent.shutdownWriting()
-            #expect(try await silent.closes(within: .seconds(9)), "long before the idle time ends")
-        }
-    }
-
-    @Test func `the rest of a body that nobody reads is dropped`() async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            for path in ["/at-once", "/other"] {
-                try await http.send("GET \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
-                #expect(try await http.reply().text == "\"\(path)\"")
-                try await http.send("hello" + Self.get)
-                #expect(try await http.reply().text == "\"/a\"")
-            }
-            // Chunks that are none, after the response to their request.
-            try await http.send("GET /at-once HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-            #expect(try await http.reply().text == "\"/at-once\"")
-            try await http.send("xyz\r\n" + Self.get)
-            #expect(try await http.closes())
-        }
-    }
-
-    @Test(arguments: [("/close", 1), ("/close", 3), ("/slow-close", 2)])
-    func `behind a response that closes the connection, nothing is carried out`(path: String, count: Int) async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            let last = "GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n"
-            try await http.send(
-                String(repeating: last, count: count) + "GET /slow HTTP/1.1\r\nHost: a\r\n\r\nNO HTTP\r\n\r\n")
-            #expect(try await http.reply()["connection"] == "close")
-            #expect(try await http.closes())
-            #expect(await http.unread == "")
-            #expect(server.slowRequestCount == 0)
-        }
-    }
-
-    // MARK: HTTP/1.0
-
-    @Test(arguments: ["/at-once", "/other"]) func `HTTP 1.0 keeps a connection if asked`(path: String) async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            for _ in 0..<2 {
-                try await http.send("GET \(path) HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-                let reply = try await http.reply()
-                #expect(reply.text == "\"\(path)\"" && reply["connection"] == "keep-alive")
-            }
-            try await http.send("GET \(path) HTTP/1.0\r\n\r\n")
-            #expect(try await http.reply()["connection"] == "close")
-            #expect(try await http.closes())
-        }
-    }
-
-    @Test func `HTTP 1.0 has no chunks in requests`() async throws {
-        try await Self.with { server in
-            let http = try server.connect()
-            try await http.send(
-                "POST /body HTTP/1.0\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
-            )
-            #expect(try await http.reply().status == 400)
-            #expect(try await http.closes())
-        }
-    }
-
     // MARK: Bodies without a length
 
     @Test func `a body without a length comes in chunks`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
-            try await http.send("GET /parts HTTP/1.1\r\nHost: a\r\n\r\n" + Self.get)
+            try await http.send("GET /parts HTTP/1.1\r\nHost: a\r\n\r\n" + RunningServer.get)
             let reply = try await http.reply()
             #expect(reply["transfer-encoding"] == "chunked" && reply["content-length"] == nil)
             #expect(try await http.bytes(upTo: "0\r\n\r\n") == "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
@@ -358,9 +110,9 @@ import Testing
     }
 
     @Test func `and for HEAD not at all, not even as an empty chunk`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
-            try await http.send("HEAD /parts HTTP/1.1\r\nHost: a\r\n\r\n" + Self.get)
+            try await http.send("HEAD /parts HTTP/1.1\r\nHost: a\r\n\r\n" + RunningServer.get)
             let head = try await http.reply(isHead: true)
             #expect(head.status == 200 && head["content-length"] == nil)
             #expect(try await http.reply().text == "\"/a\"")
@@ -369,7 +121,7 @@ import Testing
 
     @Test(arguments: ["close", "keep-alive"])
     func `HTTP 1.0 knows no chunks`(connection: String) async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
             try await http.send("GET /parts HTTP/1.0\r\nConnection: \(connection)\r\n\r\n")
             let reply = try await http.reply()
@@ -384,7 +136,7 @@ import Testing
     @Test func `what comes after the last request needs no deadline`() async throws {
         var limits = HTTPLimits()
         limits.arrival = .milliseconds(100)
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let http = try server.connect()
             try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             await server.slowRequest()
@@ -409,7 +161,7 @@ import Testing
     func `a request that doesn't arrive`(part: String) async throws {
         var limits = HTTPLimits()
         limits.arrival = .milliseconds(200)
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let http = try server.connect()
             #expect(try await http.get("/").status == 200)
             try await http.send(part)
@@ -421,7 +173,7 @@ import Testing
     @Test func `a connection without a request`() async throws {
         var limits = HTTPLimits()
         limits.idle = .milliseconds(200)
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let (silent, http) = (try server.connect(), try server.connect())
             #expect(try await http.get("/").status == 200)
             #expect(try await http.closes(within: .seconds(30)))
@@ -432,7 +184,7 @@ import Testing
     @Test func `one connection too many is closed`() async throws {
         var limits = HTTPLimits()
         limits.connections = 2
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let first = try server.connect()
             var second: HTTPConnection? = try server.connect()
             #expect(try await first.get("/").status == 200)
@@ -447,7 +199,7 @@ import Testing
     // MARK: The end
 
     @Test func `requests that have begun are finished`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
             try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
             await server.slowRequest()
@@ -465,7 +217,7 @@ import Testing
         var limits = HTTPLimits()
         limits.lastRequest = .seconds(30)
         limits.grace = .seconds(60)
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let http = try server.connect()
             #expect(try await http.get("/")["connection"] == nil)
             await server.shutDown()
@@ -480,7 +232,7 @@ import Testing
     @Test func `what was written is read to its end, however slowly`() async throws {
         var limits = HTTPLimits()
         limits.lastRequest = .milliseconds(1)
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let http = try server.connect()
             try await http.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
             #expect(try await server.connect().get("/other").status == 200, "the first is answered by now")
@@ -494,7 +246,7 @@ import Testing
     @Test func `without one it is closed`() async throws {
         var limits = HTTPLimits()
         limits.lastRequest = .milliseconds(100)
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let http = try server.connect()
             #expect(try await http.get("/").status == 200)
             await server.shutDown()
@@ -505,7 +257,7 @@ import Testing
 
     @Test func `a second signal cuts everything, also what was just accepted`() async throws {
         for _ in 0..<20 {
-            try await Self.with { server in
+            try await RunningServer.with { server in
                 let connections = try (0..<20).map { _ in try server.connect() }
                 server.cut()
                 try await server.ended()
@@ -518,7 +270,7 @@ import Testing
         var limits = HTTPLimits()
         limits.lastRequest = .milliseconds(1)
         for _ in 0..<20 {
-            try await Self.with(limits) { server in
+            try await RunningServer.with(limits) { server in
                 let connections = try (0..<20).map { _ in try server.connect() }
                 await server.shutDown()
                 try await server.ended()
@@ -528,7 +280,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(5))) func `a second signal ends a request that waits`() async throws {
-        try await Self.with { server in
+        try await RunningServer.with { server in
             let http = try server.connect()
             try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
             await server.slowRequest()
@@ -542,7 +294,7 @@ import Testing
     @Test func `what takes too long is cut`() async throws {
         var limits = HTTPLimits()
         limits.grace = .milliseconds(200)
-        try await Self.with(limits) { server in
+        try await RunningServer.with(limits) { server in
             let http = try server.connect()
             try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
             await server.slowRequest()

@@ -8,7 +8,8 @@ import Testing
 @Suite struct RouteTests {
     @Test(
         arguments: [
-            ("/", .health), ("/metrics", .metrics), ("/api/status", .status), ("/api/status/", .status),
+            ("/", .health), ("/openapi.json", .openAPI), ("/metrics", .metrics), ("/api/status", .status),
+            ("/api/status/", .status),
             ("/api/users", .users),
             ("/api/users/", .users), ("/api/graph", .graph), ("/api/events", .events), ("/api/users/x", .user(id: "x")),
             ("/api/users/paginated/list", .paginatedUsers), ("/api/users/stats/overview", .statistics),
@@ -31,7 +32,7 @@ import Testing
     @Test(
         arguments: [
             (.health, "GET, HEAD, OPTIONS"), (.status, "GET, HEAD, OPTIONS"), (.metrics, "GET, HEAD, OPTIONS"),
-            (.graph, "GET, HEAD, OPTIONS"), (.events, "GET, HEAD, OPTIONS"),
+            (.graph, "GET, HEAD, OPTIONS"), (.events, "GET, HEAD, OPTIONS"), (.openAPI, "GET, HEAD, OPTIONS"),
             (.paginatedUsers, "GET, HEAD, OPTIONS"), (.statistics, "GET, HEAD, OPTIONS"),
             (.users, "GET, POST, HEAD, OPTIONS"), (.user(id: "x"), "GET, PUT, DELETE, HEAD, OPTIONS"),
             (.link(id: "x"), "POST, OPTIONS"), (.unlink(id: "x"), "DELETE, OPTIONS"),

@@ -10,6 +10,8 @@ import Testing
 
     @Test(arguments: [
         ("a", "a"), (" \t\n\u{a0}a b\r\n ", "a b"), (text(100), text(100)), ("  \(text(100))  ", text(100)),
+        // A mark after a space belongs to the name.
+        (" \u{301}a \u{301} ", "\u{301}a \u{301}"),
         (String(repeating: "é", count: 100), String(repeating: "é", count: 100)), ("Ada", "Ada"),
     ])
     func `a username`(given: String, stored: String) {

@@ -3,7 +3,10 @@ import Testing
 /// Tags say what a suite needs (Tests/Support/Tags.swift), and `make test` runs a suite in the stage of its tag.
 @Suite struct SuiteTests {
     /// Suites that start a process and have no tag, with the reason.
-    private static let withoutTag = ["EnvironmentFileTests": "Python runs once, for a moment, and no time is measured"]
+    private static let withoutTag = [
+        "EnvironmentFileTests": "Python runs once, for a moment, and no time is measured",
+        "OpenAPITests": "Python runs once, for a moment, and no time is measured",
+    ]
 
     private static func files() throws -> [TextFile] { try PackageFiles.all(below: "Tests", ending: ".swift") }
 

@@ -9,7 +9,8 @@ import Testing
     /// Every path that GET is for, but the stream, which has no end.
     private static func paths(_ id: String) -> [String] {
         [
-            "/", "/api/status", "/metrics", "/api/users", "/api/users/paginated/list", "/api/users/stats/overview",
+            "/", "/api/status", "/metrics", "/openapi.json", "/api/users", "/api/users/paginated/list",
+            "/api/users/stats/overview",
             "/api/users/\(id)", "/api/graph",
         ]
     }

@@ -13,6 +13,7 @@ enum RoutePattern: String, CaseIterable, Sendable {
     case page = "/ui"
     case host = "/ui/host"
     case events = "/api/events"
+    case openAPI = "/openapi.json"
     /// An unknown path, or unparsable input.
     case other = "other"
 }
@@ -33,6 +34,7 @@ extension Route {
         case .page: .page
         case .host: .host
         case .events: .events
+        case .openAPI: .openAPI
         }
     }
 }

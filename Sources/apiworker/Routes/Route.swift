@@ -15,6 +15,7 @@ enum Route: Sendable, Equatable {
     case page
     case host
     case events
+    case openAPI
 
     /// Segments are compared unchanged: no path of this API needs percent encoding. One slash at the end is allowed, as
     /// in the replaced Node.js service.
@@ -38,15 +39,15 @@ enum Route: Sendable, Equatable {
 
     /// Constant paths, which are requested most.
     private static let withoutID: [String: Route] = [
-        "/": .health, "/ui": .page, "/ui/host": .host, "/metrics": .metrics, "/api/status": .status,
-        "/api/users": .users, "/api/graph": .graph, "/api/events": .events,
+        "/": .health, "/ui": .page, "/ui/host": .host, "/openapi.json": .openAPI, "/metrics": .metrics,
+        "/api/status": .status, "/api/users": .users, "/api/graph": .graph, "/api/events": .events,
         "/api/users/paginated/list": .paginatedUsers, "/api/users/stats/overview": .statistics,
     ]
 
     /// The methods of an endpoint; wherever GET is, HEAD and OPTIONS are, too.
     private var methods: [HTTPMethod] {
         switch self {
-        case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host, .events: [.GET]
+        case .health, .status, .metrics, .paginatedUsers, .statistics, .graph, .page, .host, .events, .openAPI: [.GET]
         case .users: [.GET, .POST]
         case .user: [.GET, .PUT, .DELETE]
         case .link: [.POST]

@@ -18,8 +18,8 @@ struct Routes: Sendable {
     let bodyBytes: Int
 
     /// Default number of users on a page of the list, and of the graph.
-    private static let defaultListLimit = 50
-    private static let defaultGraphLimit = 100
+    static let defaultListLimit = 50
+    static let defaultGraphLimit = 100
 
     // MARK: At once
 
@@ -42,6 +42,7 @@ struct Routes: Sendable {
         case .health: JSONResponse.entity(state.health)
         case .status: JSONResponse.entity(state.status)
         case .page: LivePage.response
+        case .openAPI: OpenAPIDocument.response
         case .events: request.method == .HEAD ? EventStreams.head : try events(channel)
         default: nil
         }
@@ -83,7 +84,7 @@ struct Routes: Sendable {
         case (.user(let id), _): try await user(id, request)
         case (.link(let id), _): try await change(.link, id, request)
         case (.unlink(let id), _): try await change(.unlink, id, request)
-        case (.health, _), (.status, _), (.page, _), (.events, _): APIError.unexpected.response
+        case (.health, _), (.status, _), (.page, _), (.openAPI, _), (.events, _): APIError.unexpected.response
         }
     }
 

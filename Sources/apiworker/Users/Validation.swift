@@ -128,11 +128,12 @@ struct UserChange: Sendable, Equatable {
 }
 
 extension String {
-    /// The text without white space at both ends.
+    /// The text without white space at both ends. A space that a combining mark follows is one `Character` with it; the
+    /// mark stays.
     var trimmed: String {
-        var rest = Substring(self)
-        while let first = rest.first, first.isWhitespace { rest.removeFirst() }
-        while let last = rest.last, last.isWhitespace { rest.removeLast() }
+        var rest = unicodeScalars[...]
+        while let first = rest.first, first.properties.isWhitespace { rest.removeFirst() }
+        while let last = rest.last, last.properties.isWhitespace { rest.removeLast() }
         return String(rest)
     }
 }

@@ -1,0 +1,153 @@
+import NIOCore
+import TestSupport
+import Testing
+
+@testable import apiworker
+
+/// docs/http-api.md, "Connections": the order of responses, the end of connections, and clients of HTTP/1.0.
+@Suite(.tags(.servers), .processes) struct HTTPPipelineTests {
+    // MARK: At once
+
+    @Test func `what is known at once is answered in order with what takes time`() async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            let paths = ["/at-once", "/2", "/at-once", "/at-once", "/5", "/at-once"]
+            try await http.send(paths.map { "GET \($0) HTTP/1.1\r\nHost: a\r\n\r\n" }.joined())
+            for path in paths { #expect(try await http.reply().text == "\"\(path)\"") }
+        }
+    }
+
+    @Test func `thousands of requests behind one that takes time need no stack`() async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            try await http.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.slowRequest()
+            try await http.send(String(repeating: "GET /at-once HTTP/1.1\r\nHost: a\r\n\r\n", count: 5000))
+            server.open()
+            #expect(try await http.reply().text == "\"/slow\"")
+            for _ in 0..<5000 { #expect(try await http.reply().text == "\"/at-once\"") }
+        }
+    }
+
+    @Test func `who does not read is asked for nothing more`() async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            // 8 MiB each: more than the kernel takes. The requests after the first stay with the client.
+            let requests = String(repeating: "GET /large HTTP/1.1\r\nHost: a\r\n\r\n", count: 600_000)
+            await #expect(throws: (any Error).self) { try await http.send(requests) }
+            #expect(try await server.connect().get("/at-once").status == 200, "the others don't notice")
+        }
+    }
+
+    @Test func `a response is sent in full before the connection is closed, however slowly it is read`() async throws {
+        var limits = HTTPLimits()
+        limits.linger = .milliseconds(10)
+        try await RunningServer.with(limits) { server in
+            let http = try server.connect()
+            try await http.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            // Long after the time in which a closed connection accepts input.
+            try await Task.sleep(for: .seconds(1))
+            #expect(try await http.reply().text.utf8.count == 8 << 20)
+            #expect(try await http.closes())
+        }
+    }
+
+    @Test(arguments: [
+        ("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", [200]),
+        (
+            "GET /large HTTP/1.1\r\nHost: a\r\n\r\nPOST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+            [200, 400]
+        ),
+        (
+            "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /large HTTP/1.1\r\nHost: a\r\n\r\nNO HTTP\r\n\r\n",
+            [200, 200, 400]
+        ),
+    ])
+    func `who reads slowly and has nothing more to say gets everything`(text: String, statuses: [Int]) async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            try await http.send(text)
+            await http.shutdownWriting()
+            try await Task.sleep(for: .milliseconds(300))
+            for status in statuses {
+                let reply = try await http.reply()
+                #expect(reply.status == status && (status != 200 || reply.text.utf8.count == 8 << 20))
+            }
+            #expect(try await http.closes(within: .seconds(9)))
+        }
+    }
+
+    @Test(arguments: ["/at-once", "/slow", "/large"])
+    func `who has nothing more to say gets the answers`(path: String) async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            try await http.send("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n" + RunningServer.get)
+            await http.shutdownWriting()
+            server.open()
+            #expect(try await http.reply().status == 200)
+            #expect(try await http.reply().text == "\"/a\"")
+            #expect(try await http.closes())
+            let silent = try server.connect()
+            await silent.shutdownWriting()
+            #expect(try await silent.closes(within: .seconds(9)), "long before the idle time ends")
+        }
+    }
+
+    @Test func `the rest of a body that nobody reads is dropped`() async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            for path in ["/at-once", "/other"] {
+                try await http.send("GET \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+                #expect(try await http.reply().text == "\"\(path)\"")
+                try await http.send("hello" + RunningServer.get)
+                #expect(try await http.reply().text == "\"/a\"")
+            }
+            // Chunks that are none, after the response to their request.
+            try await http.send("GET /at-once HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            #expect(try await http.reply().text == "\"/at-once\"")
+            try await http.send("xyz\r\n" + RunningServer.get)
+            #expect(try await http.closes())
+        }
+    }
+
+    @Test(arguments: [("/close", 1), ("/close", 3), ("/slow-close", 2)])
+    func `behind a response that closes the connection, nothing is carried out`(path: String, count: Int) async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            let last = "GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n"
+            try await http.send(
+                String(repeating: last, count: count) + "GET /slow HTTP/1.1\r\nHost: a\r\n\r\nNO HTTP\r\n\r\n")
+            #expect(try await http.reply()["connection"] == "close")
+            #expect(try await http.closes())
+            #expect(await http.unread == "")
+            #expect(server.slowRequestCount == 0)
+        }
+    }
+
+    // MARK: HTTP/1.0
+
+    @Test(arguments: ["/at-once", "/other"]) func `HTTP 1.0 keeps a connection if asked`(path: String) async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            for _ in 0..<2 {
+                try await http.send("GET \(path) HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                let reply = try await http.reply()
+                #expect(reply.text == "\"\(path)\"" && reply["connection"] == "keep-alive")
+            }
+            try await http.send("GET \(path) HTTP/1.0\r\n\r\n")
+            #expect(try await http.reply()["connection"] == "close")
+            #expect(try await http.closes())
+        }
+    }
+
+    @Test func `HTTP 1.0 has no chunks in requests`() async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            try await http.send(
+                "POST /body HTTP/1.0\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+            )
+            #expect(try await http.reply().status == 400)
+            #expect(try await http.closes())
+        }
+    }
+}
