@@ -1,9 +1,4 @@
-import Logging
 import NIOCore
-import NIOHTTP1
-import NIOPosix
-import ServiceLifecycle
-import Synchronization
 import TestSupport
 import Testing
 
