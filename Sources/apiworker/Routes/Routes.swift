@@ -10,7 +10,7 @@ struct Routes: Sendable {
     let writes: UserWrites
     let state: WorkerState
     let host: HostState
-    let metrics: WorkerMetrics
+    let metrics: SharedMetrics
     let streams: EventStreams
     /// `nil`: no compression.
     let compressed: CompressedBodies?
@@ -33,7 +33,7 @@ struct Routes: Sendable {
         case (.status, _): JSONResponse.entity(state.status)
         case (.page, _): LivePage.response
         case (.host, _): JSONResponse.entity(await host.body)
-        case (.metrics, _): metricsResponse()
+        case (.metrics, _): await metricsResponse()
         case (.users, .post): try await create(request)
         case (.users, _): await cached(try await users.users(), for: request)
         case (.paginatedUsers, _): try await list(request)
@@ -51,12 +51,10 @@ struct Routes: Sendable {
 
     // MARK: Reads
 
-    /// The connection is closed after it: a client that repeats the request over one connection would see one worker
-    /// only.
-    private func metricsResponse() -> Response {
+    private func metricsResponse() async -> Response {
         Response(
-            status: .ok, headers: [.contentType: PrometheusText.contentType, .connection: "close"],
-            body: ResponseBody(byteBuffer: metrics.text))
+            status: .ok, headers: [.contentType: PrometheusText.contentType],
+            body: ResponseBody(byteBuffer: await metrics.body))
     }
 
     private func events(_ channel: any Channel) throws(APIError) -> Response {
