@@ -11,8 +11,6 @@ struct Client: Sendable {
     var isTracking = false
     /// The values that the client reported, in the order of their first report.
     var reported: [ReportField] = []
-    /// The last report of its metrics.
-    var metrics: ClientMetrics?
 
     init(id: ClientID, peer: Peer, connectedAt: BootTime) {
         self.id = id

@@ -17,17 +17,17 @@ struct ClientMetrics: Sendable {
 // Prometheus sees going down once.
 extension SyncEngine {
     mutating func setMetrics(_ client: ClientID, worker: ByteBuffer, text: ByteBuffer, now: BootTime) -> Reply {
-        let former = clients[client]?.metrics
+        let former = metrics[client]
         let more = text.readableBytes - (former?.text.readableBytes ?? 0)
         guard metricsBytes + more <= limits.metricsBytes,
             isWithinShare(
                 client, total: metricsBytes, more: more, limit: limits.metricsBytes,
-                count: { clients[$0]?.metrics?.text.readableBytes ?? 0 })
+                count: { metrics[$0]?.text.readableBytes ?? 0 })
         else { return .error(ReplyError(.busy, "no room for these metrics")) }
         metricsBytes += more
         let isKept = former.map { $0.wanted == worker || $0.worker == worker } ?? false
         let name = isKept ? former?.worker ?? worker : freeName(for: client, like: worker)
-        clients[client]?.metrics = ClientMetrics(
+        metrics[client] = ClientMetrics(
             wanted: worker.compacted, worker: name, text: text.compacted, reportedAt: now)
         return .bulk(name)
     }
@@ -35,11 +35,11 @@ extension SyncEngine {
     /// The name that is wanted, or with `-2`, `-3`, … at its end if other clients have it. In place of an empty one the
     /// lowest number that is free.
     private func freeName(for client: ClientID, like wanted: ByteBuffer) -> ByteBuffer {
-        let taken = Set(clients.values.compactMap { $0.id == client ? nil : $0.metrics?.worker })
+        let taken = Set(metrics.compactMap { $0.key == client ? nil : $0.value.worker })
         // With a number at its end, it has to be a name that the client can want again.
         let text = String(String(buffer: wanted).prefix(limits.wire.workerNameBytes - 8))
-        // One of them is free: there are more than clients.
-        return (0...clients.count).lazy.map { number in
+        // One of them is free: there are more than names.
+        return (0...metrics.count).lazy.map { number in
             if text.isEmpty { return ByteBuffer(string: "\(number)") }
             return number == 0 ? wanted.compacted : ByteBuffer(string: "\(text)-\(number + 1)")
         }.first { !taken.contains($0) } ?? wanted
@@ -47,11 +47,10 @@ extension SyncEngine {
 
     func allMetrics(now: BootTime) -> Reply {
         .array(
-            clients.keys.sorted().compactMap { id in
-                clients[id]?.metrics.map { metrics in
-                    let age = (now &- metrics.reportedAt) / 1_000_000
-                    return ReportedMetrics(worker: metrics.worker, ageMilliseconds: age, text: metrics.text).reply
-                }
+            metrics.sorted { $0.key < $1.key }.map { _, metrics in
+                ReportedMetrics(
+                    worker: metrics.worker, ageMilliseconds: (now &- metrics.reportedAt) / 1_000_000, text: metrics.text
+                ).reply
             })
     }
 }
