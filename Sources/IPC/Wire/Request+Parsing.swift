@@ -228,13 +228,13 @@ extension Request {
             throw ReplyError(.generic, "syntax error in METRICS at '\(subcommand.shown)': SET or GET is expected")
         }
         let (worker, text) = (try reader.next("worker"), try reader.next("text"))
-        guard worker.readableBytes <= reader.limits.workerNameBytes, worker.isWorkerName else {
+        guard worker.readableBytes <= WireLimits.workerNameBytes, worker.isWorkerName else {
             throw ReplyError(
                 .generic,
-                "worker is at most \(reader.limits.workerNameBytes) ASCII letters, digits, '-', '.' and '_', or empty")
+                "worker is at most \(WireLimits.workerNameBytes) ASCII letters, digits, '-', '.' and '_', or empty")
         }
-        guard text.readableBytes <= reader.limits.metricsBytes else {
-            throw ReplyError(.tooBig, "a report of metrics has at most \(reader.limits.metricsBytes) bytes")
+        guard text.readableBytes <= WireLimits.metricsBytes else {
+            throw ReplyError(.tooBig, "a report of metrics has at most \(WireLimits.metricsBytes) bytes")
         }
         return .setMetrics(worker: worker, text: text)
     }

@@ -37,7 +37,7 @@ extension SyncEngine {
     private func freeName(for client: ClientID, like wanted: ByteBuffer) -> ByteBuffer {
         let taken = Set(metrics.compactMap { $0.key == client ? nil : $0.value.worker })
         // With a number at its end, it has to be a name that the client can want again.
-        let text = String(String(buffer: wanted).prefix(limits.wire.workerNameBytes - 8))
+        let text = String(String(buffer: wanted).prefix(WireLimits.workerNameBytes - 8))
         // One of them is free: there are more than names.
         return (0...metrics.count).lazy.map { number in
             if text.isEmpty { return ByteBuffer(string: "\(number)") }
