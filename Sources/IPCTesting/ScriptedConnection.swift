@@ -71,6 +71,8 @@ extension ScriptedServer {
         case .command: .emptyArray
         case .reset: .simple(.reset)
         case .client, .select, .quit, .report: .ok
+        case .setMetrics(let worker, _): .bulk(worker)
+        case .metrics: .emptyArray
         case .info: .bulk(ByteBuffer())
         default: nil
         }

@@ -32,14 +32,11 @@ public struct PrometheusText {
     public static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
     private let prefix: String
-    private let labels: [(String, String)]
     /// The text so far.
     public private(set) var text = ""
 
-    /// - Parameters:
-    ///   - prefix: begins the name of each metric.
-    ///   - labels: those that every sample has.
-    public init(prefix: String, labels: [(String, String)] = []) { (self.prefix, self.labels) = (prefix, labels) }
+    /// - Parameter prefix: begins the name of each metric.
+    public init(prefix: String) { self.prefix = prefix }
 
     /// Adds a metric with its samples; nothing without a sample. The name of a counter ends with `_total`.
     public mutating func add(_ name: String, _ kind: Kind, help: String, _ samples: [Sample]) {
@@ -72,7 +69,7 @@ public struct PrometheusText {
     }
 
     private mutating func line(_ name: String, _ labels: [(String, String)], _ value: Double) {
-        let pairs = (self.labels + labels).map { "\($0.0)=\"\(Self.escaped($0.1, quotes: true))\"" }
+        let pairs = labels.map { "\($0.0)=\"\(Self.escaped($0.1, quotes: true))\"" }
         text += prefix + name + (pairs.isEmpty ? "" : "{\(pairs.joined(separator: ","))}") + " \(Self.number(value))\n"
     }
 
@@ -84,7 +81,7 @@ public struct PrometheusText {
     }
 
     /// Escapes by scalars: a line feed is a part of the character CR LF.
-    private static func escaped(_ text: String, quotes: Bool) -> String {
+    static func escaped(_ text: String, quotes: Bool) -> String {
         text.unicodeScalars.reduce(into: "") { result, scalar in
             switch scalar {
             case "\\": result += "\\\\"

@@ -36,15 +36,16 @@ struct Worker {
         // While no page listens, invalidation pushes are not needed: the table says which values are fresh.
         let streams = EventStreams { cache.notifiesInvalidations = $0 }
         let state = WorkerState(worker: worker, cache: cache, operations: operations)
+        let metrics = SharedMetrics(
+            own: WorkerMetrics(state: state, requests: requests, connections: connections, streams: streams),
+            socketPath: configuration.socketPath, eventLoop: eventLoop)
         let responder = Responder(
             routes: Routes(
                 users: CachedUsers(cache: cache, store: store), writes: UserWrites(cache: cache, store: store),
                 state: state,
                 host: HostState(
                     worker: worker, cache: cache, socketPath: configuration.socketPath, eventLoop: eventLoop),
-                metrics: WorkerMetrics(
-                    state: state, requests: requests, connections: connections, streams: streams),
-                streams: streams, compressed: CompressedBodies(byteBudget: configuration.gzipBytes),
+                metrics: metrics, streams: streams, compressed: CompressedBodies(byteBudget: configuration.gzipBytes),
                 bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), hosts: AcceptedHosts(names: configuration.hosts),
             worker: worker, requests: requests, logger: logger)
@@ -62,7 +63,7 @@ struct Worker {
             EventFeed(
                 cache: cache, streams: streams, worker: worker, logger: logger,
                 executor: EventLoopExecutor(eventLoop)),
-            FigureReports(cache: cache, requests: requests, connections: connections, streams: streams),
+            FigureReports(metrics: metrics),
             ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
             EventStreamKeeper(cache: cache, streams: streams),

@@ -165,4 +165,24 @@ import Testing
             }
         }
     }
+
+    @Test func `metrics are taken under a name, or not at all`() async throws {
+        let text = ByteBuffer(string: "# TYPE apiworker_a gauge\napiworker_a 1\n")
+        try await CacheHarness.run { (harness: CacheHarness) async throws in
+            #expect(await harness.cache.report(metrics: text, as: "0") == nil, "no connection")
+        }
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            harness.syncd.script {
+                guard case .setMetrics(let worker, text) = $0 else { return nil }
+                return [
+                    .reply(
+                        worker == ByteBuffer(string: "0")
+                            ? .bulk(ByteBuffer(string: "0-2")) : .error(ReplyError(.generic, "unknown command")))
+                ]
+            }
+            #expect(await harness.cache.report(metrics: text, as: "0") == "0-2")
+            #expect(await harness.cache.report(metrics: text, as: "1") == nil, "an older syncd")
+            #expect(harness.cache.session.current.connection != nil, "the connection stays")
+        }
+    }
 }

@@ -70,6 +70,9 @@ import Testing
 
     @Test(arguments: [
         ["INVALIDATE", "TAGS"], ["REPORT"], ["REPORT", "a"], ["REPORT", "a", "b", "c"], ["FETCH", "k", "x"],
+        ["METRICS"], ["METRICS", "DEL"], ["METRICS", "GET", "0"], ["METRICS", "SET"], ["METRICS", "SET", "0"],
+        ["METRICS", "SET", "0", "a 1\n", "b"], ["METRICS", "SET", "a b", ""], ["METRICS", "SET", "\"", ""],
+        ["METRICS", "SET", "é", ""], ["METRICS", "SET", String(repeating: "x", count: 65), ""],
         ["INVALIDATE", "x"], ["INVALIDATE", "EVENT", "c", "p", "x"], ["TRACK", "x"], ["SELECT", "1"],
         ["CONFIG", "SET"],
         ["CLIENT", "KILL"], ["CLIENT", "NO-EVICT", "maybe"], ["HELLO", "3", "x"], ["FETCH", ""],
@@ -148,6 +151,7 @@ import Testing
             ("name", 256, { [word("HELLO"), word("3"), word("SETNAME"), bytes($0)] }),
             ("a reported field", 256, { [word("REPORT"), bytes($0), word("1")] }),
             ("a reported field", 256, { [word("REPORT"), word("a"), bytes($0)] }),
+            ("a report of metrics", 256 << 10, { [word("METRICS"), word("SET"), word("0"), bytes($0)] }),
             ("a value", 8 << 20, { [word("FILL"), word("k"), word("1"), word("1"), word("0"), bytes($0)] }),
         ]
         for (name, limit, command) in cases {

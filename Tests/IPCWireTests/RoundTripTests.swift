@@ -33,7 +33,12 @@ import Testing
         .patternSubscribe([awkward]), .patternUnsubscribe([]), .patternUnsubscribe([text, text]), .track(true),
         .track(false), .explain(key: awkward),
         .report([ReportField(name: awkward, value: text), ReportField(name: text, value: ByteBuffer())]),
-        .status(section: nil), .status(section: "log"), .info(sections: []), .info(sections: ["all", "log"]), .shutdown,
+        .setMetrics(worker: ByteBuffer(), text: awkward),
+        .setMetrics(
+            worker: ByteBuffer(string: "azAZ09-._" + String(repeating: "x", count: 55)),
+            text: ByteBuffer(repeating: 0, count: 256 << 10)),
+        .metrics, .status(section: nil), .status(section: "log"), .info(sections: []), .info(sections: ["all", "log"]),
+        .shutdown,
     ]
 
     @Test(arguments: requests) func `a request`(request: Request) throws {
@@ -80,6 +85,19 @@ import Testing
         for code in ErrorCode.allCases {
             let error = ReplyError(code, "some words")
             #expect(try FetchReply(try decoded(version) { Reply.error(error).encode(into: &$0) }) == .error(error))
+        }
+    }
+
+    @Test(arguments: versions) func `metrics of workers`(version: RESPVersion) throws {
+        let reports = [
+            ReportedMetrics(worker: Self.text, ageMilliseconds: 1 << 53, text: Self.awkward),
+            ReportedMetrics(worker: ByteBuffer(), ageMilliseconds: 0, text: ByteBuffer()),
+        ]
+        let value = try decoded(version) { Reply.array(reports.map(\.reply)).encode(into: &$0) }
+        #expect(try ReportedMetrics.decode(value) == reports)
+        #expect(try ReportedMetrics.decode(.array([])) == [])
+        for other in [RESPValue.null, .array([.null]), .array([.array([.bulkString(Self.text), .integer(1)])])] {
+            #expect(throws: MalformedReply.self) { try ReportedMetrics.decode(other) }
         }
     }
 

@@ -151,6 +151,7 @@ import Testing
         ["STATUS"], ["INFO"], ["EXPLAIN", "key"], ["INVALIDATE", "TAGS"] + (0..<1024).map { "tag-\($0)" },
         ["SUBSCRIBE"] + (0..<2000).map { "channel-\($0)" }, ["REPORT"] + (0..<128).map { "field-\($0)" },
         ["X"] + Array(repeating: "", count: 60_000),
+        ["METRICS", "SET", "0", String(repeating: "m", count: 256 << 10)],
     ])
     func `eight clients that send what is dear in a loop`(request: [String]) async throws {
         let stage = try await Stage()
@@ -158,6 +159,23 @@ import Testing
         for _ in 0..<200 { clients.append(try await stage.syncd.connect(name: "one of many")) }
         let loops = try await Self.loops(8, stage.syncd, request)
         try await stage.watch("eight that send \(request[0])")
+        loops.forEach { $0.cancel() }
+        clients.removeAll()
+    }
+
+    @Test func `200 clients with long metrics, and eight that ask for all of them in a loop`() async throws {
+        let stage = try await Stage()
+        var clients: [RESPSocket] = []
+        let report = String(repeating: "m", count: 256 << 10)
+        for number in 0..<200 {
+            let client = try await stage.syncd.connect()
+            let refusal = try await client.command("METRICS", "SET", "", report).errorText
+            #expect(
+                refusal == (number < 16 ? nil : "BUSY no room for these metrics"), "half of 8 MiB is for one process")
+            clients.append(client)
+        }
+        let loops = try await Self.loops(8, stage.syncd, ["METRICS", "GET"])
+        try await stage.watch("eight that send METRICS GET")
         loops.forEach { $0.cancel() }
         clients.removeAll()
     }

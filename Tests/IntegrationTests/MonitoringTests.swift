@@ -22,7 +22,7 @@ import Testing
         let redis = try await RedisServer()
         let syncd = try await SyncdProcess(redis: redis)
         try await syncd.waitUntilAttached()
-        let metrics = try await syncd.runTool(["metrics"])
+        let metrics = try await syncd.runTool(["metrics", "--without-workers"])
         #expect(metrics.exit == .status(0), "\(metrics)")
         let printed = Set(try PrometheusExposition(metrics.output).metrics.map(\.name))
         #expect(printed.count > 20)

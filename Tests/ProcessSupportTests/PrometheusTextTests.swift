@@ -23,8 +23,8 @@ import Testing
         #expect(try PrometheusExposition(text.text).metrics.map(\.name) == ["a_up", "a_seen_total"])
     }
 
-    @Test func `a histogram, with the labels of every sample first`() throws {
-        var text = PrometheusText(prefix: "a_", labels: [("worker", "7")])
+    @Test func `a histogram`() throws {
+        var text = PrometheusText(prefix: "a_")
         text.add(
             "seconds", help: "How long.",
             [
@@ -36,11 +36,11 @@ import Testing
             text.text == """
                 # HELP a_seconds How long.
                 # TYPE a_seconds histogram
-                a_seconds_bucket{worker="7",route="/",le="0.0005"} 1
-                a_seconds_bucket{worker="7",route="/",le="1"} 3
-                a_seconds_bucket{worker="7",route="/",le="+Inf"} 4
-                a_seconds_sum{worker="7",route="/"} 2.25
-                a_seconds_count{worker="7",route="/"} 4
+                a_seconds_bucket{route="/",le="0.0005"} 1
+                a_seconds_bucket{route="/",le="1"} 3
+                a_seconds_bucket{route="/",le="+Inf"} 4
+                a_seconds_sum{route="/"} 2.25
+                a_seconds_count{route="/"} 4
 
                 """)
         #expect(try PrometheusExposition(text.text)["a_seconds"]?.type == "histogram")
@@ -51,11 +51,11 @@ import Testing
         "a\u{301}", "{}=, \t", "\u{0}",
     ])
     func `any value of a label comes back`(value: String) throws {
-        var text = PrometheusText(prefix: "", labels: [("all", value)])
+        var text = PrometheusText(prefix: "")
         text.add("a", .gauge, help: "Help: \(value)", [([("b", value)], 1)])
         let read = try PrometheusExposition(text.text)
         let sample = try #require(read["a"]?.samples.first)
-        #expect(sample.labels.mapValues { Array($0.utf8) } == ["all": Array(value.utf8), "b": Array(value.utf8)])
+        #expect(sample.labels.mapValues { Array($0.utf8) } == ["b": Array(value.utf8)])
         #expect(read["a"]?.help == "Help: \(value)")
     }
 

@@ -4,6 +4,7 @@ import Synchronization
 /// An apiworker of a test.
 package final class WorkerProcess: Sendable {
     package let environment: [String: String]
+    private let wrapper: [String]
     private let port: ReservedPort
     private let process: Mutex<ChildProcess>
 
@@ -14,16 +15,19 @@ package final class WorkerProcess: Sendable {
     ///   - database: for DB_URL.
     ///   - socketPath: of its syncd; empty: none.
     ///   - environment: further settings; they override the others.
+    ///   - wrapper: a command that prepares something and executes the worker, whose words follow.
     package init(
-        port: ReservedPort, database: String, socketPath: String, environment: [String: String] = [:]
+        port: ReservedPort, database: String, socketPath: String, environment: [String: String] = [:],
+        wrapper: [String] = []
     ) async throws {
         var all = [
             "PORT": "\(port.number)", "HOST": "127.0.0.1", "DB_URL": database, "SYNCD_SOCKET": socketPath,
         ]
         all.merge(environment) { $1 }
         self.environment = all
+        self.wrapper = wrapper
         self.port = port
-        process = Mutex(try Self.launch(all))
+        process = Mutex(try Self.launch(all, wrapper))
         try await waitUntilListening()
     }
 
@@ -42,8 +46,9 @@ package final class WorkerProcess: Sendable {
         }
     }
 
-    private static func launch(_ environment: [String: String]) throws -> ChildProcess {
-        try ChildProcess(try Executables.built("apiworker"), environment: environment)
+    private static func launch(_ environment: [String: String], _ wrapper: [String]) throws -> ChildProcess {
+        let words = wrapper + [try Executables.built("apiworker")]
+        return try ChildProcess(words[0], Array(words.dropFirst()), environment: environment)
     }
 
     package var child: ChildProcess { process.withLock { $0 } }
@@ -77,7 +82,7 @@ package final class WorkerProcess: Sendable {
     package func restart() async throws {
         try process.withLock { process in
             process.kill()
-            process = try Self.launch(environment)
+            process = try Self.launch(environment, wrapper)
         }
         try await waitUntilListening()
     }

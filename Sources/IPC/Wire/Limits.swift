@@ -26,6 +26,10 @@ package struct WireLimits: Sendable, Equatable {
     /// The defaults.
     package init() {}
 
+    /// Bytes of the metrics of one client: some ten times those of a worker. More is answered `-TOOBIG`.
+    package static let metricsBytes = 256 << 10
+    /// Bytes of the name that a client wants for its metrics. A longer one is an error.
+    package static let workerNameBytes = 64
     /// Greatest number of the protocol: every integer up to it is also exact as a double, the number type of JavaScript
     /// and Lua.
     package static let maximumNumber: UInt64 = 1 << 53

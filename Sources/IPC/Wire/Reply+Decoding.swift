@@ -59,6 +59,23 @@ extension FetchOutcome {
     }
 }
 
+extension ReportedMetrics {
+    /// Decodes the reply to `METRICS GET`. Further parts of an element are ignored.
+    package static func decode(_ value: RESPValue) throws(MalformedReply) -> [ReportedMetrics] {
+        guard case .array(let items) = value else { throw MalformedReply("an array for METRICS GET") }
+        var reports: [ReportedMetrics] = []
+        for item in items {
+            guard case .array(let parts) = item else { throw MalformedReply("arrays in the reply to METRICS GET") }
+            var reader = PartReader(parts[...])
+            reports.append(
+                ReportedMetrics(
+                    worker: try reader.bytes("worker"), ageMilliseconds: try reader.number("age"),
+                    text: try reader.bytes("text")))
+        }
+        return reports
+    }
+}
+
 extension ReplyError {
     /// Decodes the text of an error reply: the first word is the code. An unknown code is a general error.
     package init(_ text: ByteBuffer) {

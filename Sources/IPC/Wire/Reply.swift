@@ -121,6 +121,26 @@ package enum SubscriptionKind: String, Sendable, Hashable {
     case patternUnsubscribe = "punsubscribe"
 }
 
+/// The metrics of one worker, as `METRICS GET` names them.
+package struct ReportedMetrics: Sendable, Hashable {
+    /// The worker's name, which no other client of this syncd has.
+    package var worker: ByteBuffer
+    /// Time since the report.
+    package var ageMilliseconds: UInt64
+    /// The text format of Prometheus, unchecked.
+    package var text: ByteBuffer
+
+    /// The metrics of a worker.
+    package init(worker: ByteBuffer, ageMilliseconds: UInt64, text: ByteBuffer) {
+        self.worker = worker
+        self.ageMilliseconds = ageMilliseconds
+        self.text = text
+    }
+
+    /// An element of the reply.
+    package var reply: Reply { .array([.bulk(worker), .integer(ageMilliseconds), .bulk(text)]) }
+}
+
 /// The reply to one request.
 package enum Reply: Sendable, Hashable {
     case ok

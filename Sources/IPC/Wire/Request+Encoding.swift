@@ -24,6 +24,8 @@ extension Request {
         case .track(let isOn): writer.command("TRACK", [.word(isOn ? "ON" : "OFF")])
         case .explain(let key): writer.command("EXPLAIN", [key])
         case .report(let fields): writer.command("REPORT", fields.flatMap { [$0.name, $0.value] })
+        case .setMetrics(let worker, let text): writer.command("METRICS", [.word("SET"), worker, text])
+        case .metrics: writer.command("METRICS", [.word("GET")])
         case .status(let section): writer.command("STATUS", section.map { [ByteBuffer(string: $0)] } ?? [])
         case .info(let sections): writer.command("INFO", sections.map { ByteBuffer(string: $0) })
         case .shutdown: writer.command("SHUTDOWN", [])

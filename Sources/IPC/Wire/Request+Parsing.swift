@@ -27,6 +27,9 @@ extension Request {
             return try reader.last { (reader) throws(ReplyError) in .explain(key: try reader.key()) }
         }
         if name.isWord("REPORT") { return try report(&reader) }
+        if name.isWord("METRICS") {
+            return try reader.last { (reader) throws(ReplyError) in try metrics(&reader) }
+        }
         if name.isWord("STATUS") {
             return try reader.last { (reader) throws(ReplyError) in .status(section: reader.section()) }
         }
@@ -217,6 +220,24 @@ extension Request {
         }
         return .report(fields)
     }
+
+    private static func metrics(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
+        let subcommand = try reader.next("SET or GET")
+        if subcommand.isWord("GET") { return .metrics }
+        guard subcommand.isWord("SET") else {
+            throw ReplyError(.generic, "syntax error in METRICS at '\(subcommand.shown)': SET or GET is expected")
+        }
+        let (worker, text) = (try reader.next("worker"), try reader.next("text"))
+        guard worker.readableBytes <= WireLimits.workerNameBytes, worker.isWorkerName else {
+            throw ReplyError(
+                .generic,
+                "worker is at most \(WireLimits.workerNameBytes) ASCII letters, digits, '-', '.' and '_', or empty")
+        }
+        guard text.readableBytes <= WireLimits.metricsBytes else {
+            throw ReplyError(.tooBig, "a report of metrics has at most \(WireLimits.metricsBytes) bytes")
+        }
+        return .setMetrics(worker: worker, text: text)
+    }
 }
 
 /// Reads the arguments of a command one by one.
@@ -333,6 +354,18 @@ private struct ArgumentReader {
 }
 
 extension ByteBuffer {
+    /// Whether all bytes may be in the name of a worker, which becomes a label of its metrics.
+    fileprivate var isWorkerName: Bool {
+        readableBytesView.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):
+                true
+            default: false
+            }
+        }
+    }
+
     /// The text escaped and shortened, for an error message.
     fileprivate var shown: String {
         guard readableBytes > 64, let part = getSlice(at: readerIndex, length: 64) else { return escaped }

@@ -39,6 +39,10 @@ package enum Request: Sendable, Hashable {
     case track(Bool)
     case explain(key: ByteBuffer)
     case report([ReportField])
+    /// `METRICS SET`: this client's metrics in the text format of Prometheus, and the name that it wants as a worker.
+    case setMetrics(worker: ByteBuffer, text: ByteBuffer)
+    /// `METRICS GET`: those of all clients.
+    case metrics
     case status(section: String?)
     case info(sections: [String])
     case shutdown

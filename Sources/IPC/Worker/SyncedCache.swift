@@ -112,4 +112,21 @@ public final class SyncedCache: Sendable {
     /// Sets the application's values that syncd shows in STATUS for this client, replacing earlier ones. They are sent
     /// once a second, together with those of L1.
     public func report(_ fields: [ReportField]) { session.report(fields) }
+
+    /// Gives syncd the metrics of this worker, for everybody who asks it for those of the host (docs/protocol.md,
+    /// "Metrics"). They are kept while the connection lasts.
+    ///
+    /// - Parameters:
+    ///   - text: in the text format of Prometheus, at most 256 KiB, without a label `worker`.
+    ///   - worker: the name that is wanted: at most 64 ASCII letters, digits, `-`, `.` and `_`; empty: any.
+    /// - Returns: the name that this worker has in the host's metrics; `nil`: syncd did not take them.
+    public func report(metrics text: ByteBuffer, as worker: String) async -> String? {
+        guard let connection = session.current.connection else { return nil }
+        let request = Request.setMetrics(worker: ByteBuffer(string: worker), text: text)
+        guard
+            case .success(.bulkString(let name)) = await connection.request(
+                request, cost: RequestCost(bytes: text.readableBytes))
+        else { return nil }
+        return String(buffer: name)
+    }
 }

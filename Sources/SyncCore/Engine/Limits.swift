@@ -41,6 +41,9 @@ package struct Limits: Sendable, Equatable {
     package var patterns = 1024
     /// Values that one client may report; further ones are dropped.
     package var reportedFields = 64
+    /// Bytes of the metrics of all clients together; `-BUSY` beyond. The reply to `METRICS GET` has all of them, and has to
+    /// fit into a frame.
+    package var metricsBytes = 8 << 20
     /// Bytes of the embedded cache.
     package var embeddedCacheBytes = 256 << 20
     /// The greatest value that is stored in Redis, in bytes: a larger one would delay everything behind it.

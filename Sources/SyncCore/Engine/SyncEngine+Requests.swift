@@ -37,6 +37,8 @@ extension SyncEngine {
         case .report(let fields):
             report(client, fields)
             reply(.ok)
+        case .setMetrics(let worker, let text): reply(setMetrics(client, worker: worker, text: text, now: turn.now))
+        case .metrics: reply(allMetrics(now: turn.now))
         case .status(let section):
             turn.add(.answerStatus(client, id, sections: section.map { [$0] } ?? [], asText: false))
         case .info(let sections): turn.add(.answerStatus(client, id, sections: sections, asText: true))

@@ -53,6 +53,9 @@ package struct SyncEngine: ~Copyable {
     /// An event was too long to be sent to clients, and this was reported.
     var hasDroppedEvent = false
     var clients: [ClientID: Client] = [:]
+    /// The last report of each client that reports metrics, and their bytes.
+    var metrics: [ClientID: ClientMetrics] = [:]
+    var metricsBytes = 0
     /// Clients with `TRACK ON`, ascending.
     var trackers: [ClientID] = []
     /// Replies to INVALIDATE that are delayed because the table is new.
@@ -147,6 +150,7 @@ package struct SyncEngine: ~Copyable {
     /// Removes a client. Its leases go to the next waiters, and its journal files are collected now.
     package mutating func clientClosed(_ id: ClientID, _ turn: inout Turn<Effect>) {
         guard clients.removeValue(forKey: id) != nil else { return }
+        metricsBytes -= metrics.removeValue(forKey: id)?.text.readableBytes ?? 0
         trackers.removeAll { $0 == id }
         unsubscribeAll(id, &turn)
         for key in loads.removeClient(id) { regrant(key, &turn) }

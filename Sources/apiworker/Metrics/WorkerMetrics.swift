@@ -2,8 +2,7 @@ import IPC
 import NIOCore
 import ProcessSupport
 
-/// The text of `GET /metrics` (docs/http-api.md, "Metrics"). Workers of a host share a port, so each sample names its
-/// worker.
+/// The metrics of this worker (docs/http-api.md, "Metrics"), without its name.
 struct WorkerMetrics: Sendable {
     let state: WorkerState
     let requests: RequestMetrics
@@ -12,8 +11,10 @@ struct WorkerMetrics: Sendable {
 
     var text: ByteBuffer {
         let (status, mongo) = (state.cache.status, state.operations.connections)
-        var text = PrometheusText(prefix: "apiworker_", labels: [("worker", state.worker.text)])
-        text.add("info", .gauge, help: "Version.", [([("version", Version.current)], 1)])
+        var text = PrometheusText(prefix: "apiworker_")
+        text.add(
+            "info", .gauge, help: "Version and process.",
+            [([("version", Version.current), ("pid", state.worker.text)], 1)])
         text.add("uptime_seconds", .gauge, help: "Time since the start.", state.uptime / .seconds(1))
         requests.write(to: &text)
         text.add("http_connections", .gauge, help: "Open connections of clients.", Double(connections.count))

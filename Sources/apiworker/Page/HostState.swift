@@ -4,15 +4,12 @@ import NIOCore
 /// The data of the live page about the host: all its workers, as syncd knows them, or this one alone.
 ///
 /// The state queries syncd at most once a second, however many pages are open.
-actor HostState {
+struct HostState: Sendable {
     private let worker: WorkerIdentity
     private let cache: SyncedCache
     private let socketPath: String?
     private let eventLoop: any EventLoop
-    private var asking: Task<[HostWorker]?, Never>?
-    private var asked: (at: ContinuousClock.Instant, workers: [HostWorker])?
-
-    private static let interval = Duration.seconds(1)
+    private let recent = RecentAnswer<[HostWorker]>(interval: .seconds(1))
 
     init(worker: WorkerIdentity, cache: SyncedCache, socketPath: String?, eventLoop: any EventLoop) {
         self.worker = worker
@@ -25,7 +22,7 @@ actor HostState {
     var body: ByteBuffer {
         get async {
             let status = cache.status
-            var workers = status.sync == .detached ? [] : await workers
+            var workers = status.sync == .detached ? [] : await recent.value { await ask() ?? [] }
             if workers.isEmpty {
                 workers = [
                     HostWorker(
@@ -47,18 +44,6 @@ actor HostState {
                 }
             }
             return writer.buffer
-        }
-    }
-
-    private var workers: [HostWorker] {
-        get async {
-            if let asked, ContinuousClock.now - asked.at < Self.interval { return asked.workers }
-            let task = asking ?? Task { await ask() }
-            asking = task
-            let workers = await task.value ?? []
-            asking = nil
-            asked = (.now, workers)
-            return workers
         }
     }
 

@@ -9,7 +9,7 @@ struct Routes: Sendable {
     let writes: UserWrites
     let state: WorkerState
     let host: HostState
-    let metrics: WorkerMetrics
+    let metrics: SharedMetrics
     let streams: EventStreams
     /// `nil`: no compression.
     let compressed: CompressedBodies?
@@ -73,7 +73,7 @@ struct Routes: Sendable {
     nonisolated(nonsending) func answer(_ route: Route, _ request: Request) async throws -> Response {
         switch (route, request.method) {
         case (.host, _): JSONResponse.entity(await host.body)
-        case (.metrics, _): metricsResponse()
+        case (.metrics, _): Response(type: PrometheusText.contentType, await metrics.body)
         case (.users, .POST): try await create(request)
         case (.users, _): await cached(try await users.users(), for: request)
         case (.paginatedUsers, _): try await list(request)
@@ -86,12 +86,6 @@ struct Routes: Sendable {
         case (.unlink(let id), _): try await change(.unlink, id, request)
         case (.health, _), (.status, _), (.page, _), (.openAPI, _), (.events, _): APIError.unexpected.response
         }
-    }
-
-    /// The connection is closed after it: a client that repeats the request over one connection would see one worker
-    /// only.
-    private func metricsResponse() -> Response {
-        Response(type: PrometheusText.contentType, metrics.text).with("Connection", "close")
     }
 
     private nonisolated(nonsending) func list(_ request: Request) async throws -> Response {

@@ -11,12 +11,9 @@ struct CacheConnection: Service {
     }
 }
 
-/// Reports this worker's counters to syncd, for STATUS.
+/// Reports this worker's counters and metrics to syncd, for STATUS and for the metrics of the host.
 struct FigureReports: Service {
-    let cache: SyncedCache
-    let requests: RequestMetrics
-    let connections: OpenConnections
-    let streams: EventStreams
+    let metrics: SharedMetrics
 
     /// The interval at which the cache sends them.
     private static let interval = Duration.seconds(1)
@@ -24,18 +21,20 @@ struct FigureReports: Service {
     func run() async {
         await cancelWhenGracefulShutdown {
             let core = ProcessorAffinity.onlyCore.map { [ReportField("core", $0)] } ?? []
-            var (before, then) = (requests.total, ContinuousClock.now)
+            let own = metrics.own
+            var (before, then) = (own.requests.total, ContinuousClock.now)
             while !Task.isCancelled {
-                let (count, now) = (requests.total, ContinuousClock.now)
+                let (count, now) = (own.requests.total, ContinuousClock.now)
                 let perSecond = max(0, Double(count - before)) / max(0.001, (now - then) / .seconds(1))
                 (before, then) = (count, now)
-                cache.report(
+                own.state.cache.report(
                     core + [
                         ReportField("http-requests", count),
                         ReportField("http-requests-per-s", Int(perSecond.rounded())),
-                        ReportField("http-connections", connections.count),
-                        ReportField("event-streams", streams.count),
+                        ReportField("http-connections", own.connections.count),
+                        ReportField("event-streams", own.streams.count),
                     ])
+                await metrics.report()
                 try? await Task.sleep(for: Self.interval)
             }
         }

@@ -93,6 +93,13 @@ package final class SyncdClient: Sendable {
         }
     }
 
+    /// The metrics of all workers; `nil`: syncd is of a version that does not have them.
+    package func metrics() async throws -> [ReportedMetrics]? {
+        let value = try await request(.metrics)
+        if case .error = value { return nil }
+        return try ReportedMetrics.decode(value)
+    }
+
     /// Ends the connection.
     package func close() { connection.close() }
 }
