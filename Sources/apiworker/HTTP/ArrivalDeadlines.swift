@@ -43,6 +43,14 @@ struct ArrivalDeadlines: Sendable {
         arrival = nil
     }
 
+    /// The client has taken a part of a response.
+    mutating func partWritten(now: NIODeadline) {
+        if write != nil { write = now + limits.stalledWrite }
+    }
+
+    /// Whether the client has not read for too long.
+    func isWriteOver(now: NIODeadline) -> Bool { write.map { $0 <= now } ?? false }
+
     /// The client reads, or lets a response wait.
     mutating func writabilityChanged(isWritable: Bool, now: NIODeadline) {
         write = isWritable ? nil : now + limits.stalledWrite

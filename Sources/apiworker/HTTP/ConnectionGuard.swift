@@ -86,19 +86,14 @@ final class ConnectionGuard: ChannelDuplexHandler {
         case .head(let head):
             guard !isLast else { return }
             guard head.isAcceptable else { return reject(.badRequest, context) }
-            let expectations = head.headers["expect"]
             // `100-continue` is the only expectation that exists (RFC 9110, 10.1.1).
-            guard expectations.allSatisfy({ $0.lowercased() == "100-continue" }) else {
+            guard head.headers.list("expect").map({ $0.lowercased() == "100-continue" }) != false else {
                 return reject(.expectationFailed, context)
             }
             deadlines.headArrived(now: .now())
             (bytesWithoutContent, bodyBytes) = (0, 0)
             pending.append(PendingRequest(isHead: head.method == .HEAD, isOld: head.version == .http1_0))
             isLast = !head.isKeepAlive || head.asksForUpgrade
-            if pending.count == 1, !expectations.isEmpty, head.mayContinue(limits) {
-                let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
-                context.writeAndFlush(wrapOutboundOut(.head(goOn)), promise: nil)
-            }
         case .body(let part):
             guard deadlines.phase == .body else { return }
             bytesWithoutContent = 0
@@ -218,7 +213,19 @@ final class ConnectionGuard: ChannelDuplexHandler {
                 // The client was not told that the connection closes: it may have sent the next request already.
                 if isQuiescing { closeUnlessAsked(context) }
             }
+        case .body(.byteBuffer(let bytes)) where isStreaming || bytes.readableBytes > limits.progressBytes:
+            writeInParts(bytes, context)
         case .head, .body: context.write(data, promise: promise)
+        }
+    }
+
+    /// A client that reads slowly makes progress with each part.
+    private func writeInParts(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+        var rest = bytes
+        while let part = rest.readSlice(length: min(rest.readableBytes, limits.progressBytes)), part.readableBytes > 0 {
+            let written = context.eventLoop.makePromise(of: Void.self)
+            context.write(wrapOutboundOut(.body(.byteBuffer(part))), promise: written)
+            written.futureResult.assumeIsolated().whenSuccess { [self] in deadlines.partWritten(now: .now()) }
         }
     }
 
@@ -283,6 +290,7 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private func linger(_ context: ChannelHandlerContext) {
         guard !isLingering else { return }
         isLingering = true
+        deadlines.requestCompleted()
         // Written after everything else. NIO closes an output at once if the input is closed, whatever waits in it.
         let sent = context.eventLoop.makePromise(of: Void.self)
         context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(ByteBuffer()))), promise: sent)
@@ -312,8 +320,12 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private func timerFired() {
         guard let context, let deadline = deadlines.next else { return }
         guard deadline <= .now() else { return armTimer() }
-        failIncompleteRequest(context)
-        context.close(promise: nil)
+        guard !deadlines.isWriteOver(now: .now()) else { return context.close(promise: nil) }
+        // No request, or the rest of one, has come in time. Responses to earlier ones may still be on their way.
+        isLast = true
+        if deadlines.phase == .body { failIncompleteRequest(context) } else { deadlines.requestCompleted() }
+        if pending.isEmpty { linger(context) }
+        armTimer()
     }
 }
 

@@ -18,8 +18,10 @@ struct HTTPLimits: Sendable {
     /// Maximum time of a connection without a request. Longer than load balancers keep an idle connection (60 s is their
     /// usual time): who closes first does not send a request into a connection that is being closed.
     var idle: TimeAmount = .seconds(75)
-    /// Maximum time in which a client does not read its response.
+    /// Maximum time in which a client does not read ``progressBytes`` of its response.
     var stalledWrite: TimeAmount = .seconds(60)
+    /// Longer bodies are written in parts of this length.
+    var progressBytes = 128 << 10
     /// Time for which a closed connection still accepts input. Closing at once would reset it, and the last response
     /// could get lost.
     var linger: TimeAmount = .seconds(1)

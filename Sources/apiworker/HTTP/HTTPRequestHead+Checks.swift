@@ -12,9 +12,9 @@ extension HTTPRequestHead {
         var hosts = 0
         for (name, value) in headers where name.utf8.count == 4 && name.lowercased() == "host" {
             hosts += 1
-            guard HostField.isValid(value) else { return false }
+            guard HostField.isValid(value.withoutSpace) else { return false }
         }
-        return method != .CONNECT && (version == .http1_0 || hosts == 1)
+        return method != .CONNECT && (hosts == 1 || version == .http1_0 && hosts == 0)
     }
 
     /// Some clients request HTTP/2 with their first request. The request is answered in HTTP/1.1. After it, the decoder
@@ -26,10 +26,10 @@ extension HTTPRequestHead {
 
     /// Whether the client may send the body that it has announced. A body that is too long is not requested, and
     /// HTTP/1.0 has no such request.
-    func mayContinue(_ limits: HTTPLimits) -> Bool {
+    func mayContinue(_ limit: Int) -> Bool {
         guard version.major == 1, version.minor >= 1 else { return false }
         guard let length = headers.list("content-length") else { return true }
-        return Int(length) ?? .max <= limits.bodyBytes
+        return Int(length) ?? .max <= limit
     }
 }
 

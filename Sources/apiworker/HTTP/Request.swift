@@ -37,15 +37,20 @@ struct Request: Sendable {
     var headers: HTTPHeaders { head.headers }
 }
 
+extension String {
+    /// The value of a field without the white space that the decoder leaves at its end.
+    var withoutSpace: String {
+        guard let last = utf8.last, last == 0x20 || last == 0x09 else { return self }
+        return utf8.lastIndex { $0 != 0x20 && $0 != 0x09 }.map { String(self[...$0]) } ?? ""
+    }
+}
+
 extension HTTPHeaders {
     /// The values of all fields of this name as one list, without white space around it; `nil` if there are none.
     func list(_ name: String) -> String? {
         let values = self[name]
         guard let first = values.first else { return nil }
-        let list = values.count == 1 ? first : values.joined(separator: ", ")
-        // The decoder leaves white space at the end.
-        guard let end = list.utf8.lastIndex(where: { $0 != 0x20 && $0 != 0x09 }) else { return "" }
-        return String(list[...end])
+        return (values.count == 1 ? first : values.joined(separator: ", ")).withoutSpace
     }
 
     /// Adds an element to a list, which stays one line.

@@ -95,7 +95,11 @@ final class RequestHandler: ChannelDuplexHandler {
     private func begin(_ request: Request, _ context: ChannelHandlerContext) {
         switch answering.begin(request, context.channel) {
         case .answered(let response): answer(request, response, context)
-        case .needsBody: reading = request
+        case .needsBody:
+            reading = request
+            guard request.headers.contains(name: "expect"), request.head.mayContinue(bodyBytes) else { return }
+            put(.head(HTTPResponseHead(version: .http1_1, status: .continue)))
+            needsFlush = true
         case .needsTime: start(request, context)
         }
     }
