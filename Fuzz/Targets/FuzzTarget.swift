@@ -16,6 +16,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case redis
     /// Bodies, queries and headers of HTTP requests.
     case http
+    /// Documents of users that other programs stored.
+    case users
 
     /// Checks one input.
     ///
@@ -30,6 +32,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .table: try TableTarget.check(&input)
         case .redis: try RedisTarget.check(&input)
         case .http: try HTTPTarget.check(&input)
+        case .users: try UsersTarget.check(&input)
         }
     }
 }

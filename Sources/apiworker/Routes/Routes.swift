@@ -70,17 +70,7 @@ struct Routes: Sendable {
         let query = QueryParameters(request.uri.query)
         let wanted = PageRequest.parse(
             page: query["page"], limit: query["limit"], defaultLimit: Self.defaultListLimit)
-        let page = try await users.store.page(wanted, search: query["search"])
-        var writer = JSONWriter()
-        writer.object { writer in
-            writer.name("users")
-            writer.array { writer in
-                for user in page.users { user.write(to: &writer) }
-            }
-            writer.name("pagination")
-            Pagination(page: wanted, total: page.total).write(to: &writer)
-        }
-        return JSONResponse.entity(writer.buffer)
+        return JSONResponse.entity(try await users.store.list(wanted, search: query["search"]))
     }
 
     private nonisolated(nonsending) func graph(_ request: Request) async throws -> Response {
