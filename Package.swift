@@ -171,7 +171,7 @@ var benchmarks: [Target] {
         .executableTarget(
             name: "bench",
             dependencies: [
-                "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
+                "CMongoC", "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
