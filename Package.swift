@@ -153,7 +153,7 @@ let package = Package(
         // The targets of `make fuzz`, on the known inputs.
         .testTarget(
             name: "FuzzTests",
-            dependencies: ["syncd", "apiworker", "ProcessSupport", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
+            dependencies: ["syncd", "apiworker", "Notation", "ProcessSupport", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Driver", "corpus", "dictionaries"], sources: ["Targets", "Replay"],
             swiftSettings: strict),
         .testTarget(
@@ -169,7 +169,7 @@ var benchmarks: [Target] {
         .executableTarget(
             name: "bench",
             dependencies: [
-                "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
+                "CMongoC", "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
@@ -202,14 +202,15 @@ if Context.environment["SYNCD_FUZZ"] != nil {
             dependencies: ["CCrypto", "Notation", nioCore],
             sources: [
                 "Compression/AcceptEncoding.swift", "HTTP/EntityTag.swift", "HTTP/QueryParameters.swift",
-                "Storage/SearchPattern.swift", "Users",
+                "Storage/BSON.swift", "Storage/BSON+Coding.swift", "Storage/SearchPattern.swift",
+                "Storage/StoredUser.swift", "Storage/UserDocument.swift", "Users",
             ],
             swiftSettings: strict
         ),
         .target(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
         .executableTarget(
             name: "fuzz",
-            dependencies: ["CLibFuzzer", "syncd", "apiworker", "ProcessSupport", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
+            dependencies: ["CLibFuzzer", "syncd", "apiworker", "Notation", "ProcessSupport", "SyncCore", "EngineHosting", "IPC", "IPCWire", nioCore],
             path: "Fuzz", exclude: ["CLibFuzzer", "Replay", "corpus", "dictionaries"], sources: ["Targets", "Driver"],
             swiftSettings: strict
         ),

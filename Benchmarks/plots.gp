@@ -35,6 +35,14 @@ set yrange [10:10000]
 plot from."/growth-log.csv" using 1:($2/1000) title columnheader ls 1
 unset multiplot
 
+set output to."/users.png"
+set terminal pngcairo size 700,420 font "DejaVu Sans,10" linewidth 1.5 background "white"
+set xlabel "users"
+set xtics ("200" 200, "2000" 2e3, "20 000" 2e4, "200 000" 2e5)
+set yrange [0.1:1000]
+plot from."/growth-users.csv" using 1:($2/1000) title columnheader ls 1, "" using 1:($3/1000) title columnheader ls 2, \
+     "" using 1:($6/1000) title columnheader ls 3
+
 set output to."/latency.png"
 set terminal pngcairo size 1200,420 font "DejaVu Sans,10" linewidth 1.5 background "white"
 set style data lines

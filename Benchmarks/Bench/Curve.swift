@@ -6,6 +6,7 @@ enum Curve: String, CaseIterable {
     case value = "growth-value"
     case tags = "growth-tags"
     case log = "growth-log"
+    case users = "growth-users"
     case fetch = "latency-fetch"
     case invalidate = "latency-invalidate"
     case put = "latency-put"
@@ -16,6 +17,7 @@ enum Curve: String, CaseIterable {
         case .value: try await Self.value()
         case .tags: try await Self.tags()
         case .log: try await Self.log()
+        case .users: try await Self.users()
         case .fetch: try await Self.fetch()
         case .invalidate: try await Self.invalidate()
         case .put: try await Self.put()

@@ -7,6 +7,7 @@ enum Scenario: String, CaseIterable {
     case workers
     case append
     case http
+    case misses
     case put
     case start
     case memory
@@ -21,6 +22,7 @@ enum Scenario: String, CaseIterable {
         case .workers: "invalidate-8-workers, invalidate-64-workers"
         case .append: "append-rate, append-embedded-rate"
         case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"
+        case .misses: "miss-users, miss-stats, miss-graph, and the processor time of each"
         case .put: "put, put-without-syncd"
         case .start: "start-empty, start-100k"
         case .memory: "memory-idle"
@@ -36,6 +38,7 @@ enum Scenario: String, CaseIterable {
         case .workers: try await Self.workers(rounds)
         case .append: try await Self.append(rounds)
         case .http: try await Self.http(rounds)
+        case .misses: try await Self.misses(rounds)
         case .put: try await Self.put(rounds)
         case .start: try await Self.start(rounds)
         case .memory: try await Self.memory(rounds)

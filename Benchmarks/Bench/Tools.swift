@@ -84,4 +84,20 @@ enum ProcessFigures {
         }
         return number * 1024
     }
+
+    /// Processor time of a process and of the kernel for it, in ns.
+    static func processorTime(_ pid: Int32) throws -> Double {
+        var clock = clockid_t()
+        guard clock_getcpuclockid(pid, &clock) == 0 else { throw TestFailure("no clock of process \(pid)") }
+        return nanoseconds(clock)
+    }
+
+    /// The same of the calling thread.
+    static func threadTime() -> Double { nanoseconds(CLOCK_THREAD_CPUTIME_ID) }
+
+    private static func nanoseconds(_ clock: clockid_t) -> Double {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)
+    }
 }

@@ -18,6 +18,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case http
     /// Metrics that workers report.
     case metrics
+    /// Documents of users that other programs stored.
+    case users
 
     /// Checks one input.
     ///
@@ -33,6 +35,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .redis: try RedisTarget.check(&input)
         case .http: try HTTPTarget.check(&input)
         case .metrics: try MetricsTarget.check(&input)
+        case .users: try UsersTarget.check(&input)
         }
     }
 }

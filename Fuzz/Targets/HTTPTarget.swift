@@ -126,7 +126,7 @@ enum HTTPTarget {
         let tag = EntityTag(of: ByteBuffer(bytes: input.field()))
         let header = input.text()
         for named in ["\(tag)", tag.ofGzip] {
-            try require(named.utf8.count <= 23 && named.utf8.allSatisfy { (0x21...0x7e).contains($0) }, "\(named)")
+            try require(named.utf8.count <= 55 && named.utf8.allSatisfy { (0x21...0x7e).contains($0) }, "\(named)")
             for list in [named, "W/\(named)", "\(named), \(header)", " \"\", W/\(named)\t,\(header)"] {
                 try require(EntityTag.isNamed(named, in: list), "\(named) is not found in \(list)")
             }

@@ -44,7 +44,29 @@ package struct UTCDate: Sendable, Hashable {
     package var timeText: String { "\(hour.padded(2)):\(minute.padded(2)):\(second.padded(2))" }
 
     /// ISO 8601 with milliseconds: `2026-11-23T08:00:00.123Z`
-    package var iso8601: String { "\(dayText)T\(timeText).\(millisecond.padded(3))Z" }
+    package var iso8601: String {
+        let zeros: StaticString = "0000-00-00T00:00:00.000Z"
+        return String(unsafeUninitializedCapacity: zeros.utf8CodeUnitCount) { text in
+            func put(_ number: Int, before end: Int) {
+                var (rest, place) = (number, end)
+                while rest > 0 {
+                    place -= 1
+                    text[place] += UInt8(rest % 10)
+                    rest /= 10
+                }
+            }
+            let count = text.initialize(
+                fromContentsOf: UnsafeBufferPointer(start: zeros.utf8Start, count: zeros.utf8CodeUnitCount))
+            put(year, before: 4)
+            put(month, before: 7)
+            put(day, before: 10)
+            put(hour, before: 13)
+            put(minute, before: 16)
+            put(second, before: 19)
+            put(millisecond, before: 23)
+            return count
+        }
+    }
 }
 
 extension Int64 {

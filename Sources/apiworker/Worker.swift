@@ -24,7 +24,7 @@ struct Worker {
         // One thread serves the connections of clients and the one to syncd.
         eventLoop = MultiThreadedEventLoopGroup(numberOfThreads: 1).any()
         let worker = WorkerIdentity()
-        let limits = HTTPLimits(idle: .seconds(Int64(configuration.idleSeconds)))
+        let limits = HTTPLimits(idleSeconds: configuration.idleSeconds, descriptors: DescriptorLimit.raised())
         self.manager = manager
         self.logger = logger
         let operations = MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger)
@@ -63,8 +63,7 @@ struct Worker {
             EventFeed(
                 cache: cache, streams: streams, worker: worker, logger: logger,
                 executor: EventLoopExecutor(eventLoop)),
-            FigureReports(metrics: metrics),
-            ServiceStatus(cache: cache, manager: manager),
+            FigureReports(metrics: metrics), ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
             EventStreamKeeper(cache: cache, streams: streams),
         ]

@@ -33,3 +33,10 @@ extension User {
             createdAtMilliseconds: createdAt, position: Position(x: 1, y: 2.5))
     }
 }
+
+extension User {
+    /// Reads the user in place, as it would be stored.
+    func asStored<Result>(_ body: (StoredUser) throws -> Result) rethrows -> Result? {
+        try document.encoded().withUnsafeBytes { try StoredUser($0).map(body) }
+    }
+}

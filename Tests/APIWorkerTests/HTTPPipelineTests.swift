@@ -124,6 +124,57 @@ import Testing
         }
     }
 
+    @Test(arguments: ["/at-once", "/slow", "/other"]) func `a body is asked for when its turn comes`(path: String)
+        async throws
+    {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            try await http.send(
+                "GET \(path) HTTP/1.1\r\nHost: a\r\n\r\nPOST /body HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                    + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+            server.open()
+            #expect(try await http.reply().text == "\"\(path)\"")
+            #expect(try await http.reply().status == 100)
+            try await http.send("{}")
+            #expect(try await http.reply().text == "\"/body\"")
+        }
+    }
+
+    @Test func `a deadline cuts no earlier response`() async throws {
+        var limits = HTTPLimits()
+        (limits.arrival, limits.idle) = (.milliseconds(100), .milliseconds(100))
+        let large = "GET /large HTTP/1.1\r\nHost: a\r\n"
+        let body = "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{"
+        for (text, last) in [
+            (large + "\r\n", nil), (large + "Connection: close\r\n\r\n", nil), (large + "\r\nGET", nil),
+            (large + "\r\n" + body, 400),
+        ] as [(String, Int?)] {
+            try await RunningServer.with(limits) { server in
+                let http = try server.connect()
+                try await http.send(text)
+                try await Task.sleep(for: .seconds(1))
+                #expect(try await http.reply().text.utf8.count == 8 << 20)
+                if let last { #expect(try await http.reply().status == last) }
+                #expect(try await http.closes())
+            }
+        }
+    }
+
+    /// Each part takes less than the time, and all of them longer.
+    @Test func `who reads slowly is not cut`() async throws {
+        var limits = HTTPLimits()
+        limits.stalledWrite = .seconds(1)
+        try await RunningServer.with(limits) { server in
+            let http = try HTTPConnection(port: server.port, receiveBuffer: 64 << 10)
+            try await http.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+            for _ in 0..<40 {
+                try await Task.sleep(for: .milliseconds(100))
+                for _ in 0..<2 { try await http.receive() }
+            }
+            #expect(try await http.reply().text.utf8.count == 8 << 20)
+        }
+    }
+
     // MARK: HTTP/1.0
 
     @Test(arguments: ["/at-once", "/other"]) func `HTTP 1.0 keeps a connection if asked`(path: String) async throws {

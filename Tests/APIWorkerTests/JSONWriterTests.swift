@@ -53,8 +53,10 @@ import Testing
                     writer.value("x")
                     writer.value(true)
                 }
-                writer.field("c", ["x", "y"])
-                writer.field("d", [])
+                writer.name("c")
+                writer.value(["x", "y"])
+                writer.name("d")
+                writer.value([])
                 writer.field("e", false)
                 writer.name("f")
                 writer.object { $0.field("g", 0.5) }
@@ -73,14 +75,33 @@ import Testing
         )
     }
 
-    @Test func `a list of users`() {
-        var list = UserList()
-        #expect(String(buffer: list.finished()) == "[]")
-        let (one, two) = (User.named("a"), User.named("b"))
-        list.add(one)
-        list.add(two)
-        #expect(list.byteCount == json(one.write).utf8.count + json(two.write).utf8.count + 2)
-        #expect(String(buffer: list.finished()) == "[\(json(one.write)),\(json(two.write))]")
+    @Test func `bytes that are not UTF-8 are replaced`() {
+        for (bytes, text) in [
+            ([0xff], "\u{fffd}"), ([0x61, 0xc3], "a\u{fffd}"), ([0xed, 0xa0, 0x80], "\u{fffd}\u{fffd}\u{fffd}"),
+        ]
+            as [([UInt8], String)]
+        {
+            #expect(json { writer in bytes.withUnsafeBytes { writer.value($0) } } == "\"\(text)\"")
+        }
+    }
+
+    @Test func `every length, and an escape at every place`() throws {
+        for length in 0...40 {
+            let plain = [UInt8](repeating: UInt8(ascii: "x"), count: length)
+            #expect(
+                json { writer in plain.withUnsafeBytes { writer.value($0) } }
+                    == "\"\(String(repeating: "x", count: length))\"")
+            for place in 0..<length {
+                for special in [0x00, 0x1f, 0x22, 0x5c, 0x80, 0xff] as [UInt8] {
+                    var text = plain
+                    text[place] = special
+                    let written = json { writer in text.withUnsafeBytes { writer.value($0) } }
+                    #expect(written == JSONString.quoted(String(decoding: text, as: UTF8.self)))
+                }
+            }
+        }
+        let long = String(repeating: "é\"", count: 10_000)
+        #expect(json { $0.value(long) } == JSONString.quoted(long))
     }
 
     @Test(

@@ -40,7 +40,11 @@ import Testing
         }
 
         func users() async throws -> [User] {
-            try await near.users(into: [User]()) { users, user in users.append(user) }
+            try await near.operations.run { client throws(StorageFailure) in
+                var users: [User] = []
+                try client.find([:]) { user throws(StorageFailure) in users.append(User(user)) }
+                return users
+            }
         }
     }
 

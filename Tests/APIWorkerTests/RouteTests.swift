@@ -125,7 +125,9 @@ import Testing
         for host in ["api.example", "API.example:3001", "[::1]", "[::1]:80", "10.0.0.1:3001"] {
             #expect(accepts(host), "\(host)")
         }
-        for host in ["evil.example", "api.example.evil", "xapi.example", "", "api.example:x@evil.example", "[::2]", nil] {
+        for host in [
+            "evil.example", "api.example.evil", "xapi.example", "", "api.example:x@evil.example", "[::2]", nil,
+        ] {
             #expect(!accepts(host), "\(host ?? "none")")
             #expect(accepts(host, by: AcceptedHosts(names: [])))
         }

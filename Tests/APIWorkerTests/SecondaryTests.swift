@@ -10,14 +10,14 @@ import Testing
         let page = PageRequest(page: 1, limit: 10)
         return [
             ("user", { () throws(StorageFailure) in _ = try await store.user("a") }),
-            ("users", { () throws(StorageFailure) in _ = try await store.users(into: 0) { count, _ in count += 1 } }),
+            ("users", { () throws(StorageFailure) in _ = try await store.users() }),
+            ("statistics", { () throws(StorageFailure) in _ = try await store.statistics() }),
+            ("list", { () throws(StorageFailure) in _ = try await store.list(page) }),
+            ("search", { () throws(StorageFailure) in _ = try await store.list(page, search: "x") }),
             (
-                "profiles",
-                { () throws(StorageFailure) in _ = try await store.profiles(into: 0) { count, _ in count += 1 } }
+                "graph",
+                { () throws(StorageFailure) in _ = try await store.graph(page, includesConnections: true) }
             ),
-            ("page", { () throws(StorageFailure) in _ = try await store.page(page) }),
-            ("search", { () throws(StorageFailure) in _ = try await store.page(page, search: "x") }),
-            ("friends", { () throws(StorageFailure) in _ = try await store.pageWithFriends(page) }),
             ("probe", { () throws(StorageFailure) in try await store.probe() }),
         ]
     }

@@ -39,6 +39,31 @@ import Testing
         func command(_ command: TestSupport.BSONDocument) async throws {
             try await server.command(command, database: database)
         }
+
+        /// A page of the list.
+        func page(_ number: Int, limit: Int, search: String? = nil) async throws -> (
+            names: [String], total: Int, hasMore: Bool
+        ) {
+            let list = try JSONValue.parse(
+                try await store.list(PageRequest(page: number, limit: limit), search: search))
+            guard case .array(let users)? = list["users"], case .number(let total)? = list["pagination"]?["total"],
+                case .bool(let hasMore)? = list["pagination"]?["hasMore"]
+            else { throw TestFailure("\(list)") }
+            return (users.map { $0["username"].text }, Int(total), hasMore)
+        }
+
+        /// The names in a list of all users.
+        func names() async throws -> [String] {
+            guard case .array(let users) = try JSONValue.parse(try await store.users()) else {
+                throw TestFailure("no array")
+            }
+            return users.map { $0["username"].text }
+        }
+
+        func graph(_ number: Int, limit: Int) async throws -> JSONValue {
+            try JSONValue.parse(
+                try await store.graph(PageRequest(page: number, limit: limit), includesConnections: true))
+        }
     }
 
     private static func with(
@@ -64,22 +89,21 @@ import Testing
                 .named("first", id: "b", createdAt: 20), .named("old", id: "z", createdAt: -5),
                 .named("middle", id: "d", createdAt: 25))
             let order = ["old", "first", "second", "middle", "late"]
-            let all = try await place.store.users(into: [String]()) { names, user in names.append(user.username) }
-            #expect(all == order)
+            #expect(try await place.names() == order)
             for limit in 1...6 {
                 var names: [String] = []
                 for page in 1...6 {
-                    let part = try await place.store.page(PageRequest(page: page, limit: limit))
-                    #expect(part.total == 5 && part.users.count <= limit)
-                    names += part.users.map(\.username)
+                    let part = try await place.page(page, limit: limit)
+                    #expect(part.total == 5 && part.names.count <= limit && part.hasMore == (page * limit < 5))
+                    names += part.names
                 }
                 #expect(names == order, "\(limit) on a page")
             }
-            let far = try await place.store.page(PageRequest(page: PageRequest.maximumPage, limit: 1000))
-            #expect(far.users == [] && far.total == 5)
+            let far = try await place.page(PageRequest.maximumPage, limit: 1000)
+            #expect(far.names == [] && far.total == 5 && !far.hasMore)
             try await place.store.makeIndex()
             try await place.store.makeIndex()
-            #expect(try await place.store.page(PageRequest(page: 1, limit: 10)).users.map(\.username) == order)
+            #expect(try await place.page(1, limit: 10).names == order)
         }
     }
 
@@ -91,7 +115,7 @@ import Testing
                 .named("Anna", hobbies: ["chess"]), .named("Bert", hobbies: ["go", "cheese"]), .named(name),
                 .named("Ängström É", hobbies: ["(a+)+$"]), .named("tab\tand\nline"))
             func found(_ search: String?) async throws -> [String] {
-                try await place.store.page(PageRequest(page: 1, limit: 10), search: search).users.map(\.username)
+                try await place.page(1, limit: 10, search: search).names
             }
             #expect(try await found(nil).count == 5)
             #expect(try await found("").count == 5)
@@ -108,8 +132,8 @@ import Testing
             for nothing in [".*", "a|b", "^a", "\\w", "chess,go", "a\u{0}", String(repeating: ".", count: 9000)] {
                 #expect(try await found(nothing) == [], "\(nothing.prefix(10))")
             }
-            let page = try await place.store.page(PageRequest(page: 2, limit: 1), search: "che")
-            #expect(page.users.map(\.username) == ["Bert"] && page.total == 2)
+            let page = try await place.page(2, limit: 1, search: "che")
+            #expect(page.names == ["Bert"] && page.total == 2)
         }
     }
 
@@ -118,34 +142,70 @@ import Testing
             try await place.insert(
                 .named("a", hobbies: ["x"], friends: ["b", "gone"], createdAt: 1),
                 .named("b", hobbies: ["x", "y"], friends: ["a"], createdAt: 2))
-            let (page, elsewhere) = try await place.store.pageWithFriends(PageRequest(page: 1, limit: 1))
-            #expect(page.users.map(\.id) == ["a"] && page.total == 2)
-            #expect(elsewhere.map(\.id) == ["b"] && elsewhere.map(\.hobbies) == [["x", "y"]])
-            let (whole, none) = try await place.store.pageWithFriends(PageRequest(page: 1, limit: 2))
-            #expect(whole.users.count == 2 && none == [])
+            let page = try await place.graph(1, limit: 1)
+            #expect(page["pagination"]?["total"] == .number(2))
+            guard case .array(let nodes)? = page["nodes"], case .array(let edges)? = page["edges"] else {
+                throw TestFailure("\(page)")
+            }
+            #expect(nodes.map { $0["id"].text } == ["a"])
+            #expect(nodes[0]["data"]?["popularityScore"] == .number(2.5), "two friends, one shared hobby")
+            #expect(edges.map { $0["target"].text } == ["b", "gone"])
         }
     }
 
-    @Test func `statistics need hobbies and friends`() async throws {
+    @Test func `statistics of stored users`() async throws {
         try await Self.with { place in
             try await place.insert(.named("a", hobbies: ["x"], friends: ["b"]), .named("b", friends: ["a"]))
-            let profiles = try await place.store.profiles(into: [User]()) { users, user in users.append(user) }
-            #expect(Set(profiles.map(\.id)) == ["a", "b"])
-            #expect(profiles.flatMap(\.hobbies) == ["x"] && profiles.flatMap(\.friends).sorted() == ["a", "b"])
+            #expect(
+                String(buffer: try await place.store.statistics())
+                    == #"{"totalUsers":2,"totalConnections":1,"avgConnections":"1.00","totalHobbies":1,"topHobbies":[{"hobby":"x","count":1}]}"#
+            )
         }
     }
 
-    @Test func `a reader that has enough ends the reading`() async throws {
-        try await Self.with { place in
-            try await place.insert(.named("a"), .named("b"), .named("c"))
-            let enough = StorageFailure(kind: .tooLarge, detail: "enough")
-            await #expect(throws: enough) {
-                try await place.store.users(into: 0) { count, _ throws(StorageFailure) in
-                    count += 1
-                    if count == 2 { throw enough }
-                }
+    /// Failures of a list of all users, a page of it, a graph without and with edges, and statistics; `nil`: a body.
+    private static func failures(_ store: UserStore, limit: Int = 10) async -> [StorageFailure.Kind?] {
+        let page = PageRequest(page: 1, limit: limit)
+        let reads: [() async throws -> ByteBuffer] = [
+            { try await store.users() }, { try await store.list(page) },
+            { try await store.graph(page, includesConnections: false) },
+            { try await store.graph(page, includesConnections: true) }, { try await store.statistics() },
+        ]
+        var kinds: [StorageFailure.Kind?] = []
+        for read in reads {
+            do {
+                _ = try await read()
+                kinds.append(nil)
+            } catch {
+                kinds.append((error as? StorageFailure)?.kind)
             }
-            #expect(try await place.store.user("a") != nil, "the connection is of use")
+        }
+        return kinds
+    }
+
+    @Test func `what is too large for one answer`() async throws {
+        try await Self.with { place in
+            var store = place.store
+            store.maximumBytes = 4000
+            func set(_ friends: TestSupport.BSONValue) async throws {
+                let statement: TestSupport.BSONValue = ["q": [:], "u": ["$set": ["friends": friends]]]
+                try await place.command(["update": "users", "updates": [statement]])
+            }
+            // Each edge has the id of its source twice.
+            try await place.insert(.named("a", id: String(repeating: "l", count: 250)))
+            try await set(["b", "c", "d", "e"])
+            #expect(await Self.failures(store) == [nil, nil, nil, nil, nil])
+            try await set(["b", "c", "d", "e", "f", "g", "h", "i"])
+            #expect(await Self.failures(store) == [nil, nil, nil, .tooLarge, nil], "eight edges")
+            // Scores need the hobbies of friends on other pages.
+            try await set(["z"])
+            try await place.insert(.named("z", hobbies: (0..<50).map { "hobby \($0)" }, createdAt: 1))
+            #expect(await Self.failures(store, limit: 1) == [nil, nil, nil, .tooLarge, nil])
+            try await place.insert(.named("y", hobbies: (0..<50).map { "another \($0)" }))
+            #expect(await Self.failures(store) == [nil, nil, nil, .tooLarge, .tooLarge], "a hundred different hobbies")
+            try await place.insert(.named(String(repeating: "n", count: 4000), id: "n"))
+            #expect(await Self.failures(store) == [.tooLarge, .tooLarge, .tooLarge, .tooLarge, .tooLarge])
+            #expect(try await place.store.user("n") != nil, "the connection is of use")
         }
     }
 
@@ -153,8 +213,60 @@ import Testing
         try await Self.with { place in
             try await place.insert(.named("a", createdAt: 5))
             try await place.command(["insert": "users", "documents": [["_id": "odd", "age": "old"], ["_id": 7]]])
-            let names = try await place.store.users(into: [String]()) { ids, user in ids.append(user.id) }
-            #expect(names == ["odd", "a"], "one without an id as text is not shown")
+            #expect(try await place.names() == ["", "a"], "one without an id as text is not shown")
+        }
+    }
+
+    @Test(arguments: [0, 1500])
+    func `users whose id is no text are counted by nobody`(others: Int) async throws {
+        try await Self.with { place in
+            let names = (0..<7).map { "u\($0)" }
+            for (index, name) in names.enumerated() { try await place.insert(.named(name, createdAt: Int64(index))) }
+            let odd = (0..<max(others, 3)).map { number -> TestSupport.BSONValue in
+                [
+                    "_id": .int32(Int32(number)), "username": "u", "hobbies": ["x"],
+                    "createdAt": .date(Int64(number % 7)),
+                ]
+            }
+            try await place.command(["insert": "users", "documents": .array(odd)])
+            for index in [false, true] {
+                if index { try await place.store.makeIndex() }
+                #expect(try await place.names() == names)
+                #expect(String(buffer: try await place.store.statistics()).hasPrefix(#"{"totalUsers":7,"#))
+                for limit in [1, 3, 7, 8, 1000] {
+                    var found: [String] = []
+                    for number in 1...8 {
+                        let page = try await place.page(number, limit: limit, search: number > 4 ? "U" : nil)
+                        #expect(page.total == 7 && page.hasMore == (number * limit < 7))
+                        #expect(!page.names.isEmpty || !page.hasMore)
+                        found += page.names
+                        let graph = try await place.graph(number, limit: limit)
+                        guard case .array(let nodes)? = graph["nodes"] else { throw TestFailure("\(graph)") }
+                        #expect(nodes.map { $0["id"].text } == page.names)
+                        #expect(graph["pagination"]?["total"] == .number(7))
+                    }
+                    #expect(found == names)
+                }
+            }
+        }
+    }
+
+    @Test func `a page far down a list that has such users`() async throws {
+        try await Self.with { place in
+            let users = (0..<1200).flatMap { number -> [TestSupport.BSONValue] in
+                let time = TestSupport.BSONValue.date(Int64(number))
+                return [
+                    ["_id": .string("u\(number)"), "username": .string("u\(number)"), "createdAt": time],
+                    ["_id": .int32(Int32(number)), "createdAt": time],
+                ]
+            }
+            try await place.command(["insert": "users", "documents": .array(users)])
+            try await place.store.makeIndex()
+            let page = try await place.page(11, limit: 100)
+            #expect(page.names == (1000..<1100).map { "u\($0)" } && page.total == 1200 && page.hasMore)
+            try await place.command(["delete": "users", "deletes": [["q": ["_id": ["$type": "int"]], "limit": 0]]])
+            let same = try await place.page(11, limit: 100)
+            #expect(same.names == page.names && same.total == 1200 && same.hasMore)
         }
     }
 
@@ -361,4 +473,9 @@ import Testing
             #expect(user?.username == "$username" && user?.hobbies == ["$each", "a.b"])
         }
     }
+}
+
+extension JSONValue? {
+    /// A text; otherwise empty.
+    fileprivate var text: String { if case .string(let text)? = self { text } else { "" } }
 }

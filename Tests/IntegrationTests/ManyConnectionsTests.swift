@@ -73,6 +73,8 @@ import Testing
         var others: [HTTPConnection] = []
         for _ in 0..<50 { others.append(try host.connect()) }
         for _ in 0..<20 { #expect(try await http.get("/api/users").status == 200, "who is connected does not notice") }
+        let lines = host.workers[0].transcript.matches(of: /A connection could not be accepted/).count
+        #expect(lines == 1, "the connections wait in the kernel, and nobody asks for them all the time")
         others.removeAll()
         let start = PatientClock.now
         await eventually("it accepts again", within: .seconds(5)) {

@@ -76,7 +76,12 @@ package actor HTTPConnection {
     private var hasEnded = false
 
     /// Connects to a port of 127.0.0.1.
-    package init(port: Int) throws { socket = try ClientSocket(port: port) }
+    ///
+    /// - Parameter receiveBuffer: in bytes; the kernel doubles it.
+    package init(port: Int, receiveBuffer: Int32? = nil) throws {
+        socket = try ClientSocket(port: port)
+        if let receiveBuffer { socket.setReceiveBuffer(bytes: receiveBuffer) }
+    }
 
     /// Sends one request. A body is sent as JSON.
     package func request(
@@ -144,7 +149,8 @@ package actor HTTPConnection {
         return hasEnded
     }
 
-    private func receive() async throws {
+    /// Receives up to 64 KiB, or waits for a short time.
+    package func receive() async throws {
         switch socket.receive() {
         case .bytes(var bytes): input.writeBuffer(&bytes)
         case .nothingYet: try await socket.waitAWhile()

@@ -7,7 +7,9 @@ struct AcceptedHosts: Sendable, Hashable {
     /// Whether a request is for one of the hosts. A request that names none is for no host.
     func accepts(_ request: Request) -> Bool {
         guard !names.isEmpty else { return true }
-        guard let host = request.authority ?? request.headers.list("host"), HostField.isValid(host) else { return false }
+        guard let host = request.authority ?? request.headers.list("host"), HostField.isValid(host) else {
+            return false
+        }
         return names.contains(Self.name(host))
     }
 

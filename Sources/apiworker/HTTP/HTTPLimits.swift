@@ -31,3 +31,17 @@ struct HTTPLimits: Sendable {
     /// Maximum time of requests after the process was asked to end.
     var grace: TimeAmount = .seconds(10)
 }
+
+extension HTTPLimits {
+    /// Descriptors for everything but clients: up to 128 connections to MongoDB, its monitors, syncd, files.
+    private static let otherDescriptors = 256
+
+    /// The limits of a worker.
+    ///
+    /// - Parameter descriptors: the descriptors that the process may have. Where they are few, there are fewer connections,
+    ///   so that the database is reached nevertheless.
+    init(idleSeconds: Int, descriptors: Int) {
+        idle = .seconds(Int64(idleSeconds))
+        connections = min(connections, max(descriptors - Self.otherDescriptors, descriptors / 2))
+    }
+}

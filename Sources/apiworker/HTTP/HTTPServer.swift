@@ -65,6 +65,8 @@ struct HTTPServer: Service {
             }
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            // Otherwise the kernel takes megabytes ahead, and reports room for more after a third of them only.
+            .childChannelOption(.tcpOption(.init(rawValue: TCP_NOTSENT_LOWAT)), value: .init(limits.progressBytes))
             .childChannelInitializer { channel in
                 if case .refused(let isNews) = connections.add(channel) {
                     if isNews { logger.warning("Too many connections: further ones are closed") }
@@ -106,15 +108,26 @@ struct HTTPServer: Service {
     }
 }
 
-/// A connection that cannot be accepted must not end the listener.
+/// A connection that cannot be accepted must not end the listener. Where descriptors or memory are short, it waits in
+/// the kernel: epoll would report it again at once.
 private final class AcceptErrors: ChannelInboundHandler {
     typealias InboundIn = any Channel
 
+    private static let pause = TimeAmount.milliseconds(100)
+    private static let logInterval = TimeAmount.seconds(10)
+
     private let logger: Logger
+    private var nextLine = NIODeadline.uptimeNanoseconds(0)
 
     init(logger: Logger) { self.logger = logger }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        logger.warning("A connection could not be accepted", metadata: ["error": "\(error)"])
+        if nextLine <= .now() {
+            nextLine = .now() + Self.logInterval
+            logger.warning("A connection could not be accepted", metadata: ["error": "\(error)"])
+        }
+        let channel = context.channel
+        _ = channel.setOption(.autoRead, value: false)
+        channel.eventLoop.scheduleTask(in: Self.pause) { _ = channel.setOption(.autoRead, value: true) }
     }
 }

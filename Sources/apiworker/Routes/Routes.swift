@@ -92,18 +92,8 @@ struct Routes: Sendable {
         let query = QueryParameters(request.query)
         let wanted = PageRequest.parse(
             page: query["page"], limit: query["limit"], defaultLimit: Self.defaultListLimit)
-        let page = try await users.store.page(wanted, search: query["search"])
-        var writer = JSONWriter()
-        writer.object { writer in
-            writer.name("users")
-            writer.array { writer in
-                for user in page.users { user.write(to: &writer) }
-            }
-            writer.name("pagination")
-            Pagination(page: wanted, total: page.total).write(to: &writer)
-        }
-        let tag = await bodies.tag(of: writer.buffer)
-        return JSONResponse.make(writer.buffer).with("ETag", tag.description)
+        let body = try await users.store.list(wanted, search: query["search"])
+        return JSONResponse.make(body).with("ETag", await bodies.tag(of: body).description)
     }
 
     private static func graph(_ request: Request) -> CacheEntry {

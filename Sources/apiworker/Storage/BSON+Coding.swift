@@ -106,124 +106,166 @@ extension BSONDocument {
 // MARK: Reading
 
 extension BSONDocument {
-    /// Maximum nesting; MongoDB allows slightly more.
-    private static let maximumDepth = 100
-
     static func decode(_ bytes: UnsafeRawBufferPointer) throws(MalformedBSON) -> BSONDocument {
-        var reader = BSONReader(bytes)
-        return try reader.document(depth: 0)
+        BSONDocument(try BSONElements(checking: bytes))
     }
 
-    fileprivate static func checkDepth(_ depth: Int) throws(MalformedBSON) {
-        guard depth < maximumDepth else { throw MalformedBSON() }
+    /// A copy of a document that was checked.
+    fileprivate init(_ elements: BSONElements) {
+        self.init()
+        for element in elements { append(String(decoding: element.name, as: UTF8.self), element.decoded) }
     }
 }
 
-/// Reads BSON without trusting any length in it.
-private struct BSONReader {
+/// The elements of a document or of an array, read in place. All bytes are checked before the first is used: no length
+/// in them is trusted.
+struct BSONElements: Sequence {
+    /// Maximum nesting: that of the server.
+    static let maximumDepth = 200
+
+    /// Elements, the length before them and the NUL behind them.
     private let bytes: UnsafeRawBufferPointer
-    private var index = 0
 
-    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
-
-    mutating func document(depth: Int) throws(MalformedBSON) -> BSONDocument {
-        var document = BSONDocument()
-        try elements(depth: depth) { document.append($0, $1) }
-        return document
+    /// - Parameter bytes: a document. They have to stay valid and unchanged while the elements are in use.
+    init(checking bytes: UnsafeRawBufferPointer) throws(MalformedBSON) {
+        self.bytes = bytes
+        try check(depth: 0)
     }
 
-    private mutating func array(depth: Int) throws(MalformedBSON) -> [BSONValue] {
-        var items: [BSONValue] = []
-        try elements(depth: depth) { items.append($1) }
-        return items
-    }
+    fileprivate init(checked bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-    private mutating func elements(
-        depth: Int, _ take: (String, BSONValue) -> Void
-    ) throws(MalformedBSON) {
-        try BSONDocument.checkDepth(depth)
-        let start = index
-        let length = Int(try integer(Int32.self))
-        guard length >= 5, length <= bytes.count - start else { throw MalformedBSON() }
-        let end = start + length
-        while true {
-            let type = try byte()
-            if type == 0 { break }
-            take(try cString(), try value(type, depth: depth))
-        }
-        guard index == end else { throw MalformedBSON() }
-    }
-
-    private mutating func value(_ type: UInt8, depth: Int) throws(MalformedBSON) -> BSONValue {
-        switch type {
-        case BSONType.double: return .double(Double(bitPattern: try integer(UInt64.self)))
-        case BSONType.string: return .string(try string())
-        case BSONType.document: return .document(try document(depth: depth + 1))
-        case BSONType.array: return .array(try array(depth: depth + 1))
-        case BSONType.bool: return .bool(try byte() != 0)
-        case BSONType.date: return .date(try integer(Int64.self))
-        case BSONType.null: return .null
-        case BSONType.int32: return .int32(try integer(Int32.self))
-        case BSONType.int64: return .int64(try integer(Int64.self))
-        default:
-            try skip(type)
-            return .other
-        }
-    }
-
-    /// Skips a value of a type that no user has.
-    private mutating func skip(_ type: UInt8) throws(MalformedBSON) {
-        switch type {
-        case BSONType.undefined, BSONType.minimumKey, BSONType.maximumKey: break
-        case BSONType.objectID: try skip(bytes: 12)
-        case BSONType.timestamp: try skip(bytes: 8)
-        case BSONType.decimal128: try skip(bytes: 16)
-        case BSONType.binary: try skip(bytes: try length() + 1)
-        case BSONType.code, BSONType.symbol: try skip(bytes: try length())
-        case BSONType.databasePointer: try skip(bytes: try length() + 12)
-        case BSONType.codeWithScope: try skip(bytes: try length() - 4)
-        case BSONType.regularExpression:
-            _ = try cString()
-            _ = try cString()
-        default: throw MalformedBSON()
-        }
-    }
-
-    private mutating func skip(bytes count: Int) throws(MalformedBSON) {
-        guard count >= 0, count <= bytes.count - index else { throw MalformedBSON() }
-        index += count
-    }
-
-    private mutating func length() throws(MalformedBSON) -> Int { Int(try integer(Int32.self)) }
-
-    private mutating func byte() throws(MalformedBSON) -> UInt8 {
-        guard index < bytes.count else { throw MalformedBSON() }
-        defer { index += 1 }
-        return bytes[index]
-    }
-
-    private mutating func integer<Number: FixedWidthInteger & BitwiseCopyable>(
-        _ type: Number.Type
-    ) throws(MalformedBSON) -> Number {
-        let size = MemoryLayout<Number>.size
-        guard size <= bytes.count - index else { throw MalformedBSON() }
-        defer { index += size }
-        return Number(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: type))
-    }
-
-    /// Bytes that are not UTF-8 are replaced: another program stored them.
-    private mutating func string() throws(MalformedBSON) -> String {
-        let length = try length()
-        guard length >= 1, length <= bytes.count - index, bytes[index + length - 1] == 0 else {
+    private func check(depth: Int) throws(MalformedBSON) {
+        guard depth < Self.maximumDepth, bytes.count >= 5, bytes.length(at: 0) == bytes.count else {
             throw MalformedBSON()
         }
-        defer { index += length }
-        return String(decoding: bytes[index..<index + length - 1], as: UTF8.self)
+        var elements = makeIterator()
+        while let element = try elements.checkedNext() {
+            if element.isNested { try BSONElements(checked: element.value).check(depth: depth + 1) }
+        }
     }
 
-    private mutating func cString() throws(MalformedBSON) -> String {
-        guard let end = bytes[index...].firstIndex(of: 0) else { throw MalformedBSON() }
-        defer { index = end + 1 }
-        return String(decoding: bytes[index..<end], as: UTF8.self)
+    func makeIterator() -> Iterator { Iterator(bytes) }
+
+    struct Iterator: IteratorProtocol {
+        private let bytes: UnsafeRawBufferPointer
+        private var index = 4
+
+        fileprivate init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+        mutating func next() -> BSONElement? { try? checkedNext() }
+
+        @inline(__always)
+        fileprivate mutating func checkedNext() throws(MalformedBSON) -> BSONElement? {
+            guard index < bytes.count else { throw MalformedBSON() }
+            let type = bytes[index]
+            if type == 0 {
+                guard index + 1 == bytes.count else { throw MalformedBSON() }
+                return nil
+            }
+            let name = try cString(at: index + 1)
+            let start = name.endIndex + 1
+            let size = try size(of: type, at: start)
+            guard size >= 0, size <= bytes.count - start else { throw MalformedBSON() }
+            index = start + size
+            let value = UnsafeRawBufferPointer(rebasing: bytes[start..<index])
+            // A text ends with a NUL, and its length counts that.
+            guard type != BSONType.string || (size > 4 && value[size - 1] == 0) else { throw MalformedBSON() }
+            return BSONElement(type: type, name: UnsafeRawBufferPointer(rebasing: name), value: value)
+        }
+
+        @inline(__always)
+        private func cString(at start: Int) throws(MalformedBSON) -> Slice<UnsafeRawBufferPointer> {
+            var end = start
+            while end < bytes.count, bytes[end] != 0 { end += 1 }
+            guard end < bytes.count else { throw MalformedBSON() }
+            return bytes[start..<end]
+        }
+
+        /// Number of bytes of a value, which may be more than there are.
+        @inline(__always)
+        private func size(of type: UInt8, at start: Int) throws(MalformedBSON) -> Int {
+            switch type {
+            case BSONType.null, BSONType.undefined, BSONType.minimumKey, BSONType.maximumKey: return 0
+            case BSONType.bool: return 1
+            case BSONType.int32: return 4
+            case BSONType.double, BSONType.date, BSONType.timestamp, BSONType.int64: return 8
+            case BSONType.objectID: return 12
+            case BSONType.decimal128: return 16
+            case BSONType.regularExpression:
+                let options = try cString(at: try cString(at: start).endIndex + 1)
+                return options.endIndex + 1 - start
+            default: break
+            }
+            guard let length = bytes.length(at: start), length >= 0 else { throw MalformedBSON() }
+            switch type {
+            case BSONType.document, BSONType.array: return length
+            case BSONType.codeWithScope: return Swift.max(4, length)
+            case BSONType.string, BSONType.code, BSONType.symbol: return 4 + length
+            case BSONType.binary: return 4 + 1 + length
+            case BSONType.databasePointer: return 4 + length + 12
+            default: throw MalformedBSON()
+            }
+        }
+    }
+}
+
+/// A name and a value of a document, or of an array.
+struct BSONElement {
+    fileprivate let type: UInt8
+    let name: UnsafeRawBufferPointer
+    fileprivate let value: UnsafeRawBufferPointer
+
+    func isNamed(_ text: StaticString) -> Bool {
+        name.elementsEqual(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    fileprivate var isNested: Bool { type == BSONType.document || type == BSONType.array }
+
+    /// The bytes of a text, which may be no UTF-8.
+    var text: UnsafeRawBufferPointer? {
+        type == BSONType.string ? UnsafeRawBufferPointer(rebasing: value[4..<value.count - 1]) : nil
+    }
+
+    var document: BSONElements? { type == BSONType.document ? BSONElements(checked: value) : nil }
+
+    var array: BSONElements? { type == BSONType.array ? BSONElements(checked: value) : nil }
+
+    /// The value of any numeric type.
+    var number: Double? {
+        switch type {
+        case BSONType.double, BSONType.int32, BSONType.int64: decoded.number
+        default: nil
+        }
+    }
+
+    /// Milliseconds since 1970.
+    var date: Int64? { type == BSONType.date ? value.integer(Int64.self) : nil }
+
+    /// A copy of the value. Bytes that are not UTF-8 are replaced: another program stored them.
+    fileprivate var decoded: BSONValue {
+        switch type {
+        case BSONType.double: .double(Double(bitPattern: value.integer(UInt64.self)))
+        case BSONType.string: .string(String(decoding: value[4..<value.count - 1], as: UTF8.self))
+        case BSONType.document: .document(BSONDocument(BSONElements(checked: value)))
+        case BSONType.array: .array(BSONElements(checked: value).map(\.decoded))
+        case BSONType.bool: .bool(value[0] != 0)
+        case BSONType.date: .date(value.integer(Int64.self))
+        case BSONType.null: .null
+        case BSONType.int32: .int32(value.integer(Int32.self))
+        case BSONType.int64: .int64(value.integer(Int64.self))
+        default: .other
+        }
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    fileprivate func integer<Number: FixedWidthInteger & BitwiseCopyable>(_ type: Number.Type) -> Number {
+        Number(littleEndian: loadUnaligned(as: type))
+    }
+
+    /// The length that stands at an index; `nil`: the bytes end before.
+    fileprivate func length(at index: Int) -> Int? {
+        guard count - index >= 4 else { return nil }
+        return Int(Int32(littleEndian: loadUnaligned(fromByteOffset: index, as: Int32.self)))
     }
 }

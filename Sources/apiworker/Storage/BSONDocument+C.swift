@@ -12,12 +12,16 @@ extension BSONDocument {
 
     /// Reads a document of libbson; `nil` if it is malformed, which a server doesn't send.
     init?(_ pointer: OpaquePointer) {
+        guard let bytes = Self.bytes(pointer), let document = try? Self.decode(bytes) else { return nil }
+        self = document
+    }
+
+    /// The bytes of a document of libbson.
+    static func bytes(_ pointer: OpaquePointer) -> UnsafeRawBufferPointer? {
         guard let bytes = bson_get_data(pointer) else { return nil }
         // Every document begins with its length, itself included; libbson has checked that much.
         let length = UnsafeRawPointer(bytes).loadUnaligned(as: Int32.self).littleEndian
-        let buffer = UnsafeRawBufferPointer(start: bytes, count: Int(length))
-        guard let document = try? Self.decode(buffer) else { return nil }
-        self = document
+        return UnsafeRawBufferPointer(start: bytes, count: Int(length))
     }
 
     /// Calls a function that fills in a reply and an error.

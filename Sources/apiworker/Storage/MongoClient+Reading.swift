@@ -8,14 +8,19 @@ import CMongoC
 /// the selected server is checked, and the commands are sent like commands that may write: without a read preference. A
 /// server that is no primary any more when the command arrives refuses it then (NotPrimaryNoSecondaryOk).
 extension MongoClient {
-    /// Reads documents one after the other.
+    /// Reads users one after the other, each valid until `each` returns. Documents without a text as their id are passed
+    /// over.
     ///
     /// - Parameter options: sort, skip, limit, projection: https://www.mongodb.com/docs/manual/reference/command/find/
+    /// - Returns: number of documents.
+    @discardableResult
     func find(
-        _ filter: BSONDocument, _ options: BSONDocument, each: (BSONDocument) throws(StorageFailure) -> Void
-    ) throws(StorageFailure) {
+        _ filter: BSONDocument, _ options: BSONDocument = [:], each: (StoredUser) throws(StorageFailure) -> Void
+    ) throws(StorageFailure) -> Int {
         var command: BSONDocument = ["find": .string(Self.collection), "filter": .document(filter)]
         for field in options.fields { command.append(field.name, field.value) }
+        // A batch is as large as the server allows (16 MiB), the first one, too: by default it has 101 documents.
+        command.append("batchSize", .int32(.max))
         // The server is selected first: without a suitable one there is no session, and no reason.
         let target = try target()
         // A cursor belongs to the session in which it was made.
@@ -25,10 +30,11 @@ extension MongoClient {
             mongoc_cursor_new_from_command_reply_with_opts(pointer, reply, options)
         }
         defer { mongoc_cursor_destroy(cursor) }
-        var next: OpaquePointer?
+        var (next, count): (OpaquePointer?, Int) = (nil, 0)
         while mongoc_cursor_next(cursor, &next), let document = next {
             call.progressed()
-            if let document = BSONDocument(document) { try each(document) }
+            count += 1
+            if let user = BSONDocument.bytes(document).flatMap(StoredUser.init) { try each(user) }
         }
         var error = bson_error_t()
         var reply: OpaquePointer?
@@ -36,6 +42,7 @@ extension MongoClient {
             throw StorageFailure(error, reply: reply.flatMap(BSONDocument.init) ?? [:])
         }
         call.progressed()
+        return count
     }
 
     /// Number of matching documents.

@@ -56,3 +56,8 @@ struct StorageFailure: Error, Sendable, Equatable {
         return failure
     }
 }
+
+extension StorageFailure {
+    static let tooLarge = StorageFailure(
+        kind: .tooLarge, evidence: .answered, detail: "more than an answer may hold")
+}

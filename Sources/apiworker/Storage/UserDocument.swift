@@ -1,23 +1,14 @@
 /// Users as they are stored in the collection `users`. The schema is shared with other programs: fields that are not
 /// named here stay unchanged.
 extension User {
-    /// Reads a stored user. A field that is missing or of another type gets a neutral value: other programs store
-    /// users, too, and one such document must not make a list unreadable.
-    ///
-    /// - Returns: `nil` if there is no id.
+    /// - Returns: `nil` if the id is no text.
     init?(_ document: BSONDocument) {
-        guard let id = document["_id"]?.string else { return nil }
-        var createdAt: Int64 = 0
-        if case .date(let milliseconds)? = document["createdAt"] { createdAt = milliseconds }
-        let position = document["position"]?.document
-        self.init(
-            id: id,
-            username: document["username"]?.string ?? "",
-            age: document["age"]?.number ?? 0,
-            hobbies: document["hobbies"]?.array?.compactMap(\.string) ?? [],
-            friends: document["friends"]?.array?.compactMap(\.string) ?? [],
-            createdAtMilliseconds: createdAt,
-            position: Position(x: position?["x"]?.number ?? 0, y: position?["y"]?.number ?? 0))
+        guard let user = document.encoded().withUnsafeBytes({ StoredUser($0).map(User.init) }) else { return nil }
+        self = user
+    }
+
+    func write(to writer: inout JSONWriter) {
+        document.encoded().withUnsafeBytes { StoredUser($0)?.write(to: &writer) }
     }
 
     /// A new user as it is stored.

@@ -8,31 +8,38 @@ struct UserStore: Sendable {
     private static let order: BSONDocument = ["createdAt": .int32(1), "_id": .int32(1)]
     /// Maximum number of ids in one query: far from its limit of 16 MiB.
     private static let idsPerQuery = 10_000
+    /// Maximum number of different hobbies in statistics.
+    private static let maximumHobbies = 1_000_000
+    /// Maximum length of a body, and of what is kept while one is made, in bytes: a worker's memory is bounded, also with
+    /// millions of stored users.
+    var maximumBytes = 64 << 20
 
-    /// Passes all users to `body`, in order.
-    func users<Result: Sendable>(
-        into initial: Result, _ add: @escaping @Sendable (inout Result, User) throws(StorageFailure) -> Void
-    ) async throws(StorageFailure) -> Result {
+    /// The body with all users, in order.
+    func users() async throws(StorageFailure) -> ByteBuffer {
         try await operations.run { client throws(StorageFailure) in
-            var result = initial
-            try client.find([:], ["sort": .document(Self.order)]) { document throws(StorageFailure) in
-                if let user = User(document) { try add(&result, user) }
+            var writer = JSONWriter()
+            writer.beginArray()
+            try client.find([:], ["sort": .document(Self.order)]) { user throws(StorageFailure) in
+                user.write(to: &writer)
+                try check(writer.byteCount)
             }
-            return result
+            writer.endArray()
+            return writer.buffer
         }
     }
 
-    /// Passes the data for statistics of all users: hobbies and friends.
-    func profiles<Result: Sendable>(
-        into initial: Result, _ add: @escaping @Sendable (inout Result, User) throws(StorageFailure) -> Void
-    ) async throws(StorageFailure) -> Result {
+    func statistics() async throws(StorageFailure) -> ByteBuffer {
         try await operations.run { client throws(StorageFailure) in
-            var result = initial
+            var statistics = Statistics()
             let fields: BSONDocument = ["hobbies": .int32(1), "friends": .int32(1)]
-            try client.find([:], ["projection": .document(fields)]) { document throws(StorageFailure) in
-                if let user = User(document) { try add(&result, user) }
+            try client.find([:], ["projection": .document(fields)]) { user throws(StorageFailure) in
+                statistics.add(user)
+                try check(statistics.byteCount)
+                guard statistics.hobbyCount <= Self.maximumHobbies else { throw .tooLarge }
             }
-            return result
+            var writer = JSONWriter()
+            statistics.write(to: &writer)
+            return writer.buffer
         }
     }
 
@@ -40,40 +47,59 @@ struct UserStore: Sendable {
         try await operations.run { client throws(StorageFailure) in try client.user(id) }
     }
 
-    /// A part of a list, and the total number of users.
-    struct Page: Sendable {
-        var users: [User]
-        var total: Int
-    }
-
+    /// The body with a page of the list.
+    ///
     /// - Parameter search: part of a name or of a hobby, in any case. `nil` or empty: all users.
-    func page(_ request: PageRequest, search: String? = nil) async throws(StorageFailure) -> Page {
-        guard let filter = Self.filter(search) else { return Page(users: [], total: 0) }
+    func list(_ request: PageRequest, search: String? = nil) async throws(StorageFailure) -> ByteBuffer {
+        let filter = Self.filter(search)
         return try await operations.run { client throws(StorageFailure) in
-            try client.page(request, filter, order: Self.order)
+            var (writer, total) = (JSONWriter(), 0)
+            writer.beginObject()
+            writer.name("users")
+            writer.beginArray()
+            if let filter {
+                total = try client.page(request, filter, order: Self.order) { user throws(StorageFailure) in
+                    user.write(to: &writer)
+                    try check(writer.byteCount)
+                }
+            }
+            writer.endArray()
+            writer.name("pagination")
+            Pagination(page: request, total: total).write(to: &writer)
+            writer.endObject()
+            return writer.buffer
         }
     }
 
-    /// A page, and the hobbies of friends on other pages, which scores need.
-    func pageWithFriends(
-        _ request: PageRequest
-    ) async throws(StorageFailure) -> (page: Page, friendsElsewhere: [User]) {
+    /// The body with a page of the graph.
+    func graph(_ request: PageRequest, includesConnections: Bool) async throws(StorageFailure) -> ByteBuffer {
         try await operations.run { client throws(StorageFailure) in
-            let page = try client.page(request, [:], order: Self.order)
-            let here = Set(page.users.map(\.id))
-            let elsewhere = Array(Set(page.users.flatMap(\.friends)).subtracting(here))
-            var friends: [User] = []
+            var graph = GraphPage(includesConnections: includesConnections)
+            let total = try client.page(request, [:], order: Self.order) { user throws(StorageFailure) in
+                graph.add(user)
+                try check(graph.byteCount)
+            }
+            // Scores need the hobbies of friends on other pages.
+            let elsewhere = graph.friendsElsewhere
             for start in stride(from: 0, to: elsewhere.count, by: Self.idsPerQuery) {
                 let ids = elsewhere[start..<min(start + Self.idsPerQuery, elsewhere.count)]
                 try client.find(
                     ["_id": .document(["$in": .strings(Array(ids))])],
                     ["projection": .document(["hobbies": .int32(1)])]
-                ) { document throws(StorageFailure) in
-                    if let friend = User(document) { friends.append(friend) }
+                ) { friend throws(StorageFailure) in
+                    graph.addElsewhere(friend)
+                    try check(graph.byteCount)
                 }
             }
-            return (page, friends)
+            var writer = JSONWriter()
+            graph.write(to: &writer, Pagination(page: request, total: total), limit: maximumBytes)
+            try check(writer.byteCount)
+            return writer.buffer
         }
+    }
+
+    private func check(_ byteCount: Int) throws(StorageFailure) {
+        guard byteCount <= maximumBytes else { throw .tooLarge }
     }
 
     /// The filter of a search; `nil` if nothing can match.
@@ -107,24 +133,29 @@ extension MongoClient {
     /// The user with that id.
     func user(_ id: String) throws(StorageFailure) -> User? {
         var user: User?
-        try find(["_id": .string(id)], ["limit": .int32(1)]) { document throws(StorageFailure) in
-            user = User(document)
-        }
+        try find(["_id": .string(id)], ["limit": .int32(1)]) { stored throws(StorageFailure) in user = User(stored) }
         return user
     }
 
+    /// Reads the users of a page. Users whose id is no text are on no page, and do not count.
+    ///
+    /// - Returns: the total number of users.
     fileprivate func page(
-        _ request: PageRequest, _ filter: BSONDocument, order: BSONDocument
-    ) throws(StorageFailure) -> UserStore.Page {
-        let total = try count(filter)
-        guard request.skipped < total else { return UserStore.Page(users: [], total: total) }
-        var users: [User] = []
+        _ request: PageRequest, _ filter: BSONDocument, order: BSONDocument,
+        each: (StoredUser) throws(StorageFailure) -> Void
+    ) throws(StorageFailure) -> Int {
+        let users = filter.appending("_id", .document(["$type": .string("string")]))
+        // The server reads each document that it skips if there is such a condition. In a long list it is asked before,
+        // by the index, whether there are others at all.
+        let others: BSONDocument = ["_id": .document(["$not": .document(["$gte": .string("")])])]
+        let mayHaveOthers = request.skipped < 1000 ? true : try find(others, ["limit": .int32(1)]) { _ in } > 0
         let options: BSONDocument = [
             "sort": .document(order), "skip": .int64(Int64(request.skipped)), "limit": .int64(Int64(request.limit)),
         ]
-        try find(filter, options) { document throws(StorageFailure) in
-            if let user = User(document) { users.append(user) }
-        }
-        return UserStore.Page(users: users, total: total)
+        let found = try find(mayHaveOthers ? users : filter, options, each: each)
+        let end = request.skipped + found
+        // Others may write in between: an empty page is the last, and a page is within the total.
+        if found == request.limit { return max(end, try count(users)) }
+        return found > 0 || request.skipped == 0 ? end : min(end, try count(users))
     }
 }

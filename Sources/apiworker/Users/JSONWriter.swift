@@ -1,16 +1,22 @@
 import NIOCore
 import Notation
 
-/// Writes JSON straight into a buffer, without building values first.
+/// Writes JSON byte by byte, without building values first.
 struct JSONWriter {
-    var buffer = ByteBuffer()
+    private var bytes: [UInt8] = []
     /// Whether the next value needs a comma before it.
     private var needsComma = false
 
+    /// Number of bytes written so far.
+    var byteCount: Int { bytes.count }
+
+    /// A copy of what was written.
+    var buffer: ByteBuffer { ByteBuffer(bytes: bytes) }
+
     mutating func object(_ content: (inout JSONWriter) -> Void) {
-        begin("{")
+        beginObject()
         content(&self)
-        end("}")
+        endObject()
     }
 
     mutating func array(_ content: (inout JSONWriter) -> Void) {
@@ -19,55 +25,82 @@ struct JSONWriter {
         endArray()
     }
 
+    /// The names and values written until ``endObject()`` are one object.
+    mutating func beginObject() { begin("{") }
+
+    mutating func endObject() { end("}") }
+
     /// The values written until ``endArray()`` are the items of one array.
     mutating func beginArray() { begin("[") }
 
     mutating func endArray() { end("]") }
 
-    private mutating func begin(_ bracket: StaticString) {
+    private mutating func begin(_ bracket: Unicode.Scalar) {
         separate()
-        buffer.writeStaticString(bracket)
+        bytes.append(UInt8(ascii: bracket))
         needsComma = false
     }
 
-    private mutating func end(_ bracket: StaticString) {
-        buffer.writeStaticString(bracket)
+    private mutating func end(_ bracket: Unicode.Scalar) {
+        bytes.append(UInt8(ascii: bracket))
         needsComma = true
     }
 
     /// The name of the value that is written next.
     mutating func name(_ name: String) {
-        separate()
-        quoted(name)
-        buffer.writeInteger(UInt8(ascii: ":"))
+        value(name)
+        bytes.append(UInt8(ascii: ":"))
         needsComma = false
     }
 
     mutating func value(_ text: String) {
+        var text = text
+        text.withUTF8 { value(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// A text in UTF-8. Other bytes are replaced.
+    mutating func value(_ text: UnsafeRawBufferPointer) {
         separate()
-        quoted(text)
+        bytes.append(UInt8(ascii: "\""))
+        if JSONString.isPlain(text) {
+            bytes.append(contentsOf: text)
+        } else {
+            var valid = String(decoding: text, as: UTF8.self)
+            valid.withUTF8 { valid in
+                for byte in valid {
+                    if JSONString.needsEscape(byte) {
+                        bytes += JSONString.escape(UInt16(byte)).utf8
+                    } else {
+                        bytes.append(byte)
+                    }
+                }
+            }
+        }
+        bytes.append(UInt8(ascii: "\""))
     }
 
     mutating func value(_ number: Int) {
         separate()
-        buffer.writeString(String(number))
+        if number < 0 { bytes.append(UInt8(ascii: "-")) }
+        var (rest, divisor) = (number.magnitude, 1 as UInt)
+        while rest / divisor >= 10 { divisor *= 10 }
+        while divisor > 0 {
+            bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest / divisor))
+            rest %= divisor
+            divisor /= 10
+        }
     }
 
     /// A number without a fraction has no decimal point. JSON has no infinite numbers and no NaN: they become `null`.
     mutating func value(_ number: Double) {
+        if let whole = Int(exactly: number) { return value(whole) }
         separate()
-        if let whole = Int64(exactly: number) {
-            buffer.writeString(String(whole))
-        } else if number.isFinite {
-            buffer.writeString(number.description)
-        } else {
-            buffer.writeStaticString("null")
-        }
+        bytes += (number.isFinite ? number.description : "null").utf8
     }
 
     mutating func value(_ flag: Bool) {
         separate()
-        buffer.writeStaticString(flag ? "true" : "false")
+        bytes += (flag ? "true" : "false").utf8
     }
 
     mutating func value(_ texts: [String]) {
@@ -77,6 +110,11 @@ struct JSONWriter {
     }
 
     mutating func field(_ name: String, _ text: String) {
+        self.name(name)
+        value(text)
+    }
+
+    mutating func field(_ name: String, _ text: UnsafeRawBufferPointer) {
         self.name(name)
         value(text)
     }
@@ -96,28 +134,16 @@ struct JSONWriter {
         value(flag)
     }
 
-    mutating func field(_ name: String, _ texts: [String]) {
+    mutating func field(_ name: String, _ texts: StoredUser.Texts) {
         self.name(name)
-        value(texts)
-    }
-
-    private mutating func separate() {
-        if needsComma { buffer.writeInteger(UInt8(ascii: ",")) }
-        needsComma = true
-    }
-
-    private mutating func quoted(_ text: String) {
-        buffer.writeInteger(UInt8(ascii: "\""))
-        var text = text
-        text.withUTF8 { bytes in
-            var start = 0
-            for index in bytes.indices where JSONString.needsEscape(bytes[index]) {
-                buffer.writeBytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start..<index]))
-                buffer.writeString(JSONString.escape(UInt16(bytes[index])))
-                start = index + 1
-            }
-            buffer.writeBytes(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[start...]))
+        array { writer in
+            for text in texts { writer.value(text) }
         }
-        buffer.writeInteger(UInt8(ascii: "\""))
+    }
+
+    @inline(__always)
+    private mutating func separate() {
+        if needsComma { bytes.append(UInt8(ascii: ",")) }
+        needsComma = true
     }
 }

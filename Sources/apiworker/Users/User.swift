@@ -1,5 +1,3 @@
-import Notation
-
 /// The position of a user on the page that draws the graph.
 struct Position: Sendable, Equatable {
     var x: Double
@@ -23,22 +21,6 @@ struct User: Sendable, Equatable {
     /// Milliseconds since 1970.
     var createdAtMilliseconds: Int64
     var position: Position
-}
-
-extension User {
-    /// Writes the user with exactly the fields of the schema.
-    func write(to writer: inout JSONWriter) {
-        writer.object { writer in
-            writer.field("_id", id)
-            writer.field("username", username)
-            writer.field("age", age)
-            writer.field("hobbies", hobbies)
-            writer.field("friends", friends)
-            writer.field("createdAt", UTCDate(millisecondsSince1970: createdAtMilliseconds).iso8601)
-            writer.name("position")
-            position.write(to: &writer)
-        }
-    }
 }
 
 extension Position {
