@@ -163,9 +163,10 @@ extension JSONValue {
                 for item in items { item.write(to: &writer) }
             }
         case .object(let members):
-            writer.object { writer in
+            // The names that a program writes are constants.
+            writer.array { writer in
                 for member in members {
-                    writer.name(member.name)
+                    writer.value(member.name)
                     member.value.write(to: &writer)
                 }
             }

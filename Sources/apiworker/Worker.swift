@@ -27,8 +27,8 @@ struct Worker {
         let limits = HTTPLimits(idleSeconds: configuration.idleSeconds, descriptors: DescriptorLimit.raised())
         self.manager = manager
         self.logger = logger
-        let operations = MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger)
-        let store = UserStore(operations: operations)
+        let (operations, bodies) = (MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger), PreparedBodies())
+        let store = UserStore(operations: operations, bodyMade: bodies.prepare)
         let cache = SyncedCache(
             configuration: Self.cacheConfiguration(configuration, worker: worker, limits: limits, logger: logger),
             eventLoop: eventLoop, logger: logger)
@@ -46,7 +46,7 @@ struct Worker {
                 host: HostState(
                     worker: worker, cache: cache, socketPath: configuration.socketPath, eventLoop: eventLoop),
                 metrics: metrics, streams: streams, compressed: CompressedBodies(byteBudget: configuration.gzipBytes),
-                bodyBytes: limits.bodyBytes),
+                bodies: bodies, bodyBytes: limits.bodyBytes),
             cors: CORSPolicy(origins: configuration.origins), hosts: AcceptedHosts(names: configuration.hosts),
             worker: worker, requests: requests, logger: logger)
         let server = HTTPServer(

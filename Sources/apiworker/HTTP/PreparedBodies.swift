@@ -31,6 +31,12 @@ final class PreparedBodies: Sendable {
 
     private let state = Mutex(SieveCache<UInt, Prepared>(byteBudget: byteBudget))
 
+    /// Hashes a body that will be asked for. Not for an event loop.
+    func prepare(_ body: ByteBuffer) {
+        let tag = EntityTag(of: body)
+        state.withLock { _ = Self.keep(body, tag, &$0) }
+    }
+
     /// The tag of a body.
     nonisolated(nonsending) func tag(of body: ByteBuffer) async -> EntityTag {
         if let known = state.withLock({ Self.prepared(body, &$0)?.tag }) { return known }

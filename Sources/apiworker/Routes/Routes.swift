@@ -13,7 +13,7 @@ struct Routes: Sendable {
     let streams: EventStreams
     /// `nil`: no compression.
     let compressed: CompressedBodies?
-    let bodies = PreparedBodies()
+    let bodies: PreparedBodies
     /// Maximum length of a request's body, in bytes.
     let bodyBytes: Int
 

@@ -13,6 +13,9 @@ struct UserStore: Sendable {
     /// Maximum length of a body, and of what is kept while one is made, in bytes: a worker's memory is bounded, also with
     /// millions of stored users.
     var maximumBytes = 64 << 20
+    /// Called with each body of many users, on the thread that made it: no other one has to be woken up for what takes
+    /// time.
+    var bodyMade: @Sendable (ByteBuffer) -> Void = { _ in }
 
     /// The body with all users, in order.
     func users() async throws(StorageFailure) -> ByteBuffer {
@@ -24,7 +27,7 @@ struct UserStore: Sendable {
                 try check(writer.byteCount)
             }
             writer.endArray()
-            return writer.buffer
+            return finished(writer)
         }
     }
 
@@ -39,7 +42,7 @@ struct UserStore: Sendable {
             }
             var writer = JSONWriter()
             statistics.write(to: &writer)
-            return writer.buffer
+            return finished(writer)
         }
     }
 
@@ -67,7 +70,7 @@ struct UserStore: Sendable {
             writer.name("pagination")
             Pagination(page: request, total: total).write(to: &writer)
             writer.endObject()
-            return writer.buffer
+            return finished(writer)
         }
     }
 
@@ -94,8 +97,14 @@ struct UserStore: Sendable {
             var writer = JSONWriter()
             graph.write(to: &writer, Pagination(page: request, total: total), limit: maximumBytes)
             try check(writer.byteCount)
-            return writer.buffer
+            return finished(writer)
         }
+    }
+
+    private func finished(_ writer: JSONWriter) -> ByteBuffer {
+        let body = writer.buffer
+        bodyMade(body)
+        return body
     }
 
     private func check(_ byteCount: Int) throws(StorageFailure) {

@@ -46,9 +46,12 @@ struct JSONWriter {
         needsComma = true
     }
 
-    /// The name of the value that is written next.
-    mutating func name(_ name: String) {
-        value(name)
+    /// The name of the value that is written next: ASCII without escapes.
+    mutating func name(_ name: StaticString) {
+        if needsComma { bytes.append(UInt8(ascii: ",")) }
+        bytes.append(UInt8(ascii: "\""))
+        bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+        bytes.append(UInt8(ascii: "\""))
         bytes.append(UInt8(ascii: ":"))
         needsComma = false
     }
@@ -109,32 +112,32 @@ struct JSONWriter {
         }
     }
 
-    mutating func field(_ name: String, _ text: String) {
+    mutating func field(_ name: StaticString, _ text: String) {
         self.name(name)
         value(text)
     }
 
-    mutating func field(_ name: String, _ text: UnsafeRawBufferPointer) {
+    mutating func field(_ name: StaticString, _ text: UnsafeRawBufferPointer) {
         self.name(name)
         value(text)
     }
 
-    mutating func field(_ name: String, _ number: Int) {
+    mutating func field(_ name: StaticString, _ number: Int) {
         self.name(name)
         value(number)
     }
 
-    mutating func field(_ name: String, _ number: Double) {
+    mutating func field(_ name: StaticString, _ number: Double) {
         self.name(name)
         value(number)
     }
 
-    mutating func field(_ name: String, _ flag: Bool) {
+    mutating func field(_ name: StaticString, _ flag: Bool) {
         self.name(name)
         value(flag)
     }
 
-    mutating func field(_ name: String, _ texts: StoredUser.Texts) {
+    mutating func field(_ name: StaticString, _ texts: StoredUser.Texts) {
         self.name(name)
         array { writer in
             for text in texts { writer.value(text) }
