@@ -23,14 +23,15 @@ struct Worker {
         }
         // One thread serves the connections of clients and the one to syncd.
         eventLoop = MultiThreadedEventLoopGroup(numberOfThreads: 1).any()
-        let worker = WorkerIdentity()
+        let (worker, executor) = (WorkerIdentity(), EventLoopExecutor(eventLoop))
         let limits = HTTPLimits(idleSeconds: configuration.idleSeconds, descriptors: DescriptorLimit.raised())
         self.manager = manager
         self.logger = logger
         let (operations, bodies) = (MongoOperations(pool: pool, eventLoop: eventLoop, logger: logger), PreparedBodies())
         let store = UserStore(operations: operations, bodyMade: bodies.prepare)
         let cache = SyncedCache(
-            configuration: Self.cacheConfiguration(configuration, worker: worker, limits: limits, logger: logger),
+            configuration: Self.cacheConfiguration(
+                configuration, worker: worker, limits: limits, executor: executor, logger: logger),
             eventLoop: eventLoop, logger: logger)
         let (requests, connections) = (RequestMetrics(), OpenConnections(limit: limits.connections))
         // While no page listens, invalidation pushes are not needed: the table says which values are fresh.
@@ -60,9 +61,7 @@ struct Worker {
         // Services stop in the opposite order: first streams end, then requests, last the connection to syncd.
         var services: [any Service] = [
             CacheConnection(cache: cache),
-            EventFeed(
-                cache: cache, streams: streams, worker: worker, logger: logger,
-                executor: EventLoopExecutor(eventLoop)),
+            EventFeed(cache: cache, streams: streams, worker: worker, logger: logger, executor: executor),
             FigureReports(metrics: metrics), ServiceStatus(cache: cache, manager: manager),
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
             EventStreamKeeper(cache: cache, streams: streams),
@@ -75,13 +74,14 @@ struct Worker {
     }
 
     private static func cacheConfiguration(
-        _ configuration: WorkerConfiguration, worker: WorkerIdentity, limits: HTTPLimits, logger: Logger
+        _ configuration: WorkerConfiguration, worker: WorkerIdentity, limits: HTTPLimits, executor: EventLoopExecutor,
+        logger: Logger
     ) -> SyncedCacheConfiguration {
         SyncedCacheConfiguration(
             socketPath: configuration.socketPath, l1Bytes: configuration.l1Bytes,
             clientName: "apiworker-\(worker.text)",
             // The threads of the database are the limit. A request that waited here would not be answered in time.
-            maximumConcurrentLoads: limits.connections,
+            maximumConcurrentLoads: limits.connections, loadExecutor: executor,
             subscribedChannels: UserEvent.channels.map { ByteBuffer(string: $0) },
             grace: .seconds(configuration.graceSeconds), auditOneIn: configuration.auditOneIn,
             staleValueFound: { key in

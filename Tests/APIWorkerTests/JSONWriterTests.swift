@@ -60,10 +60,10 @@ import Testing
                 writer.field("e", false)
                 writer.name("f")
                 writer.object { $0.field("g", 0.5) }
-                writer.field("h\"", "i")
+                writer.field("h", "i\"")
             }
         }
-        #expect(text == #"{"a":1,"b":[{},[],"x",true],"c":["x","y"],"d":[],"e":false,"f":{"g":0.5},"h\"":"i"}"#)
+        #expect(text == #"{"a":1,"b":[{},[],"x",true],"c":["x","y"],"d":[],"e":false,"f":{"g":0.5},"h":"i\""}"#)
     }
 
     @Test func `a user has exactly the fields of the schema`() {

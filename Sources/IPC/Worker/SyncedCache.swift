@@ -58,7 +58,8 @@ public final class SyncedCache: Sendable {
         auditor = sampling.map {
             Auditor(sampling: $0, l1: l1, clock: platform.clock, found: configuration.staleValueFound)
         }
-        bypassLoads = BypassLoads(limit: configuration.maximumConcurrentLoads)
+        bypassLoads = BypassLoads(
+            limit: configuration.maximumConcurrentLoads, executor: configuration.loadExecutor)
         session = SyncdSession(
             l1: l1, auditor: auditor, eventLoop: eventLoop, platform: platform, logger: logger, notify: notify)
         if let path = configuration.socketPath {

@@ -10,6 +10,9 @@ public struct SyncedCacheConfiguration: Sendable {
     public var clientName: String
     /// Maximum number of concurrent loads without a lease. Further ones wait their turn.
     public var maximumConcurrentLoads: Int
+    /// Where reads that miss and their loads run, for loads that only wait: with the executor of the event loop that
+    /// answers requests no other thread has to be woken up. `nil`: Swift's own threads.
+    public var loadExecutor: (any TaskExecutor)?
     /// How long a read waits for somebody else's load of the same key: 0 to 60 s, in whole milliseconds.
     public var loadWait: Duration
     /// Channels whose events are wanted; subscribed again at every connection.
@@ -36,6 +39,7 @@ public struct SyncedCacheConfiguration: Sendable {
         l1Bytes: Int = 64 << 20,
         clientName: String = "worker",
         maximumConcurrentLoads: Int = 64,
+        loadExecutor: (any TaskExecutor)? = nil,
         loadWait: Duration = .seconds(1),
         subscribedChannels: [ByteBuffer] = [],
         ttlSpreadPercent: Int = 0,
@@ -49,6 +53,7 @@ public struct SyncedCacheConfiguration: Sendable {
         self.l1Bytes = l1Bytes
         self.clientName = clientName
         self.maximumConcurrentLoads = maximumConcurrentLoads
+        self.loadExecutor = loadExecutor
         self.loadWait = loadWait
         self.subscribedChannels = subscribedChannels
         self.ttlSpreadPercent = ttlSpreadPercent

@@ -42,18 +42,20 @@ final class MongoOperations: Sendable {
             throw StorageFailure(kind: .unavailable, detail: "the database is known not to answer")
         }
         let call = MongoCall(now: .now())
+        var timer: Scheduled<Void>?
         let result = await withCheckedContinuation { continuation in
             // The party that ends the wait resumes: the thread in `finish`, or the timer in `check`.
             let answer: @Sendable (Result<Value, StorageFailure>) -> Void = { continuation.resume(returning: $0) }
-            let timer = eventLoop.scheduleTask(in: MongoCall.patience) { [self] in
+            timer = eventLoop.scheduleTask(in: MongoCall.patience) { [self] in
                 watch(call) { answer(.failure($0)) }
             }
             threads.submit { [self] state in
                 let result = state == .active ? carryOut(body, for: call) : .failure(.tooLate)
-                timer.cancel()
                 if call.finish() { answer(result) }
             }
         }
+        // Here, since requests run on the event loop: another thread would have to wake it up for this.
+        timer?.cancel()
         return try result.get()
     }
 

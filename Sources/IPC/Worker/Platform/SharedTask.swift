@@ -36,8 +36,10 @@ final class SharedTask<Success: Sendable>: Sendable {
     var interestedCount: Int { state.withLock { $0.result == nil ? $0.interested : 0 } }
 
     /// Begins the work in a separate task.
-    func begin(_ work: @escaping @Sendable () async -> Void) {
-        let task = Task { await work() }
+    ///
+    /// - Parameter executor: `nil`: Swift's own threads.
+    func begin(on executor: (any TaskExecutor)? = nil, _ work: @escaping @Sendable () async -> Void) {
+        let task = Task(executorPreference: executor) { await work() }
         let isAbandoned = state.withLock { state in
             state.work = task
             return state.isAbandoned

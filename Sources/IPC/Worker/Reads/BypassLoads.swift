@@ -34,9 +34,13 @@ final class BypassLoads: Sendable {
 
     private let state = Mutex(State())
     private let limit: Int
+    private let executor: (any TaskExecutor)?
 
     /// At most `limit` loads run at once, and at least one.
-    init(limit: Int) { self.limit = max(1, limit) }
+    init(limit: Int, executor: (any TaskExecutor)? = nil) {
+        self.limit = max(1, limit)
+        self.executor = executor
+    }
 
     /// A value that was read after this call began.
     func value(for key: CacheKey, load loader: @escaping Loader) async throws -> ByteBuffer? {
@@ -74,7 +78,7 @@ final class BypassLoads: Sendable {
 
     private func beginLoads() {
         while let (key, load) = state.withLock({ takeFirst(&$0) }) {
-            load.shared.begin { [self] in
+            load.shared.begin(on: executor) { [self] in
                 let outcome: Outcome
                 do { outcome = .success(try await load.loader()) } catch { outcome = .failure(error) }
                 state.withLock { state in

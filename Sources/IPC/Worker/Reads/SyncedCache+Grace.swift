@@ -35,7 +35,7 @@ extension SyncedCache {
                 if !race.finishFirst(.success(value)) { slowLoads.remove(key) }
             }
         }
-        race.begin { [self] in
+        race.begin(on: configuration.loadExecutor) { [self] in
             let result: Result<CachedValue, any Error>
             do {
                 result = .success(try await read())

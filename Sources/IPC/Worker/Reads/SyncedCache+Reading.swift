@@ -118,7 +118,7 @@ extension SyncedCache {
     private func fly(
         _ flight: Flight, _ question: Question, over connection: SyncdConnection
     ) async throws -> FlightEnd {
-        flight.shared.begin { [self] in
+        flight.shared.begin(on: configuration.loadExecutor) { [self] in
             let end = await ask(question, over: connection, flight: flight)
             // From here on no request joins: a value that is fresh now is fresh for all that have joined.
             singleFlight.remove(flight, of: question.key)
