@@ -190,7 +190,8 @@ import Testing
         await eventually("reads are answered") {
             await StorePlace.failure { () throws(StorageFailure) in try await stage.far.probe() } == nil
         }
-        try await stage.server.drop(database: stage.database)
+        // A transaction whose end did not reach the server holds its locks for a minute.
+        try? await stage.server.drop(database: stage.database)
     }
 
     // MARK: Reasons why nothing matches
