@@ -132,7 +132,7 @@ import Testing
         return connects
     }
 
-    /// What arrives up to this push, heartbeats left out; `nil`: it does not come.
+    /// The pushes up to this one without heartbeats; `nil`: it does not come.
     private static func pushes(to client: RESPSocket, upTo last: [RESPValue]) async throws -> [[RESPValue]]? {
         let deadline = PatientClock.now + .seconds(30)
         var seen: [[RESPValue]] = []
