@@ -92,7 +92,7 @@ enum ProcessFigures {
         return nanoseconds(clock)
     }
 
-    /// The same of the calling thread.
+    /// Processor time of the calling thread.
     static func threadTime() -> Double { nanoseconds(CLOCK_THREAD_CPUTIME_ID) }
 
     private static func nanoseconds(_ clock: clockid_t) -> Double {

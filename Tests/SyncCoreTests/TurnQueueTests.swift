@@ -82,7 +82,7 @@ import Testing
         #expect(answers(client).count > before, "but not twice")
     }
 
-    /// One read from Redis can resume hundreds of connections.
+    /// Redis can resume hundreds of connections by one read.
     @Test func `clients that go on when their requests are answered share the slice`() {
         var limits = Limits()
         limits.requestsInFlight = 1

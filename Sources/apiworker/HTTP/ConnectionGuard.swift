@@ -178,7 +178,7 @@ final class ConnectionGuard: ChannelDuplexHandler {
             if head.headers.contains(name: "connection") {
                 // The only value that a response is made with is "close". Requests behind it are not answered.
                 (isLast, rejection) = (true, nil)
-                pending.removeLast(pending.count - 1)
+                if pending.count > 1 { pending.removeLast(pending.count - 1) }
             } else if (isLast || isQuiescing) && pending.count == 1 || isOld && !hasKnownEnd {
                 isLast = true
                 head.headers.add(name: "Connection", value: "close")

@@ -35,7 +35,7 @@ struct Response: Sendable {
         set { head.headers = newValue }
     }
 
-    /// The same with a header in addition.
+    /// A copy of the response with one more header.
     func with(_ name: String, _ value: String) -> Response {
         var response = self
         response.head.headers.replaceOrAdd(name: name, value: value)
