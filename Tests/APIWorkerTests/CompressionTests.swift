@@ -104,4 +104,28 @@ import Testing
         #expect(bodies.statistics.bytes <= 200 << 10 && bodies.statistics.entries < 102)
         #expect(CompressedBodies(byteBudget: 0) == nil)
     }
+
+    // MARK: Responses
+
+    @Test func `switched off, nothing is different`() {
+        let body = Self.body(5000)
+        for isCompressible in [false, true] {
+            let headers = Routes.entity(body, EntityTag(of: body), source: .l2, isCompressible: isCompressible).headers
+            #expect(headers["Vary"] == (isCompressible ? ["Accept-Encoding"] : []))
+            #expect(headers["ETag"] == [EntityTag(of: body).description] && headers["Content-Length"] == ["5000"])
+            #expect(headers["X-Cache"] == ["L2"] && headers["Age"] == [] && headers["Content-Encoding"] == [])
+        }
+    }
+
+    @Test func `a compressed body has another tag`() {
+        let tag = EntityTag(of: Self.body(5000))
+        #expect(tag.ofGzip == tag.description.dropLast() + "-gzip\"")
+    }
+
+    @Test func `a value in grace says its age`() {
+        let body = ByteBuffer(string: "{}")
+        let response = Routes.entity(
+            body, EntityTag(of: body), source: .stale, age: .milliseconds(75_900), isCompressible: false)
+        #expect(response.headers["X-Cache"] == ["STALE"] && response.headers["Age"] == ["75"])
+    }
 }

@@ -118,24 +118,27 @@ struct Routes: Sendable {
             return APIError.userNotFound.response.with("X-Cache", result.source.rawValue)
         }
         let tag = await bodies.tag(of: body)
-        var response = Self.entity(body, tag, source: result.source, isCompressible: compressed != nil)
+        var response = Self.entity(
+            body, tag, source: result.source, age: result.age, isCompressible: compressed != nil)
         if isCompressed(for: request), let gzip = await compressed?.compressed(body, tag: tag) {
             response.body = .bytes(gzip)
             response.headers.replaceOrAdd(name: "Content-Length", value: String(gzip.readableBytes))
             response.headers.replaceOrAdd(name: "ETag", value: tag.ofGzip)
             response.headers.add(name: "Content-Encoding", value: "gzip")
         }
-        if let age = result.age { response.headers.add(name: "Age", value: String(age.components.seconds)) }
         return response
     }
 
     /// The response with a cached body.
     ///
     /// - Parameter isCompressible: bodies are sent in gzip to clients that accept it.
-    static func entity(_ body: ByteBuffer, _ tag: EntityTag, source: CacheSource, isCompressible: Bool) -> Response {
+    static func entity(
+        _ body: ByteBuffer, _ tag: EntityTag, source: CacheSource, age: Duration? = nil, isCompressible: Bool
+    ) -> Response {
         var response = JSONResponse.make(body)
         response.headers.add(name: "ETag", value: tag.description)
         response.headers.add(name: "X-Cache", value: source.rawValue)
+        if let age { response.headers.add(name: "Age", value: String(age.components.seconds)) }
         if isCompressible { response.headers.add(name: "Vary", value: "Accept-Encoding") }
         return response
     }
