@@ -58,7 +58,7 @@ final class Oracle: @unchecked Sendable {
         var silentSince: BootTime?
         var closing = false
         /// When its journal was lost, and the versions that remained promised, per key.
-        var losses: [(time: BootTime, promised: [UInt64])] = []
+        var losses: [(time: BootTime, acknowledged: [UInt64], promised: [UInt64])] = []
     }
 
     /// Keys and tags.
@@ -141,10 +141,9 @@ final class Oracle: @unchecked Sendable {
         let trust = TrustTiming.upstreamTrustNanoseconds
         let limit = world.now.saturatingSubtract(trust)
         let across = covered[key].last { $0.time <= limit }?.version ?? 1
-        let promised = promised[host * plan.keys + key].last { $0.time <= world.now }?.version ?? 1
         return Read(
-            key: key, begin: world.now, floor: acknowledged[host][key], acrossFloor: across, promisedFloor: promised,
-            interruptions: worker.interruptions, silentSince: hosts[host].silentSince)
+            key: key, begin: world.now, floor: acknowledged[host][key], acrossFloor: across,
+            promisedFloor: promisedVersion(key, on: host), interruptions: worker.interruptions, silentSince: hosts[host].silentSince)
     }
 
     func readEnded(_ read: Read, _ result: CachedValue, on worker: Reader) {
@@ -170,7 +169,8 @@ final class Oracle: @unchecked Sendable {
         // Pending invalidations of a journal that was lost meanwhile are not promised any more, whatever was acknowledged
         // since.
         for loss in hosts[worker.host.index].losses where loss.time >= read.begin {
-            read.floor = min(read.floor, loss.promised[key])
+            read.floor = min(read.floor, loss.acknowledged[key])
+            read.promisedFloor = min(read.promisedFloor, loss.promised[key])
         }
         figures.add("reads checked")
         figures.add("source \(source.rawValue)")
@@ -253,9 +253,17 @@ final class Oracle: @unchecked Sendable {
             if isPendingLost {
                 acknowledged[host.index][key] = min(acknowledged[host.index][key], coveredVersion(key, on: host))
             }
-            promised[host.index * plan.keys + key].removeAll { $0.time > world.now }
+            // The time of a promise may have passed while syncd was not there: nobody has kept it.
+            let covered = isPendingLost ? coveredVersion(key, on: host) : .max
+            promised[host.index * plan.keys + key].removeAll { $0.time > world.now || $0.version > covered }
         }
-        hosts[host.index].losses.append((world.now, acknowledged[host.index]))
+        let promised = names.keys.indices.map { promisedVersion($0, on: host.index) }
+        hosts[host.index].losses.append((world.now, acknowledged[host.index], promised))
+    }
+
+    /// The version that no read on this host may be older than by promise 4.
+    private func promisedVersion(_ key: Int, on host: Int) -> UInt64 {
+        promised[host * plan.keys + key].last { $0.time <= world.now }?.version ?? 1
     }
 
     /// The version up to which this host has accepted or applied an invalidation.

@@ -132,6 +132,8 @@ struct Plan {
             limits.comfortableBytes = 256
             limits.waitingPushBytes = 512
             limits.unsentBytes = 800
+            // As with the real limits, the replies to all of them fit into the output.
+            limits.requestsInFlight = 8
         }
         if random.oneIn(4) { limits.pending = 2 }
         if random.oneIn(4) { limits.entriesPerPage = 2 }
