@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Synchronization
 import TestSupport
 
 /// `make bench`: measures each row and its yardstick by turns, on real servers.
@@ -65,8 +66,18 @@ struct BenchCommand: AsyncParsableCommand {
 
         @Option var port: Int
         @Option var file: String
+        @Option(help: "MongoDB; a cursor is drained before each answer.") var url: String?
+        @Option var database = ""
+        @Option(help: "The cursor's options, as JSON.") var cursor = "{}"
 
-        func run() async throws { try await ConstantServer.run(port: port, file: file) }
+        func run() async throws {
+            guard let url else { return try await ConstantServer.run(port: port, file: file) }
+            let cursor = cursor
+            let drain = Mutex(try Drain(url: url, database: database))
+            try await ConstantServer.run(port: port, file: file) {
+                drain.withLock { drain in _ = try? drain.find(cursor) }
+            }
+        }
     }
 }
 

@@ -5,7 +5,8 @@ import NIOPosix
 
 /// SwiftNIO's HTTP codec without anything else: one event loop, one answer. The maximum for a worker.
 enum ConstantServer {
-    static func run(port: Int, file: String) async throws {
+    /// - Parameter drain: a cursor that is read to its end on another thread before each answer.
+    static func run(port: Int, file: String, before drain: (@Sendable () -> Void)? = nil) async throws {
         let body = ByteBuffer(bytes: try Data(contentsOf: URL(fileURLWithPath: file)))
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup(numberOfThreads: 1))
             .serverChannelOption(.backlog, value: 256)
@@ -14,7 +15,7 @@ enum ConstantServer {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.configureHTTPServerPipeline()
-                    try channel.pipeline.syncOperations.addHandler(Answer(body))
+                    try channel.pipeline.syncOperations.addHandler(Answer(body, before: drain))
                 }
             }
             .bind(host: "127.0.0.1", port: port).get()
@@ -27,9 +28,11 @@ enum ConstantServer {
 
         private let head: HTTPResponseHead
         private let body: ByteBuffer
+        private let drain: (@Sendable () -> Void)?
 
-        init(_ body: ByteBuffer) {
+        init(_ body: ByteBuffer, before drain: (@Sendable () -> Void)?) {
             self.body = body
+            self.drain = drain
             head = HTTPResponseHead(
                 version: .http1_1, status: .ok,
                 headers: [
@@ -40,6 +43,13 @@ enum ConstantServer {
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             guard case .end = unwrapInboundIn(data) else { return }
+            guard let drain else { return answer(context) }
+            let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+            NIOThreadPool.singleton.runIfActive(eventLoop: context.eventLoop, drain)
+                .whenComplete { _ in bound.value.0.answer(bound.value.1) }
+        }
+
+        private func answer(_ context: ChannelHandlerContext) {
             context.write(wrapOutboundOut(.head(head)), promise: nil)
             context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
             context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)

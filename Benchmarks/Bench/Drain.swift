@@ -7,11 +7,9 @@ final class Drain {
     private let client: OpaquePointer
     private let collection: OpaquePointer
 
-    init(_ server: MongoServer, database: String) throws {
+    init(url: String, database: String) throws {
         mongoc_init()
-        guard let client = mongoc_client_new(server.url(database: database)) else {
-            throw TestFailure("libmongoc refuses the URL")
-        }
+        guard let client = mongoc_client_new(url) else { throw TestFailure("libmongoc refuses the URL") }
         self.client = client
         collection = mongoc_client_get_collection(client, database, "users")
     }

@@ -40,25 +40,23 @@ struct API {
     func url(_ path: String) -> String { "http://127.0.0.1:\(worker.portNumber)\(path)" }
 
     func body(_ path: String) throws -> [UInt8] {
-        let wire = try Wire(port: worker.portNumber)
-        try wire.send(Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8))
-        return try wire.awaitHTTP()
+        try Wire(port: worker.portNumber).get(path)
     }
 }
 
 extension ConstantServer {
-    /// Starts one in a separate process and on the first processor.
-    static func start(_ body: [UInt8], in directory: TemporaryDirectory) async throws -> (ChildProcess, ReservedPort) {
+    /// Starts one in a separate process.
+    static func start(
+        _ body: [UInt8], _ arguments: [String] = [], in directory: TemporaryDirectory
+    ) async throws -> (ChildProcess, ReservedPort) {
         let port = try ReservedPort()
         let file = directory.file("body-\(port.number)")
         try Data(body).write(to: URL(fileURLWithPath: file))
         let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        let process = try ChildProcess(program, ["constant-server", "--port", "\(port.number)", "--file", file])
+        let process = try ChildProcess(
+            program, ["constant-server", "--port", "\(port.number)", "--file", file] + arguments)
         for _ in 0..<1000 {
-            if (try? Wire(port: port.number)) != nil {
-                try await Processors.pinToFirst(process.pid)
-                return (process, port)
-            }
+            if (try? Wire(port: port.number)) != nil { return (process, port) }
             try await Task.sleep(for: .milliseconds(5))
         }
         throw TestFailure("the constant server does not listen\n\(process.transcript)")
@@ -78,6 +76,7 @@ extension Scenario {
             let body = try api.body(path)
             let (server, port) = try await ConstantServer.start(body, in: directory)
             defer { server.kill() }
+            try await Processors.pinToFirst(server.pid)
             let result = try await Rounds(rounds) {
                 try await Wrk().run(api.url(path))
             } yardstick: {

@@ -14,7 +14,7 @@ struct UncachedAPI {
         worker = try await WorkerProcess(
             port: try ReservedPort(), database: mongo.url(database: database), socketPath: "",
             environment: ["LOG_LEVEL": "notice"])
-        drain = try Drain(mongo, database: database)
+        drain = try Drain(url: mongo.url(database: database), database: database)
         http = try Wire(port: worker.portNumber)
         for start in stride(from: 0, to: count, by: 1000) {
             let users = (start..<min(start + 1000, count)).map { Self.user($0, of: count) }
@@ -42,10 +42,7 @@ struct UncachedAPI {
     }
 
     @discardableResult
-    func get(_ path: String) throws -> [UInt8] {
-        try http.send(Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8))
-        return try http.awaitHTTP()
-    }
+    func get(_ path: String) throws -> [UInt8] { try http.get(path) }
 
     func times(_ path: String, _ count: Int) throws -> LatencyRecorder {
         try LatencyRecorder.time(count) { try get(path) }
@@ -68,6 +65,28 @@ struct UncachedAPI {
     }
 }
 
+extension UncachedAPI {
+    /// The same beside the least that can stand between HTTP and a driver that blocks: SwiftNIO's codec, a thread that
+    /// drains the cursor, and as many bytes.
+    fileprivate func limit(
+        _ name: String, _ path: String, _ options: String, _ body: [UInt8], _ rounds: Int
+    ) async throws -> Measured {
+        let directory = try TemporaryDirectory()
+        let (server, port) = try await ConstantServer.start(
+            body, ["--url", mongo.url(database: database), "--database", database, "--cursor", options], in: directory)
+        defer { server.kill() }
+        let least = try Wire(port: port.number)
+        let result = try await Rounds(rounds) {
+            try times(path, 300).p50AndP99
+        } yardstick: {
+            try LatencyRecorder.time(300) { try least.get("/") }.p50AndP99
+        }
+        return result.row(
+            name + "-limit", "the same, p50", "that cursor on a thread behind SwiftNIO's codec, the same bytes sent",
+            .nanoseconds, .none)
+    }
+}
+
 extension Scenario {
     /// Answers that no cache has, and their cursors without anything else.
     static func misses(_ rounds: Int) async throws -> [Measured] {
@@ -86,11 +105,13 @@ extension Scenario {
                 let times = try api.drainTimes(options, 300).p50AndP99
                 return times + [(ProcessFigures.threadTime() - before) / 330]
             }
-            let bytes = try api.get(path).count
+            let body = try api.get(path)
+            let bytes = body.count
             rows.append(
                 result.row(
                     name, "GET \(path) without a cache, 200 users (\(bytes) B), p50", cursors, .nanoseconds,
                     .ratioAtMost(1.3)))
+            rows.append(try await api.limit(name, path, options, body, rounds))
             rows.append(
                 result.row(
                     name + "-cpu", "the same, the worker's processor time", cursors + ", its time", .nanoseconds,

@@ -22,7 +22,7 @@ enum Scenario: String, CaseIterable {
         case .workers: "invalidate-8-workers, invalidate-64-workers"
         case .append: "append-rate, append-embedded-rate"
         case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"
-        case .misses: "miss-users, miss-stats, miss-graph, and the processor time of each"
+        case .misses: "miss-users, miss-stats, miss-graph, beside their limit, and the processor time of each"
         case .put: "put, put-without-syncd"
         case .start: "start-empty, start-100k"
         case .memory: "memory-idle"

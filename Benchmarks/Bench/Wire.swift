@@ -166,24 +166,29 @@ final class Wire {
 
     // MARK: Other protocols
 
+    /// Sends a GET, and waits for the response.
+    @discardableResult
+    func get(_ path: String) throws -> [UInt8] {
+        try send(Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8))
+        return try awaitHTTP()
+    }
+
     /// Waits for an HTTP response with a Content-Length; returns its body.
     @discardableResult
     func awaitHTTP() throws -> [UInt8] {
-        while true {
-            let text = input[..<end]
-            if let head = text.firstRange(of: Array("\r\n\r\n".utf8)) {
-                let lines = String(decoding: text[..<head.lowerBound], as: UTF8.self).lowercased().split(
-                    separator: "\r\n")
-                let field = lines.first { $0.hasPrefix("content-length:") }
-                let length = field.flatMap { Int($0.dropFirst("content-length:".count).drop { $0 == " " }) } ?? 0
-                if end >= head.upperBound + length {
-                    end = 0
-                    guard lines.first?.contains(" 2") == true else { throw TestFailure("\(lines.first ?? "")") }
-                    return Array(text[head.upperBound..<head.upperBound + length])
-                }
-            }
+        var head: Range<Int>?
+        while head == nil {
             try receive(.blocked)
+            head = input[..<end].firstRange(of: Array("\r\n\r\n".utf8))
         }
+        let start = head?.upperBound ?? 0
+        let lines = String(decoding: input[..<start], as: UTF8.self).lowercased().split(separator: "\r\n")
+        guard lines.first?.contains(" 2") == true else { throw TestFailure("\(lines.first ?? "")") }
+        let field = lines.first { $0.hasPrefix("content-length:") }
+        let length = field.flatMap { Int($0.dropFirst("content-length:".count).drop { $0 == " " }) } ?? 0
+        while end < start + length { try receive(.blocked) }
+        end = 0
+        return Array(input[start..<start + length])
     }
 
     /// Waits for a message of MongoDB: its length comes first.

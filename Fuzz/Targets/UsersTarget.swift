@@ -40,7 +40,8 @@ enum UsersTarget {
         let includesConnections = !input.byte().isMultiple(of: 4)
         let documents = (0..<1 + Int(input.byte() % 8)).map { number in user(number, &input).encoded() }
         let pageCount = Int(input.byte()) % (documents.count + 1)
-        var (statistics, graph) = (Statistics(), GraphPage(includesConnections: includesConnections))
+        var statistics = Statistics()
+        var graph = GraphPage(includesConnections: includesConnections)
         for (number, document) in documents.enumerated() {
             document.withUnsafeBytes { bytes in
                 guard let user = StoredUser(bytes) else { return }

@@ -6,22 +6,25 @@ package enum JSONString {
         byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
     }
 
-    /// Whether a text is ASCII without escapes. Eight bytes are compared at a time: the highest bit of each shows.
+    /// Whether a text is ASCII without escapes. Eight bytes are compared at a time; the last eight may overlap.
     @inlinable
     package static func isPlain(_ text: UnsafeRawBufferPointer) -> Bool {
-        let ones: UInt64 = 0x0101_0101_0101_0101
+        guard text.count >= 8 else { return text.allSatisfy { $0 < 0x80 && !needsEscape($0) } }
         var (index, found) = (0, UInt64(0))
-        while index + 8 <= text.count {
-            let word = text.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-            let (quote, backslash) = (word ^ (ones &* 0x22), word ^ (ones &* 0x5c))
-            found |= word | (word &- ones &* 0x20) | (quote &- ones) | (backslash &- ones)
+        while index < text.count - 8 {
+            found |= marks(text.loadUnaligned(fromByteOffset: index, as: UInt64.self))
             index += 8
         }
-        while index < text.count {
-            if needsEscape(text[index]) || text[index] >= 0x80 { return false }
-            index += 1
-        }
-        return found & (ones &* 0x80) == 0
+        found |= marks(text.loadUnaligned(fromByteOffset: text.count - 8, as: UInt64.self))
+        return found & 0x8080_8080_8080_8080 == 0
+    }
+
+    /// The highest bit of a byte is set if one of these eight bytes, up to this one, is not ASCII or needs an escape.
+    @inlinable @inline(__always)
+    static func marks(_ word: UInt64) -> UInt64 {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let (quote, backslash) = (word ^ (ones &* 0x22), word ^ (ones &* 0x5c))
+        return word | (word &- ones &* 0x20) | (quote &- ones) | (backslash &- ones)
     }
 
     /// The escape of a character of the basic plane.

@@ -45,27 +45,34 @@ package struct UTCDate: Sendable, Hashable {
 
     /// ISO 8601 with milliseconds: `2026-11-23T08:00:00.123Z`
     package var iso8601: String {
-        let zeros: StaticString = "0000-00-00T00:00:00.000Z"
-        return String(unsafeUninitializedCapacity: zeros.utf8CodeUnitCount) { text in
-            func put(_ number: Int, before end: Int) {
-                var (rest, place) = (number, end)
-                while rest > 0 {
-                    place -= 1
-                    text[place] += UInt8(rest % 10)
-                    rest /= 10
-                }
-            }
-            let count = text.initialize(
-                fromContentsOf: UnsafeBufferPointer(start: zeros.utf8Start, count: zeros.utf8CodeUnitCount))
-            put(year, before: 4)
-            put(month, before: 7)
-            put(day, before: 10)
-            put(hour, before: 13)
-            put(minute, before: 16)
-            put(second, before: 19)
-            put(millisecond, before: 23)
-            return count
+        String(unsafeUninitializedCapacity: Self.iso8601Count) { text in
+            writeISO8601(to: UnsafeMutableRawBufferPointer(text))
+            return Self.iso8601Count
         }
+    }
+
+    /// Length of ``iso8601`` in bytes.
+    package static let iso8601Count = 24
+
+    /// Writes ``iso8601`` to the beginning of `text`.
+    package func writeISO8601(to text: UnsafeMutableRawBufferPointer) {
+        let zeros: StaticString = "0000-00-00T00:00:00.000Z"
+        text.copyMemory(from: UnsafeRawBufferPointer(start: zeros.utf8Start, count: zeros.utf8CodeUnitCount))
+        func put(_ number: Int, before end: Int) {
+            var (rest, place) = (number, end)
+            while rest > 0 {
+                place -= 1
+                text[place] += UInt8(rest % 10)
+                rest /= 10
+            }
+        }
+        put(year, before: 4)
+        put(month, before: 7)
+        put(day, before: 10)
+        put(hour, before: 13)
+        put(minute, before: 16)
+        put(second, before: 19)
+        put(millisecond, before: 23)
     }
 }
 

@@ -54,3 +54,10 @@ final class CapturedLog: LogHandler, Sendable {
         kept.withLock { $0.append("\(event.message) \(details)") }
     }
 }
+
+extension UserStore {
+    /// The user with that id, as it is stored.
+    func user(_ id: String) async throws(StorageFailure) -> User? {
+        try await operations.run { client throws(StorageFailure) in try client.user(id) }
+    }
+}

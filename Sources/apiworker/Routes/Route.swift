@@ -26,16 +26,20 @@ enum Route: Sendable, Equatable {
             self = route
             return
         }
-        let segments = path.split(separator: "/", omittingEmptySubsequences: false)
-        guard segments.count >= 4, segments[..<3] == ["", "api", "users"] else { return nil }
-        let id = String(segments[3])
-        switch segments.count {
-        case 4: self = .user(id: id)
-        case 5 where segments[4] == "link": self = .link(id: id)
-        case 5 where segments[4] == "unlink": self = .unlink(id: id)
+        guard path.hasPrefix(Self.userPrefix) else { return nil }
+        let segments = path.utf8.dropFirst(Self.userPrefix.utf8.count)
+            .split(separator: UInt8(ascii: "/"), maxSplits: 1, omittingEmptySubsequences: false)
+        let id = String(Substring(segments[0]))
+        switch segments.count > 1 ? Substring(segments[1]) : nil {
+        case nil: self = .user(id: id)
+        case "link": self = .link(id: id)
+        case "unlink": self = .unlink(id: id)
         default: return nil
         }
     }
+
+    /// The beginning of the path of each user.
+    private static let userPrefix = "/api/users/"
 
     /// Constant paths, which are requested most.
     private static let withoutID: [String: Route] = [

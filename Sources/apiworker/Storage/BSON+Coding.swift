@@ -1,3 +1,5 @@
+import Glibc
+
 /// The bytes are not a BSON document.
 struct MalformedBSON: Error, Equatable {}
 
@@ -134,14 +136,35 @@ struct BSONElements: Sequence {
 
     fileprivate init(checked bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-    private func check(depth: Int) throws(MalformedBSON) {
+    /// Checks a document and hands out its elements in one pass. If it is malformed, they are void.
+    ///
+    /// - Returns: whether the document is well-formed.
+    @inline(__always)
+    static func checkEach(_ bytes: UnsafeRawBufferPointer, _ each: (BSONElement) -> Void) -> Bool {
+        (try? BSONElements(checked: bytes).check(depth: 0, each)) != nil
+    }
+
+    @inline(__always)
+    private func check(depth: Int, _ each: (BSONElement) -> Void) throws(MalformedBSON) {
         guard depth < Self.maximumDepth, bytes.count >= 5, bytes.length(at: 0) == bytes.count else {
             throw MalformedBSON()
         }
         var elements = makeIterator()
         while let element = try elements.checkedNext() {
             if element.isNested { try BSONElements(checked: element.value).check(depth: depth + 1) }
+            each(element)
         }
+    }
+
+    private func check(depth: Int) throws(MalformedBSON) { try check(depth: depth) { _ in } }
+
+    /// The first element of that name in a document; `nil` if there is none, or the document is malformed before it.
+    static func first(_ name: StaticString, in document: UnsafeRawBufferPointer) -> BSONElement? {
+        var elements = BSONElements(checked: document).makeIterator()
+        while let element = elements.next() {
+            if element.isNamed(name) { return element }
+        }
+        return nil
     }
 
     func makeIterator() -> Iterator { Iterator(bytes) }
@@ -216,7 +239,7 @@ struct BSONElement {
     fileprivate let value: UnsafeRawBufferPointer
 
     func isNamed(_ text: StaticString) -> Bool {
-        name.elementsEqual(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        name.isEqual(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
     fileprivate var isNested: Bool { type == BSONType.document || type == BSONType.array }
@@ -233,7 +256,9 @@ struct BSONElement {
     /// The value of any numeric type.
     var number: Double? {
         switch type {
-        case BSONType.double, BSONType.int32, BSONType.int64: decoded.number
+        case BSONType.double: Double(bitPattern: value.integer(UInt64.self))
+        case BSONType.int32: Double(value.integer(Int32.self))
+        case BSONType.int64: Double(value.integer(Int64.self))
         default: nil
         }
     }
@@ -259,6 +284,13 @@ struct BSONElement {
 }
 
 extension UnsafeRawBufferPointer {
+    func isEqual(_ other: UnsafeRawBufferPointer) -> Bool {
+        guard count == other.count, let start = baseAddress, let otherStart = other.baseAddress else {
+            return count == 0 && other.count == 0
+        }
+        return memcmp(start, otherStart, count) == 0
+    }
+
     fileprivate func integer<Number: FixedWidthInteger & BitwiseCopyable>(_ type: Number.Type) -> Number {
         Number(littleEndian: loadUnaligned(as: type))
     }

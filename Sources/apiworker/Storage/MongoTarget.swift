@@ -24,16 +24,18 @@ struct MongoTarget {
 
     /// - Throws: the server is no primary. libmongoc selects one all the same where `DB_URL` names a single host.
     init(_ server: OpaquePointer) throws(StorageFailure) {
-        let hello = mongoc_server_description_hello_response(server).flatMap(BSONDocument.init) ?? [:]
+        // Read in place: each request selects a server.
+        let hello = mongoc_server_description_hello_response(server).flatMap(BSONDocument.bytes)
+        func inHello(_ name: StaticString) -> BSONElement? { hello.flatMap { BSONElements.first(name, in: $0) } }
         let type = String(cString: mongoc_server_description_type(server))
         switch type {
         case "Standalone": kind = .standalone
         case "RSPrimary", "Mongos", "LoadBalancer": kind = .replicated
-        default: throw .noPrimary(type, of: hello["setName"]?.string)
+        default: throw .noPrimary(type, of: inHello("setName")?.text.map { String(decoding: $0, as: UTF8.self) })
         }
         id = mongoc_server_description_id(server)
         let received = mongoc_server_description_last_update_time(server) / 1000
-        offset = (hello.localTime ?? 0) - received
+        offset = (inHello("localTime")?.date ?? 0) - received
     }
 
     /// The same server, after it was asked for its time.

@@ -8,7 +8,6 @@ struct StoredUser {
     /// Bytes of a text, which may be no UTF-8.
     typealias Text = UnsafeRawBufferPointer
 
-    let document: UnsafeRawBufferPointer
     private(set) var id = Text(start: nil, count: 0)
     private(set) var username = Text(start: nil, count: 0)
     private(set) var age = 0.0
@@ -36,11 +35,9 @@ struct StoredUser {
 
     /// - Returns: `nil` if the document is malformed, or its id is no text.
     init?(_ document: UnsafeRawBufferPointer) {
-        guard let elements = try? BSONElements(checking: document) else { return nil }
-        self.document = document
         var seen: UInt8 = 0
-        for element in elements {
-            guard let field = Field(element), seen & 1 << field.rawValue == 0 else { continue }
+        let isWellFormed = BSONElements.checkEach(document) { element in
+            guard let field = Field(element), seen & 1 << field.rawValue == 0 else { return }
             seen |= 1 << field.rawValue
             switch field {
             case .id: id = element.text ?? id
@@ -53,7 +50,7 @@ struct StoredUser {
             }
         }
         // An empty text has an address, too.
-        if id.baseAddress == nil { return nil }
+        if !isWellFormed || id.baseAddress == nil { return nil }
     }
 
     /// Writes the user with exactly the fields of the schema.
@@ -64,7 +61,7 @@ struct StoredUser {
             writer.field("age", age)
             writer.field("hobbies", hobbies)
             writer.field("friends", friends)
-            writer.field("createdAt", UTCDate(millisecondsSince1970: createdAtMilliseconds).iso8601)
+            writer.field("createdAt", UTCDate(millisecondsSince1970: createdAtMilliseconds))
             writer.name("position")
             position.write(to: &writer)
         }
@@ -89,8 +86,14 @@ struct StoredUser {
 
 extension Position {
     fileprivate init(_ document: BSONElements?) {
-        func number(_ name: StaticString) -> Double { document?.first { $0.isNamed(name) }?.number ?? 0 }
-        self.init(x: number("x"), y: number("y"))
+        var (x, y): (BSONElement?, BSONElement?)
+        if let document {
+            for element in document where element.name.count == 1 {
+                if x == nil, element.isNamed("x") { x = element }
+                if y == nil, element.isNamed("y") { y = element }
+            }
+        }
+        self.init(x: x?.number ?? 0, y: y?.number ?? 0)
     }
 }
 

@@ -46,8 +46,13 @@ struct UserStore: Sendable {
         }
     }
 
-    func user(_ id: String) async throws(StorageFailure) -> User? {
-        try await operations.run { client throws(StorageFailure) in try client.user(id) }
+    /// The body with one user; `nil`: there is none.
+    func userBody(_ id: String) async throws(StorageFailure) -> ByteBuffer? {
+        try await operations.run { client throws(StorageFailure) in
+            var writer = JSONWriter()
+            try client.find(id) { $0.write(to: &writer) }
+            return writer.byteCount > 0 ? writer.buffer : nil
+        }
     }
 
     /// The body with a page of the list.
@@ -56,7 +61,8 @@ struct UserStore: Sendable {
     func list(_ request: PageRequest, search: String? = nil) async throws(StorageFailure) -> ByteBuffer {
         let filter = Self.filter(search)
         return try await operations.run { client throws(StorageFailure) in
-            var (writer, total) = (JSONWriter(), 0)
+            var writer = JSONWriter()
+            var total = 0
             writer.beginObject()
             writer.name("users")
             writer.beginArray()
@@ -101,7 +107,7 @@ struct UserStore: Sendable {
         }
     }
 
-    private func finished(_ writer: JSONWriter) -> ByteBuffer {
+    private func finished(_ writer: borrowing JSONWriter) -> ByteBuffer {
         let body = writer.buffer
         bodyMade(body)
         return body
@@ -142,8 +148,12 @@ extension MongoClient {
     /// The user with that id.
     func user(_ id: String) throws(StorageFailure) -> User? {
         var user: User?
-        try find(["_id": .string(id)], ["limit": .int32(1)]) { stored throws(StorageFailure) in user = User(stored) }
+        try find(id) { user = User($0) }
         return user
+    }
+
+    fileprivate func find(_ id: String, _ found: (StoredUser) -> Void) throws(StorageFailure) {
+        try find(["_id": .string(id)], ["limit": .int32(1)]) { user throws(StorageFailure) in found(user) }
     }
 
     /// Reads the users of a page. Users whose id is no text are on no page, and do not count.

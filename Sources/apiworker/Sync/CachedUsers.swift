@@ -29,12 +29,7 @@ struct CachedUsers: Sendable {
 
     /// One user. The absence of a user is cached, too.
     nonisolated(nonsending) func user(_ id: String) async throws -> CachedValue {
-        try await value(.user(id: id)) { [store] in
-            guard let user = try await store.user(id) else { return nil }
-            var writer = JSONWriter()
-            user.write(to: &writer)
-            return writer.buffer
-        }
+        try await value(.user(id: id)) { [store] in try await store.userBody(id) }
     }
 
     private nonisolated(nonsending) func value(

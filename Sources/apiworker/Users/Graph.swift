@@ -1,19 +1,26 @@
 /// A page of users as nodes, with the edges of those users: first the users of the page are added, then their friends on
 /// other pages.
-struct GraphPage {
+struct GraphPage: ~Copyable {
     private struct Node {
-        /// A copy: the driver takes the bytes back.
-        var document: [UInt8]
+        /// Number of the user's id.
         var id: Int
-        var friends: [Int]
+        /// Numbers of the ids, in `friends`.
+        var friends: Range<Int>
+        /// Number of entries in the user's list of friends.
+        var friendCount: Int
+        /// Members of the node's object in `members`: before its type, before its score, and the rest.
+        var beforeType: Range<Int>, beforeScore: Range<Int>, rest: Range<Int>
     }
 
     private let includesConnections: Bool
     private var nodes: [Node] = []
     private let ids = TextNumbers(), hobbies = TextNumbers()
-    /// By the number of the id: the numbers of that user's hobbies, in ascending order.
-    private var hobbiesOfUser: [[Int]] = []
-    private var documentBytes = 0
+    private var friends: [Int] = []
+    private var hobbyNumbers: [Int] = []
+    /// By the number of the id: that user's hobbies in `hobbyNumbers`, in ascending order.
+    private var hobbiesOfUser: [Range<Int>] = []
+    /// Nodes without their scores, which depend on users that come later.
+    private var members = JSONWriter()
 
     /// A node with a greater score is a high score node.
     private static let highScore = 5.0
@@ -21,90 +28,108 @@ struct GraphPage {
     init(includesConnections: Bool) { self.includesConnections = includesConnections }
 
     /// Memory in use, in bytes.
-    var byteCount: Int { documentBytes + ids.byteCount + hobbies.byteCount }
+    var byteCount: Int {
+        members.byteCount + ids.byteCount + hobbies.byteCount
+            + (friends.count + hobbyNumbers.count) * MemoryLayout<Int>.size
+    }
 
     /// Adds a user of the page.
     mutating func add(_ user: StoredUser) {
-        documentBytes += user.document.count
-        var node = Node(document: Array(user.document), id: nodes.count, friends: [])
+        let (id, start) = (includesConnections ? addHobbies(of: user) : nodes.count, friends.count)
         if includesConnections {
-            node.id = addHobbies(of: user)
-            node.friends = user.friends.map(ids.number)
+            for friend in user.friends { friends.append(ids.number(of: friend)) }
         }
-        nodes.append(node)
+        nodes.append(
+            Node(
+                id: id, friends: start..<friends.count, friendCount: user.friends.count,
+                beforeType: written { $0.field("id", user.id) },
+                beforeScore: written { members in
+                    members.name("data")
+                    members.beginObject()
+                    members.field("label", user.username)
+                    members.field("age", user.age)
+                    members.field("hobbies", user.hobbies)
+                },
+                rest: written { members in
+                    members.name("position")
+                    user.position.write(to: &members)
+                }))
+    }
+
+    /// The place of what `content` writes, in `members`.
+    private mutating func written(_ content: (inout JSONWriter) -> Void) -> Range<Int> {
+        let start = members.byteCount
+        members.beginMembers()
+        content(&members)
+        return start..<members.byteCount
     }
 
     /// Ids of friends that are on other pages.
     var friendsElsewhere: [String] {
-        let here = Set(nodes.map(\.id))
-        return ids.texts.indices.filter { !here.contains($0) }.map { String(decoding: ids.texts[$0], as: UTF8.self) }
+        var isHere = [Bool](repeating: false, count: ids.texts.count)
+        if includesConnections { for node in nodes { isHere[node.id] = true } }
+        return ids.texts.indices.filter { !isHere[$0] }.map { String(decoding: ids.texts[$0], as: UTF8.self) }
     }
 
     /// Adds a friend that is on another page.
-    mutating func addElsewhere(_ friend: StoredUser) {
-        documentBytes += friend.document.count
-        _ = addHobbies(of: friend)
-    }
+    mutating func addElsewhere(_ friend: StoredUser) { _ = addHobbies(of: friend) }
 
     /// - Returns: the number of the user's id.
     private mutating func addHobbies(of user: StoredUser) -> Int {
         let id = ids.number(of: user.id)
-        while hobbiesOfUser.count <= id { hobbiesOfUser.append([]) }
-        hobbiesOfUser[id] = user.hobbies.map(hobbies.number).sorted()
+        while hobbiesOfUser.count <= id { hobbiesOfUser.append(0..<0) }
+        let start = hobbyNumbers.count
+        for hobby in user.hobbies { hobbyNumbers.append(hobbies.number(of: hobby)) }
+        hobbyNumbers[start...].sort()
+        hobbiesOfUser[id] = start..<hobbyNumbers.count
         return id
     }
 
     /// Writes the page, or the beginning of one that is longer than `limit` bytes.
     func write(to writer: inout JSONWriter, _ pagination: Pagination, limit: Int = .max) {
-        writer.object { writer in
-            writer.name("nodes")
-            writer.array { writer in
-                for node in nodes where writer.byteCount <= limit { write(node, to: &writer) }
-            }
-            writer.name("edges")
-            writer.array { writer in
-                if includesConnections { writeEdges(to: &writer, limit) }
-            }
-            writer.name("pagination")
-            pagination.write(to: &writer)
-        }
+        writer.beginObject()
+        writer.name("nodes")
+        writer.beginArray()
+        for node in nodes where writer.byteCount <= limit { write(node, to: &writer) }
+        writer.endArray()
+        writer.name("edges")
+        writer.beginArray()
+        if includesConnections { writeEdges(to: &writer, limit) }
+        writer.endArray()
+        writer.name("pagination")
+        pagination.write(to: &writer)
+        writer.endObject()
     }
 
     private func write(_ node: Node, to writer: inout JSONWriter) {
-        node.document.withUnsafeBytes { document in
-            guard let user = StoredUser(document) else { return }
-            let score = Double(user.friends.count) + 0.5 * Double(sharedHobbies(node))
-            writer.object { writer in
-                writer.field("id", user.id)
-                writer.field("type", score > Self.highScore ? "highScoreNode" : "lowScoreNode")
-                writer.name("data")
-                writer.object { writer in
-                    writer.field("label", user.username)
-                    writer.field("age", user.age)
-                    writer.field("hobbies", user.hobbies)
-                    writer.field("popularityScore", score)
-                }
-                writer.name("position")
-                user.position.write(to: &writer)
-            }
-        }
+        let score = Double(node.friendCount) + 0.5 * Double(sharedHobbies(node))
+        func take(_ place: Range<Int>) { writer.members(UnsafeRawBufferPointer(rebasing: members.bytes[place])) }
+        writer.beginObject()
+        take(node.beforeType)
+        writer.field("type", score > Self.highScore ? "highScoreNode" : "lowScoreNode")
+        take(node.beforeScore)
+        writer.field("popularityScore", score)
+        writer.endObject()
+        take(node.rest)
+        writer.endObject()
     }
 
     /// Number of hobbies that a user shares with each friend, in total.
     private func sharedHobbies(_ node: Node) -> Int {
-        node.friends.reduce(0) { sum, friend in
+        friends[node.friends].reduce(0) { sum, friend in
             guard friend < hobbiesOfUser.count else { return sum }
-            return sum + Self.commonCount(hobbiesOfUser[node.id][...], hobbiesOfUser[friend][...])
+            return sum + commonCount(hobbiesOfUser[node.id], hobbiesOfUser[friend])
         }
     }
 
-    /// Number of different numbers that are in both lists.
-    private static func commonCount(_ one: ArraySlice<Int>, _ other: ArraySlice<Int>) -> Int {
-        var (one, other, count, last) = (one, other, 0, -1)
-        while let first = one.first, let second = other.first {
-            if first == second, first != last { (count, last) = (count + 1, first) }
-            if first <= second { one.removeFirst() }
-            if second <= first { other.removeFirst() }
+    /// Number of different hobbies that are in both lists.
+    private func commonCount(_ one: Range<Int>, _ other: Range<Int>) -> Int {
+        var (first, second, count, last) = (one.lowerBound, other.lowerBound, 0, -1)
+        while first < one.upperBound, second < other.upperBound {
+            let (hobby, otherHobby) = (hobbyNumbers[first], hobbyNumbers[second])
+            if hobby == otherHobby, hobby != last { (count, last) = (count + 1, hobby) }
+            if hobby <= otherHobby { first += 1 }
+            if otherHobby <= hobby { second += 1 }
         }
         return count
     }
@@ -112,22 +137,22 @@ struct GraphPage {
     /// Writes each friendship once: its source is the user that comes first on the page.
     private func writeEdges(to writer: inout JSONWriter, _ limit: Int) {
         var isDone = [Bool](repeating: false, count: ids.texts.count)
-        var id: [UInt8] = []
         for node in nodes {
             let source = ids.texts[node.id]
             isDone[node.id] = true
-            for friend in node.friends where !isDone[friend] && writer.byteCount <= limit {
+            for friend in friends[node.friends] where !isDone[friend] && writer.byteCount <= limit {
                 let target = ids.texts[friend]
-                id.removeAll(keepingCapacity: true)
-                id += "e-".utf8
-                id += source
-                id += "-".utf8
-                id += target
-                writer.object { writer in
-                    id.withUnsafeBytes { writer.field("id", $0) }
-                    writer.field("source", source)
-                    writer.field("target", target)
+                writer.beginObject()
+                writer.name("id")
+                writer.text { writer in
+                    writer.part("e-")
+                    writer.part(source)
+                    writer.part("-")
+                    writer.part(target)
                 }
+                writer.field("source", source)
+                writer.field("target", target)
+                writer.endObject()
             }
         }
     }

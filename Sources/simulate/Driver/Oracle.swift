@@ -143,7 +143,8 @@ final class Oracle: @unchecked Sendable {
         let across = covered[key].last { $0.time <= limit }?.version ?? 1
         return Read(
             key: key, begin: world.now, floor: acknowledged[host][key], acrossFloor: across,
-            promisedFloor: promisedVersion(key, on: host), interruptions: worker.interruptions, silentSince: hosts[host].silentSince)
+            promisedFloor: promisedVersion(key, on: host), interruptions: worker.interruptions,
+            silentSince: hosts[host].silentSince)
     }
 
     func readEnded(_ read: Read, _ result: CachedValue, on worker: Reader) {

@@ -132,8 +132,7 @@ struct Plan {
             limits.comfortableBytes = 256
             limits.waitingPushBytes = 512
             limits.unsentBytes = 800
-            // As with the real limits, the replies to all of them fit into the output.
-            limits.requestsInFlight = 8
+            limits.requestsInFlight = 8  // As with the real limits, their replies fit into the output.
         }
         if random.oneIn(4) { limits.pending = 2 }
         if random.oneIn(4) { limits.entriesPerPage = 2 }
