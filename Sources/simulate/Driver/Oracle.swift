@@ -267,6 +267,13 @@ final class Oracle: @unchecked Sendable {
         promised[host * plan.keys + key].last { $0.time <= world.now }?.version ?? 1
     }
 
+    /// The table of a host is lost: nobody knows any more what only the table had, because Redis went back meanwhile.
+    func lostTable(of host: Host) {
+        for key in names.keys.indices {
+            taken[host.index][key] = min(taken[host.index][key], covered[key].last?.version ?? 1)
+        }
+    }
+
     /// The version up to which this host has accepted or applied an invalidation.
     func coveredVersion(_ key: Int, on host: Host) -> UInt64 {
         max(taken[host.index][key], covered[key].last { $0.position <= host.table.applied }?.version ?? 1)

@@ -40,6 +40,7 @@ final class Host: @unchecked Sendable {
     /// The runtime directory is deleted: the next syncd makes a new one.
     func wipe() {
         isTableMissing = true
+        if oracle.cluster != nil { oracle.lostTable(of: self) }
         // Without Redis, no cache on this host is older than an acknowledged write: the caches were lost with syncd.
         removeJournal(isPendingLost: oracle.cluster != nil)
     }
