@@ -28,7 +28,7 @@ public struct ConfigurationError: Error, Sendable, Hashable, CustomStringConvert
         let file = key.isSecret ? ", or the path of a file with it as \(key.fileName)" : ""
         self.init(
             key: key.name,
-            "\(key.name) is missing: set it in the environment, in a .env or --config file, or with \(key.option)\(file)"
+            "\(key.name) is missing or empty: set it in the environment, in a .env or --config file, or with \(key.option)\(file)"
         )
     }
 }

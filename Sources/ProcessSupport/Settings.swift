@@ -10,6 +10,7 @@ public struct Settings: Sendable {
     private struct Layer: Sendable {
         var name: String
         var values: [String: String]
+        var isFile = true
     }
 
     /// Keys that a configuration file may have: those of syncd and of apiworker, which may share one, and those of the
@@ -39,7 +40,8 @@ public struct Settings: Sendable {
         environment: [String: String] = ProcessEnvironment.current, workingDirectory: String? = "."
     ) throws(ConfigurationError) {
         var layers = [
-            Layer(name: "command line", values: commandLine), Layer(name: "environment", values: environment),
+            Layer(name: "command line", values: commandLine, isFile: false),
+            Layer(name: "environment", values: environment, isFile: false),
         ]
         if let configFile {
             let values = try Self.values(ofFile: configFile, isOptional: false)
@@ -105,6 +107,14 @@ public struct Settings: Sendable {
         guard let value = layer.values[name] else { return nil }
         usage.add(layer.name)
         return value
+    }
+
+    /// The text of an error, after the name of the file that the value is in. `.env` is easily forgotten.
+    public func located(_ error: ConfigurationError) -> String {
+        let names = error.key.map { [$0, "\($0)_FILE"] } ?? []
+        let index = layers.firstIndex { layer in names.contains { layer.values[$0] != nil } }
+        let prefix = index.map { layers[$0] }.flatMap { $0.isFile ? "\($0.name): " : nil } ?? ""
+        return error.description.hasPrefix(prefix) ? error.description : prefix + error.description
     }
 
     private func credential(_ key: ConfigurationKey) throws(ConfigurationError) -> String? {

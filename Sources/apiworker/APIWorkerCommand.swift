@@ -64,9 +64,11 @@ struct APIWorkerCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        var read: Settings?
         do {
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
+            read = settings
             ProcessLog.bootstrap(label: "apiworker", level: try settings.logLevel(), format: try settings.logFormat())
             let sockets = try InheritedSockets()
             let worker = try Worker(
@@ -82,7 +84,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
             // All responses are sent. Freeing the rest could mean to wait for the database.
             withExtendedLifetime(worker) { Glibc.exit(EXIT_SUCCESS) }
         } catch let error as ConfigurationError {
-            StandardError.write("apiworker: \(error)\n")
+            StandardError.write("apiworker: \(read?.located(error) ?? "\(error)")\n")
             throw ExitCode(ExitStatus.configuration.rawValue)
         } catch let error as ListenError {
             StandardError.write("apiworker: \(error)\n")

@@ -15,6 +15,7 @@ struct Worker {
     /// - Throws: `DB_URL` can't be used.
     init(_ configuration: WorkerConfiguration, manager: ServiceManager, logger: Logger) throws(ConfigurationError) {
         let uri = try MongoURI.checked(configuration.databaseURL)
+        uri.warn(logger)
         let pool: MongoClientPool
         do {
             pool = try MongoClientPool(uri)

@@ -37,6 +37,11 @@ import Testing
         mongoc_uri_get_option_as_int32(uri.pointer, option, -1)
     }
 
+    @Test func `options that have no effect are known by name`() throws {
+        let uri = try MongoURI("mongodb://h/d?replcaSet=a&w=majority&tls=true&uuidRepresentation=standard")
+        #expect(uri.unknownOptions == ["replcaset", "uuidrepresentation"])
+    }
+
     @Test func `waiting is short unless the URL says otherwise`() throws {
         let uri = try MongoURI("mongodb://h/?connectTimeoutMS=7000")
         #expect(Self.milliseconds(uri, MONGOC_URI_CONNECTTIMEOUTMS) == 7000)

@@ -26,6 +26,16 @@ import Testing
         #expect(try settings.string(ConfigurationKey("PORT", help: "")) == "1")
     }
 
+    @Test func `an error about a value from a file begins with the file`() throws {
+        try directory.write("PORT=x\n", to: ".env")
+        let port = ConfigurationKey("PORT", help: "")
+        let settings = try settings("HOST=::\n")
+        let error = #expect(throws: ConfigurationError.self) { try settings.integer(port, in: 1...2) }
+        #expect(error.map(settings.located)?.hasPrefix(".env: PORT: \"x\" is not usable") == true)
+        let given = try Settings(commandLine: ["PORT": "x"], configFile: nil, workingDirectory: directory.path)
+        #expect(error.map(given.located)?.hasPrefix("PORT: ") == true)
+    }
+
     @Test func `a .env belongs to other programs, too`() throws {
         try directory.write("NODE_ENV=production\nPORT=7\n", to: ".env")
         #expect(try settings("HOST=::\n").string(ConfigurationKey("PORT", help: "")) == "7")

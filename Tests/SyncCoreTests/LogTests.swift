@@ -243,6 +243,7 @@ import Testing
         host.advance(milliseconds: 2)
         #expect(host.answer(to: request) == .simple(.deferred))
         #expect(host.state == .isolated)
+        #expect(host.loop.engine.shownState(now: host.now).reason == "cut", "not: Redis is too slow")
         #expect(host.journal.map(\.tags) == [[.text("a")]])
         host.connect()
         host.settle()

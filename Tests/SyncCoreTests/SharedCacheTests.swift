@@ -211,6 +211,18 @@ import Testing
         #expect(server.data.values.isEmpty)
     }
 
+    @Test func `EXPLAIN says that Redis cannot be asked, not that there is no value`() {
+        let host = EngineHarness.attached(server)
+        host.client(1)
+        host.disconnect()
+        guard case .fields(let fields) = host.request(.explain(key: .text("k"))) else {
+            Issue.record("no fields")
+            return
+        }
+        #expect(fields.contains(StatusField("where", .text("unknown"))))
+        #expect(fields.contains(StatusField("why", .text("Redis is not connected, so that L2 cannot be asked"))))
+    }
+
     @Test func `isolation ends every load`() throws {
         let host = EngineHarness.attached(server)
         host.client(1)

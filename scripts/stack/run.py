@@ -150,7 +150,12 @@ Things to try, in another terminal:
   .build/release/syncd events
   .build/release/syncd explain graph:1:100:true
 
-  # Kill the daemon: requests go on with X-Cache: BYPASS until it is back.
+  # Stop the daemon: after a second requests go on with X-Cache: BYPASS. Continue it: the cache is back.
+  kill -STOP {self.syncd.pid}
+  curl -s -o /dev/null -D - {self.url}/api/graph | grep -i x-cache
+  kill -CONT {self.syncd.pid}
+
+  # Kill it: it is started again after a second.
   kill -9 {self.syncd.pid}
 
 Ctrl-C stops everything.""" + self.seed_hint() + "\n")

@@ -362,7 +362,8 @@ extension SyncEngine {
         _ turn: inout Turn<Effect>
     ) {
         var fields = [StatusField("key", .bytes(key))]
-        let place = entry != nil ? "L2" : loads.isLoading(key) ? "leased" : "absent"
+        let isAsked = configuration.mode == .embedded || isUpstreamConnected
+        let place = entry != nil ? "L2" : loads.isLoading(key) ? "leased" : isAsked ? "absent" : "unknown"
         fields.append(StatusField("where", .text(place)))
         if let load = loads.load(key) {
             fields.append(StatusField("lease", .number(load.lease.id.number)))
@@ -390,7 +391,8 @@ extension SyncEngine {
                     })))
         let verdict = entry.map { self.verdict(on: $0, key: key, ttlMilliseconds: ttlMilliseconds, now: turn.now) }
         fields.append(StatusField("fresh", .flag(verdict == .fresh)))
-        fields.append(StatusField("why", .text(verdict?.explanation ?? "it is not in L2")))
+        let absence = isAsked ? "it is not in L2" : "Redis is not connected, so that L2 cannot be asked"
+        fields.append(StatusField("why", .text(verdict?.explanation ?? absence)))
         turn.add(.reply(client, id, .fields(fields)))
     }
 }

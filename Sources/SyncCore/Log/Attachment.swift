@@ -7,6 +7,8 @@ struct Attachment {
     private(set) var state = SyncState.isolated
     /// The reason of the isolation; `nil` while attached.
     private(set) var reason: IsolationReason? = .starting
+    /// The reason why there is no connection: nothing can arrive in time. `nil` while there is one.
+    private(set) var loss: IsolationReason?
     /// CLOCK_BOOTTIME in ns at which the present state began.
     private(set) var since: BootTime
     private(set) var epoch: Epoch
@@ -25,6 +27,14 @@ struct Attachment {
         epoch = table.epoch + 1
         table.setEpoch(epoch)
     }
+
+    /// The connection is lost, for this reason. The host stays attached for now.
+    mutating func disconnected(_ reason: String) {
+        loss = .disconnected(reason)
+        explain(.disconnected(reason))
+    }
+
+    mutating func connected() { loss = nil }
 
     /// Returns whether the host was attached before.
     mutating func isolate(_ reason: IsolationReason, now: BootTime) -> Bool {

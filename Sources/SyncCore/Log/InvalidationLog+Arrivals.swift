@@ -136,12 +136,12 @@ extension InvalidationLog {
     mutating func wake(_ turn: inout Turn<LogEffect>) {
         guard mode == .redis else { return }
         if appends.takeLate(turn.now) {
-            isolate(.lateAppend(nanoseconds: limits.appendNanoseconds), &turn)
+            isolate(attachment.loss ?? .lateAppend(nanoseconds: limits.appendNanoseconds), &turn)
             // The server is not asked again until it answers: pending appends would only be sent again and again.
             if isSynced { inspect(&turn) }
         }
         if let end = attachment.trustEnds, turn.now >= end {
-            isolate(.lateProbe(nanoseconds: TrustTiming.upstreamTrustNanoseconds), &turn)
+            isolate(attachment.loss ?? .lateProbe(nanoseconds: TrustTiming.upstreamTrustNanoseconds), &turn)
         }
         if session.isRetryDue(turn.now) { inspect(&turn) }
         if session.whileFollowing({ $0.takeDueGap(turn.now) }) == true, tail.hasGap { readPage(&turn) }

@@ -4,6 +4,7 @@ import NIOCore
 // The continuity check: is this server's log the one that was applied so far, and is nothing missing?
 extension InvalidationLog {
     mutating func commandsConnected(_ turn: inout Turn<LogEffect>) {
+        attachment.connected()
         let id = makeID()
         session.connected(id: id, expected: expected)
         ask(.inspect(id, lastApplied: lastApplied), &turn)
@@ -11,7 +12,7 @@ extension InvalidationLog {
 
     mutating func commandsDisconnected(reason: String) {
         session.disconnected()
-        attachment.explain(.disconnected(reason))
+        attachment.disconnected(reason)
         tail.forgetKept()
         appends.connectionLost()
     }

@@ -18,7 +18,9 @@ struct ListenError: Error, CustomStringConvertible {
             description = "\(place): not allowed; set PORT to a number above 1023"
             status = .configuration
         default:
-            let reason = code.map { String(cString: strerror($0)) } ?? "\(error)"
+            let reason =
+                code.map { String(cString: strerror($0)) }
+                ?? (error is SocketAddressError ? "the name has no address" : "\(error)")
             description = "\(place): can't be listened on: \(reason); set HOST to an address of this computer"
             status = .configuration
         }

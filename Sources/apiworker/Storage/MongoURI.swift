@@ -1,5 +1,6 @@
 import CMongoC
 import Glibc
+import Logging
 import ProcessSupport
 
 /// Address and options of MongoDB, from `DB_URL`.
@@ -21,16 +22,22 @@ final class MongoURI {
     static let defaultDatabase = "test"
 
     let pointer: OpaquePointer
+    /// Names of options that libmongoc does not know, in lower case. They have no effect: typing errors, and options of
+    /// other drivers.
+    let unknownOptions: [String]
 
     /// - Throws: the text is no connection string. The reason is libmongoc's, without anything that may be a secret.
     init(_ text: String) throws(UnusableURI) {
         MongoLibrary.initialize()
         if UnusableURI.hasUnescapedAt(text) { throw .unescapedAt }
         var error = bson_error_t()
-        guard let pointer = mongoc_uri_new_with_error(text, &error) else {
-            throw UnusableURI(error, of: text)
-        }
+        let (parsed, warnings) = MongoLibrary.withWarnings { mongoc_uri_new_with_error(text, &error) }
+        guard let pointer = parsed else { throw UnusableURI(error, of: text) }
         self.pointer = pointer
+        unknownOptions = warnings.compactMap { warning in
+            let parts = warning.split(separator: "\"", omittingEmptySubsequences: false)
+            return warning.hasPrefix("Unsupported URI option") && parts.count == 3 ? String(parts[1]) : nil
+        }
         for (option, milliseconds) in Self.timeouts where !mongoc_uri_has_option(pointer, option) {
             mongoc_uri_set_option_as_int32(pointer, option, milliseconds)
         }
@@ -87,6 +94,15 @@ final class MongoURI {
         mongoc_write_concern_destroy(concern)
     }
 
+    /// Names the options that have no effect.
+    func warn(_ logger: Logger) {
+        for option in unknownOptions {
+            logger.warning(
+                "DB_URL has an option that libmongoc does not know: it has no effect", metadata: ["option": "\(option)"]
+            )
+        }
+    }
+
     /// Maximum number of concurrent operations.
     var poolSize: Int {
         let given = mongoc_uri_get_option_as_int32(pointer, MONGOC_URI_MAXPOOLSIZE, Int32(Self.defaultPoolSize))
@@ -99,6 +115,8 @@ final class MongoURI {
     }
 }
 
+private final class Warnings { var texts: [String] = [] }
+
 /// The state that libmongoc keeps for the whole process.
 enum MongoLibrary {
     private static let once: Void = {
@@ -109,6 +127,18 @@ enum MongoLibrary {
         // it before main, so that MONGOC_DISABLE_SHM cannot be set in time.
         shm_unlink("/mongoc-\(getpid())")
     }()
+
+    /// Calls `body`, and returns the warnings that libmongoc logs meanwhile.
+    static func withWarnings<Value>(_ body: () -> Value) -> (Value, [String]) {
+        let warnings = Warnings()
+        mongoc_log_set_handler(
+            { _, _, message, warnings in
+                guard let message, let warnings else { return }
+                Unmanaged<Warnings>.fromOpaque(warnings).takeUnretainedValue().texts.append(String(cString: message))
+            }, Unmanaged.passUnretained(warnings).toOpaque())
+        defer { mongoc_log_set_handler(nil, nil) }
+        return (body(), warnings.texts)
+    }
 
     /// Has to be called before anything else of the library; further calls do nothing.
     static func initialize() { once }

@@ -25,7 +25,9 @@ struct SyncWatch: Service {
                 } else if nextLine <= .now {
                     nextLine = .now + Self.interval
                     let why = Self.why(socketPath)
-                    logger.warning("No connection to syncd", metadata: ["socket": "\(socketPath)", "why": "\(why)"])
+                    logger.warning(
+                        "No connection to syncd: everything is read from MongoDB, and each write may take 1 s longer",
+                        metadata: ["SYNCD_SOCKET": "\(socketPath)", "why": "\(why)"])
                 }
                 if cache.status.isJournalUsable {
                     if isJournalSaid { logger.notice("The journal can be written again") }

@@ -25,7 +25,7 @@ enum ClientSession {
         do {
             client = try await SyncdClient.connect(path: path)
         } catch {
-            StandardError.write("syncd: no daemon answers at \(path): \(error)\n")
+            StandardError.write("syncd: no daemon answers: \(error)\n")
             throw ExitCode.noDaemon
         }
         do {

@@ -47,10 +47,12 @@ struct RunCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        var read: Settings?
         do {
             MemoryTrimmer.returnLargeMemory()
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
+            read = settings
             ProcessLog.bootstrap(label: "syncd", level: try settings.logLevel(), format: try settings.logFormat())
             let sockets = try InheritedSockets()
             let daemon = DaemonProcess(
@@ -65,7 +67,7 @@ struct RunCommand: AsyncParsableCommand {
         } catch let error as TagTableFileError {
             try Self.fail("\(error)", .configuration)
         } catch let error as ConfigurationError {
-            try Self.fail("\(error)", .configuration)
+            try Self.fail(read?.located(error) ?? "\(error)", .configuration)
         } catch let error as RedisURLError {
             try Self.fail("\(error)", .configuration)
         }

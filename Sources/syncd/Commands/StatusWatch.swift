@@ -36,7 +36,7 @@ struct StatusWatch {
         } catch {
             client?.close()
             client = nil
-            return "no daemon answers at \(path): \(error)\n"
+            return "no daemon answers: \(error)\n"
         }
     }
 }

@@ -62,7 +62,7 @@ struct DaemonProcess {
             // Nothing is closed or removed in an orderly way: another syncd's socket may be at the path by now.
             throw RuntimeDirectoryError(
                 description:
-                    "\(paths.directory): removed or replaced while syncd ran; a restart of syncd (and of syncd.socket, if it has one) makes everything anew",
+                    "\(paths.directory), or the tag table in it: removed or replaced while syncd ran; a restart of syncd (and of syncd.socket, if it has one) makes everything anew",
                 status: .temporaryFailure)
         }
         manager.notify(.stopping, .status("stopping"), isWaiting: true)
