@@ -64,13 +64,13 @@ let package = Package(
         .target(name: "EngineTesting", dependencies: ["SyncCore", "IPCWire", nioCore], swiftSettings: strict),
         .target(
             name: "ProcessSupport",
-            dependencies: ["Notation", logging, nioCore, unixSignals],
+            dependencies: ["CMalloc", "Notation", logging, nioCore, unixSignals],
             swiftSettings: strict
         ),
         .executableTarget(
             name: "syncd",
             dependencies: [
-                "SyncCore", "EngineHosting", "IPC", "ClientCheck", "CHiredis", "CMalloc", "Notation", "ProcessSupport",
+                "SyncCore", "EngineHosting", "IPC", "ClientCheck", "CHiredis", "Notation", "ProcessSupport",
                 nioCore, nioPosix, nioTLS, nioSSL, logging,
                 deque,
                 arguments,

@@ -163,7 +163,9 @@ private struct PlainUser {
             nodes.append(node)
             guard includesConnections else { continue }
             done.insert(ExactText(user.id))
+            var targets: Set<ExactText> = []
             for friend in user.friends where !done.contains(ExactText(friend)) {
+                guard targets.insert(ExactText(friend)).inserted else { continue }
                 let id = quoted("e-\(user.id)-\(friend)")
                 edges.append(#"{"id":\#(id),"source":\#(quoted(user.id)),"target":\#(quoted(friend))}"#)
             }

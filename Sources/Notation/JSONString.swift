@@ -29,13 +29,28 @@ package enum JSONString {
 
     /// The escape of a character of the basic plane.
     package static func escape(_ code: UInt16) -> String {
-        switch code {
-        case 0x22: "\\\""
-        case 0x5c: "\\\\"
-        case 0x0a: "\\n"
-        case 0x0d: "\\r"
-        case 0x09: "\\t"
-        default: "\\u" + code.padded(4, radix: 16)
+        guard let byte = UInt8(exactly: code) else { return "\\u" + code.padded(4, radix: 16) }
+        var text: [UInt8] = []
+        putEscape(of: byte) { text.append($0) }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// The escape of a character below 256, byte by byte.
+    @inlinable
+    package static func putEscape(of character: UInt8, _ put: (UInt8) -> Void) {
+        func digit(_ value: UInt8) -> UInt8 { value + (value < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10) }
+        put(UInt8(ascii: "\\"))
+        switch character {
+        case 0x22, 0x5c: put(character)
+        case 0x0a: put(UInt8(ascii: "n"))
+        case 0x0d: put(UInt8(ascii: "r"))
+        case 0x09: put(UInt8(ascii: "t"))
+        default:
+            put(UInt8(ascii: "u"))
+            put(UInt8(ascii: "0"))
+            put(UInt8(ascii: "0"))
+            put(digit(character >> 4))
+            put(digit(character & 15))
         }
     }
 

@@ -66,6 +66,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
     func run() async throws {
         var read: Settings?
         do {
+            ProcessMemory.returnLarge()
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             read = settings

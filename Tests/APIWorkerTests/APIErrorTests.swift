@@ -19,6 +19,7 @@ import Testing
         (.unknownHost, 421, "Unknown host"),
         (.answerTooLarge, 500, "Too many users for one answer. Please use the paginated list."),
         (.databaseUnavailable, 503, "Database unavailable"), (.tooManyStreams, 503, "Too many event streams"),
+        (.tooManyLongResponses, 503, "Too many long responses at this moment"),
         (.unexpected, 500, "Internal server error"),
     ]
 

@@ -58,6 +58,11 @@ import Testing
         #expect(edges.allSatisfy { $0["id"] == "e-\($0["source"] ?? "")-\($0["target"] ?? "")" })
     }
 
+    @Test func `a friendship that is stored twice is one edge`() throws {
+        let users = [User.named("a", friends: ["b", "x", "b", "x"]), User.named("b", friends: ["a", "a"])]
+        #expect(try Self.edges(Self.page(users)).compactMap { $0["id"] } == ["e-a-b", "e-a-x"])
+    }
+
     @Test func `nobody is their own friend`() throws {
         #expect(try Self.edges(Self.page([User.named("a", friends: ["a"])])) == [])
     }

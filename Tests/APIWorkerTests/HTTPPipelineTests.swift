@@ -29,6 +29,43 @@ import Testing
         }
     }
 
+    @Test func `connections with very many requests take turns`() async throws {
+        try await RunningServer.with { server in
+            let (one, other) = (try server.connect(), try server.connect())
+            // Both are accepted.
+            for http in [one, other] { #expect(try await http.get("/at-once").status == 200) }
+            try await server.whileItWaits {
+                for (http, path) in [(one, "/1"), (other, "/2")] {
+                    try await http.send(String(repeating: "GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n", count: 2000))
+                }
+            }
+            for http in [one, other] {
+                for _ in 0..<2000 { #expect(try await http.reply().status == 200) }
+            }
+            // Of the first hundred, each has some forty in each turn.
+            #expect(Set(server.paths.dropFirst(2).prefix(100)) == ["/1", "/2"])
+        }
+    }
+
+    @Test func `long bodies that nobody reads are limited, and make room when their clients leave`() async throws {
+        var limits = HTTPLimits()
+        limits.sendingBytes = 20 << 20
+        try await RunningServer.with(limits) { server in
+            let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
+            var one: HTTPConnection? = try server.connect()
+            let (other, third) = (try server.connect(), try server.connect())
+            try await one?.send(large)
+            try await other.send(large)
+            await eventually("both are being sent") { server.paths.count == 2 }
+            let refused = try await third.get("/large")
+            #expect(refused.status == 503 && refused["retry-after"] == "1")
+            #expect(try await third.get("/at-once").status == 200)
+            one = nil
+            try await eventually("there is room again") { try await third.get("/large").status == 200 }
+            #expect(try await other.reply().text.utf8.count == 8 << 20)
+        }
+    }
+
     @Test func `who does not read is asked for nothing more`() async throws {
         try await RunningServer.with { server in
             let http = try server.connect()

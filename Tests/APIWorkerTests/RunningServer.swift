@@ -1,3 +1,4 @@
+import Dispatch
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -18,9 +19,15 @@ final class RunningServer: Sendable {
     private let gate: AsyncStream<Void>.Continuation
     private let entered: AsyncStream<Void>
     private let slow = Count()
+    private let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
+    private let begun = Paths()
 
     private final class Count: Sendable {
         let number = Mutex(0)
+    }
+
+    private final class Paths: Sendable {
+        let list = Mutex<[String]>([])
     }
 
     init(_ limits: HTTPLimits) async throws {
@@ -28,13 +35,16 @@ final class RunningServer: Sendable {
         let (opened, gate) = AsyncStream<Void>.makeStream()
         let (entered, enter) = AsyncStream<Void>.makeStream()
         (self.gate, self.entered) = (gate, entered)
-        let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
+        let eventLoop = eventLoop
         let server = HTTPServer(
             address: .host("127.0.0.1", port: 0), limits: limits,
             connections: OpenConnections(limit: limits.connections), worker: WorkerIdentity(), eventLoop: eventLoop,
             logger: Logger(label: "test"),
             answering: Answering(
-                begin: { request, _ in Self.begin(request) },
+                begin: { [begun] request, _ in
+                    begun.list.withLock { $0.append(request.path) }
+                    return Self.begin(request)
+                },
                 respond: { [slow] request in
                     switch request.path {
                     case "/thread":
@@ -59,8 +69,9 @@ final class RunningServer: Sendable {
                 },
                 refuse: { _, fault in
                     switch fault {
-                    case .tooLarge: APIError.bodyTooLarge.response
-                    case .malformed: APIError.malformedRequest.response
+                    case .bodyTooLarge: APIError.bodyTooLarge.response
+                    case .bodyMalformed: APIError.malformedRequest.response
+                    case .busy: APIError.tooManyLongResponses.response
                     }
                 }),
             onListening: { listening.yield($0) })
@@ -72,7 +83,7 @@ final class RunningServer: Sendable {
     private static func begin(_ request: Request) -> Beginning {
         switch request.path {
         case "/body": request.hasBody(over: 10) ? .answered(APIError.bodyTooLarge.response) : .needsBody
-        case "/at-once": .answered(path(request))
+        case "/at-once", "/1", "/2": .answered(path(request))
         case "/close": .answered(path(request).with("Connection", "close"))
         case "/large": .answered(JSONResponse.make(ByteBuffer(repeating: UInt8(ascii: "x"), count: 8 << 20)))
         default: .needsTime
@@ -89,6 +100,17 @@ final class RunningServer: Sendable {
     /// Number of requests to `/slow` so far.
     var slowRequestCount: Int { slow.number.withLock { $0 } }
     func open() { gate.finish() }
+    /// The paths of all requests so far, in the order in which they were begun.
+    var paths: [String] { begun.list.withLock { $0 } }
+
+    /// Carries out `body` while the server does nothing.
+    func whileItWaits(_ body: () async throws -> Void) async rethrows {
+        let gate = DispatchSemaphore(value: 0)
+        eventLoop.execute { gate.wait() }
+        defer { gate.signal() }
+        try await body()
+    }
+
     func shutDown() async { await group.triggerGracefulShutdown() }
     func ended() async throws { try await serving.value }
 

@@ -205,7 +205,23 @@ import Testing
             #expect(await Self.failures(store) == [nil, nil, nil, .tooLarge, .tooLarge], "a hundred different hobbies")
             try await place.insert(.named(String(repeating: "n", count: 4000), id: "n"))
             #expect(await Self.failures(store) == [.tooLarge, .tooLarge, .tooLarge, .tooLarge, .tooLarge])
+            await #expect(throws: StorageFailure.tooLarge) { try await store.userBody("n") }
             #expect(try await place.store.user("n") != nil, "the connection is of use")
+        }
+    }
+
+    @Test func `what all answers together would take too much memory for`() async throws {
+        try await Self.with { place in
+            var store = place.store
+            store.memory = BodyMemory(limit: 2 << 20)
+            for number in 0..<3 {
+                try await place.insert(.named(String(repeating: "n", count: 400_000), id: "\(number)"))
+            }
+            #expect(await Self.failures(store) == [nil, nil, nil, nil, nil], "1.2 MB, one after the other")
+            let other = store.memory.share()
+            try other.hold(2 << 20)
+            #expect(await Self.failures(store) == [.busy, .busy, .busy, .busy, nil])
+            #expect(throws: StorageFailure.busy) { try other.hold(3 << 20) }
         }
     }
 

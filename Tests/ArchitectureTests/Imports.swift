@@ -21,7 +21,7 @@ enum Imports {
     static let confined = [
         "CHiredis": "Sources/syncd/Redis/", "NIOSSL": "Sources/syncd/Redis/",
         "CMongoC": "Sources/apiworker/Storage/", "CZlib": "Sources/apiworker/Compression/",
-        "CMalloc": "Sources/syncd/Workers/", "CCrypto": "Sources/apiworker/HTTP/",
+        "CMalloc": "Sources/ProcessSupport/", "CCrypto": "Sources/apiworker/HTTP/",
     ]
 
     /// The modules that a source file imports.

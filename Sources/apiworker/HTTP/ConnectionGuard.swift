@@ -93,7 +93,8 @@ final class ConnectionGuard: ChannelDuplexHandler {
             deadlines.headArrived(now: .now())
             (bytesWithoutContent, bodyBytes) = (0, 0)
             pending.append(PendingRequest(isHead: head.method == .HEAD, isOld: head.version == .http1_0))
-            isLast = !head.isKeepAlive || head.asksForUpgrade
+            // The rest of a body that is too long is not waited for.
+            isLast = !head.isKeepAlive || head.asksForUpgrade || head.announces(more: limits.bodyBytes)
         case .body(let part):
             guard deadlines.phase == .body else { return }
             bytesWithoutContent = 0
@@ -214,16 +215,19 @@ final class ConnectionGuard: ChannelDuplexHandler {
                 if isQuiescing { closeUnlessAsked(context) }
             }
         case .body(.byteBuffer(let bytes)) where isStreaming || bytes.readableBytes > limits.progressBytes:
-            writeInParts(bytes, context)
+            writeInParts(bytes, context, promise)
         case .head, .body: context.write(data, promise: promise)
         }
     }
 
     /// A client that reads slowly makes progress with each part.
-    private func writeInParts(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+    private func writeInParts(
+        _ bytes: ByteBuffer, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>?
+    ) {
         var rest = bytes
         while let part = rest.readSlice(length: min(rest.readableBytes, limits.progressBytes)), part.readableBytes > 0 {
             let written = context.eventLoop.makePromise(of: Void.self)
+            if rest.readableBytes == 0 { written.futureResult.cascade(to: promise) }
             context.write(wrapOutboundOut(.body(.byteBuffer(part))), promise: written)
             written.futureResult.assumeIsolated().whenSuccess { [self] in deadlines.partWritten(now: .now()) }
         }

@@ -9,6 +9,8 @@ struct HTTPLimits: Sendable {
     /// Bytes of a body that carry no content: the head of a chunk with its extensions, and trailers. Counted read by
     /// read.
     var chunkHeadBytes = 16 << 10
+    /// Bytes that are read and answered before other connections have their turn: some forty of the shortest requests.
+    var readBytes = 1 << 10
     /// Bytes of a request's body.
     var bodyBytes = 1 << 20
     /// Maximum number of connections; a further one is closed.
@@ -22,6 +24,9 @@ struct HTTPLimits: Sendable {
     var stalledWrite: TimeAmount = .seconds(60)
     /// Longer bodies are written in parts of this length.
     var progressBytes = 128 << 10
+    /// Bytes of the longer bodies that are being sent, on all connections together. A body counts once, however many
+    /// clients it is sent to.
+    var sendingBytes = 256 << 20
     /// Time for which a closed connection still accepts input. Closing at once would reset it, and the last response
     /// could get lost.
     var linger: TimeAmount = .seconds(1)

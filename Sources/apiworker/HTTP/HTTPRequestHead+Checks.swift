@@ -28,8 +28,13 @@ extension HTTPRequestHead {
     /// HTTP/1.0 has no such request.
     func mayContinue(_ limit: Int) -> Bool {
         guard version.major == 1, version.minor >= 1 else { return false }
-        guard let length = headers.list("content-length") else { return true }
-        return Int(length) ?? .max <= limit
+        return !announces(more: limit)
+    }
+
+    /// Whether the announced length of the body is greater. Without one it is not known yet.
+    func announces(more limit: Int) -> Bool {
+        guard let length = headers.list("content-length") else { return false }
+        return Int(length) ?? .max > limit
     }
 }
 

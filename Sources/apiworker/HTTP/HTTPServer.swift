@@ -36,7 +36,7 @@ struct HTTPServer: Service {
     ///
     /// - Throws: ``ListenError``
     func run() async throws {
-        let listener = try await listen()
+        let listener = try await listen(SendingBodies(limit: limits.sendingBytes))
         // Runs after the registration of all accepted connections.
         listener.closeFuture.whenComplete { _ in eventLoop.execute { connections.listenerClosed() } }
         onListening(listener.localAddress?.port ?? 0)
@@ -55,7 +55,7 @@ struct HTTPServer: Service {
         }
     }
 
-    private func listen() async throws -> any Channel {
+    private func listen(_ sending: SendingBodies) async throws -> any Channel {
         let bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelInitializer { [logger] channel in
@@ -65,6 +65,12 @@ struct HTTPServer: Service {
             }
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            // All connections share the event loop: one that sends many small requests at once waits for the others
+            // after each of these parts.
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: limits.readBytes)
+            )
             // Otherwise the kernel takes megabytes ahead, and reports room for more after a third of them only.
             .childChannelOption(.tcpOption(.init(rawValue: TCP_NOTSENT_LOWAT)), value: .init(limits.progressBytes))
             .childChannelInitializer { channel in
@@ -72,7 +78,7 @@ struct HTTPServer: Service {
                     if isNews { logger.warning("Too many connections: further ones are closed") }
                     return channel.close().flatMapThrowing { throw ChannelError.alreadyClosed }
                 }
-                return channel.eventLoop.makeCompletedFuture { try addHandlers(to: channel) }
+                return channel.eventLoop.makeCompletedFuture { try addHandlers(to: channel, sending) }
             }
         switch address {
         case .host(let host, let port):
@@ -90,7 +96,7 @@ struct HTTPServer: Service {
         }
     }
 
-    private func addHandlers(to channel: any Channel) throws {
+    private func addHandlers(to channel: any Channel, _ sending: SendingBodies) throws {
         var parsing = NIOHTTPDecoderLimitConfiguration()
         (parsing.maxHeaderFieldSize, parsing.maxHeaderListSize) = (limits.headBytes, limits.headBytes)
         parsing.maxHeaderFieldCount = limits.headFields
@@ -103,7 +109,8 @@ struct HTTPServer: Service {
             ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: parsing)), connectionGuard,
             HTTPServerPipelineHandler(),
             RequestHandler(
-                answering, connections: connections, executor: EventLoopExecutor(eventLoop), limits: limits),
+                answering, connections: connections, sending: sending, executor: EventLoopExecutor(eventLoop),
+                limits: limits),
         ])
     }
 }

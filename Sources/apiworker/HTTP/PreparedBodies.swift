@@ -75,7 +75,3 @@ final class PreparedBodies: Sendable {
         return prepared
     }
 }
-
-extension ByteBuffer {
-    fileprivate var address: UInt { withUnsafeReadableBytes { UInt(bitPattern: $0.baseAddress) } }
-}

@@ -17,15 +17,18 @@ struct Answering: Sendable {
     var begin: @Sendable (Request, any Channel) -> Beginning
     /// Answers a request for which ``begin`` had no response, also with errors.
     var respond: @Sendable (Request) async -> Response
-    /// The response to a request whose body is longer than allowed, or incomplete.
-    var refuse: @Sendable (Request, BodyFault) -> Response
+    /// The response to a request that the server itself refuses.
+    var refuse: @Sendable (Request, Refusal) -> Response
 }
 
-/// A body that cannot be read.
-enum BodyFault: Sendable {
-    case tooLarge
-    /// The body is truncated, or its framing is invalid.
-    case malformed
+/// The reason why a server refuses a request.
+enum Refusal: Sendable {
+    /// The request's body is longer than allowed.
+    case bodyTooLarge
+    /// The request's body is truncated, or its framing is invalid.
+    case bodyMalformed
+    /// Too many long responses are being sent.
+    case busy
 }
 
 /// Answers the requests of one connection, one after the other: the guard and NIO's pipelining stand before it. The
@@ -39,8 +42,9 @@ final class RequestHandler: ChannelDuplexHandler {
 
     private let answering: Answering
     private let connections: OpenConnections
+    private let sending: SendingBodies
     private let executor: EventLoopExecutor
-    private let bodyBytes: Int
+    private let limits: HTTPLimits
     /// The request whose body arrives. Other parts of bodies are dropped.
     private var reading: Request?
     /// A response is being written: the next request, which NIO delivers in the middle of this, gets a task, so that
@@ -53,11 +57,15 @@ final class RequestHandler: ChannelDuplexHandler {
     private var whenWritable: CheckedContinuation<Void, Never>?
     private var context: ChannelHandlerContext?
 
-    init(_ answering: Answering, connections: OpenConnections, executor: EventLoopExecutor, limits: HTTPLimits) {
+    init(
+        _ answering: Answering, connections: OpenConnections, sending: SendingBodies, executor: EventLoopExecutor,
+        limits: HTTPLimits
+    ) {
         self.answering = answering
         self.connections = connections
+        self.sending = sending
         self.executor = executor
-        bodyBytes = limits.bodyBytes
+        self.limits = limits
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
@@ -80,8 +88,8 @@ final class RequestHandler: ChannelDuplexHandler {
         case .body(let part):
             guard var request = reading else { return }
             reading = nil
-            guard request.body.readableBytes + part.readableBytes <= bodyBytes else {
-                return answer(request, answering.refuse(request, .tooLarge), context)
+            guard request.body.readableBytes + part.readableBytes <= limits.bodyBytes else {
+                return answer(request, answering.refuse(request, .bodyTooLarge), context)
             }
             if request.body.readableBytes == 0 { request.body = part } else { request.body.writeImmutableBuffer(part) }
             reading = request
@@ -97,7 +105,7 @@ final class RequestHandler: ChannelDuplexHandler {
         case .answered(let response): answer(request, response, context)
         case .needsBody:
             reading = request
-            guard request.headers.contains(name: "expect"), request.head.mayContinue(bodyBytes) else { return }
+            guard request.headers.contains(name: "expect"), request.head.mayContinue(limits.bodyBytes) else { return }
             put(.head(HTTPResponseHead(version: .http1_1, status: .continue)))
             needsFlush = true
         case .needsTime: start(request, context)
@@ -143,7 +151,7 @@ final class RequestHandler: ChannelDuplexHandler {
         guard error is HTTPParserError else { return context.close(promise: nil) }
         guard let request = reading else { return }
         reading = nil
-        answer(request, answering.refuse(request, .malformed), context)
+        answer(request, answering.refuse(request, .bodyMalformed), context)
         channelReadComplete(context: context)
     }
 
@@ -169,10 +177,19 @@ final class RequestHandler: ChannelDuplexHandler {
     }
 
     private func write(_ response: Response, to request: Request) {
-        put(.head(response.head))
-        if request.method != .HEAD, case .bytes(let bytes) = response.body, bytes.readableBytes > 0 {
-            put(.body(.byteBuffer(bytes)))
+        guard request.method != .HEAD, case .bytes(let body) = response.body, body.readableBytes > 0 else {
+            put(.head(response.head))
+            return put(.end(nil))
         }
+        var sent: EventLoopPromise<Void>?
+        if body.readableBytes > limits.progressBytes, let context {
+            guard sending.begin(body) else { return write(answering.refuse(request, .busy), to: request) }
+            let promise = context.eventLoop.makePromise(of: Void.self)
+            promise.futureResult.whenComplete { [sending] _ in sending.end(body) }
+            sent = promise
+        }
+        put(.head(response.head))
+        put(.body(.byteBuffer(body)), sent)
         put(.end(nil))
     }
 
@@ -205,9 +222,9 @@ final class RequestHandler: ChannelDuplexHandler {
         }
     }
 
-    private func put(_ part: HTTPServerResponsePart) {
+    private func put(_ part: HTTPServerResponsePart, _ promise: EventLoopPromise<Void>? = nil) {
         if case .head(let head) = part { isOver = head.headers.contains(name: "connection") }
-        context?.write(wrapOutboundOut(part), promise: nil)
+        context?.write(wrapOutboundOut(part), promise: promise)
     }
 
     private func finish(_ write: (RequestHandler) -> Void) {

@@ -23,6 +23,8 @@ enum APIError: Error, Sendable, Equatable {
     /// The result is larger than the maximum response.
     case answerTooLarge
     case databaseUnavailable
+    /// Long responses take too much memory at this moment.
+    case tooManyLongResponses
     /// Too many streams, or the worker is ending.
     case tooManyStreams
     case unexpected
@@ -57,6 +59,7 @@ enum APIError: Error, Sendable, Equatable {
             JSONResponse.message(
                 "Too many users for one answer. Please use the paginated list.", status: .internalServerError)
         case .databaseUnavailable: Self.unavailable("Database unavailable")
+        case .tooManyLongResponses: Self.unavailable("Too many long responses at this moment")
         case .tooManyStreams: Self.unavailable("Too many event streams")
         case .unexpected: JSONResponse.message("Internal server error", status: .internalServerError)
         }
@@ -100,6 +103,7 @@ extension APIError {
         case .unavailable: self = .databaseUnavailable
         case .duplicate: self = .duplicate
         case .tooLarge: self = .answerTooLarge
+        case .busy: self = .tooManyLongResponses
         case .rejected: self = .unexpected
         }
     }

@@ -49,11 +49,12 @@ struct Responder: Sendable {
         }
     }
 
-    private func refuse(_ request: Request, _ fault: BodyFault) -> Response {
+    private func refuse(_ request: Request, _ refusal: Refusal) -> Response {
         let error: APIError =
-            switch fault {
-            case .tooLarge: .bodyTooLarge
-            case .malformed: .malformedRequest
+            switch refusal {
+            case .bodyTooLarge: .bodyTooLarge
+            case .bodyMalformed: .malformedRequest
+            case .busy: .tooManyLongResponses
             }
         return finished(error.response, request, Route(path: request.path))
     }

@@ -8,6 +8,8 @@ struct StorageFailure: Error, Sendable, Equatable {
         case duplicate
         /// The result is larger than the maximum response.
         case tooLarge
+        /// The results that are being made take too much memory.
+        case busy
         /// The database answered with an error.
         case rejected
     }
@@ -60,4 +62,6 @@ struct StorageFailure: Error, Sendable, Equatable {
 extension StorageFailure {
     static let tooLarge = StorageFailure(
         kind: .tooLarge, evidence: .answered, detail: "more than an answer may hold")
+    static let busy = StorageFailure(
+        kind: .busy, evidence: .answered, detail: "long responses take too much memory at this moment")
 }

@@ -13,6 +13,8 @@ struct UserStore: Sendable {
     /// Maximum length of a body, and of what is kept while one is made, in bytes: a worker's memory is bounded, also with
     /// millions of stored users.
     var maximumBytes = 64 << 20
+    /// Memory of all bodies that are being made, together.
+    var memory = BodyMemory(limit: 256 << 20)
     /// Called with each body of many users, on the thread that made it: no other one has to be woken up for what takes
     /// time.
     var bodyMade: @Sendable (ByteBuffer) -> Void = { _ in }
@@ -20,11 +22,12 @@ struct UserStore: Sendable {
     /// The body with all users, in order.
     func users() async throws(StorageFailure) -> ByteBuffer {
         try await operations.run { client throws(StorageFailure) in
+            let share = memory.share()
             var writer = JSONWriter()
             writer.beginArray()
             try client.find([:], ["sort": .document(Self.order)]) { user throws(StorageFailure) in
                 user.write(to: &writer)
-                try check(writer.byteCount)
+                try check(writer.byteCount, share)
             }
             writer.endArray()
             return finished(writer)
@@ -33,11 +36,12 @@ struct UserStore: Sendable {
 
     func statistics() async throws(StorageFailure) -> ByteBuffer {
         try await operations.run { client throws(StorageFailure) in
+            let share = memory.share()
             var statistics = Statistics()
             let fields: BSONDocument = ["hobbies": .int32(1), "friends": .int32(1)]
             try client.find([:], ["projection": .document(fields)]) { user throws(StorageFailure) in
                 statistics.add(user)
-                try check(statistics.byteCount)
+                try check(statistics.byteCount, share)
                 guard statistics.hobbyCount <= Self.maximumHobbies else { throw .tooLarge }
             }
             var writer = JSONWriter()
@@ -49,9 +53,11 @@ struct UserStore: Sendable {
     /// The body with one user; `nil`: there is none.
     func userBody(_ id: String) async throws(StorageFailure) -> ByteBuffer? {
         try await operations.run { client throws(StorageFailure) in
+            let share = memory.share()
             var writer = JSONWriter()
             try client.find(id) { $0.write(to: &writer) }
-            return writer.byteCount > 0 ? writer.buffer : nil
+            try check(writer.byteCount, share)
+            return writer.byteCount > 0 ? finished(writer) : nil
         }
     }
 
@@ -61,6 +67,7 @@ struct UserStore: Sendable {
     func list(_ request: PageRequest, search: String? = nil) async throws(StorageFailure) -> ByteBuffer {
         let filter = Self.filter(search)
         return try await operations.run { client throws(StorageFailure) in
+            let share = memory.share()
             var writer = JSONWriter()
             var total = 0
             writer.beginObject()
@@ -69,7 +76,7 @@ struct UserStore: Sendable {
             if let filter {
                 total = try client.page(request, filter, order: Self.order) { user throws(StorageFailure) in
                     user.write(to: &writer)
-                    try check(writer.byteCount)
+                    try check(writer.byteCount, share)
                 }
             }
             writer.endArray()
@@ -83,10 +90,11 @@ struct UserStore: Sendable {
     /// The body with a page of the graph.
     func graph(_ request: PageRequest, includesConnections: Bool) async throws(StorageFailure) -> ByteBuffer {
         try await operations.run { client throws(StorageFailure) in
+            let share = memory.share()
             var graph = GraphPage(includesConnections: includesConnections)
             let total = try client.page(request, [:], order: Self.order) { user throws(StorageFailure) in
                 graph.add(user)
-                try check(graph.byteCount)
+                try check(graph.byteCount, share)
             }
             // Scores need the hobbies of friends on other pages.
             let elsewhere = graph.friendsElsewhere
@@ -97,12 +105,13 @@ struct UserStore: Sendable {
                     ["projection": .document(["hobbies": .int32(1)])]
                 ) { friend throws(StorageFailure) in
                     graph.addElsewhere(friend)
-                    try check(graph.byteCount)
+                    try check(graph.byteCount, share)
                 }
             }
             var writer = JSONWriter()
             graph.write(to: &writer, Pagination(page: request, total: total), limit: maximumBytes)
-            try check(writer.byteCount)
+            try check(writer.byteCount, share)
+            try share.hold(graph.byteCount + writer.byteCount)
             return finished(writer)
         }
     }
@@ -113,8 +122,10 @@ struct UserStore: Sendable {
         return body
     }
 
-    private func check(_ byteCount: Int) throws(StorageFailure) {
+    /// - Parameter byteCount: what an operation holds now.
+    private func check(_ byteCount: Int, _ share: BodyMemory.Share) throws(StorageFailure) {
         guard byteCount <= maximumBytes else { throw .tooLarge }
+        try share.hold(byteCount)
     }
 
     /// The filter of a search; `nil` if nothing can match.

@@ -137,10 +137,14 @@ struct GraphPage: ~Copyable {
     /// Writes each friendship once: its source is the user that comes first on the page.
     private func writeEdges(to writer: inout JSONWriter, _ limit: Int) {
         var isDone = [Bool](repeating: false, count: ids.texts.count)
+        // Another program may have stored a friend twice.
+        var lastSource = [Int](repeating: -1, count: ids.texts.count)
         for node in nodes {
             let source = ids.texts[node.id]
             isDone[node.id] = true
-            for friend in friends[node.friends] where !isDone[friend] && writer.byteCount <= limit {
+            for friend in friends[node.friends] where !isDone[friend] && lastSource[friend] != node.id {
+                guard writer.byteCount <= limit else { return }
+                lastSource[friend] = node.id
                 let target = ids.texts[friend]
                 writer.beginObject()
                 writer.name("id")

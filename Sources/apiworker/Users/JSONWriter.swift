@@ -163,7 +163,7 @@ struct JSONWriter: ~Copyable {
             for byte in valid {
                 reserve(6)
                 if JSONString.needsEscape(byte) {
-                    for byte in JSONString.escape(UInt16(byte)).utf8 { put(byte) }
+                    JSONString.putEscape(of: byte) { put($0) }
                 } else {
                     put(byte)
                 }

@@ -49,7 +49,7 @@ struct RunCommand: AsyncParsableCommand {
     func run() async throws {
         var read: Settings?
         do {
-            MemoryTrimmer.returnLargeMemory()
+            ProcessMemory.returnLarge()
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             read = settings
