@@ -66,7 +66,8 @@ struct APIWorkerCommand: AsyncParsableCommand {
     func run() async throws {
         var read: Settings?
         do {
-            ProcessMemory.returnLarge()
+            // Most bodies of lists and graphs are shorter.
+            ProcessMemory.returnLarge(piece: 1 << 20, rest: 4 << 20)
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             read = settings

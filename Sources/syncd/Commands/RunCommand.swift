@@ -49,7 +49,7 @@ struct RunCommand: AsyncParsableCommand {
     func run() async throws {
         var read: Settings?
         do {
-            ProcessMemory.returnLarge()
+            ProcessMemory.returnLarge(piece: 256 << 10, rest: 256 << 10)
             try DescriptorLimit.raise()
             let settings = try Settings(commandLine: given, configFile: config)
             read = settings
