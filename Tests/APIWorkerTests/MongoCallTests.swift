@@ -46,6 +46,13 @@ import Testing
         #expect(throws: StorageFailure.tooLate) { try call.begin() }
     }
 
+    @Test func `a call that got its thread late shows nothing about the database`() throws {
+        let call = MongoCall(now: now - .milliseconds(1500))
+        try call.begin()
+        let failure = try #require(Self.failure(call.check(now: now + .milliseconds(500))))
+        #expect(failure.kind == .unavailable && failure.evidence == .none)
+    }
+
     @Test func `an answer is a sign of life, a part of the result a reason to wait on`() throws {
         let heard = MongoCall(now: now)
         try heard.begin()

@@ -18,8 +18,8 @@ final class MongoCall: Sendable {
         /// Whether the database has answered anything.
         var isHeard = false
         var isWaitedFor = true
-        /// Whether a thread has begun the call.
-        var isBegun = false
+        /// When a thread has begun the call.
+        var begunAt: NIODeadline?
         /// Whether a write is on its way and can't be taken back.
         var isWriting = false
         /// The server where the write may land, and its deadline.
@@ -49,8 +49,9 @@ final class MongoCall: Sendable {
     ///
     /// - Throws: the request does not wait any more.
     func begin() throws(StorageFailure) {
+        let now = NIODeadline.now()
         let isWanted = state.withLock { state in
-            state.isBegun = true
+            state.begunAt = now
             return state.isWaitedFor
         }
         guard isWanted else { throw .tooLate }
@@ -131,9 +132,10 @@ final class MongoCall: Sendable {
             let deadline = state.progressedAt + Self.patience
             guard now >= deadline else { return .later(deadline) }
             state.isWaitedFor = false
-            // A call without a thread never reached the database, and after an answer the database may just be slow.
-            // Neither shows that it is unreachable.
-            let isSilent = state.isBegun && !state.isHeard
+            // A call that had no thread for most of its time could not hear much, and after an answer the database may just
+            // be slow. Neither shows that it is unreachable.
+            let isAsked = state.begunAt.map { .nanoseconds((now - $0).nanoseconds * 2) >= Self.patience } ?? false
+            let isSilent = isAsked && !state.isHeard
             return .giveUp(
                 StorageFailure(
                     kind: .unavailable, isOutcomeUnknown: state.isWriting, evidence: isSilent ? .silent : .none,
