@@ -23,7 +23,7 @@ struct DatabaseWatch: Service {
                         // Findings about the server are logged already, where they are detected.
                         if failure.evidence == .none, failure.detail != lastDetail {
                             lastDetail = failure.detail
-                            logger.warning("MongoDB can't be used", metadata: ["detail": "\(failure.detail)"])
+                            logger.warning("MongoDB can't be asked", metadata: ["detail": "\(failure.detail)"])
                         }
                     } else if !isConnected {
                         isConnected = true

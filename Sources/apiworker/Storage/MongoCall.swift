@@ -139,7 +139,8 @@ final class MongoCall: Sendable {
             return .giveUp(
                 StorageFailure(
                     kind: .unavailable, isOutcomeUnknown: state.isWriting, evidence: isSilent ? .silent : .none,
-                    settlement: state.isWriting ? settlement : nil, detail: "no answer in time"))
+                    settlement: state.isWriting ? settlement : nil,
+                    detail: isAsked || state.isHeard ? "no answer in time" : "all connections are busy"))
         }
     }
 }
