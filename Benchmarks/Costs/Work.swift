@@ -13,8 +13,6 @@ enum Work: String, CaseIterable {
     case encodeHit = "encode-hit"
     /// From these bytes to an outcome, at the worker.
     case decodeHit = "decode-hit"
-    /// A push `invalidate` that a worker skips.
-    case skipPush = "skip-push"
     /// FETCH of a value in an embedded syncd, from bytes to bytes.
     case fetchHit = "fetch-hit"
     /// INVALIDATE at an embedded syncd, from bytes to bytes.
@@ -26,7 +24,6 @@ enum Work: String, CaseIterable {
         case .decodeFetch: Self.decodeFetch(count)
         case .encodeHit: Self.encodeHit(count)
         case .decodeHit: Self.decodeHit(count)
-        case .skipPush: Self.skipPush(count)
         case .fetchHit:
             let host = EmbeddedHost()
             host.fill()
@@ -88,16 +85,6 @@ enum Work: String, CaseIterable {
             else {
                 preconditionFailure("no hit")
             }
-        }
-    }
-
-    private static func skipPush(_ count: Int) {
-        var writer = RESPWriter(version: .v3)
-        Push.invalidate(position: 123_456_789, tags: tags).encode(into: &writer)
-        var decoder = RESPDecoder(limits: WireLimits())
-        for _ in 0..<count {
-            decoder.feed(writer.buffer)
-            precondition(decoder.skipInvalidations() == 1, "no push")
         }
     }
 }

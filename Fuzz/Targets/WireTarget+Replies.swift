@@ -8,37 +8,12 @@ extension WireTarget {
         let split = try decode(bytes.pieces(of: size), limits)
         // Compared as text: a NaN is not equal to itself.
         try require("\(whole)" == "\(split)", "the pieces matter")
-        try checkSkipping(bytes.pieces(of: size), whole, limits)
         for value in whole.frames {
             try require(
                 depth(of: value) <= limits.nestingDepth && elements(of: value) <= limits.frameElements,
                 "deeper or larger than allowed")
             try read(value)
         }
-    }
-
-    /// A client that skips invalidations misses nothing else.
-    private static func checkSkipping(
-        _ chunks: [ByteBuffer], _ whole: Outcome<RESPValue>, _ limits: WireLimits
-    ) throws {
-        var decoder = RESPDecoder(limits: limits)
-        var outcome = Outcome<RESPValue>()
-        var skipped = 0
-        for chunk in chunks {
-            decoder.feed(chunk)
-            let goesOn = outcome.take { () throws(RESPError) in
-                skipped += decoder.skipInvalidations()
-                return try decoder.next()
-            }
-            guard goesOn else { break }
-        }
-        func others(_ frames: [RESPValue]) -> [RESPValue] {
-            frames.filter { if case .invalidate? = try? Push.decode($0) { false } else { true } }
-        }
-        try require(
-            outcome.error == whole.error && outcome.frames.count + skipped == whole.frames.count
-                && "\(others(outcome.frames))" == "\(others(whole.frames))",
-            "\(whole) becomes \(outcome) and \(skipped) invalidations")
     }
 
     private static func decode(_ chunks: [ByteBuffer], _ limits: WireLimits) throws -> Outcome<RESPValue> {

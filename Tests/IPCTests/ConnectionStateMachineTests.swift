@@ -143,6 +143,22 @@ import Testing
         #expect(trace.time(800, tableHeartbeat: 801) == "close silent", "a heartbeat from the future is no sign")
     }
 
+    @Test func `without pushed heartbeats, the table shows whether syncd is alive to whoever waits for a ticket`() {
+        var trace = Trace.ready()
+        trace.machine.setTracking(false, now: 0)
+        #expect(trace.time(5000) == "wait 5500", "an idle connection needs no sign of life")
+        trace.now = 5000
+        #expect(trace.ask("a", fetch: true) == "send")
+        #expect(trace.receive(.wait(1)) == "nothing")
+        #expect(trace.time(5400, tableHeartbeat: 5300) == "wait 5800")
+        #expect(trace.time(5800, tableHeartbeat: 5300) == "close silent")
+        trace = Trace.ready()
+        trace.machine.setTracking(false, now: 0)
+        trace.machine.setTracking(true, now: 7_000_000_000)
+        #expect(trace.time(7499) == "wait 7500")
+        #expect(trace.time(7500) == "close silent")
+    }
+
     @Test func `a waiting fetch has its wait and then 500 ms`() {
         var trace = Trace.ready()
         #expect(trace.ask("a", fetch: true) == "send")

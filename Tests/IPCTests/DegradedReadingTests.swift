@@ -156,6 +156,31 @@ import Testing
         }
     }
 
+    @Test func `syncd sends no invalidations while nobody wants them`() async throws {
+        try await CacheHarness.connected { (harness: CacheHarness) async throws in
+            #expect(harness.syncd.isTracked)
+            harness.cache.notifiesInvalidations = false
+            await eventually("syncd sends nothing") { !harness.syncd.isTracked }
+            await harness.pass(milliseconds: 3000)
+            #expect(harness.cache.status.sync == .attached, "the heartbeats in the table are enough")
+            harness.cache.notifiesInvalidations = true
+            var notifications = harness.cache.notifications.makeAsyncIterator()
+            #expect(await notifications.next() == .connected)
+            #expect(await notifications.next() == .tracking)
+            let position = harness.syncd.invalidate([harness.tag])
+            #expect(await notifications.next() == .invalidation(position: position, tags: [harness.tag]))
+        }
+    }
+
+    @Test func `without a table, heartbeats come as pushes, whether somebody wants invalidations or not`() async throws
+    {
+        try await CacheHarness.connected(hasTable: false) { (harness: CacheHarness) async throws in
+            harness.cache.notifiesInvalidations = false
+            await harness.pass(milliseconds: 1000)
+            #expect(harness.syncd.count { if case .track(false) = $0 { true } else { false } } == 0)
+        }
+    }
+
     @Test func `figures are reported once a second`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             harness.cache.report([ReportField(name: ByteBuffer(string: "requests"), value: ByteBuffer(string: "3"))])

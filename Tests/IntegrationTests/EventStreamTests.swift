@@ -38,6 +38,23 @@ import Testing
         }
     }
 
+    @Test func `a worker gets invalidations while a page listens, and only then`() async throws {
+        let host = try await TestHost.start(workers: 1, home: .embedded)
+        let syncd = try #require(host.syncd)
+        func isTracking() async throws -> Bool {
+            let clients = try await syncd.status()["clients"]?.elements ?? []
+            return clients.contains { $0["tracking"] == .boolean(true) }
+        }
+        try await eventually("nobody listens", details: { host.transcript }) { try await !isTracking() }
+        var page: EventSource? = try await open(host)
+        _ = try await page?.next("sync")
+        try await eventually("a page listens") { try await isTracking() }
+        page = nil
+        try await eventually("it has left") { try await !isTracking() }
+        let http = try host.connect()
+        #expect(try await http.get("/").json["sync"].string == "attached")
+    }
+
     @Test func `what other programs publish comes with all its lines`() async throws {
         let host = try await TestHost.start(workers: 1, home: .redis)
         let page = try await open(host)

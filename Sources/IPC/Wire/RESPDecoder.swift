@@ -63,13 +63,6 @@ package struct RESPDecoder: Sendable {
         }
     }
 
-    /// Skips the next pushes `invalidate` that are complete, for a caller that only needs their number, at a small part
-    /// of the cost. Pushes that are left are read like everything else.
-    package mutating func skipInvalidations() -> Int {
-        guard failure == nil, frame == nil, blob == nil, !isInsideLine else { return 0 }
-        return feed.skipInvalidations(limits: limits)
-    }
-
     /// Stores a value in its aggregate; returns the frame if that was its last value.
     private mutating func complete(_ value: RESPValue) -> RESPValue? {
         var value = value

@@ -119,54 +119,13 @@ struct RESPFeed {
         return (count, end)
     }
 
-    /// Skips pushes `invalidate` that lie completely in the present chunk and are well-formed. Only between two frames.
-    /// Returns their number.
-    mutating func skipInvalidations(limits: WireLimits) -> Int {
-        let (count, taken) = input.withUnsafeReadableBytes { bytes in
-            var (count, end) = (0, 0)
-            while let next = Self.scanInvalidation(bytes, from: end, limits) { (count, end) = (count + 1, next) }
-            return (count, end)
-        }
-        input.moveReaderIndex(forwardBy: taken)
-        bytesExamined += taken
-        return count
-    }
-
-    /// The end of the push that begins at `start`; `nil`: there is no complete push as syncd writes it.
-    private static func scanInvalidation(
-        _ bytes: UnsafeRawBufferPointer, from start: Int, _ limits: WireLimits
-    ) -> Int? {
-        var end = start + invalidationHead.utf8CodeUnitCount
-        guard end < bytes.count, isHead(bytes, at: start),
-            scanHeader(UInt8(ascii: ":"), bytes, &end, digits: PlainNumber.maximumDigits - 1) != nil,
-            let tags = scanHeader(UInt8(ascii: "*"), bytes, &end), tags + 3 <= limits.frameElements
-        else { return nil }
-        for _ in 0..<tags {
-            guard let length = scanHeader(UInt8(ascii: "$"), bytes, &end), end + length + 2 <= bytes.count,
-                bytes[end + length] == 13, bytes[end + length + 1] == 10
-            else { return nil }
-            end += length + 2
-        }
-        return end - start <= limits.frameBytes ? end : nil
-    }
-
-    private static func isHead(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Bool {
-        for index in 0..<invalidationHead.utf8CodeUnitCount
-        where bytes[start + index] != invalidationHead.utf8Start[index] {
-            return false
-        }
-        return true
-    }
-
-    private static let invalidationHead: StaticString = ">3\r\n$10\r\ninvalidate\r\n"
-
     /// The number of a header of this type at `place`, which is moved behind it. Numbers of more digits are left to the
     /// slow path, which knows their limit.
     @inline(__always)
     private static func scanHeader(
-        _ type: UInt8, _ bytes: UnsafeRawBufferPointer, _ place: inout Int, digits: Int = 8
+        _ type: UInt8, _ bytes: UnsafeRawBufferPointer, _ place: inout Int
     ) -> Int? {
-        guard place < bytes.count, bytes[place] == type, let header = scanHeader(bytes, at: place, digits: digits)
+        guard place < bytes.count, bytes[place] == type, let header = scanHeader(bytes, at: place, digits: 8)
         else { return nil }
         place = header.end
         return Int(truncatingIfNeeded: header.number)

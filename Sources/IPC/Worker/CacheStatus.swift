@@ -98,5 +98,7 @@ public enum CacheNotification: Sendable, Hashable {
     case invalidation(position: LogPosition, tags: [CacheTag])
     /// syncd answered the greeting. Earlier notifications were lost.
     case connected
+    /// From here on, every invalidation comes. Earlier ones may be missing.
+    case tracking
     case disconnected
 }

@@ -28,8 +28,9 @@ public final class SyncedCache: Sendable {
     /// Every event of the subscribed channels and every invalidation, in syncd's order. For one consumer.
     public let notifications: AsyncStream<CacheNotification>
 
-    /// Whether ``notifications`` has invalidations; initially true. Without them a flood of invalidations costs a
-    /// worker next to nothing. Freshness does not depend on it.
+    /// Whether ``notifications`` has invalidations; initially true. If false, syncd does not send them, and a flood of
+    /// invalidations costs a worker nothing. After a change to true, ``CacheNotification/tracking`` says from when on they
+    /// come. Freshness does not depend on it.
     public var notifiesInvalidations: Bool {
         get { session.wantsInvalidations }
         set { session.wantsInvalidations = newValue }

@@ -8,7 +8,11 @@ enum ContinuityVerdict: Equatable {
     case switchLog
     case replace(IsolationReason, EpochReason)
 
-    init(on found: Inspection, expected: LogSession.Expected, hasReplaced: Bool, logs: KnownLogs) {
+    /// - Parameter floor: the greatest position of any log now. Entries of the same log that came since the question are
+    ///   no reason to replace it.
+    init(
+        on found: Inspection, expected: LogSession.Expected, floor: LogPosition, hasReplaced: Bool, logs: KnownLogs
+    ) {
         self =
             switch found.incarnation {
             case nil: .replace(.noLog, .incarnation)
@@ -17,7 +21,8 @@ enum ContinuityVerdict: Equatable {
             // Positions never go back, whichever host made the log: a slot ahead of it would be a miss for ever.
             case _ where found.position < expected.floor || (found.lastEntry ?? 0) > found.position:
                 .replace(.logWentBack, .discontinuous)
-            case let theirs where theirs != logs.current || !logs.isOurs: .switchLog
+            case let theirs where theirs != logs.current || !logs.isOurs:
+                found.position < floor ? .replace(.logWentBack, .discontinuous) : .switchLog
             default:
                 switch (expected.lastEntry, found.entryAtLastApplied) {
                 // Nothing of this log has been applied yet: catching up will show a hole.

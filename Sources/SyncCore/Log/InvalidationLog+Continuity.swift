@@ -76,7 +76,7 @@ extension InvalidationLog {
         let wasReplaced = server.isReplacementUnconfirmed
         server.isReplacementUnconfirmed = false
         let verdict = ContinuityVerdict(
-            on: found, expected: inspection.expected, hasReplaced: server.hasReplaced, logs: logs)
+            on: found, expected: inspection.expected, floor: tail.floor, hasReplaced: server.hasReplaced, logs: logs)
         switch verdict {
         case .replace(let reason, let epochReason):
             distrust(reason, epochReason, &turn)

@@ -28,6 +28,8 @@ struct EventFeed: Service {
                     streams.publish(event)
                 case .invalidation(let position, let tags):
                     streams.publishInvalidation(position: position, tags: tags)
+                // Pages may have missed some that came after they began to listen.
+                case .tracking: streams.publishAgain(cache.status.news)
                 case .connected:
                     logger.info("Connected to syncd")
                     streams.publish(cache.status.news)

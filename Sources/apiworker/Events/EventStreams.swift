@@ -122,6 +122,14 @@ final class EventStreams: Sendable {
         }
     }
 
+    /// The state for all pages, also if it is the same as before: they read again.
+    func publishAgain(_ sync: SyncNews) {
+        publish { state in
+            state.sync = sync
+            return sync.message
+        }
+    }
+
     func publishComment() { publish(ServerSentEvents.comment) }
 
     /// Ends all streams in good order, and accepts no more.

@@ -16,6 +16,8 @@ struct Plan {
     var hasCacheFeatures = false
     /// Some workers may not map the table.
     var hasUnreadableTables = false
+    /// Some workers want no pushes.
+    var hasQuietWorkers = false
     /// A client per host that has no table.
     var hasPlainClients = false
 
@@ -173,7 +175,7 @@ struct Plan {
         weights[.restartSyncd] = 30
         weights[.read, default: 0] += 1
         hasPlainClients = random.oneIn(2)
-        hasUnreadableTables = random.oneIn(10)
+        (hasUnreadableTables, hasQuietWorkers) = (random.oneIn(10), random.oneIn(2))
         leaveOutImpossible()
     }
 

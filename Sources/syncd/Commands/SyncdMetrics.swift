@@ -113,7 +113,11 @@ enum SyncdMetrics {
         func reported(_ name: String) -> Double {
             clients.reduce(0) { $0 + Double(UInt64($1.value("reported", name).plain) ?? 0) }
         }
-        let trackers = clients.count { $0.value("tracking") == .flag(true) || $0.value("tracking") == .number(1) }
+        // Workers with a tag table report its use, and ask for invalidations only while somebody listens to them.
+        let trackers = clients.count { client in
+            let isTracking = client.value("tracking") == .flag(true) || client.value("tracking") == .number(1)
+            return isTracking || client.value("reported", "l1-entries").plain != "-"
+        }
         let values: [(String, String, Double)] = [
             ("clients", "Connected clients.", Double(clients.count)),
             ("clients_tracking", "Clients that keep a cache of their own.", Double(trackers)),

@@ -26,10 +26,6 @@ protocol ConnectionObserver: AnyObject, Sendable {
     func closed(_ connection: SyncdConnection, reason: CloseReason)
     /// The time of the heartbeat in the mapped table; `nil` if none is mapped.
     var tableHeartbeat: BootTime? { get }
-    /// Whether pushes `invalidate` are to be delivered. All others are.
-    var wantsInvalidations: Bool { get }
-    /// Some invalidations have arrived and were not delivered.
-    func passedOverInvalidations()
 }
 
 /// Drives one ``ConnectionStateMachine``: decodes, asks it, performs its actions, and writes once per turn of the event
@@ -93,13 +89,17 @@ final class ConnectionHandler: ChannelInboundHandler {
         }
     }
 
+    /// Asks for the pushes heartbeat, epoch and invalidate, or for none of them any more.
+    func track(_ isOn: Bool) {
+        machine.setTracking(isOn, now: clock.now())
+        send(.track(isOn), as: .reply, cost: RequestCost(), waiter: .nobody)
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard connection != nil else { return }
         decoder.feed(unwrapInboundIn(data))
         do {
-            while true {
-                if !observer.wantsInvalidations, decoder.skipInvalidations() > 0 { observer.passedOverInvalidations() }
-                guard let value = try decoder.next() else { break }
+            while let value = try decoder.next() {
                 guard handle(value) else { return }
             }
             setReadingValue(decoder.missingBytes > Self.pushBuffer.capacity, context)

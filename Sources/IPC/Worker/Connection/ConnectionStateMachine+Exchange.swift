@@ -33,10 +33,13 @@ extension ConnectionStateMachine {
         private var early: [UInt64: FetchOutcome] = [:]
         /// Time of the last sign of life from syncd: the connection, or a heartbeat.
         private var lastSign: BootTime
+        /// Whether heartbeats are pushed.
+        private var isTracking: Bool
 
         init(settings: ConnectionSettings, now: BootTime) {
             self.settings = settings
             self.lastSign = now
+            isTracking = settings.isTracking
             append(.greeting, bytes: 0, now: now)
             if settings.isTracking { append(.tracking, bytes: 0, now: now) }
             if !settings.channels.isEmpty {
@@ -160,13 +163,22 @@ extension ConnectionStateMachine {
             return .nothing
         }
 
+        mutating func setTracking(_ isOn: Bool, now: BootTime) {
+            isTracking = isOn
+            lastSign = max(lastSign, now)
+        }
+
         /// Whether anything is overdue, and if not, when that could be.
+        ///
+        /// Without pushed heartbeats, those in the table count for requests that wait for a ticket. Nothing else waits
+        /// longer than a reply may take. An idle connection needs no sign of life: the table shows by itself whether it may
+        /// be trusted.
         func check(now: BootTime, tableHeartbeat: BootTime?) -> DeadlineAction {
             var next = BootTime.max
             if let first = questions.first { next = first.deadline }
             for ticket in tickets.values { next = min(next, ticket.deadline) }
             if next <= now { return .close(.overdue) }
-            if settings.isTracking {
+            if isTracking || settings.isTracking && !tickets.isEmpty {
                 // A heartbeat from the future is of another clock and shows nothing.
                 let sign = max(lastSign, tableHeartbeat.flatMap { $0 <= now ? $0 : nil } ?? 0)
                 let silence = sign + TrustTiming.silenceNanoseconds

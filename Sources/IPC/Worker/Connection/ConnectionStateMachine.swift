@@ -95,6 +95,20 @@ enum ConnectionStateMachine<Waiter>: ~Copyable {
         }
     }
 
+    /// Heartbeats are pushed from now on, or not any more.
+    mutating func setTracking(_ isOn: Bool, now: BootTime) {
+        switch consume self {
+        case .idle(let settings): self = .idle(settings)
+        case .greeting(var exchange):
+            exchange.setTracking(isOn, now: now)
+            self = .greeting(exchange)
+        case .ready(var exchange):
+            exchange.setTracking(isOn, now: now)
+            self = .ready(exchange)
+        case .closed: self = .closed
+        }
+    }
+
     enum DeadlineAction: Equatable {
         /// Nothing is overdue before this time, as far as is known now.
         case wait(until: BootTime)

@@ -112,8 +112,6 @@ private final class ClientObserver: ConnectionObserver {
     init(notify: AsyncStream<Push>.Continuation) { self.notify = notify }
 
     var tableHeartbeat: BootTime? { nil }
-    var wantsInvalidations: Bool { true }
-    func passedOverInvalidations() {}
 
     func becameReady(_ connection: SyncdConnection, greeting: Greeting) { greeted.finish((connection, greeting)) }
 

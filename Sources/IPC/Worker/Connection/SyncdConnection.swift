@@ -69,6 +69,11 @@ struct SyncdConnection: Sendable {
         submit(request, as: .reply, cost: RequestCost(), waiter: .nobody)
     }
 
+    /// Switches the pushes heartbeat, epoch and invalidate on or off.
+    func track(_ isOn: Bool) {
+        onEventLoop { $0.track(isOn) }
+    }
+
     /// Ends the connection.
     func close() {
         onEventLoop { $0.giveUp(.ours) }

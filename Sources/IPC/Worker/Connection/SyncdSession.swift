@@ -24,10 +24,21 @@ final class SyncdSession: ConnectionObserver {
         var isJournalConfirmed = false
         /// Whether the last attempt to write into it succeeded.
         var isJournalWritable = true
-        var isSweepWanted = false
+        /// Whether syncd pushes heartbeats, epochs and invalidations over this connection.
+        var isTracking = true
+        /// Pushes were switched on again, and their first has not come.
+        var isTrackingDue = false
+        /// The state of the table when stale entries were freed last.
+        var swept: SweptState?
         var reported: [ReportField] = []
         var arrivals: [UInt64: CheckedContinuation<Void, Never>] = [:]
         var nextArrivalID: UInt64 = 0
+    }
+
+    /// Nothing becomes stale while this is the same.
+    private struct SweptState: Equatable {
+        var epoch: Epoch
+        var applied: LogPosition
     }
 
     /// Interval at which counters are reported and stale entries freed.
@@ -115,12 +126,14 @@ final class SyncdSession: ConnectionObserver {
             state.generation += 1
             state.logMode = greeting.logMode
             state.heartbeat = nil
+            (state.isTracking, state.isTrackingDue) = (true, false)
             defer { state.arrivals = [:] }
             return state.arrivals
         }
         notify.yield(.connected)
         for arrival in arrivals.values { arrival.resume() }
         unjournaled.send(over: connection, now: clock.now())
+        adjustTracking()
         scheduleHousekeeping(connection)
         logger.debug("connected to syncd", metadata: ["version": "\(greeting.version)", "epoch": "\(greeting.epoch)"])
     }
@@ -139,9 +152,14 @@ final class SyncdSession: ConnectionObserver {
     func received(_ push: Push) {
         switch push {
         case .heartbeat(let heartbeat): state.withLock { $0.heartbeat = heartbeat }
-        case .epoch: state.withLock { $0.isSweepWanted = true }
+        case .epoch(_, reason: .tracking):
+            let isNews = state.withLock { state in
+                defer { state.isTrackingDue = false }
+                return state.isTrackingDue
+            }
+            if isNews { notify.yield(.tracking) }
+        case .epoch: break
         case .invalidate(let position, let tags):
-            passedOverInvalidations()
             guard wantsInvalidations else { break }
             notify.yield(.invalidation(position: position, tags: tags.map(CacheTag.init)))
         case .message(let event), .patternMessage(_, let event): notify.yield(.event(event))
@@ -151,10 +169,23 @@ final class SyncdSession: ConnectionObserver {
 
     var wantsInvalidations: Bool {
         get { areInvalidationsWanted.load(ordering: .relaxed) }
-        set { areInvalidationsWanted.store(newValue, ordering: .relaxed) }
+        set {
+            areInvalidationsWanted.store(newValue, ordering: .relaxed)
+            eventLoop.execute { [weak self] in self?.adjustTracking() }
+        }
     }
 
-    func passedOverInvalidations() { state.withLock { $0.isSweepWanted = true } }
+    /// Asks for pushes while somebody wants invalidations. Without a table, the heartbeats among them show whether syncd is
+    /// alive. On the event loop, so that the last decision is sent last.
+    private func adjustTracking() {
+        let (connection, isTracking) = state.withLock { state -> (SyncdConnection?, Bool) in
+            let isWanted = wantsInvalidations || state.mapped == nil
+            guard state.isTracking != isWanted else { return (nil, isWanted) }
+            (state.isTracking, state.isTrackingDue) = (isWanted, isWanted)
+            return (state.connection, isWanted)
+        }
+        connection?.track(isTracking)
+    }
 
     // MARK: The table
 
@@ -309,9 +340,10 @@ final class SyncdSession: ConnectionObserver {
     }
 
     private func housekeeping(_ connection: SyncdConnection) {
-        let (fields, isSweepWanted, path) = state.withLock { state in
-            defer { state.isSweepWanted = false }
-            return (state.reported, state.isSweepWanted, state.journalPath)
+        let (fields, isSweepDue, path) = state.withLock { state in
+            let present = state.mapped.map { SweptState(epoch: $0.table.epoch, applied: $0.table.applied) }
+            defer { state.swept = present }
+            return (state.reported, state.swept != present, state.journalPath)
         }
         // The journal was full, owned by another user or missing; an administrator may have corrected this.
         if let path, !isJournalUsable || !isJournal(at: path) { useJournal(at: path, isConfirmed: true) }
@@ -320,7 +352,7 @@ final class SyncdSession: ConnectionObserver {
         let audit = auditor?.statistics.fields ?? []
         connection.tell(.report(l1.statistics.fields + audit + [warning] + fields))
         unjournaled.send(over: connection, now: clock.now())
-        if isSweepWanted { sweep(from: 0) }
+        if isSweepDue { sweep(from: 0) }
     }
 
     /// Works in steps, between which the event loop does other work.
