@@ -66,8 +66,8 @@ struct UncachedAPI {
 }
 
 extension UncachedAPI {
-    /// The same beside the least that can stand between HTTP and a driver that blocks: SwiftNIO's codec, a thread that
-    /// drains the cursor, and as many bytes.
+    /// A row that compares a path with the minimum for a driver that blocks: SwiftNIO's codec, a thread that drains the
+    /// cursor, and the same number of bytes.
     fileprivate func limit(
         _ name: String, _ path: String, _ options: String, _ body: [UInt8], _ rounds: Int
     ) async throws -> Measured {

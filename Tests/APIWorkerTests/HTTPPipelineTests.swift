@@ -29,6 +29,17 @@ import Testing
         }
     }
 
+    @Test(arguments: [((1 << 20) + 1, true), (1 << 20, false)])
+    func `the end of the connection is announced where the body of a request is too long to be waited for`(
+        length: Int, closes: Bool
+    ) async throws {
+        try await RunningServer.with { server in
+            let http = try server.connect()
+            try await http.send("GET /at-once HTTP/1.1\r\nHost: a\r\nContent-Length: \(length)\r\n\r\n")
+            #expect(try await http.reply()["connection"] == (closes ? "close" : nil))
+        }
+    }
+
     @Test func `connections with very many requests take turns`() async throws {
         try await RunningServer.with { server in
             let (one, other) = (try server.connect(), try server.connect())

@@ -2,6 +2,7 @@ import CMongoC
 import Glibc
 import Logging
 import ProcessSupport
+import Synchronization
 
 /// Address and options of MongoDB, from `DB_URL`.
 final class MongoURI {
@@ -31,7 +32,8 @@ final class MongoURI {
         MongoLibrary.initialize()
         if UnusableURI.hasUnescapedAt(text) { throw .unescapedAt }
         var error = bson_error_t()
-        let (parsed, warnings) = MongoLibrary.withWarnings { mongoc_uri_new_with_error(text, &error) }
+        var parsed: OpaquePointer?
+        let warnings = MongoLibrary.withWarnings { parsed = mongoc_uri_new_with_error(text, &error) }
         guard let pointer = parsed else { throw UnusableURI(error, of: text) }
         self.pointer = pointer
         unknownOptions = warnings.compactMap { warning in
@@ -115,29 +117,37 @@ final class MongoURI {
     }
 }
 
-private final class Warnings { var texts: [String] = [] }
-
 /// The state that libmongoc keeps for the whole process.
 enum MongoLibrary {
     private static let once: Void = {
         // By default libmongoc writes to standard output. Every failure is also returned as an error.
-        mongoc_log_set_handler(nil, nil)
+        mongoc_log_set_handler(
+            { _, _, message, _ in
+                guard let message else { return }
+                warnings.withLock { $0?.append(String(cString: message)) }
+            }, nil)
         mongoc_init()
         // The library's file of counters, which nobody reads, would be left behind by a killed process. The library makes
         // it before main, so that MONGOC_DISABLE_SHM cannot be set in time.
         shm_unlink("/mongoc-\(getpid())")
     }()
 
-    /// Calls `body`, and returns the warnings that libmongoc logs meanwhile.
-    static func withWarnings<Value>(_ body: () -> Value) -> (Value, [String]) {
-        let warnings = Warnings()
-        mongoc_log_set_handler(
-            { _, _, message, warnings in
-                guard let message, let warnings else { return }
-                Unmanaged<Warnings>.fromOpaque(warnings).takeUnretainedValue().texts.append(String(cString: message))
-            }, Unmanaged.passUnretained(warnings).toOpaque())
-        defer { mongoc_log_set_handler(nil, nil) }
-        return (body(), warnings.texts)
+    /// The lines that libmongoc has logged during a call of ``withWarnings(_:)``; `nil`: there is none.
+    private static let warnings = Mutex<[String]?>(nil)
+    private static let oneCall = Mutex(())
+
+    /// Calls `body`.
+    ///
+    /// - Returns: the warnings that libmongoc has logged meanwhile.
+    static func withWarnings(_ body: () -> Void) -> [String] {
+        oneCall.withLock { _ in
+            warnings.withLock { $0 = [] }
+            body()
+            return warnings.withLock { texts in
+                defer { texts = nil }
+                return texts ?? []
+            }
+        }
     }
 
     /// Has to be called before anything else of the library; further calls do nothing.

@@ -178,12 +178,16 @@ extension ConnectionStateMachine {
             if let first = questions.first { next = first.deadline }
             for ticket in tickets.values { next = min(next, ticket.deadline) }
             if next <= now { return .close(.overdue) }
-            if isTracking || settings.isTracking && !tickets.isEmpty {
+            if settings.isTracking {
                 // A heartbeat from the future is of another clock and shows nothing.
                 let sign = max(lastSign, tableHeartbeat.flatMap { $0 <= now ? $0 : nil } ?? 0)
                 let silence = sign + TrustTiming.silenceNanoseconds
-                if silence <= now { return .close(.silent) }
-                next = min(next, silence)
+                if silence > now {
+                    // Also if nobody waits yet: a ticket may come at any time.
+                    next = min(next, silence)
+                } else if isTracking || !tickets.isEmpty {
+                    return .close(.silent)
+                }
             }
             return .wait(until: min(next, now + settings.replyNanoseconds))
         }
