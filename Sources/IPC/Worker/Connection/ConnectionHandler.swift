@@ -91,8 +91,15 @@ final class ConnectionHandler: ChannelInboundHandler {
 
     /// Asks for the pushes heartbeat, epoch and invalidate, or for none of them any more.
     func track(_ isOn: Bool) {
-        machine.setTracking(isOn, now: clock.now())
-        send(.track(isOn), as: .reply, cost: RequestCost(), waiter: .nobody)
+        let now = clock.now()
+        switch machine.requestMade(.reply, cost: RequestCost(isUrgent: true), waiter: .nobody, now: now) {
+        case .send:
+            machine.setTracking(isOn, now: now)
+            Request.track(isOn).encode(into: &writer)
+            scheduleFlush()
+        // The next connection begins with pushes.
+        case .refuse: giveUp(.ours)
+        }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
