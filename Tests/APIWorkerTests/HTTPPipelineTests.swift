@@ -6,6 +6,8 @@ import Testing
 
 /// docs/http-api.md, "Connections": the order of responses, the end of connections, and clients of HTTP/1.0.
 @Suite(.tags(.servers), .processes) struct HTTPPipelineTests {
+    private static let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
+
     // MARK: At once
 
     @Test func `what is known at once is answered in order with what takes time`() async throws {
@@ -58,22 +60,41 @@ import Testing
         }
     }
 
-    @Test func `long bodies that nobody reads are limited, and make room when their clients leave`() async throws {
+    @Test func `long bodies that are being sent are limited, and make room when their clients leave`() async throws {
         var limits = HTTPLimits()
-        limits.sendingBytes = 20 << 20
+        (limits.sendingBytes, limits.yieldingWrite) = (20 << 20, .hours(1))
         try await RunningServer.with(limits) { server in
-            let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
             var one: HTTPConnection? = try server.connect()
             let (other, third) = (try server.connect(), try server.connect())
-            try await one?.send(large)
-            try await other.send(large)
+            try await one?.send(Self.large)
+            try await other.send(Self.large)
             await eventually("both are being sent") { server.paths.count == 2 }
             let refused = try await third.get("/large")
             #expect(refused.status == 503 && refused["retry-after"] == "1")
             #expect(try await third.get("/at-once").status == 200)
+            #expect(server.statuses == [200, 200, 503, 200], "each response is counted once")
+            #expect(try await third.request("HEAD", "/large").status == 200, "it has no body")
             one = nil
             try await eventually("there is room again") { try await third.get("/large").status == 200 }
             #expect(try await other.reply().text.utf8.count == 8 << 20)
+        }
+    }
+
+    @Test func `who has not read a long body for longest makes room for others`() async throws {
+        var limits = HTTPLimits()
+        (limits.sendingBytes, limits.yieldingWrite) = (20 << 20, .zero)
+        try await RunningServer.with(limits) { server in
+            let reader = try HTTPConnection(port: server.port, receiveBuffer: 1 << 16)
+            let (idle, third) = (try HTTPConnection(port: server.port, receiveBuffer: 1 << 16), try server.connect())
+            try await reader.send(Self.large)
+            await eventually("the first is being sent") { server.paths.count == 1 }
+            try await idle.send(Self.large)
+            await eventually("both are being sent") { server.paths.count == 2 }
+            while await reader.unread.utf8.count < 4 << 20 { try await reader.receive() }
+            #expect(try await third.get("/large").text.utf8.count == 8 << 20)
+            #expect(try await idle.closes())
+            #expect(await idle.unread.utf8.count < 8 << 20)
+            #expect(try await reader.reply().text.utf8.count == 8 << 20)
         }
     }
 

@@ -21,6 +21,7 @@ final class RunningServer: Sendable {
     private let slow = Count()
     private let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
     private let begun = Paths()
+    private let counted = Statuses()
 
     private final class Count: Sendable {
         let number = Mutex(0)
@@ -28,6 +29,10 @@ final class RunningServer: Sendable {
 
     private final class Paths: Sendable {
         let list = Mutex<[String]>([])
+    }
+
+    private final class Statuses: Sendable {
+        let list = Mutex<[Int]>([])
     }
 
     init(_ limits: HTTPLimits) async throws {
@@ -73,6 +78,9 @@ final class RunningServer: Sendable {
                     case .bodyMalformed: APIError.malformedRequest.response
                     case .busy: APIError.tooManyLongResponses.response
                     }
+                },
+                count: { [counted] _, response in
+                    counted.list.withLock { $0.append(Int(response.status.code)) }
                 }),
             onListening: { listening.yield($0) })
         group = ServiceGroup(services: [server], logger: Logger(label: "test"))
@@ -102,6 +110,9 @@ final class RunningServer: Sendable {
     func open() { gate.finish() }
     /// The paths of all requests so far, in the order in which they were begun.
     var paths: [String] { begun.list.withLock { $0 } }
+
+    /// The statuses of all responses so far, in the order in which they were known.
+    var statuses: [Int] { counted.list.withLock { $0 } }
 
     /// Carries out `body` while the server does nothing.
     func whileItWaits(_ body: () async throws -> Void) async rethrows {

@@ -21,6 +21,7 @@ final class ConnectionGuard: ChannelDuplexHandler {
 
     private let limits: HTTPLimits
     private let worker: WorkerIdentity
+    private let sending: SendingBodies
     private let onRejection: @Sendable (_ statusCode: Int) -> Void
     private var deadlines: ArrivalDeadlines
     /// The time for which the timer is set.
@@ -48,9 +49,13 @@ final class ConnectionGuard: ChannelDuplexHandler {
     private var context: ChannelHandlerContext?
 
     /// - Parameter onRejection: called with the status of a rejection.
-    init(limits: HTTPLimits, worker: WorkerIdentity, onRejection: @escaping @Sendable (_ statusCode: Int) -> Void) {
+    init(
+        limits: HTTPLimits, worker: WorkerIdentity, sending: SendingBodies,
+        onRejection: @escaping @Sendable (_ statusCode: Int) -> Void
+    ) {
         self.limits = limits
         self.worker = worker
+        self.sending = sending
         self.onRejection = onRejection
         deadlines = ArrivalDeadlines(limits: limits)
     }
@@ -229,7 +234,12 @@ final class ConnectionGuard: ChannelDuplexHandler {
             let written = context.eventLoop.makePromise(of: Void.self)
             if rest.readableBytes == 0 { written.futureResult.cascade(to: promise) }
             context.write(wrapOutboundOut(.body(.byteBuffer(part))), promise: written)
-            written.futureResult.assumeIsolated().whenSuccess { [self] in deadlines.partWritten(now: .now()) }
+            let channel = context.channel
+            written.futureResult.assumeIsolated().whenSuccess { [self] in
+                let now = NIODeadline.now()
+                deadlines.partWritten(now: now)
+                sending.clientHasRead(channel, now: now)
+            }
         }
     }
 

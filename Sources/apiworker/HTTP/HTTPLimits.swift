@@ -27,6 +27,9 @@ struct HTTPLimits: Sendable {
     /// Bytes of the longer bodies that are being sent, on all connections together. A body counts once, however many
     /// clients it is sent to.
     var sendingBytes = 256 << 20
+    /// Time in which a client that does not read ``progressBytes`` of its response is left alone by others that need its
+    /// room.
+    var yieldingWrite: TimeAmount = .seconds(1)
     /// Time for which a closed connection still accepts input. Closing at once would reset it, and the last response
     /// could get lost.
     var linger: TimeAmount = .seconds(1)

@@ -36,7 +36,7 @@ struct HTTPServer: Service {
     ///
     /// - Throws: ``ListenError``
     func run() async throws {
-        let listener = try await listen(SendingBodies(limit: limits.sendingBytes))
+        let listener = try await listen(SendingBodies(limits: limits, logger: logger))
         // Runs after the registration of all accepted connections.
         listener.closeFuture.whenComplete { _ in eventLoop.execute { connections.listenerClosed() } }
         onListening(listener.localAddress?.port ?? 0)
@@ -103,7 +103,8 @@ struct HTTPServer: Service {
         // The guard writes these, because it knows HTTP/1.0.
         var framing = HTTPResponseEncoder.Configuration()
         framing.automaticallySetFramingHeaders = false
-        let connectionGuard = ConnectionGuard(limits: limits, worker: worker, onRejection: onRejection)
+        let connectionGuard = ConnectionGuard(
+            limits: limits, worker: worker, sending: sending, onRejection: onRejection)
         try channel.pipeline.syncOperations.addHandlers([
             ByteSensor(connectionGuard), HTTPResponseEncoder(configuration: framing),
             ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: parsing)), connectionGuard,

@@ -19,6 +19,8 @@ struct Answering: Sendable {
     var respond: @Sendable (Request) async -> Response
     /// The response to a request that the server itself refuses.
     var refuse: @Sendable (Request, Refusal) -> Response
+    /// Called once for each response, when it is known.
+    var count: @Sendable (Request, Response) -> Void = { _, _ in }
 }
 
 /// The reason why a server refuses a request.
@@ -27,7 +29,7 @@ enum Refusal: Sendable {
     case bodyTooLarge
     /// The request's body is truncated, or its framing is invalid.
     case bodyMalformed
-    /// Too many long responses are being sent.
+    /// Too many long responses are being sent, to clients that read them.
     case busy
 }
 
@@ -113,20 +115,32 @@ final class RequestHandler: ChannelDuplexHandler {
     }
 
     private func answer(_ request: Request, _ response: Response, _ context: ChannelHandlerContext) {
+        let outgoing = outgoing(response, to: request)
         guard !isWriting, context.channel.isWritable else {
-            return run { handler in await handler.send(response, to: request) }
+            return run { handler in await handler.send(outgoing) }
         }
-        if case .parts = response.body, request.method != .HEAD {
-            return run { handler in await handler.send(response, to: request) }
-        }
+        if case .parts = outgoing.body { return run { handler in await handler.send(outgoing) } }
         isWriting = true
         defer { isWriting = false }
-        write(response, to: request)
+        write(outgoing)
         needsFlush = true
     }
 
     private func start(_ request: Request, _ context: ChannelHandlerContext) {
         run { [answering] handler in await handler.send(await answering.respond(request), to: request) }
+    }
+
+    /// The response that is sent, counted: another one if there is no room for a long body.
+    private func outgoing(_ response: Response, to request: Request) -> Outgoing {
+        var (response, place) = (response, SendingBodies.Place?.none)
+        if request.method != .HEAD, case .bytes(let body) = response.body, body.readableBytes > limits.progressBytes,
+            let context
+        {
+            place = sending.begin(body, on: context.channel)
+            if place == nil { response = answering.refuse(request, .busy) }
+        }
+        answering.count(request, response)
+        return Outgoing(head: response.head, body: request.method == .HEAD ? .none : response.body, place: place)
     }
 
     /// Runs a task on the event loop. The server waits for it at its end, also when the client has left.
@@ -176,20 +190,25 @@ final class RequestHandler: ChannelDuplexHandler {
         whenWritable = nil
     }
 
-    private func write(_ response: Response, to request: Request) {
-        guard request.method != .HEAD, case .bytes(let body) = response.body, body.readableBytes > 0 else {
-            put(.head(response.head))
-            return put(.end(nil))
+    /// A response on its way to the client.
+    private struct Outgoing: Sendable {
+        let head: HTTPResponseHead
+        let body: Response.Body
+        /// The room of a long body.
+        let place: SendingBodies.Place?
+    }
+
+    private func write(_ outgoing: Outgoing) {
+        put(.head(outgoing.head))
+        if case .bytes(let body) = outgoing.body, body.readableBytes > 0 {
+            var sent: EventLoopPromise<Void>?
+            if let place = outgoing.place, let context {
+                let promise = context.eventLoop.makePromise(of: Void.self)
+                promise.futureResult.whenComplete { _ in withExtendedLifetime(place) {} }
+                sent = promise
+            }
+            put(.body(.byteBuffer(body)), sent)
         }
-        var sent: EventLoopPromise<Void>?
-        if body.readableBytes > limits.progressBytes, let context {
-            guard sending.begin(body) else { return write(answering.refuse(request, .busy), to: request) }
-            let promise = context.eventLoop.makePromise(of: Void.self)
-            promise.futureResult.whenComplete { [sending] _ in sending.end(body) }
-            sent = promise
-        }
-        put(.head(response.head))
-        put(.body(.byteBuffer(body)), sent)
         put(.end(nil))
     }
 
@@ -203,11 +222,13 @@ final class RequestHandler: ChannelDuplexHandler {
 
         /// Sends a response when the client has read enough of the earlier ones.
         func send(_ response: Response, to request: Request) async {
+            await send(bound.value.outgoing(response, to: request))
+        }
+
+        func send(_ outgoing: Outgoing) async {
             await writable()
-            guard case .parts(let next) = response.body, request.method != .HEAD else {
-                return bound.value.finish { $0.write(response, to: request) }
-            }
-            bound.value.put(.head(response.head))
+            guard case .parts(let next) = outgoing.body else { return bound.value.finish { $0.write(outgoing) } }
+            bound.value.put(.head(outgoing.head))
             while let parts = await next() {
                 for part in parts { bound.value.put(.body(.byteBuffer(part))) }
                 bound.value.context?.flush()

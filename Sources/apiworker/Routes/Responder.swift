@@ -26,7 +26,7 @@ struct Responder: Sendable {
 
     /// The application behind the server.
     var answering: Answering {
-        Answering(begin: begin, respond: { await respond(to: $0) }, refuse: refuse)
+        Answering(begin: begin, respond: { await respond(to: $0) }, refuse: refuse, count: count)
     }
 
     /// Answers what is known at once: hits in L1, the state of the worker, and errors that need no database.
@@ -38,14 +38,14 @@ struct Responder: Sendable {
             // No route reads the body of a GET, so its length is not checked for each of them.
             if request.method != .GET, request.hasBody(over: routes.bodyBytes) { throw .bodyTooLarge }
             guard let route else { throw .routeNotFound }
-            if request.method == .OPTIONS { return .answered(finished(options(route, request), request, route)) }
+            if request.method == .OPTIONS { return .answered(finished(options(route, request), request)) }
             guard route.allows(request.method) else { throw .methodNotAllowed(route) }
             if let response = try routes.immediate(route, request, on: channel) {
-                return .answered(finished(response, request, route))
+                return .answered(finished(response, request))
             }
             return try routes.needsBody(route, request) ? .needsBody : .needsTime
         } catch {
-            return .answered(finished(error.response, request, route))
+            return .answered(finished(error.response, request))
         }
     }
 
@@ -56,12 +56,12 @@ struct Responder: Sendable {
             case .bodyMalformed: .malformedRequest
             case .busy: .tooManyLongResponses
             }
-        return finished(error.response, request, Route(path: request.path))
+        return finished(error.response, request)
     }
 
     private nonisolated(nonsending) func respond(to request: Request) async -> Response {
         guard let route = Route(path: request.path) else { return APIError.routeNotFound.response }
-        return finished(await response(to: request, route), request, route)
+        return finished(await response(to: request, route), request)
     }
 
     private nonisolated(nonsending) func response(to request: Request, _ route: Route) async -> Response {
@@ -94,16 +94,14 @@ struct Responder: Sendable {
             return response.head
         }
         guard let head else { return nil }
-        count(request, route, .ok, source: "L1")
         return Response(head: head, body: .bytes(body))
     }
 
-    /// The response with the headers that all have, counted.
-    private func finished(_ response: Response, _ request: Request, _ route: Route?) -> Response {
+    /// The response with the headers that all have.
+    private func finished(_ response: Response, _ request: Request) -> Response {
         var response = isKnown(response, to: request) ? notModified(response) : response
         addCommon(&response)
         cors.allow(&response.headers, for: request)
-        count(request, route, response.status, source: response.headers.first(name: "X-Cache"))
         return response
     }
 
@@ -113,9 +111,10 @@ struct Responder: Sendable {
         cors.vary(&response.headers)
     }
 
-    private func count(_ request: Request, _ route: Route?, _ status: HTTPResponseStatus, source: String?) {
+    private func count(_ request: Request, _ response: Response) {
         requests.add(
-            request.method, route?.pattern ?? .other, statusCode: Int(status.code), source: source,
+            request.method, Route(path: request.path)?.pattern ?? .other, statusCode: Int(response.status.code),
+            source: response.headers.first(name: "X-Cache"),
             duration: .nanoseconds((NIODeadline.now() - request.arrivedAt).nanoseconds))
     }
 
