@@ -98,6 +98,24 @@ import Testing
         }
     }
 
+    @Test(arguments: [("GET", true), ("HEAD", true), ("DELETE", false), ("POST", false)])
+    func `work for a client that has left ends, unless it may change something`(
+        method: String, ends: Bool
+    ) async throws {
+        try await RunningServer.with { server in
+            var client: HTTPConnection? = try server.connect()
+            try await client?.send("\(method) /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.slowRequest()
+            await client?.resetAtClose()
+            client = nil
+            if ends { await eventually("it has ended") { server.cancelledPaths == ["/slow"] } }
+            server.open()
+            if !ends { await eventually("it has ended in its own time") { server.statuses == [200] } }
+            #expect(server.cancelledPaths == (ends ? ["/slow"] : []))
+            #expect(server.statuses == (ends ? [] : [200]), "only a response is counted")
+        }
+    }
+
     @Test func `who does not read is asked for nothing more`() async throws {
         try await RunningServer.with { server in
             let http = try server.connect()

@@ -21,6 +21,7 @@ final class RunningServer: Sendable {
     private let slow = Count()
     private let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
     private let begun = Paths()
+    private let cancelled = Paths()
     private let counted = Statuses()
 
     private final class Count: Sendable {
@@ -50,7 +51,7 @@ final class RunningServer: Sendable {
                     begun.list.withLock { $0.append(request.path) }
                     return Self.begin(request)
                 },
-                respond: { [slow] request in
+                respond: { [slow, cancelled] request in
                     switch request.path {
                     case "/thread":
                         // Also after it has waited for something that goes on elsewhere.
@@ -61,6 +62,7 @@ final class RunningServer: Sendable {
                         slow.number.withLock { $0 += 1 }
                         enter.yield()
                         for await _ in opened {}
+                        if Task.isCancelled { cancelled.list.withLock { $0.append(request.path) } }
                     case "/slow-close": return Self.path(request).with("Connection", "close")
                     case "/parts":
                         let parts = Mutex(["one", "two"])
@@ -111,6 +113,8 @@ final class RunningServer: Sendable {
     /// The paths of all requests so far, in the order in which they were begun.
     var paths: [String] { begun.list.withLock { $0 } }
 
+    /// The paths of requests whose work was cancelled.
+    var cancelledPaths: [String] { cancelled.list.withLock { $0 } }
     /// The statuses of all responses so far, in the order in which they were known.
     var statuses: [Int] { counted.list.withLock { $0 } }
 

@@ -71,6 +71,12 @@ final class ClientSocket: Sendable {
     /// Closes the output.
     func shutdownWriting() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
+    /// The connection will be reset, not closed.
+    func resetAtClose() {
+        var value = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &value, socklen_t(MemoryLayout<linger>.size))
+    }
+
     /// Shrinks the kernel's buffer of a slow reader.
     func setReceiveBuffer(bytes: Int32) {
         var bytes = bytes

@@ -139,6 +139,9 @@ package actor HTTPConnection {
     /// Bytes that have arrived and were not read.
     package var unread: String { String(buffer: input) }
 
+    /// The connection will be reset, not closed, when it is dropped.
+    package func resetAtClose() { socket.resetAtClose() }
+
     /// Closes the output.
     package func shutdownWriting() { socket.shutdownWriting() }
 

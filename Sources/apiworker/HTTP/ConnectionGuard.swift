@@ -219,7 +219,7 @@ final class ConnectionGuard: ChannelDuplexHandler {
                 // The client was not told that the connection closes: it may have sent the next request already.
                 if isQuiescing { closeUnlessAsked(context) }
             }
-        case .body(.byteBuffer(let bytes)) where isStreaming || bytes.readableBytes > limits.progressBytes:
+        case .body(.byteBuffer(let bytes)) where isStreaming || bytes.readableBytes >= limits.progressBytes:
             writeInParts(bytes, context, promise)
         case .head, .body: context.write(data, promise: promise)
         }

@@ -21,6 +21,12 @@ final class PreparedBodies: Sendable {
         }
     }
 
+    /// A body in memory.
+    private struct BodyIdentity: Hashable {
+        var address: UInt
+        var bytes: Int
+    }
+
     /// Maximum cost of all bodies in bytes: twice that of the longest value that is cached. A body that is stored here
     /// stays in memory after the caches have dropped it.
     static let byteBudget = 16 << 20
@@ -29,7 +35,12 @@ final class PreparedBodies: Sendable {
     /// Cost of an entry in addition to its body, in bytes.
     private static let overheadBytes = 1024
 
+    /// The tags that are being made, by the address of the body, which they keep.
+    private let hashing = Mutex<[BodyIdentity: Task<EntityTag, Never>]>([:])
     private let state = Mutex(SieveCache<UInt, Prepared>(byteBudget: byteBudget))
+    private let makeTag: @Sendable (ByteBuffer) -> EntityTag
+
+    init(makeTag: @escaping @Sendable (ByteBuffer) -> EntityTag = { EntityTag(of: $0) }) { self.makeTag = makeTag }
 
     /// Hashes a body that will be asked for. Not for an event loop.
     func prepare(_ body: ByteBuffer) {
@@ -37,12 +48,23 @@ final class PreparedBodies: Sendable {
         state.withLock { _ = Self.keep(body, tag, &$0) }
     }
 
-    /// The tag of a body.
+    /// The tag of a body. Whoever asks while it is made waits for it: thousands may have waited for one body, and some
+    /// bodies are too long to be kept.
     nonisolated(nonsending) func tag(of body: ByteBuffer) async -> EntityTag {
         if let known = state.withLock({ Self.prepared(body, &$0)?.tag }) { return known }
-        let tag = await offEventLoop { EntityTag(of: body) }
-        state.withLock { _ = Self.keep(body, tag, &$0) }
-        return tag
+        let identity = BodyIdentity(address: body.address, bytes: body.readableBytes)
+        let hashing = hashing.withLock { hashing in
+            if let task = hashing[identity] { return task }
+            let task = Task.detached { [self] in
+                let tag = makeTag(body)
+                state.withLock { _ = Self.keep(body, tag, &$0) }
+                self.hashing.withLock { $0[identity] = nil }
+                return tag
+            }
+            hashing[identity] = task
+            return task
+        }
+        return await hashing.value
     }
 
     /// The head of the response with a body.

@@ -57,6 +57,8 @@ final class RequestHandler: ChannelDuplexHandler {
     private var isOver = false
     private var isReadDue = false
     private var whenWritable: CheckedContinuation<Void, Never>?
+    /// The task of a request that changes nothing. Nobody needs it when the client has left.
+    private var read: Task<Void, Never>?
     private var context: ChannelHandlerContext?
 
     init(
@@ -77,7 +79,8 @@ final class RequestHandler: ChannelDuplexHandler {
     func channelInactive(context: ChannelHandlerContext) { end() }
 
     private func end() {
-        (context, reading) = (nil, nil)
+        read?.cancel()
+        (context, reading, read) = (nil, nil, nil)
         resumeWriting()
     }
 
@@ -116,10 +119,10 @@ final class RequestHandler: ChannelDuplexHandler {
 
     private func answer(_ request: Request, _ response: Response, _ context: ChannelHandlerContext) {
         let outgoing = outgoing(response, to: request)
-        guard !isWriting, context.channel.isWritable else {
-            return run { handler in await handler.send(outgoing) }
+        guard !isWriting, context.channel.isWritable, outgoing.isShort else {
+            run { handler in await handler.send(outgoing) }
+            return
         }
-        if case .parts = outgoing.body { return run { handler in await handler.send(outgoing) } }
         isWriting = true
         defer { isWriting = false }
         write(outgoing)
@@ -127,7 +130,12 @@ final class RequestHandler: ChannelDuplexHandler {
     }
 
     private func start(_ request: Request, _ context: ChannelHandlerContext) {
-        run { [answering] handler in await handler.send(await answering.respond(request), to: request) }
+        let task = run { [answering] handler in
+            let response = await answering.respond(request)
+            guard !Task.isCancelled else { return }
+            await handler.send(response, to: request)
+        }
+        if request.method == .GET || request.method == .HEAD { read = task }
     }
 
     /// The response that is sent, counted: another one if there is no room for a long body.
@@ -144,11 +152,12 @@ final class RequestHandler: ChannelDuplexHandler {
     }
 
     /// Runs a task on the event loop. The server waits for it at its end, also when the client has left.
-    private func run(_ body: @escaping @Sendable (HandlerOnLoop) async -> Void) {
-        guard let context else { return }
+    @discardableResult
+    private func run(_ body: @escaping @Sendable (HandlerOnLoop) async -> Void) -> Task<Void, Never>? {
+        guard let context else { return nil }
         let this = HandlerOnLoop(self, context.eventLoop)
         connections.taskBegan()
-        Task(executorPreference: executor) { [connections] in
+        return Task(executorPreference: executor) { [connections] in
             await body(this)
             connections.taskEnded()
         }
@@ -194,22 +203,25 @@ final class RequestHandler: ChannelDuplexHandler {
     private struct Outgoing: Sendable {
         let head: HTTPResponseHead
         let body: Response.Body
-        /// The room of a long body.
+        /// The room of a long body; `nil`: it is short, or comes in parts.
         let place: SendingBodies.Place?
+
+        /// Whether it is written in one step.
+        var isShort: Bool { if case .parts = body { false } else { place == nil } }
     }
 
     private func write(_ outgoing: Outgoing) {
         put(.head(outgoing.head))
-        if case .bytes(let body) = outgoing.body, body.readableBytes > 0 {
-            var sent: EventLoopPromise<Void>?
-            if let place = outgoing.place, let context {
-                let promise = context.eventLoop.makePromise(of: Void.self)
-                promise.futureResult.whenComplete { _ in withExtendedLifetime(place) {} }
-                sent = promise
-            }
-            put(.body(.byteBuffer(body)), sent)
-        }
+        if case .bytes(let body) = outgoing.body, body.readableBytes > 0 { put(.body(.byteBuffer(body))) }
         put(.end(nil))
+    }
+
+    /// Writes the last part of a long body, which keeps its room until the kernel has it.
+    private func putLast(_ part: ByteBuffer, _ place: SendingBodies.Place?) {
+        guard let context else { return }
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.whenComplete { _ in withExtendedLifetime(place) {} }
+        put(.body(.byteBuffer(part)), promise)
     }
 
     /// A handler as a task sees it that runs on the event loop.
@@ -227,14 +239,32 @@ final class RequestHandler: ChannelDuplexHandler {
 
         func send(_ outgoing: Outgoing) async {
             await writable()
-            guard case .parts(let next) = outgoing.body else { return bound.value.finish { $0.write(outgoing) } }
-            bound.value.put(.head(outgoing.head))
-            while let parts = await next() {
-                for part in parts { bound.value.put(.body(.byteBuffer(part))) }
-                bound.value.context?.flush()
+            switch outgoing.body {
+            case .parts(let next):
+                bound.value.put(.head(outgoing.head))
+                while let parts = await next() {
+                    for part in parts { bound.value.put(.body(.byteBuffer(part))) }
+                    bound.value.context?.flush()
+                    await writable()
+                }
+                bound.value.finish { $0.put(.end(nil)) }
+            case .bytes(let body) where !outgoing.isShort:
+                bound.value.put(.head(outgoing.head))
+                await send(body, outgoing.place)
+                bound.value.finish { $0.put(.end(nil)) }
+            default: bound.value.finish { $0.write(outgoing) }
+            }
+        }
+
+        /// Sends a long body part by part, as the client reads: one that has left costs no more than a part.
+        private func send(_ body: ByteBuffer, _ place: SendingBodies.Place?) async {
+            var rest = body
+            let bytes = bound.value.limits.progressBytes
+            while rest.readableBytes > bytes, bound.value.context != nil, let part = rest.readSlice(length: bytes) {
+                bound.value.finish { $0.put(.body(.byteBuffer(part))) }
                 await writable()
             }
-            bound.value.finish { $0.put(.end(nil)) }
+            bound.value.putLast(rest, place)
         }
 
         private func writable() async {
