@@ -19,7 +19,7 @@ final class EmbeddedHost: EngineHost {
         let loop = EngineLoop(
             host: self,
             configuration: EngineConfiguration(mode: .embedded, version: "costs", tablePath: "/t", journalPath: "/j"),
-            table: .inMemory(), random: SystemRandomNumberGenerator())
+            table: .inMemory(), arena: ValueArenaWriter(.inMemory()), random: SystemRandomNumberGenerator())
         self.loop = loop
         loop.start()
         precondition(loop.state == .attached, "the host is \(loop.shownState())")

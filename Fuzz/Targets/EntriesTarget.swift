@@ -20,32 +20,35 @@ enum EntriesTarget {
     private static func checkStored(_ bytes: ByteBuffer, _ limits: WireLimits) throws {
         guard let entry = StoredEntry(encoded: bytes, limits: limits) else { return }
         try require(entry.encoded() == bytes, "\(entry) is not written as it was read")
-        try checkKept(entry, costing: bytes.readableBytes)
+        try checkKept(entry)
         try require(entry.tags.count <= limits.tagsPerEntry, "\(entry.tags.count) tags")
         try require(entry.tags.allSatisfy { $0.readableBytes <= limits.tagBytes }, "a tag is too long")
         try require(entry.value?.readableBytes ?? 0 <= limits.valueBytes, "the value is too long")
         try require(entry.asOf.number <= WireLimits.maximumNumber, "position \(entry.asOf)")
     }
 
-    /// A value that is kept in this process is the same, and so are the replies that are made of it.
-    private static func checkKept(_ entry: StoredEntry, costing bytes: Int) throws {
-        let kept = CachedEntry(entry, key: ByteBuffer(), table: table, expiresAt: 0)
+    /// A value that is kept in the arena is the same, and so are the replies that are made of it.
+    private static func checkKept(_ entry: StoredEntry) throws {
+        let shape = ValueArenaLayout.Shape(indexWords: 512, ringBytes: 1 << 18)
+        guard let arena = ValueArenaWriter(.inMemory(shape: shape)) else { return try require(false, "no arena") }
+        let key = ByteBuffer(string: "k")
+        let record = ArenaEntry(
+            incarnation: entry.incarnation, asOf: entry.asOf, deadline: 1, tags: entry.tags, value: entry.value)
+        guard arena.insert(record, for: key, now: 0), let found = arena.entry(for: key) else { return }
+        let kept = ArenaCopy(found)
         try require(kept.stored == entry, "\(entry) is kept as \(kept.stored)")
-        try require(kept.bytes >= bytes, "it costs less than its bytes")
-        try require(kept.slots.count == entry.tags.count + 2, "\(kept.slots.count) slots")
-        let plain = Hit(
-            value: entry.value, asOf: entry.asOf, ttlMilliseconds: UInt64(bytes), tags: entry.tags, epoch: 1)
-        let hit = Hit(kept.entry, ttlMilliseconds: plain.ttlMilliseconds, epoch: plain.epoch)
-        try require(hit == plain, "\(hit) is not \(plain)")
-        for version in [RESPVersion.v2, .v3] {
-            var (expected, written) = (RESPWriter(version: version), RESPWriter(version: version))
-            Reply.fetched(.hit(plain)).encode(into: &expected)
-            Reply.fetched(.hit(hit)).encode(into: &written)
-            try require(written.buffer == expected.buffer, "\(hit) is written in another way")
+        let plain = Hit(value: entry.value, asOf: entry.asOf, ttlMilliseconds: 1, tags: entry.tags, epoch: 1)
+        for copy in [kept.entry, Hit.Entry(encoding: kept.entry)] {
+            let hit = Hit(copy, ttlMilliseconds: 1, epoch: 1)
+            try require(hit == plain, "\(hit) is not \(plain)")
+            for version in [RESPVersion.v2, .v3] {
+                var (expected, written) = (RESPWriter(version: version), RESPWriter(version: version))
+                Reply.fetched(.hit(plain)).encode(into: &expected)
+                Reply.fetched(.hit(hit)).encode(into: &written)
+                try require(written.buffer == expected.buffer, "\(hit) is written in another way")
+            }
         }
     }
-
-    private static let table = TagTable.inMemory()
 
     /// An entry and a body made of the input are read as they were written, and a part of them is not.
     private static func checkMadeOf(_ input: inout FuzzInput) throws {

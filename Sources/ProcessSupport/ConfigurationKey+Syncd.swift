@@ -20,6 +20,9 @@ extension ConfigurationKey {
     package static let tableBits = ConfigurationKey(
         "SYNCD_TABLE_BITS", option: "--table-bits", default: "20",
         help: "the tag table has 2^bits slots, 16 to 24")
+    package static let cacheBytes = ConfigurationKey(
+        "SYNCD_CACHE_BYTES", option: "--cache-bytes",
+        help: "memory for values that the workers share; 0: none (default: 64 MiB, less on a small machine)")
     package static let bridge = ConfigurationKey(
         "SYNCD_BRIDGE", option: "--bridge", default: "true",
         help: "events of other programs invalidate; false: only what workers and INVALIDATE say counts")
@@ -35,5 +38,5 @@ extension ConfigurationKey {
     package static let redisTLSKeys = [redisTLSAuthorities, redisTLSCertificate, redisTLSKey, redisTLSServerName]
     package static let syncdKeys =
         [syncdSocket, redisEnabled, redisURL] + redisTLSKeys
-        + [syncdNamespace, tableBits, bridge, bridgeRules, logLevel, logFormat]
+        + [syncdNamespace, tableBits, cacheBytes, bridge, bridgeRules, logLevel, logFormat]
 }

@@ -16,6 +16,7 @@ final class Daemon {
     private(set) lazy var loop = makeLoop()
     private var configuration: DaemonConfiguration
     private let table: TagTable
+    private let arena: ValueArenaWriter?
     private let journal: JournalDirectory
     /// Whether the path of the table, and that of its lock, still name this process's.
     private let checkTable: () -> Bool
@@ -37,12 +38,13 @@ final class Daemon {
     var onStateChanged: (StateLine) -> Void = { _ in }
 
     init(
-        configuration: DaemonConfiguration, table: TagTable, journal: JournalDirectory,
+        configuration: DaemonConfiguration, table: TagTable, arena: ValueArenaWriter?, journal: JournalDirectory,
         ownsTable: @escaping () -> Bool,
         eventLoop: any EventLoop, logger: Logger, clock: @escaping () -> BootTime = { BootClock.now }
     ) {
         self.configuration = configuration
         self.table = table
+        self.arena = arena
         self.eventLoop = eventLoop
         self.logger = logger
         self.clock = clock
@@ -58,8 +60,8 @@ final class Daemon {
             configuration: EngineConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
-                bridge: configuration.bridge),
-            table: table, random: BufferedRandom())
+                arenaPath: configuration.paths.arena, bridge: configuration.bridge),
+            table: table, arena: arena, random: BufferedRandom())
     }
 
     /// Processes the journal, writes the first heartbeat, and connects to Redis. Afterwards, the daemon may listen.

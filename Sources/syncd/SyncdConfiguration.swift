@@ -16,6 +16,8 @@ struct DaemonConfiguration: Sendable {
     var namespace: String
     var limits: Limits
     var slotBits: Int
+    /// Bytes of the value arena; `nil`: as many as suit the machine.
+    var cacheBytes: Int?
     /// A listening socket at `paths.socket` that the service manager passed; `nil` if the daemon makes its own.
     var inheritedSocket: Int32?
     /// Rules for the invalidations by events of other programs.
@@ -55,6 +57,8 @@ enum SyncdConfiguration {
             namespace: try readNamespace(settings),
             limits: try readLimits(settings),
             slotBits: try settings.integer(.tableBits, in: TagTableLayout.slotBitsRange),
+            cacheBytes: try (settings.string(.cacheBytes) ?? "").isEmpty
+                ? nil : try settings.integer(.cacheBytes, in: 0...ValueArenaLayout.byteCountRange.upperBound),
             inheritedSocket: try inherited(sockets, path: paths.socket),
             bridge: try readBridge(settings),
             source: settings.source)

@@ -187,7 +187,7 @@ import Testing
             harness.cache.report([ReportField(name: ByteBuffer(string: "requests"), value: ByteBuffer(string: "3"))])
             await eventually("it reports") {
                 await harness.pass(milliseconds: 100)
-                return harness.syncd.count { if case .report(let fields) = $0 { fields.count == 6 } else { false } } > 0
+                return harness.syncd.count { if case .report(let fields) = $0 { fields.count == 7 } else { false } } > 0
             }
         }
     }

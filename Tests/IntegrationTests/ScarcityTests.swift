@@ -89,7 +89,12 @@ import Testing
         let launch = {
             let command = "echo $$ > \(group.members) && exec \(try Executables.built("syncd")) run"
             let syncd = try ChildProcess(
-                "/bin/sh", ["-c", command], environment: ["SYNCD_SOCKET": path, "SYNCD_TABLE_BITS": "16"])
+                "/bin/sh", ["-c", command],
+                environment: [
+                    "SYNCD_SOCKET": path, "SYNCD_TABLE_BITS": "16", "SYNCD_CACHE_BYTES": "\(8 << 20)",
+                    "SYNCD_LIMIT_UNSENT_BYTES": "\(1 << 30)", "SYNCD_LIMIT_BUFFERED_BYTES": "\(1 << 30)",
+                    "SYNCD_LIMIT_WAITING_PUSH_BYTES": "\(1 << 30)",
+                ])
             await eventually("syncd answers", details: { syncd.transcript }) {
                 (try? await RESPSocket(path: path).command("PING"))?.string == "PONG"
             }
@@ -104,13 +109,11 @@ import Testing
         try await eventually("attached") { try await http.get("/").json["sync"].string == "attached" }
         try await TestHost.createUser(http, "before")
 
-        // Its own limit, 256 MiB, is more than it may have.
-        let client = try RESPSocket(path: path)
+        // Its own limits are more than it may have: somebody listens to events and reads none.
+        let (client, listener) = (try RESPSocket(path: path), try RESPSocket(path: path))
+        _ = try await listener.command("SUBSCRIBE", "events")
         let value = String(repeating: "x", count: 4 << 20)
-        for number in 0..<60 where syncd.isRunning {
-            guard let lease = try? await client.lease("big:\(number)") else { break }
-            _ = try? await client.fill("big:\(number)", lease.id, value)
-        }
+        for _ in 0..<60 where syncd.isRunning { _ = try? await client.command("PUBLISH", "events", value) }
         #expect(try await syncd.waitForExit() == .signal(SIGKILL), "\(syncd.transcript)")
 
         #expect(try await http.get("/api/users").json.array?.count == 1)

@@ -35,20 +35,4 @@ import Testing
             return
         }
     }
-
-    @Test func `a smaller cache forgets at once`() {
-        let host = EngineHarness(.embedded)
-        host.client(1)
-        guard case .fetched(.lease(let lease)) = lease(host, "a") else {
-            Issue.record("no lease")
-            return
-        }
-        let fill = Fill(key: .text("a"), lease: lease.id, ttlMilliseconds: 60_000, tags: [], value: .text("v"))
-        #expect(host.request(.fill(fill)) == .ok)
-        host.adopt(limits { $0.embeddedCacheBytes = 0 })
-        guard case .fetched(.lease) = self.lease(host, "a") else {
-            Issue.record("the value is still there")
-            return
-        }
-    }
 }

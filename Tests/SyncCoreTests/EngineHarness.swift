@@ -12,8 +12,11 @@ final class EngineHarness: EngineHost {
     private let configuration: EngineConfiguration
     private let seed: UInt64
     private(set) lazy var loop = EngineLoop(
-        host: self, configuration: configuration, table: table, random: SeededRandom(seed: seed))
+        host: self, configuration: configuration, table: table, arena: arena.flatMap(ValueArenaWriter.init),
+        random: SeededRandom(seed: seed))
     let table: TagTable
+    /// The values that all processes share; `nil`: none.
+    let arena: ValueArena?
     let server: HarnessServer?
     var now: BootTime
     /// Commands that were sent at this instant: as no time passes, what asks again and again would never end.
@@ -35,11 +38,12 @@ final class EngineHarness: EngineHost {
     private var clients: [ClientID: ClientID] = [:]
 
     init(
-        _ mode: LogMode, server: HarnessServer? = nil, table: TagTable = .inMemory(),
+        _ mode: LogMode, server: HarnessServer? = nil, table: TagTable = .inMemory(), arena: ValueArena? = .inMemory(),
         limits: Limits = Limits(), bridge: BridgeRules = .none, now: BootTime = 1_000_000_000_000, seed: UInt64 = 1
     ) {
         self.now = now
         self.table = table
+        self.arena = arena
         self.server = server
         self.seed = seed
         configuration = EngineConfiguration(
@@ -49,9 +53,10 @@ final class EngineHarness: EngineHost {
 
     /// A harness that is attached to a fresh server.
     static func attached(
-        _ server: HarnessServer, table: TagTable = .inMemory(), bridge: BridgeRules = .none, seed: UInt64 = 1
+        _ server: HarnessServer, table: TagTable = .inMemory(), arena: ValueArena? = .inMemory(),
+        bridge: BridgeRules = .none, seed: UInt64 = 1
     ) -> EngineHarness {
-        let harness = EngineHarness(.redis, server: server, table: table, bridge: bridge, seed: seed)
+        let harness = EngineHarness(.redis, server: server, table: table, arena: arena, bridge: bridge, seed: seed)
         harness.connect()
         harness.settle()
         #expect(harness.state == .attached)

@@ -52,6 +52,43 @@ import Testing
         #expect(!isHit(two))
     }
 
+    /// Redis is asked for nothing that a process of this host has loaded or asked for.
+    @Test func `a value that Redis had is kept on the host`() throws {
+        let one = EngineHarness.attached(server)
+        let two = EngineHarness.attached(server, seed: 2)
+        one.client(1)
+        two.client(1)
+        try load(one)
+        #expect(isHit(two))
+        server.data.values = [:]
+        #expect(isHit(one) && isHit(two), "Redis has it no more")
+        two.disconnect()
+        #expect(isHit(two), "nor can it be asked")
+        two.connect()
+        two.settle()
+        server.appendElsewhere("t")
+        two.deliver()
+        #expect(!isHit(two), "the rule is the same")
+    }
+
+    @Test func `a value that the arena has no room for comes from Redis`() throws {
+        let host = EngineHarness.attached(
+            server, arena: .inMemory(shape: ValueArenaLayout.Shape(indexWords: 512, ringBytes: 4096)))
+        host.client(1)
+        guard case .fetched(.lease(let lease)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
+            throw TestFailure("no lease")
+        }
+        let long = ByteBuffer(repeating: 1, count: 2000)
+        let fill = Fill(key: .text("k"), lease: lease.id, ttlMilliseconds: 60_000, tags: [], value: long)
+        #expect(host.request(.fill(fill)) == .ok)
+        for _ in 0..<2 {
+            guard case .fetched(.hit(let hit)) = host.request(.fetch(key: .text("k"), waitMilliseconds: nil)) else {
+                throw TestFailure("no hit")
+            }
+            #expect(hit.value == long)
+        }
+    }
+
     @Test func `a value in Redis is renewed, and meanwhile read`() throws {
         let host = EngineHarness.attached(server)
         host.client(1)
@@ -74,7 +111,7 @@ import Testing
     }
 
     @Test func `who does not find a value that is being renewed waits for it`() throws {
-        let host = EngineHarness.attached(server)
+        let host = EngineHarness.attached(server, arena: nil)
         host.client(1)
         host.client(2)
         try load(host)
@@ -109,7 +146,7 @@ import Testing
     }
 
     @Test func `a value from before the firstKnownPosition is a miss`() throws {
-        let host = EngineHarness.attached(server)
+        let host = EngineHarness.attached(server, arena: nil)
         host.client(1)
         try load(host)
         host.disconnect()
@@ -123,7 +160,7 @@ import Testing
     }
 
     @Test func `a value of another log is a miss`() throws {
-        let host = EngineHarness.attached(server)
+        let host = EngineHarness.attached(server, arena: nil)
         host.client(1)
         try load(host)
         let kept = server.data.values
@@ -136,7 +173,7 @@ import Testing
     }
 
     @Test func `a foreign or damaged value is a miss`() throws {
-        let host = EngineHarness.attached(server)
+        let host = EngineHarness.attached(server, arena: nil)
         host.client(1)
         try load(host)
         let entry = try #require(server.data.values[.text("k")]?.entry)
@@ -149,7 +186,7 @@ import Testing
     }
 
     @Test func `the verdict is made at the answer not at the question`() throws {
-        let host = EngineHarness.attached(server)
+        let host = EngineHarness.attached(server, arena: nil)
         host.client(1)
         try load(host)
         // The question is on its way; an invalidation is applied before the answer comes.

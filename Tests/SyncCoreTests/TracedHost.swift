@@ -32,7 +32,8 @@ final class TracedHost: EngineHost {
     private let table: TagTable
     private let configuration: EngineConfiguration
     private(set) lazy var loop = EngineLoop(
-        host: self, configuration: configuration, table: table, random: SeededRandom(seed: 1))
+        host: self, configuration: configuration, table: table,
+        arena: ValueArenaWriter(.inMemory()), random: SeededRandom(seed: 1))
 
     init(_ mode: LogMode = .embedded, limits: Limits = Limits(), table: TagTable = .inMemory()) {
         self.table = table

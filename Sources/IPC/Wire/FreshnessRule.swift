@@ -80,34 +80,38 @@ package enum FreshnessRule {
     ///
     /// - Parameters:
     ///   - trust: loads what vouches for the table.
-    ///   - slots: of the entry's tags.
-    ///   - asOf: the position that was applied before the entry was read.
+    ///   - invalidation: loads the slots of the entry's tags, and compares: ``firstInvalidation(_:after:in:)``.
     ///   - objection: what the identity of the log has against the entry.
     ///   - deadline: CLOCK_BOOTTIME in ns at which the entry's time to live ends.
     ///   - clock: CLOCK_BOOTTIME in ns.
     @inline(__always)
     package static func verdict(
-        by table: TagTable, trust: () -> Trust, slots: [UInt32], asOf: LogPosition, objection: () -> FreshnessVerdict?,
+        trust: () -> Trust, invalidation: () -> FreshnessVerdict?, objection: () -> FreshnessVerdict?,
         deadline: BootTime, clock: () -> BootTime
     ) -> FreshnessVerdict {
         var now = breaks(.clockFirst) ? clock() : 0
-        var invalidation = breaks(.slotsBeforeHeartbeat) ? firstInvalidation(slots, after: asOf, in: table) : nil
+        var found = breaks(.slotsBeforeHeartbeat) ? invalidation() : nil
         mayStop(clock)
         let trust = trust()
         mayStop(clock)
-        if !breaks(.slotsBeforeHeartbeat) { invalidation = firstInvalidation(slots, after: asOf, in: table) }
+        if !breaks(.slotsBeforeHeartbeat) { found = invalidation() }
         mayStop(clock)
         let objection = objection()
         if !breaks(.clockFirst) { now = clock() }
         if let distrust = trust.distrust(at: now) { return .notTrusted(distrust) }
         if let objection { return objection }
         if now >= deadline { return .expired }
-        return invalidation ?? .fresh
+        return found ?? .fresh
     }
 
+    /// The first tag that was invalidated after the entry was read.
+    ///
+    /// - Parameters:
+    ///   - slots: of the entry's tags.
+    ///   - asOf: the position that was applied before the entry was read.
     @inline(__always)
-    private static func firstInvalidation(
-        _ slots: [UInt32], after asOf: LogPosition, in table: TagTable
+    package static func firstInvalidation(
+        _ slots: UnsafeBufferPointer<UInt32>, after asOf: LogPosition, in table: TagTable
     ) -> FreshnessVerdict? {
         let asOf = breaks(.slotOffByOne) ? asOf + 1 : asOf
         var place = 0
@@ -117,6 +121,20 @@ package enum FreshnessRule {
             place += 1
         }
         return nil
+    }
+
+    /// The objection of the log's identity to an entry that outlives the epoch.
+    ///
+    /// - Parameters:
+    ///   - incarnation: of the entry.
+    ///   - log: the present incarnation.
+    @inline(__always)
+    package static func objection(
+        to incarnation: Incarnation, asOf: LogPosition, log: Incarnation, firstKnownPosition: LogPosition
+    ) -> FreshnessVerdict? {
+        guard incarnation == log || breaks(.incarnationIgnored) else { return .otherLog }
+        let isKnown = asOf >= firstKnownPosition || breaks(.firstKnownPositionIgnored)
+        return isKnown ? nil : .beforeFirstKnownPosition(firstKnownPosition)
     }
 
     /// The place where the simulation may stop a worker in the middle of the rule, when it breaks one.
@@ -133,7 +151,10 @@ extension TagTable {
         slots: [UInt32], asOf: LogPosition, epoch entryEpoch: Epoch, deadline: BootTime, clock: () -> BootTime
     ) -> FreshnessVerdict {
         FreshnessRule.verdict(
-            by: self, trust: { Trust(self) }, slots: slots, asOf: asOf,
+            trust: { Trust(self) },
+            invalidation: {
+                slots.withUnsafeBufferPointer { FreshnessRule.firstInvalidation($0, after: asOf, in: self) }
+            },
             objection: { epoch == entryEpoch || breaks(.epochIgnored) ? nil : .otherLog }, deadline: deadline,
             clock: clock)
     }

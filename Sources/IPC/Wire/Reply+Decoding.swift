@@ -118,6 +118,7 @@ extension Greeting {
             incarnation: try text("incarnation"), applied: LogPosition(try number("applied")),
             state: try text("state") == SyncState.attached.label ? .attached : .isolated, logMode: logMode,
             table: try text("table"), journal: try text("journal"),
+            arena: fields.contains { $0.name == "arena" } ? try text("arena") : nil,
             trustWindowMilliseconds: try number("trust-window-ms"))
     }
 }

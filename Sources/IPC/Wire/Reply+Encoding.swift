@@ -62,7 +62,7 @@ extension FetchOutcome {
 
 extension Greeting {
     func encode(into writer: inout RESPWriter) {
-        writer.mapHeader(15)
+        writer.mapHeader(arena == nil ? 15 : 16)
         func text(_ name: StaticString, _ value: String) {
             writer.word(name)
             writer.bulkString(value)
@@ -86,6 +86,7 @@ extension Greeting {
         text("log", logMode.rawValue)
         text("table", table)
         text("journal", journal)
+        if let arena { text("arena", arena) }
         number("trust-window-ms", trustWindowMilliseconds)
     }
 }

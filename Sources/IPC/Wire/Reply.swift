@@ -91,13 +91,16 @@ package struct Greeting: Sendable, Hashable {
     package var table: String
     /// Path of the journal directory.
     package var journal: String
+    /// Path of the value arena; `nil` if there is none.
+    package var arena: String?
     /// Maximum age of a trusted heartbeat.
     package var trustWindowMilliseconds: UInt64
 
     /// A greeting with all its fields.
     package init(
         version: String, proto: RESPVersion, clientID: UInt64, epoch: Epoch, incarnation: String, applied: LogPosition,
-        state: SyncState, logMode: LogMode, table: String, journal: String, trustWindowMilliseconds: UInt64
+        state: SyncState, logMode: LogMode, table: String, journal: String, arena: String? = nil,
+        trustWindowMilliseconds: UInt64
     ) {
         self.version = version
         self.proto = proto
@@ -109,6 +112,7 @@ package struct Greeting: Sendable, Hashable {
         self.logMode = logMode
         self.table = table
         self.journal = journal
+        self.arena = arena
         self.trustWindowMilliseconds = trustWindowMilliseconds
     }
 }

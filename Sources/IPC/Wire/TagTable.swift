@@ -32,6 +32,7 @@ package enum TagTableLayout {
     static let scanStartedOffset = 128
     static let journalDeviceOffset = 136
     static let journalInodeOffset = 144
+    static let logModeOffset = 152
     /// Greatest number in a sound table. The room above it suffices for every rise that may come before the next start.
     package static let greatestNumber = WireLimits.maximumNumber - 1 << 40
 
@@ -176,6 +177,15 @@ package final class TagTable: Sendable {
         Incarnation(high: load(TagTableLayout.incarnationHighOffset), low: load(TagTableLayout.incarnationLowOffset))
     }
 
+    /// Where the log is whose positions these are; `nil`: unknown.
+    package var logMode: LogMode? {
+        switch load(TagTableLayout.logModeOffset) {
+        case 1: .redis
+        case 2: .embedded
+        default: nil
+        }
+    }
+
     /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time namespace,
     /// a damaged file) is not trusted.
     @inline(__always)
@@ -227,6 +237,8 @@ package final class TagTable: Sendable {
     package func setFirstKnownPosition(_ position: LogPosition) {
         store(position.number, TagTableLayout.firstKnownPositionOffset)
     }
+    /// Stores where the log is, after incarnation and first known position.
+    package func setLogMode(_ mode: LogMode) { store(mode == .redis ? 1 : 2, TagTableLayout.logModeOffset) }
     /// Stores the incarnation, as two numbers.
     package func setIncarnation(_ incarnation: Incarnation) {
         store(incarnation.high, TagTableLayout.incarnationHighOffset)

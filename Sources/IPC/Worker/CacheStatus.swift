@@ -69,6 +69,8 @@ public struct CacheStatus: Sendable, Hashable {
     public var applied: LogPosition
     /// The cache in this process's memory.
     public var l1: L1Statistics
+    /// Number of reads that were answered from the memory that all processes of the host share.
+    public var sharedHits: Int
     /// `nil`: the auditor is off.
     public var audit: AuditStatistics?
     /// Whether writes can be written down beforehand. If not, a write whose worker dies in the middle leaves stale values
@@ -78,13 +80,14 @@ public struct CacheStatus: Sendable, Hashable {
     /// A status with all its fields.
     public init(
         sync: SyncMode, redis: UpstreamMode, epoch: Epoch, applied: LogPosition, l1: L1Statistics,
-        audit: AuditStatistics? = nil, isJournalUsable: Bool = true
+        sharedHits: Int = 0, audit: AuditStatistics? = nil, isJournalUsable: Bool = true
     ) {
         self.sync = sync
         self.redis = redis
         self.epoch = epoch
         self.applied = applied
         self.l1 = l1
+        self.sharedHits = sharedHits
         self.audit = audit
         self.isJournalUsable = isJournalUsable
     }

@@ -13,6 +13,7 @@ public final class SyncedCache: Sendable {
     let configuration: SyncedCacheConfiguration
     let session: SyncdSession
     let l1: L1Cache
+    let shared: SharedValues
     /// `nil`: the auditor is off.
     let auditor: Auditor?
     let singleFlight = SingleFlight()
@@ -61,8 +62,10 @@ public final class SyncedCache: Sendable {
         }
         bypassLoads = BypassLoads(
             limit: configuration.maximumConcurrentLoads, executor: configuration.loadExecutor)
+        shared = SharedValues(l1: l1, auditor: auditor, now: platform.clock.now)
         session = SyncdSession(
-            l1: l1, auditor: auditor, eventLoop: eventLoop, platform: platform, logger: logger, notify: notify)
+            l1: l1, shared: shared, auditor: auditor, eventLoop: eventLoop, platform: platform, logger: logger,
+            notify: notify)
         if let path = configuration.socketPath {
             session.useJournal(at: RuntimeDirectory.journal(socketPath: path), isConfirmed: false)
             session.expectTable(at: RuntimeDirectory.tagTable(socketPath: path))

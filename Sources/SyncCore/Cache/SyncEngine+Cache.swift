@@ -47,22 +47,15 @@ extension SyncEngine {
             return
         }
         let wait = wait != nil && clients[client]?.version == .v3 ? wait : nil
-        switch configuration.mode {
-        case .embedded:
-            if let hit = cached(key, now: turn.now) {
-                figures.hits += 1
-                turn.add(.reply(client, id, .fetched(.hit(hit))))
-            } else {
-                admit(client, id, key: key, wait: wait, &turn)
-            }
-        case .redis:
+        if let hit = cached(key, now: turn.now) {
+            figures.hits += 1
+            turn.add(.reply(client, id, .fetched(.hit(hit))))
+        } else if isUpstreamConnected, !loads.isLoading(key) || loads.isRenewing(key) {
+            let asker = Asker(client: client, request: id, purpose: .fetch(waitMilliseconds: wait))
+            lookUp(key, asker, &turn)
+        } else {
             // While somebody loads it, Redis has not got it, unless it is renewed.
-            if loads.isLoading(key) && !loads.isRenewing(key) || !isUpstreamConnected {
-                admit(client, id, key: key, wait: wait, &turn)
-            } else {
-                let asker = Asker(client: client, request: id, purpose: .fetch(waitMilliseconds: wait))
-                lookUp(key, asker, &turn)
-            }
+            admit(client, id, key: key, wait: wait, &turn)
         }
     }
 
@@ -81,6 +74,7 @@ extension SyncEngine {
             let hit = cached(key, now: turn.now)
             answerRenewal(client, id, key, hit, ttlMilliseconds: ttlMilliseconds, &turn)
         case .redis:
+            // Another host may have renewed it, so Redis is asked even if the arena has it.
             guard isUpstreamConnected else {
                 turn.add(.reply(client, id, .fetched(.miss)))
                 return
@@ -107,19 +101,32 @@ extension SyncEngine {
 
     private func isBeingLoaded(_ key: ByteBuffer) -> Bool { loads.isLoading(key) && !breaks(.renewedByEverybody) }
 
-    /// A fresh value from the embedded cache.
+    /// A fresh value from the arena.
     private mutating func cached(_ key: ByteBuffer, now: BootTime) -> Hit? {
-        guard let cached = cache.value(for: key) else { return nil }
-        guard verdict(on: cached, now: now).isFresh else {
-            cache.remove(key)
+        guard let found = arena?.identify(key), let stored = arenaEntry(key, found) else { return nil }
+        guard verdict(on: stored, key: key, now: now).isFresh else {
+            arena?.remove(key)
             return nil
         }
-        return Hit(cached.entry, ttlMilliseconds: max(1, (cached.expiresAt - now) / 1_000_000), epoch: log.epoch)
+        return Hit(stored.entry, ttlMilliseconds: max(1, (stored.deadline - now) / 1_000_000), epoch: log.epoch)
     }
 
-    /// The verdict on an entry of the embedded cache.
-    private func verdict(on cached: CachedEntry, now: BootTime) -> FreshnessVerdict {
-        verdict(cached.incarnation, asOf: cached.entry.asOf, cached.slots, deadline: cached.expiresAt, now: now)
+    /// A copy of a record in the arena. That of a long value is kept for a while, so that its readers share it.
+    private mutating func arenaEntry(_ key: ByteBuffer, _ found: (offset: UInt64, valueBytes: Int)) -> ArenaCopy? {
+        if found.valueBytes >= RESPWriter.sharedBytes, let copy = longValues.value(for: found.offset) { return copy }
+        guard let entry = arena?.entry(for: key) else { return nil }
+        let copy = ArenaCopy(entry)
+        if found.valueBytes >= RESPWriter.sharedBytes {
+            longValues.insert(found.offset, copy, bytes: found.valueBytes)
+        }
+        return copy
+    }
+
+    /// The verdict on an entry of the arena.
+    private func verdict(on copy: ArenaCopy, key: ByteBuffer, now: BootTime) -> FreshnessVerdict {
+        verdict(
+            copy.incarnation, asOf: copy.entry.asOf, table.slots(key: key, tags: copy.entry.tags),
+            deadline: copy.deadline, now: now)
     }
 
     /// The verdict on an entry that is stored in Redis.
@@ -137,11 +144,13 @@ extension SyncEngine {
         _ incarnation: Incarnation, asOf: LogPosition, _ slots: [UInt32], deadline: BootTime, now: BootTime
     ) -> FreshnessVerdict {
         FreshnessRule.verdict(
-            by: table, trust: { trust }, slots: slots, asOf: asOf,
+            trust: { trust },
+            invalidation: {
+                slots.withUnsafeBufferPointer { FreshnessRule.firstInvalidation($0, after: asOf, in: table) }
+            },
             objection: {
-                guard incarnation == log.incarnation || breaks(.incarnationIgnored) else { return .otherLog }
-                let isKnown = asOf >= log.firstKnownPosition || breaks(.firstKnownPositionIgnored)
-                return isKnown ? nil : .beforeFirstKnownPosition(log.firstKnownPosition)
+                FreshnessRule.objection(
+                    to: incarnation, asOf: asOf, log: log.incarnation, firstKnownPosition: log.firstKnownPosition)
             }, deadline: deadline, clock: { now })
     }
 
@@ -215,6 +224,7 @@ extension SyncEngine {
         guard let lookup = lookups.removeValue(forKey: id) else { return }
         lookupOfKey[lookup.key] = nil
         let entry = found.flatMap { StoredEntry(encoded: $0.entry, limits: limits.wire) }
+        keepInArena(entry, lookup, found?.ttlMilliseconds, now: turn.now)
         for asker in lookup.askers where clients[asker.client] != nil {
             switch asker.purpose {
             case .explain:
@@ -253,6 +263,26 @@ extension SyncEngine {
         let verdict = verdict(on: entry, key: lookup.key, ttlMilliseconds: ttlMilliseconds, now: now)
         guard verdict.isFresh || lookup.wasFresh(verdict) else { return nil }
         return hit(entry, ttlMilliseconds: ttlMilliseconds)
+    }
+
+    /// Keeps what Redis had for the workers of this host, if it is fresh and they have nothing newer.
+    private mutating func keepInArena(
+        _ entry: StoredEntry?, _ lookup: Lookup, _ ttlMilliseconds: UInt64?, now: BootTime
+    ) {
+        guard let entry, let ttlMilliseconds, freshHit(entry, lookup, ttlMilliseconds, now: now) != nil,
+            cached(lookup.key, now: now).map({ $0.ttlMilliseconds < ttlMilliseconds }) ?? true
+        else { return }
+        keepInArena(entry, key: lookup.key, ttlMilliseconds: ttlMilliseconds, now: now)
+    }
+
+    /// Keeps a value for the workers of this host, unless it is too long for the arena.
+    private func keepInArena(_ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: BootTime) {
+        let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
+        arena?.insert(
+            ArenaEntry(
+                incarnation: entry.incarnation, asOf: entry.asOf,
+                deadline: isEndless ? .max : now.saturatingAdd(lifetime), tags: entry.tags, value: entry.value),
+            for: key, now: now)
     }
 
     /// Ends all queries: Redis will not answer any more, or its answers would not be trusted.
@@ -306,16 +336,11 @@ extension SyncEngine {
     private mutating func store(
         _ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, _ turn: inout Turn<Effect>
     ) {
-        switch configuration.mode {
-        case .embedded:
-            let key = key.compacted
-            let cached = CachedEntry(entry, key: key, table: table, expiresAt: turn.now + ttlMilliseconds * 1_000_000)
-            cache.insert(key, cached, bytes: cached.bytes + key.storageCapacity)
-        case .redis:
-            guard isUpstreamConnected, (entry.value?.readableBytes ?? 0) <= limits.upstreamValueBytes else { return }
-            turn.add(
-                .upstream(.set(key: key, entry: entry.encoded(), ttlMilliseconds: ttlMilliseconds)))
-        }
+        keepInArena(entry, key: key, ttlMilliseconds: ttlMilliseconds, now: turn.now)
+        guard configuration.mode == .redis, isUpstreamConnected,
+            (entry.value?.readableBytes ?? 0) <= limits.upstreamValueBytes
+        else { return }
+        turn.add(.upstream(.set(key: key, entry: entry.encoded(), ttlMilliseconds: ttlMilliseconds)))
     }
 
     // MARK: Leases
@@ -347,13 +372,13 @@ extension SyncEngine {
     mutating func explain(
         _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ turn: inout Turn<Effect>
     ) {
-        if configuration.mode == .redis, isUpstreamConnected {
+        if isUpstreamConnected, cached(key, now: turn.now) == nil {
             let asker = Asker(client: client, request: id, purpose: .explain)
             lookUp(key, asker, &turn)
             return
         }
-        let cached = cache.peek(key)
-        let left = cached.map { $0.expiresAt > turn.now ? ($0.expiresAt - turn.now) / 1_000_000 : 0 } ?? 0
+        let cached = arena?.entry(for: key).map(ArenaCopy.init)
+        let left = cached.map { $0.deadline > turn.now ? ($0.deadline - turn.now) / 1_000_000 : 0 } ?? 0
         explained(client, id, key, cached?.stored, ttlMilliseconds: left, &turn)
     }
 

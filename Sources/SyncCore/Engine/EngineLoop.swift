@@ -76,14 +76,14 @@ package final class EngineLoop {
 
     /// `host` has to live as long as the loop.
     package init(
-        host: any EngineHost, configuration: EngineConfiguration, table: TagTable,
+        host: any EngineHost, configuration: EngineConfiguration, table: TagTable, arena: ValueArenaWriter?,
         random: any RandomNumberGenerator & Sendable
     ) {
         self.host = host
         limits = configuration.limits
         budget = BufferBudget(limit: configuration.limits.bufferedBytes)
         window = RequestWindow(limits: configuration.limits)
-        engine = SyncEngine(configuration: configuration, table: table, random: random, now: host.now)
+        engine = SyncEngine(configuration: configuration, table: table, arena: arena, random: random, now: host.now)
     }
 
     /// Goes through the journal and gives the first heartbeat. After it, clients may come.

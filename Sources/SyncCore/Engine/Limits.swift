@@ -44,8 +44,6 @@ package struct Limits: Sendable, Equatable {
     /// Bytes of the metrics of all clients together; `-BUSY` beyond. The reply to `METRICS GET` has all of them, and has to
     /// fit into a frame.
     package var metricsBytes = 8 << 20
-    /// Bytes of the embedded cache.
-    package var embeddedCacheBytes = 256 << 20
     /// The greatest value that is stored in Redis, in bytes: a larger one would delay everything behind it.
     package var upstreamValueBytes = 1 << 20
     /// Maximum time of an append. After it, syncd isolates itself and the invalidation becomes pending.
@@ -122,6 +120,5 @@ package struct Limits: Sendable, Equatable {
         Adjustable(name: "subscriptions", path: \.subscriptions, range: 1...10_000_000),
         Adjustable(name: "patterns", path: \.patterns, range: 0...1_000_000),
         Adjustable(name: "pending-bytes", path: \.pendingBytes, range: 65_536...(1 << 40)),
-        Adjustable(name: "embedded-cache-bytes", path: \.embeddedCacheBytes, range: 0...(1 << 40)),
     ]
 }

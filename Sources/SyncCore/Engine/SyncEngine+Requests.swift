@@ -97,6 +97,7 @@ extension SyncEngine {
             version: configuration.version, proto: clients[client]?.version ?? .v2, clientID: client.number,
             epoch: log.epoch, incarnation: log.incarnation.description, applied: log.applied, state: log.state,
             logMode: configuration.mode, table: configuration.tablePath, journal: configuration.journalPath,
+            arena: arena == nil ? nil : configuration.arenaPath,
             trustWindowMilliseconds: TrustTiming.trustWindowNanoseconds / 1_000_000)
     }
 

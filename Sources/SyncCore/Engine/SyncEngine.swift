@@ -11,11 +11,14 @@ package struct EngineConfiguration: Sendable {
     package var tablePath: String
     /// Path of the journal directory, which HELLO tells clients.
     package var journalPath: String
+    /// Path of the value arena, which HELLO tells clients if there is one.
+    package var arenaPath: String
     /// Rules for the invalidations by events of other programs.
     package var bridge: BridgeRules
 
     package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
+        arenaPath: String = "",
         bridge: BridgeRules = .none
     ) {
         self.mode = mode
@@ -23,6 +26,7 @@ package struct EngineConfiguration: Sendable {
         self.version = version
         self.tablePath = tablePath
         self.journalPath = journalPath
+        self.arenaPath = arenaPath
         self.bridge = bridge
     }
 }
@@ -43,8 +47,10 @@ package struct SyncEngine: ~Copyable {
     var feed = BridgeFeed()
     var unreadableEvents = UnreadableEvents()
     var journal = JournalPass()
-    /// L2 without Redis.
-    var cache: SieveCache<ByteBuffer, CachedEntry>
+    /// L2 on this host; `nil`: it could not be made.
+    let arena: ValueArenaWriter?
+    /// Copies of long values in the arena that are being sent, by their offsets.
+    var longValues: SieveCache<UInt64, ArenaCopy>
     /// L2 in Redis: the queries that are under way.
     var lookups: [UpstreamID: Lookup] = [:]
     var lookupOfKey: [ByteBuffer: UpstreamID] = [:]
@@ -98,7 +104,8 @@ package struct SyncEngine: ~Copyable {
 
     /// Takes over the table: from here on, no worker trusts the state that an earlier syncd stored.
     package init(
-        configuration: EngineConfiguration, table: TagTable, random: any RandomNumberGenerator & Sendable, now: BootTime
+        configuration: EngineConfiguration, table: TagTable, arena: ValueArenaWriter?,
+        random: any RandomNumberGenerator & Sendable, now: BootTime
     ) {
         self.configuration = configuration
         limits = configuration.limits
@@ -109,7 +116,8 @@ package struct SyncEngine: ~Copyable {
         if table.freshAsOf > now { table.setFreshAsOf(0) }
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
         loads = LoadTable(limits: limits, now: now)
-        cache = SieveCache(byteBudget: configuration.mode == .embedded ? limits.embeddedCacheBytes : 0)
+        self.arena = arena
+        longValues = SieveCache(byteBudget: 2 * limits.wire.valueBytes)
         // Until then, workers may trust a deleted table, whichever syncd made this one.
         acknowledgeAfter = table.madeAt == 0 ? 0 : min(table.madeAt, now) + TrustTiming.trustWindowNanoseconds
         if acknowledgeAfter > now { deadlines.add(.acknowledge, at: acknowledgeAfter) }
@@ -167,7 +175,6 @@ package struct SyncEngine: ~Copyable {
         self.limits = limits
         loads.limits = limits
         log.limits = limits
-        if configuration.mode == .embedded { cache.setByteBudget(limits.embeddedCacheBytes) }
     }
 
     // MARK: Time

@@ -56,14 +56,18 @@ struct InvalidationLog: ~Copyable {
         var random = random
         origin = random.next() >> 11
         attachment = Attachment(table: table, now: now)
-        tail = LogTail(table: table, keepsLastEntry: mode == .redis)
+        // Without Redis nothing is appended while syncd is away. After Redis it is another log: other hosts may have
+        // appended to that one what this table does not have.
+        let continues = mode == .embedded && table.logMode == .embedded
+        tail = LogTail(table: table, keepsLastEntry: mode == .redis, continues: continues)
         var incarnation = table.incarnation
         if mode == .embedded {
-            if incarnation == .none { incarnation = Self.fresh(&random) }
+            if !continues { incarnation = Self.fresh(&random) }
             session.follow(LogSession.Server(), from: now)
         }
         logs = KnownLogs(incarnation)
         table.setIncarnation(incarnation)
+        table.setLogMode(mode)
         self.random = random
     }
 

@@ -20,12 +20,13 @@ struct LogTail {
     /// Memory of the reorder buffer, in bytes.
     private var reorderBytes = 0
 
-    init(table: TagTable, keepsLastEntry: Bool) {
+    /// - Parameter continues: nothing was appended since the table was written.
+    init(table: TagTable, keepsLastEntry: Bool, continues: Bool) {
         self.table = table
         self.keepsLastEntry = keepsLastEntry
         greatest = max(table.applied, table.greatestSlot)
         applied = greatest
-        firstKnownPosition = greatest
+        firstKnownPosition = continues ? min(table.firstKnownPosition, greatest) : greatest
         highestSeen = greatest
         publish()
     }

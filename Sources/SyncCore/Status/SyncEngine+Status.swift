@@ -69,9 +69,10 @@ extension SyncEngine {
             StatusField("leases", .number(UInt64(loads.leaseCount))),
             StatusField("waiters", .number(UInt64(loads.waiterCount))),
             StatusField("coalesced", .number(figures.coalesced)),
-            StatusField("entries", .number(UInt64(cache.count))),
-            StatusField("bytes", .number(UInt64(cache.bytes))),
-            StatusField("evictions", .number(cache.evictions)),
+            StatusField("entries", .number(UInt64(arena?.count ?? 0))),
+            StatusField("bytes", .number(UInt64(arena?.byteCount ?? 0))),
+            StatusField("capacity", .number(UInt64(arena?.arena.shape.ringBytes ?? 0))),
+            StatusField("evictions", .number(arena?.evictions ?? 0)),
         ]
     }
 

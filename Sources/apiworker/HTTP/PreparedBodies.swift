@@ -48,8 +48,8 @@ final class PreparedBodies: Sendable {
         state.withLock { _ = Self.keep(body, tag, &$0) }
     }
 
-    /// The tag of a body. Whoever asks while it is made waits for it: thousands may have waited for one body, and some
-    /// bodies are too long to be kept.
+    /// The tag of a body. It is made once for all who ask meanwhile: thousands may have waited for one body, and some bodies
+    /// are too long to be kept.
     nonisolated(nonsending) func tag(of body: ByteBuffer) async -> EntityTag {
         if let known = state.withLock({ Self.prepared(body, &$0)?.tag }) { return known }
         let identity = BodyIdentity(address: body.address, bytes: body.readableBytes)

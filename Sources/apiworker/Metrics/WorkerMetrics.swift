@@ -24,6 +24,9 @@ struct WorkerMetrics: Sendable {
             Double(streams.cutCount))
         text.add("l1_hits_total", .counter, help: "Reads that the worker's own cache answered.", Double(status.l1.hits))
         text.add("l1_misses_total", .counter, help: "Reads that it did not.", Double(status.l1.misses))
+        text.add(
+            "shared_hits_total", .counter, help: "Reads that the memory shared by all processes of the host answered.",
+            Double(status.sharedHits))
         text.add("l1_entries", .gauge, help: "Values in the worker's own cache.", Double(status.l1.entries))
         text.add("l1_bytes", .gauge, help: "Bytes in the worker's own cache.", Double(status.l1.bytes))
         text.add(

@@ -33,6 +33,9 @@ struct Plan {
     // Sockets and Redis.
     var socketDelay: ClosedRange<UInt64> = 5_000...100_000
     var isSlicing = false
+    /// Bytes of the ring of values that all processes of a host share; 0: there is none. Small, so that it comes round
+    /// often.
+    var arenaBytes = 4096
     /// Size of a socket's buffer in bytes.
     var kernelBytes = 4096
     var redisDelay: ClosedRange<UInt64> = 50_000...1_000_000
@@ -171,16 +174,18 @@ struct Plan {
             if weight > 0 { weights[action] = weight }
         }
         // Dead or stopped processes must be able to come back.
-        weights[.restartWorker] = 30
-        weights[.restartSyncd] = 30
+        (weights[.restartWorker], weights[.restartSyncd]) = (30, 30)
         weights[.read, default: 0] += 1
         hasPlainClients = random.oneIn(2)
         (hasUnreadableTables, hasQuietWorkers) = (random.oneIn(10), random.oneIn(2))
+        if random.oneIn(3) { arenaBytes = random.oneIn(2) ? 0 : 65_536 }
         leaveOutImpossible()
     }
 
     /// Leaves out races that need an action which this world does not have.
     private mutating func leaveOutImpossible() {
+        // Without an arena, an embedded syncd keeps nothing, and without a table its workers neither.
+        if isEmbedded, hasUnreadableTables, arenaBytes == 0 { arenaBytes = 4096 }
         if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
         if weights[.trim] == nil { weights[.trimmedGap] = nil }
         if weights[.cut] == nil {

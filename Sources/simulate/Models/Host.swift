@@ -11,6 +11,8 @@ final class Host: @unchecked Sendable {
     private let oracle: Oracle
     private(set) var table: TagTable
     private(set) var isTableMissing = false
+    /// The values that all processes share; `nil`: this world has none.
+    private(set) var arena: ValueArena?
     private(set) var journal: MemoryJournal
     /// Directories that were the journal and have other names now, while a syncd lives that knows them.
     private(set) var formerJournals: [MemoryJournal] = []
@@ -34,8 +36,17 @@ final class Host: @unchecked Sendable {
         table = .inMemory(epoch: Epoch(world.random.number(1...1_000_000)))
         journal = MemoryJournal(world: world)
         network = Network(world: world)
+        arena = makeArena()
         watch(journal)
     }
+
+    private func makeArena() -> ValueArena? {
+        guard plan.arenaBytes > 0 else { return nil }
+        return .inMemory(shape: ValueArenaLayout.Shape(indexWords: 512, ringBytes: plan.arenaBytes))
+    }
+
+    /// Whether the path of the arena names this one.
+    func ownsArena(_ arena: ValueArena) -> Bool { self.arena === arena && !isTableMissing }
 
     /// The runtime directory is deleted: the next syncd makes a new one.
     func wipe() {
@@ -129,6 +140,7 @@ final class Host: @unchecked Sendable {
         starts += 1
         if isTableMissing {
             table = .inMemory(epoch: Epoch(world.random.number(1...1_000_000)), madeAt: world.now)
+            arena = makeArena()
             isTableMissing = false
         }
         if !formerJournals.isEmpty {

@@ -16,7 +16,9 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     private let table: TagTable
     private let configuration: EngineConfiguration
     private let random: SeededRandom
-    private(set) lazy var loop = EngineLoop(host: self, configuration: configuration, table: table, random: random)
+    private(set) lazy var loop = EngineLoop(
+        host: self, configuration: configuration, table: table,
+        arena: host.arena.flatMap(ValueArenaWriter.init), random: random)
     private(set) var upstream: UpstreamModel?
     private var clients: [SimulatedClient] = []
     private(set) var isListening = false
@@ -55,7 +57,8 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
             open: { open.add(host.openJournal()) })
         configuration = EngineConfiguration(
             mode: cluster == nil ? .embedded : .redis, limits: host.plan.limits, version: "simulated",
-            tablePath: "/run/syncd/tags.table", journalPath: "/run/syncd/journal")
+            tablePath: "/run/syncd/tags.table", journalPath: "/run/syncd/journal",
+            arenaPath: "/run/syncd/values.arena")
         random = SeededRandom(seed: world.random.next())
         super.init(world: world, name: "syncd\(host.index).\(number)")
         // The loop takes the table over when it is made: now.

@@ -108,6 +108,11 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
                 let table = host.table
                 return MappedTagTable(table) { [unowned self] _ in host.ownsTable(table) }
             },
+            openArena: { [unowned self] _ in
+                if isTableUnreadable { throw SystemError(code: 13) }
+                guard let arena = host.arena else { throw SystemError.missing }
+                return MappedArena(arena) { [unowned self] _ in host.ownsArena(arena) }
+            },
             openJournal: { [unowned self] path in
                 journal = nil
                 let files = host.journal

@@ -28,6 +28,7 @@ struct RunCommand: AsyncParsableCommand {
     var redisTLSServerName: String?
     @Option(help: "Prefix of the keys in Redis (SYNCD_NAMESPACE).") var namespace: String?
     @Option(help: "The tag table has 2^bits slots (SYNCD_TABLE_BITS).") var tableBits: String?
+    @Option(help: "Memory for the values that workers share, in bytes (SYNCD_CACHE_BYTES).") var cacheBytes: String?
     @Option(help: "false: events of other programs invalidate nothing (SYNCD_BRIDGE).") var bridge: String?
     @Option(help: "What they invalidate (SYNCD_BRIDGE_RULES).") var bridgeRules: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
@@ -40,7 +41,7 @@ struct RunCommand: AsyncParsableCommand {
             (.redisTLSCertificate, redisTLSCertificateFile),
             (.redisTLSKey, redisTLSKeyFile),
             (.redisTLSServerName, redisTLSServerName), (ConfigurationKey.syncdNamespace, namespace),
-            (.tableBits, tableBits), (ConfigurationKey.bridge, bridge),
+            (.tableBits, tableBits), (ConfigurationKey.cacheBytes, cacheBytes), (.bridge, bridge),
             (.bridgeRules, bridgeRules), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

@@ -40,10 +40,10 @@ enum SyncdMetrics {
             help: "Connections to Redis that were made again."),
         Metric(
             name: "cache_hits_total", kind: .counter, path: ["cache", "hits"],
-            help: "Requests that were answered from cache."),
+            help: "Requests to syncd that were answered from cache."),
         Metric(
             name: "cache_misses_total", kind: .counter, path: ["cache", "misses"],
-            help: "Requests that were not answered from cache."),
+            help: "Requests to syncd that were not answered from cache."),
         Metric(
             name: "cache_fills_total", kind: .counter, path: ["cache", "fills"],
             help: "Values that were stored in the cache."),
@@ -55,10 +55,13 @@ enum SyncdMetrics {
             help: "Requests that waited for another's load."),
         Metric(
             name: "cache_evictions_total", kind: .counter, path: ["cache", "evictions"],
-            help: "Entries that were evicted from the embedded cache."),
+            help: "Values in shared memory that had to make room."),
         Metric(
-            name: "cache_entries", kind: .gauge, path: ["cache", "entries"], help: "Entries of the embedded cache."),
-        Metric(name: "cache_bytes", kind: .gauge, path: ["cache", "bytes"], help: "Bytes of the embedded cache."),
+            name: "cache_entries", kind: .gauge, path: ["cache", "entries"], help: "Values in shared memory."),
+        Metric(name: "cache_bytes", kind: .gauge, path: ["cache", "bytes"], help: "Bytes of these values."),
+        Metric(
+            name: "cache_capacity_bytes", kind: .gauge, path: ["cache", "capacity"],
+            help: "Bytes for values in shared memory."),
         Metric(name: "leases", kind: .gauge, path: ["cache", "leases"], help: "Loads under way."),
         Metric(name: "waiters", kind: .gauge, path: ["cache", "waiters"], help: "Requests that wait for a load."),
         Metric(
@@ -132,6 +135,10 @@ enum SyncdMetrics {
             (
                 "workers_journal_unusable", "Workers that cannot write into the journal.",
                 Double(WorkerJournals(sections).unusable)
+            ),
+            (
+                "workers_shared_hits", "Reads that the workers answered from shared memory, without syncd.",
+                reported("shared-hits")
             ),
             (
                 "workers_audit_sampled", "Hits that the workers compared with the database.",

@@ -41,7 +41,8 @@ struct DaemonProcess {
         let isTableLost = Atomic(false)
         let daemon = try await eventLoop.submit { [configuration, manager, logger] in
             let daemon = Daemon(
-                configuration: configuration, table: table.table, journal: journal,
+                configuration: configuration, table: table.table, arena: Self.takeArena(configuration, logger),
+                journal: journal,
                 ownsTable: { table.isFile(at: paths.table) && tableLock.isHeld },
                 eventLoop: eventLoop, logger: logger)
             daemon.onShutdownAsked = { request.yield(.shutdown(.drain, reason: "SHUTDOWN")) }
@@ -133,6 +134,26 @@ struct DaemonProcess {
         if configuration.isRedisURLIgnored {
             logger.warning("REDIS_URL has no effect, and this host shares nothing: set REDIS_ENABLED=true")
         }
+    }
+
+    /// The arena, as large as is configured or suits the machine.
+    private static func takeArena(_ configuration: DaemonConfiguration, _ logger: Logger) -> ValueArenaWriter? {
+        let paths = configuration.paths
+        let wanted = configuration.cacheBytes ?? paths.suitableCacheBytes
+        let (arena, notices) = ValueArenaFile.take(path: paths.arena, bytes: wanted)
+        for notice in notices {
+            switch notice {
+            case .replaced(let reason):
+                logger.notice("a new value arena is made: it is empty", metadata: ["reason": "\(reason)"])
+            case .smaller(let bytes, let wanted, let error):
+                logger.warning(
+                    "the value arena is smaller than it should be: make room in the file system, or set SYNCD_CACHE_BYTES",
+                    metadata: [
+                        "bytes": "\(bytes)", "wanted": "\(wanted)", "path": "\(paths.arena)", "error": "\(error)",
+                    ])
+            }
+        }
+        return arena
     }
 
     private func openJournal() throws -> JournalDirectory {

@@ -19,10 +19,24 @@ struct RuntimePaths: Sendable {
     var lock: String { socket + ".lock" }
     var tableLock: String { table + ".lock" }
     var table: String { RuntimeDirectory.tagTable(socketPath: socket) }
+    var arena: String { RuntimeDirectory.arena(socketPath: socket) }
     var journal: String { RuntimeDirectory.journal(socketPath: socket) }
     var directory: String {
         let end = socket.lastIndex(of: "/") ?? socket.startIndex
         return end == socket.startIndex ? "/" : String(socket[..<end])
+    }
+
+    /// Bytes of a value arena that suits this machine: 64 MiB, but at most a sixteenth of the memory, and half of the room in
+    /// the file system beside the arena that is there.
+    var suitableCacheBytes: Int {
+        var (space, file) = (statvfs(), stat())
+        var room = Int.max
+        if statvfs(directory, &space) == 0 {
+            room = Int(clamping: UInt64(space.f_bavail)) * Int(clamping: UInt64(space.f_frsize))
+        }
+        if stat(arena, &file) == 0 { room += Int(file.st_size) }
+        let memory = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        return min(64 << 20, memory / 16, room / 2)
     }
 
     /// The kernel's limit is 107 bytes and a terminator; 103 is portable.

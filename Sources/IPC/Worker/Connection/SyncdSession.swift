@@ -14,6 +14,7 @@ final class SyncdSession: ConnectionObserver {
         /// The last heartbeat that came as a push; `nil` on a fresh connection.
         var heartbeat: Heartbeat?
         var mapped: MappedTagTable?
+        var arena: MappedArena?
         /// A table that no connection has named: only the age of its last heartbeat is used.
         var watched: MappedTagTable?
         /// The path of the table, known or expected.
@@ -45,6 +46,7 @@ final class SyncdSession: ConnectionObserver {
     static let housekeepingNanoseconds: UInt64 = 1_000_000_000
 
     let l1: L1Cache
+    private let shared: SharedValues
     private let auditor: Auditor?
     let unjournaled = UnjournaledWrites()
     let unsettled = UnsettledWrites()
@@ -57,10 +59,12 @@ final class SyncdSession: ConnectionObserver {
     private let logger: Logger
 
     init(
-        l1: L1Cache, auditor: Auditor? = nil, eventLoop: any EventLoop, platform: WorkerPlatform, logger: Logger,
+        l1: L1Cache, shared: SharedValues, auditor: Auditor? = nil, eventLoop: any EventLoop, platform: WorkerPlatform,
+        logger: Logger,
         notify: AsyncStream<CacheNotification>.Continuation
     ) {
         self.l1 = l1
+        self.shared = shared
         self.auditor = auditor
         self.eventLoop = eventLoop
         self.platform = platform
@@ -120,6 +124,7 @@ final class SyncdSession: ConnectionObserver {
 
     func becameReady(_ connection: SyncdConnection, greeting: Greeting) {
         useTable(at: greeting.table)
+        useArena(at: greeting.arena)
         useJournal(at: greeting.journal, isConfirmed: true)
         let arrivals = state.withLock { state in
             state.connection = connection
@@ -207,9 +212,25 @@ final class SyncdSession: ConnectionObserver {
         } catch {
             logger.debug("no L1: the tag table can't be mapped", metadata: ["error": "\(error)"])
         }
-        // The table is replaced first: no entry with slots of the other table is stored.
+        // Values of the arena are judged by a table that is mapped. The table is replaced first: no entry with slots of
+        // the other table is stored.
+        shared.use(nil)
         l1.use(replacement?.table)
         state.withLock { $0.mapped = replacement }
+    }
+
+    private func useArena(at path: String?) {
+        let (mapped, table) = state.withLock { ($0.arena, $0.mapped?.table) }
+        var present = mapped.flatMap { arena in path.flatMap { arena.isFile(at: $0) ? arena : nil } }
+        if present == nil, let path {
+            do {
+                present = try platform.openArena(path)
+            } catch {
+                logger.debug("values are asked of syncd: the arena can't be mapped", metadata: ["error": "\(error)"])
+            }
+        }
+        state.withLock { $0.arena = present }
+        shared.use(present.flatMap { arena in table.map { (arena.arena, $0) } })
     }
 
     /// CLOCK_BOOTTIME in ns of the newest reading of the journal that has begun by now. A caller that named a file
@@ -325,8 +346,8 @@ final class SyncdSession: ConnectionObserver {
             logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
         return CacheStatus(
             sync: sync, redis: redis, epoch: table?.epoch ?? heartbeat?.epoch ?? 0,
-            applied: table?.applied ?? heartbeat?.applied ?? 0, l1: l1.statistics, audit: auditor?.statistics,
-            isJournalUsable: isJournalUsable || state.withLock { $0.journalPath == nil })
+            applied: table?.applied ?? heartbeat?.applied ?? 0, l1: l1.statistics, sharedHits: shared.hits,
+            audit: auditor?.statistics, isJournalUsable: isJournalUsable || state.withLock { $0.journalPath == nil })
     }
 
     // MARK: Housekeeping
@@ -350,7 +371,8 @@ final class SyncdSession: ConnectionObserver {
         let warning = ReportField(
             name: ByteBuffer(string: "journal"), value: ByteBuffer(string: isJournalUsable ? "ok" : "unusable"))
         let audit = auditor?.statistics.fields ?? []
-        connection.tell(.report(l1.statistics.fields + audit + [warning] + fields))
+        connection.tell(
+            .report(l1.statistics.fields + [.init("shared-hits", shared.hits)] + audit + [warning] + fields))
         unjournaled.send(over: connection, now: clock.now())
         if isSweepDue { sweep(from: 0) }
     }

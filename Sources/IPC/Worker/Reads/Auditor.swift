@@ -69,15 +69,24 @@ final class Auditor: Sendable {
 
     /// Counts a hit in L2, of which some become samples.
     func countHit(_ hit: Hit, of key: CacheKey, load: @escaping Loader) {
-        let isSample = state.withLock { state in
+        guard takeSample(), let served = l1.served(hit, for: key) else { return }
+        audit(served, of: key, load: load)
+    }
+
+    /// Counts a hit in L2.
+    ///
+    /// - Returns: whether it is a sample.
+    func takeSample() -> Bool {
+        state.withLock { state in
             state.rest -= 1
             guard state.rest <= 0 else { return false }
             state.rest = sampling.nextGap()
             return true
         }
-        guard isSample, let served = l1.served(hit, for: key) else { return }
-        audit(served, of: key, load: load)
     }
+
+    /// Whether the next hit in L2 is a sample.
+    var isSampleNext: Bool { state.withLock { $0.rest <= 1 } }
 
     /// Loads the value again in the background, unless an audit is under way.
     func audit(_ served: ServedValue, of key: CacheKey, load: @escaping Loader) {

@@ -191,10 +191,31 @@ package final class L1Cache: Sendable {
             let entry = L1Entry(
                 value: value, slots: table.slots(key: key.bytes, tags: hit.tags), asOf: hit.asOf, epoch: hit.epoch,
                 deadline: deadline, loadedAt: deadline.saturatingSubtract(lifetime), refreshAt: refreshAt)
-            let cost =
-                Self.overheadBytes + key.bytes.storageCapacity + (value?.storageCapacity ?? 0) + 4 * entry.slots.count
-            state.entries.insert(key, entry, bytes: cost)
+            insert(entry, key, &state)
         }
+    }
+
+    /// Stores a value out of shared memory, judged by the present table.
+    ///
+    /// - Parameter lifetimeMilliseconds: its time to live at the beginning.
+    func insert(_ hit: ArenaHit, for key: CacheKey, lifetimeMilliseconds: UInt64) {
+        let key = CacheKey(Self.compacted(key.bytes))
+        let lifetime = lifetimeMilliseconds.saturatingMultiply(1_000_000)
+        let refreshAt = refreshPercent > 0 ? hit.deadline.saturatingSubtract(lifetime / 100 * refreshPercent) : .max
+        let entry = L1Entry(
+            value: hit.value, slots: hit.slots, asOf: hit.asOf, epoch: hit.epoch, deadline: hit.deadline,
+            loadedAt: hit.deadline.saturatingSubtract(lifetime), refreshAt: refreshAt)
+        state.withLock { state in
+            guard state.table != nil else { return }
+            insert(entry, key, &state)
+        }
+    }
+
+    private func insert(_ entry: L1Entry, _ key: CacheKey, _ state: inout State) {
+        let cost =
+            Self.overheadBytes + key.bytes.storageCapacity + (entry.value?.storageCapacity ?? 0)
+            + 4 * entry.slots.count
+        state.entries.insert(key, entry, bytes: cost)
     }
 
     /// Whether a value that was just received is fresh at this moment. Always false without a table.

@@ -24,11 +24,12 @@ extension SyncedCache {
             if hit.isRefreshDue { refresh(key, tags, ttl) { Loaded(value: try await load()) } }
             return CachedValue(value: hit.value, source: .l1)
         }
+        if let value = shared.value(for: key, lifetimeMilliseconds: milliseconds(ttl), load: load) { return value }
         return try await missed(key, tags, ttl) { Loaded(value: try await load()) }
     }
 
-    /// The value of `key` in this process's memory, if it is fresh and needs no further work; for callers that can answer
-    /// at once and want no task. `nil`: ask ``value(for:tags:ttl:load:)``, which also counts misses, knows negative
+    /// The value of `key` in this process's own memory, if it is fresh and needs no further work; for callers that can
+    /// answer at once and want no task. `nil`: ask ``value(for:tags:ttl:load:)``, which also counts misses, knows negative
     /// results, samples hits for the auditor and refreshes values early.
     public func valueInMemory(for key: CacheKey) -> ByteBuffer? { l1.valueWithoutWork(for: key) }
 
@@ -46,6 +47,8 @@ extension SyncedCache {
             if hit.isRefreshDue { refresh(key, tags, ttl, load) }
             return CachedValue(value: hit.value, source: .l1)
         }
+        let shared = shared.value(for: key, lifetimeMilliseconds: milliseconds(ttl)) { try await load().value }
+        if let shared { return shared }
         return try await missed(key, tags, ttl, load)
     }
 

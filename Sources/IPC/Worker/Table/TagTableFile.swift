@@ -127,6 +127,7 @@ package enum TagTableFile {
                 status.bytes <= TagTableLayout.byteCount(slotBits: TagTableLayout.slotBitsRange.upperBound)
             else { throw TagTableFileError.unusable(path: path, .tooShort(bytes: status.bytes)) }
             map = try Mapping(file, bytes: status.bytes, isWritable: isWritable)
+            if !isWritable { TruncationGuard.add(map.memory, bytes: status.bytes) }
         } catch let error as SystemError {
             throw .system(path: path, error)
         } catch let error as TagTableFileError {
@@ -137,9 +138,14 @@ package enum TagTableFile {
         do {
             let bits = try TagTable.validateHeader(map.memory, fileBytes: status.bytes)
             let table = TagTable(
-                memory: map.memory, slotBits: bits, forget: { _ in map.forget() }, release: { _ in map.unmap() })
+                memory: map.memory, slotBits: bits, forget: { _ in map.forget() },
+                release: { memory in
+                    TruncationGuard.remove(memory)
+                    map.unmap()
+                })
             return (table, status)
         } catch {
+            TruncationGuard.remove(map.memory)
             map.unmap()
             throw .unusable(path: path, error)
         }

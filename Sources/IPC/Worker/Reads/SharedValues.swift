@@ -1,0 +1,73 @@
+import IPCWire
+import NIOCore
+import Synchronization
+
+/// One worker's view of the cache that all processes of the host share (docs/consistency.md, "Reading", step 2).
+///
+/// A value is copied out of shared memory: neither syncd nor the socket has a part in it. A value that
+/// is read a second time gets into L1.
+final class SharedValues: Sendable {
+    private struct State {
+        var source: (arena: ValueArena, table: TagTable)?
+        var hits = 0
+        /// Hashes of keys that were read once, each in the place of an earlier one.
+        var seen = [UInt32](repeating: 0, count: SharedValues.seenKeys)
+    }
+
+    private static let seenKeys = 4096
+
+    private let state = Mutex(State())
+    private let l1: L1Cache
+    private let auditor: Auditor?
+    private let now: @Sendable () -> BootTime
+
+    init(l1: L1Cache, auditor: Auditor?, now: @escaping @Sendable () -> BootTime) {
+        self.l1 = l1
+        self.auditor = auditor
+        self.now = now
+    }
+
+    /// Sets the arena, and the table that judges its values; `nil` if there is none.
+    func use(_ source: (arena: ValueArena, table: TagTable)?) { state.withLock { $0.source = source } }
+
+    /// Number of reads that were answered from it.
+    var hits: Int { state.withLock { $0.hits } }
+
+    /// A value that is fresh at this moment.
+    ///
+    /// - Parameters:
+    ///   - lifetimeMilliseconds: the time to live that the caller would give it.
+    ///   - load: for the auditor.
+    func value(
+        for key: CacheKey, lifetimeMilliseconds: UInt64, load: @escaping Auditor.Loader
+    ) -> CachedValue? {
+        guard let (arena, table) = state.withLock({ $0.source }) else { return nil }
+        let isSample = auditor?.isSampleNext ?? false
+        var isSecond = false
+        let hit = arena.hit(
+            for: key.bytes,
+            keepsSlots: { hash in
+                isSecond = hasSeen(hash)
+                return isSecond || isSample
+            }, by: table, clock: now)
+        guard let hit else { return nil }
+        if isSecond { l1.insert(hit, for: key, lifetimeMilliseconds: lifetimeMilliseconds) }
+        if let auditor, auditor.takeSample(), isSample {
+            let served = ServedValue(
+                value: hit.value, slots: hit.slots, asOf: hit.asOf, epoch: hit.epoch, table: table)
+            auditor.audit(served, of: key, load: load)
+        }
+        return CachedValue(value: hit.value, source: .l2)
+    }
+
+    /// Counts a hit, and returns whether the key was read before.
+    private func hasSeen(_ hash: UInt64) -> Bool {
+        let (place, print) = (Int(hash % UInt64(Self.seenKeys)), UInt32(truncatingIfNeeded: hash >> 32))
+        return state.withLock { state in
+            state.hits &+= 1
+            if state.seen[place] == print { return true }
+            state.seen[place] = print
+            return false
+        }
+    }
+}

@@ -1,0 +1,174 @@
+import IPCWire
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// A value arena that a syncd of this host made, mapped for reading.
+package struct MappedArena: Sendable {
+    package let arena: ValueArena
+    private let isNamed: @Sendable (String) -> Bool
+
+    /// Maps the file at `path`, and the marks beside it if they can be written.
+    package init(path: String) throws {
+        let (arena, file) = try ValueArenaFile.open(path: path, boot: nil, isWritable: false)
+        self.init(arena) { path in
+            guard let current = try? FileStatus(path: path) else { return false }
+            return current.isSameFile(as: file)
+        }
+    }
+
+    /// An arena that is mapped already; `isNamed` returns whether a path still names it.
+    package init(_ arena: ValueArena, isNamed: @escaping @Sendable (String) -> Bool) {
+        self.arena = arena
+        self.isNamed = isNamed
+    }
+
+    /// Whether `path` still names the mapped file.
+    package func isFile(at path: String) -> Bool { isNamed(path) }
+}
+
+/// The file in which a value arena outlives the syncd that writes it, and the file with the readers' marks beside it.
+package enum ValueArenaFile {
+    /// The reason why a syncd has a smaller arena than it was asked for, or another one than before.
+    package enum Notice: Sendable, Hashable {
+        /// The previous file could not be used.
+        case replaced(reason: String)
+        /// There is no room for more. 0 bytes: there is no arena.
+        case smaller(bytes: Int, wanted: Int, SystemError)
+    }
+
+    /// Takes over the arena at `path`, or creates one: complete before it gets its name, with all its memory reserved. If
+    /// there is not enough room for it, a smaller one. Call this only while holding the lock of the tag table.
+    ///
+    /// - Parameter bytes: of the whole file, at most; 0: none.
+    package static func take(path: String, bytes: Int) -> (ValueArenaWriter?, [Notice]) {
+        guard bytes > 0 else {
+            unlink(path)
+            unlink(marks(path))
+            return (nil, [])
+        }
+        var notices: [Notice] = []
+        let bytes = max(bytes, ValueArenaLayout.byteCountRange.lowerBound)
+        let shape = ValueArenaLayout.Shape(byteCount: bytes)
+        do {
+            let (arena, _) = try open(path: path, boot: bootID(), isWritable: true)
+            if arena.shape == shape {
+                if let writer = ValueArenaWriter(arena) { return (writer, notices) }
+                throw ValueArenaLayout.Fault.damaged
+            }
+        } catch let error as SystemError where error == .missing {
+            // The first start, or a wiped directory.
+        } catch {
+            notices.append(.replaced(reason: "\(error)"))
+        }
+        var (size, lack) = (bytes, SystemError(code: 0))
+        while size >= ValueArenaLayout.byteCountRange.lowerBound {
+            do {
+                let writer = try create(path: path, shape: ValueArenaLayout.Shape(byteCount: size))
+                if size < bytes { notices.append(.smaller(bytes: size, wanted: bytes, lack)) }
+                return (writer, notices)
+            } catch {
+                (size, lack) = (size / 2, error)
+            }
+        }
+        unlink(path)
+        notices.append(.smaller(bytes: 0, wanted: bytes, lack))
+        return (nil, notices)
+    }
+
+    /// Path of the marks of the arena at `path`.
+    static func marks(_ path: String) -> String { path + ".marks" }
+
+    static func open(
+        path: String, boot: (UInt64, UInt64)?, isWritable: Bool
+    ) throws -> (ValueArena, FileStatus) {
+        let file = try FileDescriptor(path: path, flags: isWritable ? O_RDWR : O_RDONLY)
+        let status = try file.status()
+        guard status.isRegular, status.bytes >= ValueArenaLayout.byteCountRange.lowerBound / 2,
+            status.bytes <= ValueArenaLayout.byteCountRange.upperBound
+        else { throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes) }
+        let map = try Mapping(file, bytes: status.bytes, isWritable: isWritable)
+        // The writer needs no guard: it ends, and the next one makes a new file.
+        if !isWritable { TruncationGuard.add(map.memory, bytes: status.bytes) }
+        let shape: ValueArenaLayout.Shape
+        do {
+            shape = try ValueArena.validateHeader(map.memory, fileBytes: status.bytes, boot: boot)
+        } catch {
+            TruncationGuard.remove(map.memory)
+            map.unmap()
+            throw error
+        }
+        return (arena(map, shape, marks: try? marks(path: marks(path), shape)), status)
+    }
+
+    private static func arena(_ map: Mapping, _ shape: ValueArenaLayout.Shape, marks: Mapping?) -> ValueArena {
+        ValueArena(memory: map.memory, marks: marks?.memory, shape: shape) { memory in
+            TruncationGuard.remove(memory)
+            map.unmap()
+            guard let marks else { return }
+            TruncationGuard.remove(marks.memory)
+            marks.unmap()
+        }
+    }
+
+    /// Maps the marks. Any member of the group may write them, and truncate them.
+    private static func marks(path: String, _ shape: ValueArenaLayout.Shape) throws -> Mapping {
+        let file = try FileDescriptor(path: path, flags: O_RDWR)
+        let status = try file.status()
+        guard status.isRegular, status.bytes == shape.indexWords else {
+            throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes)
+        }
+        let map = try Mapping(file, bytes: status.bytes, isWritable: true)
+        TruncationGuard.add(map.memory, bytes: status.bytes)
+        return map
+    }
+
+    private static func create(
+        path: String, shape: ValueArenaLayout.Shape
+    ) throws(SystemError) -> ValueArenaWriter? {
+        let temporary = "\(path).new"
+        do throws(SystemError) {
+            let marksFile = try file(marks(temporary), bytes: shape.indexWords, mode: 0o660)
+            let arenaFile = try file(temporary, bytes: shape.byteCount, mode: 0o640)
+            let map = try Mapping(arenaFile, bytes: shape.byteCount, isWritable: true)
+            let marks = try Mapping(marksFile, bytes: shape.indexWords, isWritable: true)
+            TruncationGuard.add(marks.memory, bytes: shape.indexWords)
+            ValueArena.initializeHeader(map.memory, shape: shape, boot: bootID())
+            guard rename(self.marks(temporary), self.marks(path)) == 0, rename(temporary, path) == 0 else {
+                throw SystemError.last
+            }
+            return ValueArenaWriter(arena(map, shape, marks: marks))
+        } catch {
+            unlink(temporary)
+            unlink(marks(temporary))
+            throw error
+        }
+    }
+
+    /// A new file of zeros whose memory is reserved: otherwise a full file system would kill its users.
+    private static func file(_ path: String, bytes: Int, mode: mode_t) throws(SystemError) -> FileDescriptor {
+        // A file of this name is left over from a start that was killed here; the lock excludes other processes.
+        unlink(path)
+        let file = try FileDescriptor(path: path, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode)
+        guard fchmod(file.number, mode) == 0, ftruncate(file.number, off_t(bytes)) == 0 else { throw .last }
+        let code = posix_fallocate(file.number, 0, off_t(bytes))
+        guard code == 0 else { throw SystemError(code: code) }
+        return file
+    }
+
+    /// The random id of the machine's boot, as two numbers; 0 where the kernel does not show it.
+    private static func bootID() -> (UInt64, UInt64) {
+        guard let file = try? FileDescriptor(path: "/proc/sys/kernel/random/boot_id", flags: O_RDONLY) else {
+            return (0, 0)
+        }
+        let digits = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { buffer in
+            let count = max(0, read(file.number, buffer.baseAddress, buffer.count))
+            return String(decoding: buffer[..<count], as: UTF8.self).filter(\.isHexDigit)
+        }
+        guard let id = Incarnation(digits) else { return (0, 0) }
+        return (id.high, id.low)
+    }
+}
