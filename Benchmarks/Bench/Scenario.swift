@@ -1,6 +1,7 @@
 /// Rows that are measured together, on the same servers.
 enum Scenario: String, CaseIterable {
     case l1
+    case shared
     case fetch
     case fetchRedis = "fetch-redis"
     case invalidate
@@ -16,6 +17,7 @@ enum Scenario: String, CaseIterable {
     var rows: String {
         switch self {
         case .l1: "l1-hit"
+        case .shared: "shared-hit, its time, and with 10 and 100 KiB"
         case .fetch: "fetch-p50, fetch-p99, fetch-pipelined"
         case .fetchRedis: "fetch-redis-p50, fetch-redis-rate"
         case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
@@ -32,6 +34,7 @@ enum Scenario: String, CaseIterable {
     func run(rounds: Int) async throws -> [Measured] {
         switch self {
         case .l1: try await Self.l1(rounds)
+        case .shared: try await Self.shared(rounds)
         case .fetch: try await Self.fetch(rounds)
         case .fetchRedis: try await Self.fetchRedis(rounds)
         case .invalidate: try await Self.invalidate(rounds)

@@ -46,7 +46,7 @@ import Testing
         let id = try await TestHost.createUser(connections[0], "a")
         var replies: [HTTPReply] = []
         for _ in 0..<2 { for http in connections { replies.append(try await http.get("/api/users")) } }
-        #expect(replies.map(\.cache) == ["MISS", "L2", "L1", "L1"])
+        #expect(replies.map(\.cache) == ["MISS", "L2", "L1", "L2"])
         #expect(Set(replies.map { $0["etag"] }).count == 1)
         let tag = try #require(replies[0]["etag"])
         for cache in ["L1", "L1"] {

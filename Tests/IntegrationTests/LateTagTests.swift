@@ -41,6 +41,7 @@ import Testing
             #expect(first == "MISS old", "it began before the write")
             #expect(try await Self.read(caches[0], "new") == "MISS new")
             #expect(try await Self.read(caches[1], "x") == "L2 new")
+            #expect(try await Self.read(caches[1], "x") == "L2 new", "read twice, it is worth keeping")
             #expect(try await Self.read(caches[1], "x") == "L1 new")
             try await caches[0].invalidating([Self.late]) { .changed((), event: nil) }
             #expect(try await Self.read(caches[1], "newer") == "MISS newer")

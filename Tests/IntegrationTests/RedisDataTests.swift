@@ -92,9 +92,10 @@ import Testing
         await second.waitUntilApplied(position)
         scene.redis.kill()
         try await scene.redis.start()
-        await second.waitUntilAttached()
-        await scene.host.waitUntilAttached()
         for host in [scene.host, second] {
+            // Until a host has noticed, for 2 s at most, it uses its caches.
+            await eventually("it has another log") { host.table.incarnation != scene.incarnation }
+            await host.waitUntilAttached()
             #expect(try await host.client.fetch("key").value == nil)
             let next = try await host.client.invalidate("t")
             #expect(next > position)

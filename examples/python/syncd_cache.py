@@ -2,14 +2,14 @@
 import asyncio, collections, pathlib, random
 from redis.asyncio import UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
-from syncd_files import Journal, Table, boot_time
+from syncd_files import Arena, Journal, Table, boot_time
 
 SILENCE, TRUST_WINDOW, MOST_ENTRIES = 0.5, 1.0, 10_000  # the first two in seconds
 
 
 class Cache:
     def __init__(self, socket, protocol=3):
-        self.socket, self.protocol, self.connection, self.table = socket, protocol, None, None
+        self.socket, self.protocol, self.connection, self.table, self.arena = socket, protocol, None, None, None
         self.entries = collections.OrderedDict()
         self.journal = Journal(pathlib.Path(socket).parent / "journal")
 
@@ -25,7 +25,9 @@ class Cache:
                     await connection.connect()
                     await connection.send_command("HELLO", self.protocol)
                     hello = await connection.read_response(disable_decoding=True)
-                self.table = Table((hello if self.protocol == 3 else dict(zip(hello[::2], hello[1::2])))[b"table"])
+                hello = hello if self.protocol == 3 else dict(zip(hello[::2], hello[1::2]))
+                self.table = Table(hello[b"table"])
+                self.arena = Arena(hello[b"arena"]) if b"arena" in hello else None
                 self.entries.clear()  # They are numbered by the slots of another table.
                 self.connection, delay = connection, 0.05
                 while True:
@@ -73,11 +75,13 @@ class Cache:
         table, kept = self.table, self.entries.get(key)
         if kept and kept[-1] > boot_time() and table.is_fresh(*kept[1:-1]):
             return kept[0], "L1"
+        if found := self.shared(table, key):
+            return found[0], "L2"
         reply = await self.ask("FETCH", key, *(["WAIT", 400] if self.protocol == 3 else []))
         kind = reply[0] if isinstance(reply, list) else None  # -BUSY, or nobody answers.
         if kind == b"hit":
             _, value, as_of, ttl, tags, epoch = reply
-            self.keep(table, key, value, tags, as_of, epoch, ttl)
+            self.keep(table, key, value, table.slots(key, tags), as_of, epoch, boot_time() + ttl * 1_000_000)
             return value, "L2"
         if kind != b"lease":
             return await load(), "BYPASS"
@@ -88,12 +92,26 @@ class Cache:
             await self.ask("ABANDON", key, lease)
             raise
         if await self.ask("FILL", key, lease, ttl, len(tags), *tags, *([] if value is None else [value])) == b"OK":
-            self.keep(table, key, value, tags, as_of, epoch, ttl)
+            self.keep(table, key, value, table.slots(key, tags), as_of, epoch, boot_time() + ttl * 1_000_000)
         return value, "MISS"
 
-    def keep(self, table, key, value, tags, as_of, epoch, ttl):
+    def shared(self, table, key):
+        """A value that another process of this host has loaded, out of shared memory; None: there is none."""
+        if not (table and self.arena):
+            return None
+        epoch = table.words[9]
+        if not (copy := self.arena.copy(key, table.hash(b"=" + key))):
+            return None
+        value, hashes, as_of, log, until = copy
+        slots = [512 + hash % table.words[2] for hash in hashes]
+        if not table.is_fresh(slots, as_of, epoch, log) or until <= boot_time():
+            return None
+        self.keep(table, key, value, slots, as_of, epoch, until)
+        return (value,)
+
+    def keep(self, table, key, value, slots, as_of, epoch, until):
         if table is self.table:
-            self.entries[key] = (value, table.slots(key, tags), as_of, epoch, boot_time() + ttl * 1_000_000)
+            self.entries[key] = (value, slots, as_of, epoch, until)
             if len(self.entries) > MOST_ENTRIES:
                 self.entries.popitem(last=False)
 

@@ -1,5 +1,5 @@
-"""The files that a worker shares with syncd: the tag table and the journal (docs/protocol.md)."""
-import fcntl, mmap, os, pathlib, random, time
+"""The files that a worker shares with syncd: tag table, value arena and journal (docs/protocol.md)."""
+import fcntl, mmap, os, pathlib, random, struct, time
 
 MASK = 2**64 - 1
 
@@ -23,20 +23,65 @@ class Table:
         return [self.slot(tag) for tag in (*tags, b"=" + key, b"*")]
 
     def slot(self, tag):
+        return 512 + self.hash(tag) % self.words[2]
+
+    @staticmethod
+    def hash(tag):
         h = 0xCBF29CE484222325  # FNV-1a
         for byte in tag:
             h = (h ^ byte) * 0x100000001B3 & MASK
         for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):  # MurmurHash3's last step
             h = (h ^ h >> 33) * factor & MASK
-        return 512 + (h ^ h >> 33) % self.words[2]
+        return h ^ h >> 33
 
-    def is_fresh(self, slots, as_of, epoch):
+    def is_fresh(self, slots, as_of, epoch, log=None):
+        """`log`: the incarnation of a value that does not come from syncd itself, but out of the arena."""
         state, heartbeat, fresh_as_of = self.words[8], self.words[10], self.words[11]  # These first,
         is_unchanged = all(self.words[slot] <= as_of for slot in slots)
+        is_known = log is None or (log == (self.words[14], self.words[15]) and as_of >= self.words[13])
         is_same_epoch = self.words[9] == epoch
         clock = boot_time()  # and the clock last.
         is_believed = state == 2 and 0 <= clock - heartbeat <= 1e9 and 0 <= clock - fresh_as_of <= 2e9
-        return is_unchanged and is_same_epoch and is_believed
+        return is_unchanged and is_known and is_same_epoch and is_believed
+
+
+class Arena:
+    """The values that all processes of the host share, mapped."""
+
+    RECORD = struct.Struct("<IHBBQQQQQII")
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            self.bytes = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        self.words = memoryview(self.bytes).cast("Q")
+        self.ring_bytes, self.index_words = self.words[2], self.words[3]
+        self.ring = 4096 + 8 * self.index_words
+        if self.bytes[:8] != b"SYNCDVAL" or self.words[1] != 1 or len(self.bytes) != self.ring + self.ring_bytes:
+            raise OSError(f"{path} is no value arena of this layout")
+
+    def copy(self, key, hash):
+        """Value, hashes of the tags, asOf, incarnation and end of the record of a key, or None."""
+        first = 512 + (hash >> 16) % (self.index_words // 8) * 8
+        for word in (self.words[first + place] for place in range(8)):
+            offset = (word & 2**48 - 1) * 32
+            if word == 0 or word >> 48 != hash >> 48 or offset < self.words[8]:
+                continue
+            start = self.ring + offset % self.ring_bytes
+            if start + 64 > len(self.bytes):
+                continue
+            total, key_bytes, tags, has_value, own, as_of, high, low, until, value_bytes, tag_bytes = (
+                self.RECORD.unpack_from(self.bytes, start))
+            at = start + 64 + 4 * (tags + 2)
+            end = at + key_bytes + tag_bytes + value_bytes
+            if own != offset or end > start + total or start + total > len(self.bytes):
+                continue
+            if self.bytes[at:at + key_bytes] != key:
+                continue
+            hashes = struct.unpack_from(f"<{tags + 2}I", self.bytes, start + 64)
+            value = self.bytes[end - value_bytes:end] if has_value & 1 else None
+            # The tail last: syncd raises it before it overwrites a record.
+            if offset >= self.words[8]:
+                return value, hashes, as_of, (high, low), until
 
 
 class Journal:
