@@ -54,7 +54,7 @@ private final class SharedReader: Sendable {
 
     init(_ syncd: SyncdProcess) async throws {
         let cache = SyncedCache(
-            configuration: SyncedCacheConfiguration(socketPath: syncd.socketPath, clientName: "bench", l1Bytes: 0),
+            configuration: SyncedCacheConfiguration(socketPath: syncd.socketPath, l1Bytes: 0, clientName: "bench"),
             eventLoop: MultiThreadedEventLoopGroup.singleton.any(), logger: Logger(label: "bench"))
         running = Task { try await cache.run() }
         self.cache = cache

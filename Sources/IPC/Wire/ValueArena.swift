@@ -1,6 +1,12 @@
 import NIOCore
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
 /// The cache of a host in shared memory: a ring of records and an index. One process writes it, any number read it.
 ///
 /// The ring has virtual offsets that only grow; a record is at its offset modulo the ring's size. `tail` is the offset
@@ -132,7 +138,7 @@ package final class ValueArena: Sendable {
         let header = ArenaRecordHeader(record)
         guard header.offset == offset, header.keyBytes == key.count,
             header.isConsistent(within: shape.ringBytes - start),
-            UnsafeRawBufferPointer(start: record + header.keyOffset, count: key.count).elementsEqual(key)
+            let bytes = key.baseAddress, memcmp(record + header.keyOffset, bytes, key.count) == 0
         else { return nil }
         let result = copy(record, header)
         // The copy was made before this, and the writer raises the tail before it overwrites.

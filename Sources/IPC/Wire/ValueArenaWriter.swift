@@ -111,9 +111,9 @@ package final class ValueArenaWriter {
             value: header.hasValue ? bytes.slice() : nil)
     }
 
-    /// The offset of a key's record, which is never used again, and the length of its value.
-    package func identify(_ key: ByteBuffer) -> (offset: UInt64, valueBytes: Int)? {
-        arena.record(of: key, hash: TagHash.key(key)) { _, header in (header.offset, header.valueBytes) }
+    /// The offset of a key's record, which is never used again.
+    package func offset(of key: ByteBuffer) -> UInt64? {
+        arena.record(of: key, hash: TagHash.key(key)) { _, header in header.offset }
     }
 
     // MARK: Writing

@@ -103,30 +103,23 @@ extension SyncEngine {
 
     /// A fresh value from the arena.
     private mutating func cached(_ key: ByteBuffer, now: BootTime) -> Hit? {
-        guard let found = arena?.identify(key), let stored = arenaEntry(key, found) else { return nil }
-        guard verdict(on: stored, key: key, now: now).isFresh else {
+        guard let copy = arenaCopy(of: key) else { return nil }
+        let verdict = verdict(copy.incarnation, asOf: copy.entry.asOf, copy.slots, deadline: copy.deadline, now: now)
+        guard verdict.isFresh else {
             arena?.remove(key)
             return nil
         }
-        return Hit(stored.entry, ttlMilliseconds: max(1, (stored.deadline - now) / 1_000_000), epoch: log.epoch)
+        return Hit(copy.entry, ttlMilliseconds: max(1, (copy.deadline - now) / 1_000_000), epoch: log.epoch)
     }
 
-    /// A copy of a record in the arena. That of a long value is kept for a while, so that its readers share it.
-    private mutating func arenaEntry(_ key: ByteBuffer, _ found: (offset: UInt64, valueBytes: Int)) -> ArenaCopy? {
-        if found.valueBytes >= RESPWriter.sharedBytes, let copy = longValues.value(for: found.offset) { return copy }
-        guard let entry = arena?.entry(for: key) else { return nil }
-        let copy = ArenaCopy(entry)
-        if found.valueBytes >= RESPWriter.sharedBytes {
-            longValues.insert(found.offset, copy, bytes: found.valueBytes)
-        }
+    /// The copy of a record. It is kept for a while.
+    private mutating func arenaCopy(of key: ByteBuffer) -> ArenaCopy? {
+        guard let arena, let offset = arena.offset(of: key) else { return nil }
+        if let copy = copies.value(for: offset) { return copy }
+        guard let entry = arena.entry(for: key) else { return nil }
+        let copy = ArenaCopy(entry, key: key, table: table)
+        copies.insert(offset, copy, bytes: copy.bytes)
         return copy
-    }
-
-    /// The verdict on an entry of the arena.
-    private func verdict(on copy: ArenaCopy, key: ByteBuffer, now: BootTime) -> FreshnessVerdict {
-        verdict(
-            copy.incarnation, asOf: copy.entry.asOf, table.slots(key: key, tags: copy.entry.tags),
-            deadline: copy.deadline, now: now)
     }
 
     /// The verdict on an entry that is stored in Redis.
@@ -377,7 +370,7 @@ extension SyncEngine {
             lookUp(key, asker, &turn)
             return
         }
-        let cached = arena?.entry(for: key).map(ArenaCopy.init)
+        let cached = arenaCopy(of: key)
         let left = cached.map { $0.deadline > turn.now ? ($0.deadline - turn.now) / 1_000_000 : 0 } ?? 0
         explained(client, id, key, cached?.stored, ttlMilliseconds: left, &turn)
     }

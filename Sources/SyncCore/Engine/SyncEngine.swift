@@ -49,8 +49,8 @@ package struct SyncEngine: ~Copyable {
     var journal = JournalPass()
     /// L2 on this host; `nil`: it could not be made.
     let arena: ValueArenaWriter?
-    /// Copies of long values in the arena that are being sent, by their offsets.
-    var longValues: SieveCache<UInt64, ArenaCopy>
+    /// Copies of values in the arena that clients ask for, by their offsets, which are never used again.
+    var copies: SieveCache<UInt64, ArenaCopy>
     /// L2 in Redis: the queries that are under way.
     var lookups: [UpstreamID: Lookup] = [:]
     var lookupOfKey: [ByteBuffer: UpstreamID] = [:]
@@ -117,7 +117,7 @@ package struct SyncEngine: ~Copyable {
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
         loads = LoadTable(limits: limits, now: now)
         self.arena = arena
-        longValues = SieveCache(byteBudget: 2 * limits.wire.valueBytes)
+        copies = SieveCache(byteBudget: max(ArenaCopy.byteBudget, 2 * limits.wire.valueBytes))
         // Until then, workers may trust a deleted table, whichever syncd made this one.
         acknowledgeAfter = table.madeAt == 0 ? 0 : min(table.madeAt, now) + TrustTiming.trustWindowNanoseconds
         if acknowledgeAfter > now { deadlines.add(.acknowledge, at: acknowledgeAfter) }
