@@ -1,3 +1,4 @@
+import Glibc
 import IPC
 import Logging
 import NIOCore
@@ -39,7 +40,8 @@ extension Scenario {
             }
             rows.append(
                 result.row(
-                    "shared-hit-\(kibibytes)k", "the same, \(kibibytes) KiB", "memcpy of as many cold bytes",
+                    "shared-hit-\(kibibytes)k", "the same, \(kibibytes) KiB",
+                    "memcpy of as many cold bytes of shared memory",
                     .nanoseconds,
                     .ratioAtMost(1.5)))
         }
@@ -76,14 +78,17 @@ private final class SharedReader: Sendable {
     }
 }
 
-/// Copies out of memory that no processor has in its caches, each into the same place.
+/// Copies out of shared memory that no processor has in its caches, each into the same place.
 private final class ColdCopies {
     private let source: UnsafeMutableRawBufferPointer
     private let target: UnsafeMutableRawBufferPointer
     private let order: [Int]
 
     init(count: Int, bytes: Int) {
-        source = .allocate(byteCount: count * bytes, alignment: 4096)
+        // Shared as the arena is: in pages of 4 KiB, however large those of private memory are.
+        let flags = MAP_SHARED | MAP_ANONYMOUS
+        let memory = mmap(nil, count * bytes, PROT_READ | PROT_WRITE, flags, -1, 0)
+        source = UnsafeMutableRawBufferPointer(start: memory == MAP_FAILED ? nil : memory, count: count * bytes)
         target = .allocate(byteCount: bytes, alignment: 4096)
         source.initializeMemory(as: UInt8.self, repeating: 1)
         target.initializeMemory(as: UInt8.self, repeating: 1)
@@ -91,7 +96,7 @@ private final class ColdCopies {
     }
 
     deinit {
-        source.deallocate()
+        munmap(source.baseAddress, source.count)
         target.deallocate()
     }
 

@@ -26,7 +26,8 @@ import Testing
     }
 
     private func read(_ mapped: MappedArena, by table: TagTable) -> String? {
-        mapped.arena.hit(for: ByteBuffer(string: "k"), keepsSlots: { _ in false }, by: table, clock: { 5 })?.value
+        let key = ByteBuffer(string: "k")
+        return mapped.arena.hit(for: key, hash: TagHash.key(key), keepsSlots: false, by: table, clock: { 5 })?.value
             .map { String(buffer: $0) }
     }
 

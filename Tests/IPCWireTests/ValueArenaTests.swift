@@ -163,7 +163,8 @@ import Testing
     }
 
     private func hit(_ key: String, _ table: TagTable, at now: BootTime = 200) -> ArenaHit? {
-        arena.hit(for: ByteBuffer(string: key), keepsSlots: { _ in true }, by: table, clock: { now })
+        let key = ByteBuffer(string: key)
+        return arena.hit(for: key, hash: TagHash.key(key), keepsSlots: true, by: table, clock: { now })
     }
 
     @Test func `a reader gets what the rule calls fresh`() throws {
@@ -199,22 +200,6 @@ import Testing
         #expect(hit("k", table(), at: 1000) == nil, "its time is over")
     }
 
-    /// Incarnation and first known position may otherwise be those of two logs.
-    @Test func `an epoch that changes while a value is judged makes it none`() {
-        let table = table()
-        put("k", "v")
-        var isChanged = false
-        let hit = arena.hit(
-            for: ByteBuffer(string: "k"),
-            keepsSlots: { _ in
-                isChanged = true
-                return false
-            }, by: table, clock: { 200 })
-        #expect(hit != nil && isChanged)
-        table.setEpoch(table.epoch + 1)
-        #expect(self.hit("k", table)?.epoch == table.epoch)
-    }
-
     /// The results of threads.
     private final class Readings: Sendable {
         let isOver = Atomic(false)
@@ -233,8 +218,9 @@ import Testing
                 var random = SeededRandom(seed: UInt64(number))
                 while !readings.isOver.load(ordering: .relaxed) {
                     let key = "k\(UInt64.random(in: 0...63, using: &random))"
+                    let bytes = ByteBuffer(string: key)
                     let hit = arena.hit(
-                        for: ByteBuffer(string: key), keepsSlots: { _ in false }, by: table, clock: { 200 })
+                        for: bytes, hash: TagHash.key(bytes), keepsSlots: false, by: table, clock: { 200 })
                     guard let value = hit?.value else { continue }
                     let text = String(buffer: value)
                     let parts = text.split(separator: "|")

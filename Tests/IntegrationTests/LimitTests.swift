@@ -149,7 +149,7 @@ import Testing
             #expect(try await client.fill("key", lease.id, tooBig) == "TOOBIG")
             #expect(try await client.fill("key", lease.id, String(tooBig.dropLast())) == nil)
             #expect(try await client.hit("key").value?.readableBytes == 8 << 20)
-            // It is in the arena alone.
+            // The arena alone has it.
             if let redis { #expect(try await redis.command("EXISTS", "{syncd}:v:key").number == 0) }
         }
     }

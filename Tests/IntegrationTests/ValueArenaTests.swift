@@ -87,8 +87,9 @@ import Testing
         let mapped = try MappedArena(path: syncd.directory.file("values.arena"))
         let table = try MappedTagTable(path: syncd.directory.file("tags.table")).table
         func value() -> String? {
-            mapped.arena.hit(
-                for: ByteBuffer(string: "k"), keepsSlots: { _ in false }, by: table, clock: { BootClock.now }
+            let key = ByteBuffer(string: "k")
+            return mapped.arena.hit(
+                for: key, hash: TagHash.key(key), keepsSlots: false, by: table, clock: { BootClock.now }
             )?.value.map { String(buffer: $0) }
         }
         try await client.store("k", "v", tags: ["t"])

@@ -25,13 +25,15 @@ extension ValueArena {
     /// be those of two logs.
     ///
     /// - Parameters:
+    ///   - hash: ``TagHash/key(_:)`` of the key.
     ///   - keepsSlots: whether the hit has the slots, as whoever stores it needs them.
     ///   - clock: CLOCK_BOOTTIME in ns.
     package func hit(
-        for key: ByteBuffer, keepsSlots: (_ hash: UInt64) -> Bool, by table: TagTable, clock: () -> BootTime
+        for key: ByteBuffer, hash: UInt64, keepsSlots: Bool, by table: TagTable, clock: () -> BootTime
     ) -> ArenaHit? {
-        let hash = TagHash.key(key)
         let epoch = table.epoch
+        // The slot of the key is rarely in the processor's caches, and neither is the record: both come at once.
+        _ = table.slot(table.slotIndex(hash))
         return withUnsafeTemporaryAllocation(of: UInt32.self, capacity: Self.maximumHashes) { slots in
             let early = breaks(.arenaSlotsBeforeCopy) ? positions(of: key, hash, in: table) : []
             if Mutant.active != nil { _ = clock() }
@@ -66,7 +68,7 @@ extension ValueArena {
             guard verdict.isFresh else { return nil }
             return ArenaHit(
                 value: copy.value, asOf: copy.entry.asOf, deadline: copy.entry.deadline, epoch: epoch,
-                slots: keepsSlots(hash) ? Array(used) : [])
+                slots: keepsSlots ? Array(used) : [])
         }
     }
 

@@ -9,14 +9,22 @@ import Synchronization
 final class SharedValues: Sendable {
     private struct State {
         var source: (arena: ValueArena, table: TagTable)?
-        var hits = 0
-        /// Hashes of keys that were read once, each in the place of an earlier one.
+        /// Hashes of keys that were asked for, each in the place of an earlier one.
         var seen = [UInt32](repeating: 0, count: SharedValues.seenKeys)
+
+        /// Whether the key was asked for before.
+        mutating func hasSeen(_ hash: UInt64) -> Bool {
+            let (place, print) = (Int(hash % UInt64(seenKeys)), UInt32(truncatingIfNeeded: hash >> 32))
+            if seen[place] == print { return true }
+            seen[place] = print
+            return false
+        }
     }
 
     private static let seenKeys = 4096
 
     private let state = Mutex(State())
+    private let hitCount = Atomic(0)
     private let l1: L1Cache
     private let auditor: Auditor?
     private let now: @Sendable () -> BootTime
@@ -31,7 +39,7 @@ final class SharedValues: Sendable {
     func use(_ source: (arena: ValueArena, table: TagTable)?) { state.withLock { $0.source = source } }
 
     /// Number of reads that were answered from it.
-    var hits: Int { state.withLock { $0.hits } }
+    var hits: Int { hitCount.load(ordering: .relaxed) }
 
     /// A value that is fresh at this moment.
     ///
@@ -39,35 +47,24 @@ final class SharedValues: Sendable {
     ///   - lifetimeMilliseconds: the time to live that the caller would give it.
     ///   - load: for the auditor.
     func value(
-        for key: CacheKey, lifetimeMilliseconds: UInt64, load: @escaping Auditor.Loader
+        for key: CacheKey, lifetimeMilliseconds: @autoclosure () -> UInt64, load: @escaping Auditor.Loader
     ) -> CachedValue? {
-        guard let (arena, table) = state.withLock({ $0.source }) else { return nil }
+        let hash = TagHash.key(key.bytes)
+        let (source, isSecond) = state.withLock { state in
+            (state.source, state.source == nil ? false : state.hasSeen(hash))
+        }
+        guard let (arena, table) = source else { return nil }
         let isSample = auditor?.isSampleNext ?? false
-        var isSecond = false
         let hit = arena.hit(
-            for: key.bytes,
-            keepsSlots: { hash in
-                isSecond = hasSeen(hash)
-                return isSecond || isSample
-            }, by: table, clock: now)
+            for: key.bytes, hash: hash, keepsSlots: isSecond || isSample, by: table, clock: now)
         guard let hit else { return nil }
-        if isSecond { l1.insert(hit, for: key, lifetimeMilliseconds: lifetimeMilliseconds) }
+        hitCount.add(1, ordering: .relaxed)
+        if isSecond { l1.insert(hit, for: key, lifetimeMilliseconds: lifetimeMilliseconds()) }
         if let auditor, auditor.takeSample(), isSample {
             let served = ServedValue(
                 value: hit.value, slots: hit.slots, asOf: hit.asOf, epoch: hit.epoch, table: table)
             auditor.audit(served, of: key, load: load)
         }
         return CachedValue(value: hit.value, source: .l2)
-    }
-
-    /// Counts a hit, and returns whether the key was read before.
-    private func hasSeen(_ hash: UInt64) -> Bool {
-        let (place, print) = (Int(hash % UInt64(Self.seenKeys)), UInt32(truncatingIfNeeded: hash >> 32))
-        return state.withLock { state in
-            state.hits &+= 1
-            if state.seen[place] == print { return true }
-            state.seen[place] = print
-            return false
-        }
     }
 }
