@@ -1,12 +1,6 @@
 import NIOCore
 import Synchronization
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#endif
-
 /// The cache of a host in shared memory: a ring of records and an index. One process writes it, any number read it.
 ///
 /// The ring has virtual offsets that only grow; a record is at its offset modulo the ring's size. `tail` is the offset
@@ -138,12 +132,31 @@ package final class ValueArena: Sendable {
         let header = ArenaRecordHeader(record)
         guard header.offset == offset, header.keyBytes == key.count,
             header.isConsistent(within: shape.ringBytes - start),
-            let bytes = key.baseAddress, memcmp(record + header.keyOffset, bytes, key.count) == 0
+            Self.isEqual(record + header.keyOffset, key)
         else { return nil }
         let result = copy(record, header)
         // The copy was made before this, and the writer raises the tail before it overwrites.
         atomicMemoryFence(ordering: .acquiring)
         return offset >= tail || breaks(.recordNotValidated) ? result : nil
+    }
+
+    /// Whether the memory has these bytes. In words, as keys are compared at each hit.
+    @inline(__always)
+    private static func isEqual(_ memory: UnsafeRawPointer, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        var place = 0
+        while place + 8 <= bytes.count {
+            if memory.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+                != bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+            {
+                return false
+            }
+            place += 8
+        }
+        while place < bytes.count {
+            if memory.load(fromByteOffset: place, as: UInt8.self) != bytes[place] { return false }
+            place += 1
+        }
+        return true
     }
 
     /// The offset from which on records are intact.

@@ -149,7 +149,12 @@ final class Oracle: @unchecked Sendable {
 
     func readEnded(_ read: Read, _ result: CachedValue, on worker: Reader) {
         var version = absent[read.key].last ?? 0
-        if var value = result.value, let number: UInt64 = value.readInteger() { version = number }
+        if let value = result.value {
+            guard let number: UInt64 = value.getInteger(at: value.readerIndex),
+                value == Database.value(number, of: read.key)
+            else { return fail("no value of this key, from \(result.source.rawValue)", key: read.key) }
+            version = number
+        }
         readEnded(read, version, result.source, on: worker)
     }
 

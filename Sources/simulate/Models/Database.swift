@@ -44,9 +44,13 @@ final class Database: @unchecked Sendable {
         changedAt = Array(repeating: 0, count: plan.keys)
     }
 
-    /// The value of a version; for some versions, none.
-    static func value(_ version: UInt64) -> ByteBuffer? {
-        isAbsent(version) ? nil : ByteBuffer(integer: version)
+    /// The value of a key at a version: both, and bytes that make it longer or shorter. For some versions, none.
+    static func value(_ version: UInt64, of key: Int) -> ByteBuffer? {
+        guard !isAbsent(version) else { return nil }
+        var value = ByteBuffer(integer: version)
+        value.writeInteger(UInt64(key))
+        value.writeRepeatingByte(UInt8(ascii: "."), count: Int(version % 5) * 40)
+        return value
     }
 
     /// Whether the key does not exist at this version: a negative result.
@@ -67,7 +71,7 @@ final class Database: @unchecked Sendable {
 
     /// The value of a register.
     func load(_ key: Int, for process: Reader) async throws -> ByteBuffer? {
-        Self.value(try await loadVersion(key, for: process))
+        Self.value(try await loadVersion(key, for: process), of: key)
     }
 
     /// The value that is made of two registers, read one after the other.

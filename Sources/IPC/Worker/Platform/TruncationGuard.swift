@@ -9,9 +9,10 @@ import Synchronization
 /// Keeps a process alive that reads a mapped file which somebody truncates: the kernel sends SIGBUS for a page that the
 /// file has not any more.
 ///
-/// The handler puts a page of ones in its place. To the rule, ones are a state that is not attached, slots that were
-/// invalidated, and records that do not exist: everything is a miss until the next file is mapped. Faults elsewhere go to
-/// the handler that was there before.
+/// The handler maps a page of ones in its place, and one in the place of the first page, which has the header. To the
+/// rule, ones are a state that is not attached, slots that were invalidated, and records that were overwritten: everything
+/// is a miss until the next file is mapped, also a value that is being copied at this moment. Faults elsewhere go to the
+/// handler that was there before.
 enum TruncationGuard {
     /// Mapped ranges; a start of 0 is a free place.
     private static let capacity = 32
@@ -22,10 +23,20 @@ enum TruncationGuard {
         return memory
     }()
     private static let pageBytes = UInt(sysconf(Int32(_SC_PAGESIZE)))
+    /// A file of one page of ones, which has no name any more; negative: it could not be made.
+    private static let ones: Int32 = {
+        let name = "/syncd-\(UInt64.random(in: 0...UInt64.max))"
+        let file = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0o600)
+        shm_unlink(name)
+        let page = [UInt8](repeating: 0xff, count: Int(pageBytes))
+        guard file >= 0, write(file, page, page.count) == page.count else { return -1 }
+        return file
+    }()
     // Unchecked: stored once, before the handler can run.
     private nonisolated(unsafe) static var former = sigaction()
     private static let isInstalled: Bool = {
-        _ = (ranges, pageBytes)
+        guard ones >= 0 else { return false }
+        _ = ranges
         var action = sigaction()
         action.__sigaction_handler.sa_sigaction = { TruncationGuard.fault($0, $1, $2) }
         action.sa_flags = SA_SIGINFO | SA_ONSTACK | Int32(bitPattern: UInt32(SA_NODEFER))
@@ -61,7 +72,9 @@ enum TruncationGuard {
         while place < capacity {
             let start = ranges[2 * place].load(ordering: .acquiring)
             let bytes = ranges[2 * place + 1].load(ordering: .acquiring)
-            if start != 0, address >= start, address - start < bytes, replace(address / pageBytes * pageBytes) {
+            if start != 0, address >= start, address - start < bytes, replace(start),
+                replace(address / pageBytes * pageBytes)
+            {
                 return
             }
             place += 1
@@ -72,9 +85,8 @@ enum TruncationGuard {
 
     private static func replace(_ address: UInt) -> Bool {
         guard let page = UnsafeMutableRawPointer(bitPattern: address) else { return false }
-        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
-        guard mmap(page, Int(pageBytes), PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED else { return false }
-        memset(page, 0xff, Int(pageBytes))
-        return true
+        // In one step: no other thread sees a page of zeros.
+        let flags = MAP_PRIVATE | MAP_FIXED
+        return mmap(page, Int(pageBytes), PROT_READ | PROT_WRITE, flags, ones, 0) != MAP_FAILED
     }
 }
