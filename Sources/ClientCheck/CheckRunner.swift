@@ -40,6 +40,8 @@ package struct CheckRunner: Sendable {
         try await stage.read("probe")
         var traits = ClientTraits()
         traits.keepsValues = stage.syncd.fetches("probe") == fetches && stage.database.loads("probe") == loads
+        stage.syncd.share("2", as: "shared")
+        traits.readsArena = try await stage.read("shared") == "2" && stage.syncd.fetches("shared") == 0
         traits.tracks = stage.syncd.isTracked
         traits.mapsTable = SystemFiles.isMapped(stage.syncd.tablePath, byGroup: stage.client.processGroup)
         for heard in stage.syncd.heard {

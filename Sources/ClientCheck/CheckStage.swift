@@ -20,6 +20,8 @@ package struct ClientTraits: Sendable, Hashable {
     var keepsValues = false
     /// The client has mapped the tag table.
     var mapsTable = false
+    /// The client finds values in the value arena.
+    var readsArena = false
     /// The client has sent TRACK ON.
     var tracks = false
 
@@ -30,7 +32,8 @@ package struct ClientTraits: Sendable, Hashable {
         let keeping =
             keepsValues ? mapsTable ? "keeps values by the mapped table" : "keeps values by pushes" : "keeps no values"
         let waiting = waits ? "waits for loads of others" : "does not wait for loads of others"
-        return "speaks \(isModern ? "RESP3" : "RESP2"), \(waiting), \(keeping)"
+        let sharing = readsArena ? ", and finds those of others in shared memory" : ""
+        return "speaks \(isModern ? "RESP3" : "RESP2"), \(waiting), \(keeping)\(sharing)"
     }
 }
 

@@ -4,6 +4,7 @@ package struct ClientRule: Sendable {
     package enum Need: String, Sendable, Hashable {
         case waiting = "it does not ask with WAIT"
         case keptValues = "it keeps no values"
+        case sharedMemory = "it does not read the value arena"
         case pushes = "it does not keep values by pushes alone"
     }
 
@@ -32,9 +33,10 @@ package struct ClientRule: Sendable {
         case nil: true
         case .waiting: traits.waits
         case .keptValues: traits.keepsValues
+        case .sharedMemory: traits.readsArena
         case .pushes: traits.isToldByPushes
         }
     }
 
-    package static let all = loading + waiting + keeping + absence + writing
+    package static let all = loading + waiting + keeping + sharing + absence + writing
 }

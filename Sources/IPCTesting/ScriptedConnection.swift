@@ -116,12 +116,13 @@ extension Greeting {
     /// The greeting of scripted servers; a test names only the values that it is about.
     package static func scripted(
         proto: RESPVersion = .v3, epoch: Epoch = 1, applied: LogPosition = 0, state: SyncState = .attached,
-        logMode: LogMode = .redis, table: String = "", journal: String = ""
+        logMode: LogMode = .redis, table: String = "", journal: String = "",
+        arena: String? = nil
     ) -> Greeting {
         Greeting(
             version: "scripted", proto: proto, clientID: 1, epoch: epoch,
             incarnation: String(repeating: "0", count: 31) + "1", applied: applied, state: state, logMode: logMode,
-            table: table, journal: journal,
+            table: table, journal: journal, arena: arena,
             trustWindowMilliseconds: TrustTiming.trustWindowNanoseconds / 1_000_000)
     }
 }

@@ -65,6 +65,9 @@ public final class ScriptedSyncd: Sendable {
     package let tablePath: String
     /// The table that clients are shown.
     private let shownTable: String
+    /// The value arena that clients are shown.
+    package let arenaPath: String
+    private let arena: Mutex<ValueArenaWriter?>
     /// `nil`: somebody else sees to the folder.
     private let scratch: ScratchFolder?
     private let state = Mutex(State())
@@ -91,6 +94,8 @@ public final class ScriptedSyncd: Sendable {
         shownTable = hasTable ? tablePath : folder + "/none"
         (table, _) = try TagTableFile.openOrCreate(
             path: tablePath, slotBits: TagTableLayout.slotBitsRange.lowerBound)
+        arenaPath = RuntimeDirectory.arena(socketPath: socketPath)
+        arena = Mutex(ValueArenaFile.take(path: arenaPath, bytes: ValueArenaLayout.byteCountRange.lowerBound).0)
         journal = try JournalDirectory(path: RuntimeDirectory.journal(socketPath: socketPath))
         table.setState(.attached)
         heartbeat()
@@ -178,6 +183,23 @@ public final class ScriptedSyncd: Sendable {
         table.setApplied(position)
         for connection in trackers { connection.send(.invalidate(position: position, tags: tags)) }
         return position
+    }
+
+    /// Puts a value into shared memory, as if another worker had loaded it just now.
+    ///
+    /// - Parameters:
+    ///   - incarnation: of the log that it belongs to; `nil`: the present one.
+    ///   - lifetime: its time to live.
+    package func share(
+        _ value: String, as key: CacheKey, tags: [CacheTag] = [], incarnation: Incarnation? = nil,
+        lifetime: Duration = .seconds(60)
+    ) {
+        let now = manualClock?.now ?? BootClock.now
+        let entry = ArenaEntry(
+            incarnation: incarnation ?? table.incarnation, asOf: table.applied,
+            deadline: now + UInt64(lifetime / .nanoseconds(1)), tags: tags.map(\.bytes),
+            value: ByteBuffer(string: value))
+        arena.withLock { _ = $0?.insert(entry, for: key.bytes, now: now) }
     }
 
     /// Raises the epoch, as if invalidations may have been missed: everything that was kept is worthless.
@@ -324,7 +346,7 @@ extension ScriptedSyncd: ScriptedServer {
         if case .hello(let version?, _) = request { connection.version = version }
         let greeting = Greeting.scripted(
             proto: connection.version, epoch: table.epoch, applied: table.applied, state: table.state,
-            table: shownTable, journal: journal.path)
+            table: shownTable, journal: journal.path, arena: arenaPath)
         if let reply = answerToHandshake(request, greeting: greeting) { return connection.send(reply) }
         switch request {
         case .fetch, .renew: connection.send(.fetched(.lease(newLease())))

@@ -73,6 +73,11 @@ enum SyncdConfiguration {
 
     private static func readLimits(_ settings: Settings) throws -> Limits {
         let names = Limits.adjustable.map { key($0).name }
+        let former = Settings.limitPrefix + "EMBEDDED_CACHE_BYTES"
+        if settings.keys(beginningWith: former).contains(former) {
+            throw ConfigurationError(
+                key: former, "\(former): the values are in shared memory now; set \(ConfigurationKey.cacheBytes.name)")
+        }
         if let unknown = settings.keys(beginningWith: Settings.limitPrefix).first(where: { !names.contains($0) }) {
             throw ConfigurationError(
                 key: unknown, "\(unknown) is no limit that can be set; there are \(names.joined(separator: ", "))")

@@ -19,6 +19,7 @@ import Testing
 
     private let waiting = Set(ClientRule.waiting.map(\.name))
     private let keeping = Set(ClientRule.keeping.map(\.name))
+    private let sharing = Set(ClientRule.sharing.map(\.name))
 
     @Test(arguments: ExampleClient.allCases)
     func `an example keeps every rule that concerns it`(_ client: ExampleClient) async throws {
@@ -27,8 +28,8 @@ import Testing
             switch client {
             case .pythonRESP3: ["same-epoch"]
             case .pythonRESP2: waiting.union(["same-epoch"])
-            case .nodePushes: []
-            case .nodePlain: waiting.union(keeping)
+            case .nodePushes: sharing
+            case .nodePlain: waiting.union(keeping).union(sharing)
             }
         #expect(skipped(verdicts) == expected)
         #expect(verdicts.count == ClientRule.all.count)

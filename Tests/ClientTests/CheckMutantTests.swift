@@ -79,6 +79,15 @@ struct Mistake: Sendable, CustomTestStringConvertible {
         Mistake(
             file: "syncd_files.py", right: "h = (h ^ byte) * 0x100000001B3 & MASK",
             wrong: "h = h * 0x100000001B3 & MASK ^ byte", check: "invalidation"),
+        Mistake(
+            file: "syncd_files.py", right: "log == (self.words[14], self.words[15]) and ", wrong: "",
+            check: "shared-log"),
+        Mistake(
+            file: "syncd_files.py", right: " and as_of >= self.words[13])", wrong: ")", check: "shared-first-known"),
+        Mistake(
+            file: "syncd_files.py", right: "f\"<{tags + 2}I\"", wrong: "f\"<{tags}I\"", check: "shared-invalidation"),
+        Mistake(
+            file: "syncd_cache.py", right: " or until <= boot_time()", wrong: "", check: "shared-time-to-live"),
         Mistake(file: "syncd_files.py", right: "-{self.count}.intent", wrong: ".{self.count}.intent", check: "intent"),
     ]
 

@@ -227,10 +227,8 @@ package final class ValueArenaWriter {
         kept.removeAll(keepingCapacity: true)
         while newHead + UInt64(span(length, at: newHead)) > newTail + ringBytes {
             let size = self.length(at: newTail)
-            // A damaged ring is emptied.
-            guard newTail < head, size > 0 else {
-                newTail = head
-                break
+            guard size > 0, size <= arena.shape.ringBytes - place(newTail), newTail + UInt64(size) <= head else {
+                return empty()
             }
             let added = span(size, at: newHead)
             if isWorthKeeping(newTail, now: now), kept.count + size <= limit,
@@ -250,6 +248,15 @@ package final class ValueArenaWriter {
         arena.store(tail, ValueArenaLayout.tailOffset)
         atomicMemoryFence(ordering: .releasing)
         writeAgain(lengths)
+    }
+
+    /// Forgets all records of a damaged ring.
+    private func empty() {
+        for place in 0..<arena.shape.indexWords { arena.setWord(0, place) }
+        count = 0
+        tail = head
+        arena.store(tail, ValueArenaLayout.tailOffset)
+        atomicMemoryFence(ordering: .releasing)
     }
 
     private func writeAgain(_ lengths: [Int]) {
