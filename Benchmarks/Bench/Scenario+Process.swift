@@ -51,7 +51,8 @@ extension Scenario {
 
     /// Memory of a thousand workers that are connected and silent.
     static func memory(_ rounds: Int) async throws -> [Measured] {
-        let syncd = try await SyncdProcess.forMeasuring()
+        // All connections are this process's: one gets half of them.
+        let syncd = try await SyncdProcess.forMeasuring(environment: ["SYNCD_LIMIT_CLIENTS": "4096"])
         let workers = Workers(of: syncd)
         try workers.grow(to: 24)
         let before = try ProcessFigures.residentBytes(syncd.pid)
