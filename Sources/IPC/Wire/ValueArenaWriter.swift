@@ -54,6 +54,8 @@ package final class ValueArenaWriter {
         guard head <= ValueArenaLayout.greatestOffset, tail <= head, head - tail <= UInt64(arena.shape.ringBytes),
             tail >= UInt64(arena.shape.ringBytes), head % unit == 0, tail % unit == 0
         else { return nil }
+        // A new arena has nothing to look at.
+        guard head > tail else { return }
         guard isChain() else { return nil }
         count = (0..<arena.shape.indexWords).count { isPresent(arena.word($0)) }
     }
