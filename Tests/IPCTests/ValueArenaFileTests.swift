@@ -110,6 +110,24 @@ import Testing
             incarnation: .none, asOf: 1, deadline: .max, tags: [], value: ByteBuffer(repeating: 1, count: 500_000))
         for number in 0..<20 { writer.insert(entry, for: ByteBuffer(string: "\(number)"), now: 0) }
         #expect(writer.count > 5, "all of its memory can be written")
+        let count = writer.count
+        for _ in 0..<3 {
+            let (next, notices) = ValueArenaFile.take(path: folder + "/values.arena", bytes: 64 << 20)
+            #expect(next?.count == count, "it stays while there is no more room")
+            guard case .smaller(bytes: writer.arena.shape.byteCount, wanted: 64 << 20, _)? = notices.first else {
+                throw TestFailure("\(notices)")
+            }
+        }
+    }
+
+    @Test func `marks that are missing or have another size are made anew`() throws {
+        put("v", try take().writer)
+        for spoil in [{ unlink(path + ".marks") }, { truncate(path + ".marks", 1) }] {
+            #expect(spoil() == 0)
+            #expect(try take().writer.count == 1)
+            #expect(try attributes("values.arena.marks").mode == 0o660)
+            #expect(try attributes("values.arena.marks").bytes ?? 0 > 1)
+        }
     }
 
     /// Without the guard, the kernel ends the process.

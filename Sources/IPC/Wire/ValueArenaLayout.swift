@@ -75,7 +75,7 @@ package enum ValueArenaLayout {
             case .notAnArena: "the file is not a value arena of syncd"
             case .otherLayout(let version):
                 "the value arena has layout \(version), this program knows \(ValueArenaLayout.version)"
-            case .otherSize(let bytes): "the value arena has \(bytes) bytes, which is not the size that its header says"
+            case .otherSize(let bytes): "the value arena has \(bytes) bytes, which is another size than it should have"
             case .otherBoot: "the value arena is from before the machine was started"
             case .damaged: "the value arena is damaged"
             }

@@ -230,7 +230,8 @@ package final class ValueArenaWriter {
         while newHead + UInt64(span(length, at: newHead)) > newTail + ringBytes {
             let size = self.length(at: newTail)
             guard size > 0, size <= arena.shape.ringBytes - place(newTail), newTail + UInt64(size) <= head else {
-                return empty()
+                // The ring is damaged.
+                return removeAll()
             }
             let added = span(size, at: newHead)
             if isWorthKeeping(newTail, now: now), kept.count + size <= limit,
@@ -252,9 +253,8 @@ package final class ValueArenaWriter {
         writeAgain(lengths)
     }
 
-    /// Forgets all records of a damaged ring.
-    private func empty() {
-        for place in 0..<arena.shape.indexWords { arena.setWord(0, place) }
+    /// Forgets all records: the index names none that is still there.
+    package func removeAll() {
         count = 0
         tail = head
         arena.store(tail, ValueArenaLayout.tailOffset)

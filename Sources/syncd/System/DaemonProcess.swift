@@ -146,8 +146,10 @@ struct DaemonProcess {
             case .replaced(let reason):
                 logger.notice("a new value arena is made: it is empty", metadata: ["reason": "\(reason)"])
             case .smaller(let bytes, let wanted, let error):
+                let remedy =
+                    error.isLackOfRoom ? "make room in the file system, or set SYNCD_CACHE_BYTES" : "see the error"
                 logger.warning(
-                    "the value arena is smaller than it should be: make room in the file system, or set SYNCD_CACHE_BYTES",
+                    "the value arena is smaller than it should be: \(remedy)",
                     metadata: [
                         "bytes": "\(bytes)", "wanted": "\(wanted)", "path": "\(paths.arena)", "error": "\(error)",
                     ])

@@ -27,7 +27,7 @@ struct RuntimePaths: Sendable {
     }
 
     /// Bytes of a value arena that suits this machine: 64 MiB, but at most a sixteenth of the memory, and half of the room in
-    /// the file system beside the arena that is there.
+    /// the file system beside the arena that is there. A power of two, so that it is the same at each start.
     var suitableCacheBytes: Int {
         var (space, file) = (statvfs(), stat())
         var room = Int.max
@@ -36,7 +36,8 @@ struct RuntimePaths: Sendable {
         }
         if stat(arena, &file) == 0 { room += Int(file.st_size) }
         let memory = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
-        return min(64 << 20, memory / 16, room / 2)
+        let most = max(1, min(64 << 20, memory / 16, room / 2))
+        return 1 << (Int.bitWidth - 1 - most.leadingZeroBitCount)
     }
 
     /// The kernel's limit is 107 bytes and a terminator; 103 is portable.

@@ -20,6 +20,8 @@ package struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
     package static let missing = SystemError(code: ENOENT)
     package static let exists = SystemError(code: EEXIST)
 
+    /// Whether the file system is full.
+    package var isLackOfRoom: Bool { code == ENOSPC || code == EDQUOT }
     /// Whether descriptors or memory ran out: the same call may succeed later.
     var isShortage: Bool { [EMFILE, ENFILE, ENOMEM].contains(code) }
 

@@ -55,10 +55,13 @@ package enum ValueArenaFile {
         let shape = ValueArenaLayout.Shape(byteCount: bytes)
         do {
             let (arena, _) = try open(path: path, boot: bootID(), isWritable: true)
-            if arena.shape == shape {
-                if let writer = ValueArenaWriter(arena) { return (writer, notices) }
-                throw ValueArenaLayout.Fault.damaged
-            }
+            let present = arena.shape.byteCount
+            // One that is too small because there was no room stays while there is none.
+            let isLack = present < shape.byteCount && present + room(beside: path) < shape.byteCount
+            guard arena.shape == shape || isLack else { throw ValueArenaLayout.Fault.otherSize(bytes: present) }
+            guard let writer = ValueArenaWriter(arena) else { throw ValueArenaLayout.Fault.damaged }
+            if isLack { notices.append(.smaller(bytes: present, wanted: bytes, SystemError(code: ENOSPC))) }
+            return (writer, notices)
         } catch let error as SystemError where error == .missing {
             // The first start, or a wiped directory.
         } catch {
@@ -77,6 +80,13 @@ package enum ValueArenaFile {
         unlink(path)
         notices.append(.smaller(bytes: 0, wanted: bytes, lack))
         return (nil, notices)
+    }
+
+    /// Free bytes of the file system.
+    private static func room(beside path: String) -> Int {
+        var space = statvfs()
+        guard statvfs(path, &space) == 0 else { return .max }
+        return Int(clamping: UInt64(space.f_bavail) * UInt64(space.f_frsize))
     }
 
     /// Path of the marks of the arena at `path`.
@@ -101,7 +111,9 @@ package enum ValueArenaFile {
             map.unmap()
             throw error
         }
-        return (arena(map, shape, marks: try? marks(path: marks(path), shape)), status)
+        var marks = try? self.marks(path: self.marks(path), shape)
+        if marks == nil, isWritable { marks = try? newMarks(path: self.marks(path), shape) }
+        return (arena(map, shape, marks: marks), status)
     }
 
     private static func arena(_ map: Mapping, _ shape: ValueArenaLayout.Shape, marks: Mapping?) -> ValueArena {
@@ -124,6 +136,17 @@ package enum ValueArenaFile {
         let map = try Mapping(file, bytes: status.bytes, isWritable: true)
         TruncationGuard.add(map.memory, bytes: status.bytes)
         return map
+    }
+
+    /// Marks in place of those that are missing or have another size.
+    private static func newMarks(path: String, _ shape: ValueArenaLayout.Shape) throws -> Mapping {
+        let temporary = path + ".new"
+        _ = try file(temporary, bytes: shape.indexWords, mode: 0o660)
+        guard rename(temporary, path) == 0 else {
+            unlink(temporary)
+            throw SystemError.last
+        }
+        return try marks(path: path, shape)
     }
 
     private static func create(
