@@ -77,9 +77,11 @@ import Testing
             try await syncd.command("PUBLISH", "news", "{\"a\":\"1\"}\n2").number == 1
         }
         let client = try await syncd.connect()
-        let position = try await client.invalidate("users", "user:1")
-        await eventually("lines come as they happen", details: { tool.transcript }) {
-            tool.output.contains(" invalidate \(position) users user:1\n")
+        // It asks for events first, and then for invalidations.
+        try await eventually("lines come as they happen", details: { tool.transcript }) {
+            let position = try await client.invalidate("users", "user:1")
+            try await Task.sleep(for: .milliseconds(20))
+            return tool.output.contains(" invalidate \(position) users user:1\n")
         }
         let line = try #require(tool.output.split(separator: "\n").first)
         let words = line.split(separator: " ", maxSplits: 2)
