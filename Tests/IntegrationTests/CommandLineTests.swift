@@ -77,7 +77,7 @@ import Testing
             try await syncd.command("PUBLISH", "news", "{\"a\":\"1\"}\n2").number == 1
         }
         let client = try await syncd.connect()
-        // It asks for events first, and then for invalidations.
+        // The tool asks for events first, and then for invalidations.
         try await eventually("lines come as they happen", details: { tool.transcript }) {
             let position = try await client.invalidate("users", "user:1")
             try await Task.sleep(for: .milliseconds(20))
