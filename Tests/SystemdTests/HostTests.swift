@@ -95,7 +95,10 @@ struct HostTests {
 
     @Test func `stopping the target closes the port, starting it opens it`() async throws {
         try await copy.output("systemctl", "stop", "apiworker.target")
-        #expect(try await copy.run("curl", "-s", "http://127.0.0.1:3001/").exit == .status(7))
+        // systemctl waits for the target, whose sockets may need a moment more.
+        try await eventually("the port is closed") {
+            try await copy.run("curl", "-s", "http://127.0.0.1:3001/").exit == .status(7)
+        }
         try await copy.output("systemctl", "start", "apiworker.target")
         try await host.waitUntilUp()
     }
