@@ -27,7 +27,7 @@ final class ArenaCopy: Sendable {
     /// The cost of the copy, in bytes.
     var bytes: Int { Self.overheadBytes + entry.bytes + slots.count * MemoryLayout<UInt32>.stride }
 
-    /// The same value, as it would be stored in Redis.
+    /// The same value in the form for Redis.
     var stored: StoredEntry {
         StoredEntry(incarnation: incarnation, asOf: entry.asOf, tags: entry.tags, value: entry.value)
     }

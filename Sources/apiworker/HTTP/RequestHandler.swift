@@ -57,7 +57,7 @@ final class RequestHandler: ChannelDuplexHandler {
     private var isOver = false
     private var isReadDue = false
     private var whenWritable: CheckedContinuation<Void, Never>?
-    /// The task of a request that changes nothing. Nobody needs it when the client has left.
+    /// The task of a request that changes nothing; it ends when the client has left.
     private var read: Task<Void, Never>?
     private var context: ChannelHandlerContext?
 

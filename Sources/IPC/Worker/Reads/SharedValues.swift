@@ -2,7 +2,7 @@ import IPCWire
 import NIOCore
 import Synchronization
 
-/// One worker's view of the cache that all processes of the host share (docs/consistency.md, "Reading", step 2).
+/// The reading side of the value arena (docs/consistency.md, "Reading", step 2).
 ///
 /// A value is copied out of shared memory: neither syncd nor the socket has a part in it. A value that
 /// is read a second time gets into L1.
