@@ -33,11 +33,13 @@ enum ConstantServer {
         init(_ body: ByteBuffer, before drain: (@Sendable () -> Void)?) {
             self.body = body
             self.drain = drain
+            // The headers of a worker's hit in L1.
             head = HTTPResponseHead(
                 version: .http1_1, status: .ok,
                 headers: [
-                    "content-type": "application/json; charset=utf-8", "content-length": "\(body.readableBytes)",
-                    "date": "Sat, 28 Nov 2026 12:00:00 GMT", "server": "constant",
+                    "Content-Type": "application/json; charset=utf-8", "Content-Length": "\(body.readableBytes)",
+                    "ETag": "\"\(String(repeating: "a", count: 48))\"", "X-Cache": "L1",
+                    "Date": "Sat, 28 Nov 2026 12:00:00 GMT", "X-Worker": "12345",
                 ])
         }
 

@@ -80,12 +80,12 @@ extension Scenario {
             let result = try await Rounds(rounds) {
                 try await Wrk().run(api.url(path))
             } yardstick: {
-                try await Wrk().run("http://127.0.0.1:\(port.number)/")
+                try await Wrk().run("http://127.0.0.1:\(port.number)\(path)")
             }
             rows.append(
                 result.row(
                     name, "cached GET \(path) (\(body.count) B), 8 clients",
-                    "SwiftNIO's HTTP codec alone, the same bytes", .perSecond, .ratioAtLeast(goal)))
+                    "SwiftNIO's HTTP codec alone, the same request and response", .perSecond, .ratioAtLeast(goal)))
         }
         return rows
     }

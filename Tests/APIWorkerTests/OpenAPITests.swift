@@ -32,11 +32,11 @@ import Testing
             return (path.name, Set(operations))
         }
         let routed = try RoutePattern.allCases.filter { $0 != .other }.map { pattern in
-            let route = try #require(Route(path: pattern.rawValue))
+            let route = try #require(Route(path: pattern.label))
             try #require(route.pattern == pattern)
             // The introduction of the document has OPTIONS for all paths.
             let methods = Set(route.allowed.components(separatedBy: ", ")).subtracting(["OPTIONS"])
-            return (pattern.rawValue.replacing(":id", with: "{id}"), methods)
+            return (pattern.label.replacing(":id", with: "{id}"), methods)
         }
         #expect(Dictionary(uniqueKeysWithValues: described) == Dictionary(uniqueKeysWithValues: routed))
     }
@@ -56,8 +56,8 @@ import Testing
         for (route, standard) in [
             (RoutePattern.paginatedUsers, Routes.defaultListLimit), (.graph, Routes.defaultGraphLimit),
         ] {
-            guard case .array(let parameters)? = document["paths"]?[route.rawValue]?["get"]?["parameters"] else {
-                throw TestFailure("\(route.rawValue) has no parameters")
+            guard case .array(let parameters)? = document["paths"]?[route.label]?["get"]?["parameters"] else {
+                throw TestFailure("\(route.label) has no parameters")
             }
             let limit = try #require(parameters.first { $0["name"] == .string("limit") }?["schema"])
             #expect(limit["minimum"] == .number(1) && limit["default"] == .number(Double(standard)), "\(route)")

@@ -72,7 +72,7 @@ import Testing
 
     @Test func `every route has its pattern`() {
         for pattern in RoutePattern.allCases where pattern != .other {
-            let path = pattern.rawValue.replacing(":id", with: "x")
+            let path = pattern.label.replacing(":id", with: "x")
             #expect(Route(path: path)?.pattern == pattern, "\(path)")
         }
     }

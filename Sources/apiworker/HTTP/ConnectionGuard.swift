@@ -347,17 +347,31 @@ final class ConnectionGuard: ChannelDuplexHandler {
 /// noticed, so it counts as disconnected.
 struct StreamBegan: Sendable {}
 
-/// Reports every read to the guard, since the decoder reports nothing before a head is complete.
-final class ByteSensor: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
+/// NIO's decoder, which reports nothing before a head is complete. The guard learns of every read before it is parsed.
+final class MeasuredDecoder: ByteToMessageDecoder {
+    typealias InboundOut = HTTPServerRequestPart
 
+    private let decoder: HTTPRequestDecoder
     private let connection: ConnectionGuard
 
-    init(_ connection: ConnectionGuard) { self.connection = connection }
+    init(_ decoder: HTTPRequestDecoder, _ connection: ConnectionGuard) {
+        self.decoder = decoder
+        self.connection = connection
+    }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        connection.bytesArrived(unwrapInboundIn(data).readableBytes)
-        context.fireChannelRead(data)
+    func decoderAdded(context: ChannelHandlerContext) { decoder.decoderAdded(context: context) }
+
+    func decoderRemoved(context: ChannelHandlerContext) { decoder.decoderRemoved(context: context) }
+
+    /// The decoder takes all bytes of each read.
+    func decode(context: ChannelHandlerContext, buffer: inout ByteBuffer) throws -> DecodingState {
+        connection.bytesArrived(buffer.readableBytes)
+        return try decoder.decode(context: context, buffer: &buffer)
+    }
+
+    func decodeLast(
+        context: ChannelHandlerContext, buffer: inout ByteBuffer, seenEOF: Bool
+    ) throws -> DecodingState {
+        try decoder.decodeLast(context: context, buffer: &buffer, seenEOF: seenEOF)
     }
 }

@@ -106,8 +106,9 @@ struct HTTPServer: Service {
         let connectionGuard = ConnectionGuard(
             limits: limits, worker: worker, sending: sending, onRejection: onRejection)
         try channel.pipeline.syncOperations.addHandlers([
-            ByteSensor(connectionGuard), HTTPResponseEncoder(configuration: framing),
-            ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: parsing)), connectionGuard,
+            HTTPResponseEncoder(configuration: framing),
+            ByteToMessageHandler(MeasuredDecoder(HTTPRequestDecoder(limitConfiguration: parsing), connectionGuard)),
+            connectionGuard,
             HTTPServerPipelineHandler(),
             RequestHandler(
                 answering, connections: connections, sending: sending, executor: EventLoopExecutor(eventLoop),

@@ -11,26 +11,36 @@ struct Request: Sendable {
     /// The host and port of a target in absolute form, which precede those of `Host` (RFC 9112, 3.2.2).
     let authority: String?
     var body = ByteBuffer()
+    /// The endpoint that the path names, if there is one.
+    let route: Route?
     /// The arrival of the head.
     let arrivedAt: NIODeadline
 
     init(head: HTTPRequestHead, arrivedAt: NIODeadline = .now()) {
         self.head = head
         self.arrivedAt = arrivedAt
-        var target = head.uri[...]
-        if head.uri.utf8.first != UInt8(ascii: "/"), let scheme = head.uri.firstRange(of: "://") {
-            target = head.uri[scheme.upperBound...]
+        let bytes = head.uri.utf8
+        if bytes.first == UInt8(ascii: "/"), !bytes.contains(UInt8(ascii: "?")) {
+            // Most targets; the whole one costs no copy.
+            (path, query, authority) = (head.uri, nil, nil)
+        } else {
+            (path, query, authority) = Self.parts(head.uri)
+        }
+        route = Route(path: path)
+    }
+
+    private static func parts(_ uri: String) -> (path: String, query: String?, authority: String?) {
+        var (target, authority) = (uri[...], String?.none)
+        if uri.utf8.first != UInt8(ascii: "/"), let scheme = uri.firstRange(of: "://") {
+            target = uri[scheme.upperBound...]
             let end = target.firstIndex { $0 == "/" || $0 == "?" } ?? target.endIndex
             authority = String(target[..<end])
             target = target[end...]
-        } else {
-            authority = nil
         }
         let mark = target.utf8.firstIndex(of: UInt8(ascii: "?"))
         let path = target[..<(mark ?? target.endIndex)]
-        // The whole target costs no copy.
-        self.path = path.isEmpty ? "/" : path.utf8.count == head.uri.utf8.count ? head.uri : String(path)
-        query = mark.map { String(target[target.utf8.index(after: $0)...]) }
+        let query = mark.map { String(target[target.utf8.index(after: $0)...]) }
+        return (path.isEmpty ? "/" : String(path), query, authority)
     }
 
     var method: HTTPMethod { head.method }

@@ -12,15 +12,19 @@ struct Response: Sendable {
 
     var head: HTTPResponseHead
     var body: Body
+    /// The value of `X-Cache`, if there is one.
+    private(set) var source: String?
 
     init(_ status: HTTPResponseStatus = .ok, _ headers: HTTPHeaders = [:], body: Body = .none) {
         head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
         self.body = body
     }
 
-    init(head: HTTPResponseHead, body: Body) {
+    /// A response with a head that was made before.
+    init(head: HTTPResponseHead, body: Body, source: String? = nil) {
         self.head = head
         self.body = body
+        self.source = source
     }
 
     /// A finished body, which is sent unchanged.
@@ -33,6 +37,13 @@ struct Response: Sendable {
     var headers: HTTPHeaders {
         get { head.headers }
         set { head.headers = newValue }
+    }
+
+    /// A copy of the response that names the origin of its value.
+    func from(_ source: String) -> Response {
+        var response = with("X-Cache", source)
+        response.source = source
+        return response
     }
 
     /// A copy of the response with one more header.

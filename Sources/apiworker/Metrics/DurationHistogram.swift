@@ -12,10 +12,13 @@ struct DurationHistogram: Sendable, Hashable {
     private var counts = [Int](repeating: 0, count: bounds.count + 1)
     private var sum = 0.0
 
+    var isEmpty: Bool { !counts.contains { $0 > 0 } }
+
     mutating func add(_ duration: Duration) {
-        let seconds = duration / .seconds(1)
-        counts[Self.bounds.firstIndex { seconds <= $0 } ?? Self.bounds.count] += 1
-        sum += seconds
+        let (seconds, attoseconds) = duration.components
+        let duration = Double(seconds) + Double(attoseconds) * 1e-18
+        counts[Self.bounds.firstIndex { duration <= $0 } ?? Self.bounds.count] += 1
+        sum += duration
     }
 
     /// The histogram as Prometheus expects it: each bucket includes all lower ones.

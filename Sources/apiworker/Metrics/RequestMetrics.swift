@@ -6,35 +6,50 @@ import Synchronization
 /// series is bounded by the code.
 final class RequestMetrics: Sendable {
     /// The methods with a separate label value.
-    enum Method: String, CaseIterable, Sendable {
-        case get = "GET"
-        case head = "HEAD"
-        case post = "POST"
-        case put = "PUT"
-        case delete = "DELETE"
-        case options = "OPTIONS"
-        case other = "other"
+    enum Method: Int, CaseIterable, Sendable {
+        case get, head, post, put, delete, options, other
 
-        init(_ method: HTTPMethod) { self = Method(rawValue: method.rawValue) ?? .other }
+        init(_ method: HTTPMethod) {
+            self =
+                switch method {
+                case .GET: .get
+                case .HEAD: .head
+                case .POST: .post
+                case .PUT: .put
+                case .DELETE: .delete
+                case .OPTIONS: .options
+                default: .other
+                }
+        }
+
+        var label: String {
+            switch self {
+            case .get: "GET"
+            case .head: "HEAD"
+            case .post: "POST"
+            case .put: "PUT"
+            case .delete: "DELETE"
+            case .options: "OPTIONS"
+            case .other: "other"
+            }
+        }
     }
 
-    private struct Key: Hashable {
-        var method: Method
-        var route: RoutePattern
-        /// The first digit of the status.
-        var statusClass: Int
+    private struct RouteCounts {
+        var durations = DurationHistogram()
+        /// Responses by method and first digit of the status.
+        var responses = [[Int]](repeating: [Int](repeating: 0, count: 6), count: Method.allCases.count)
     }
 
     private struct State {
         var total = 0
-        var counts: [Key: Int] = [:]
-        var durations: [RoutePattern: DurationHistogram] = [:]
+        var routes = [RouteCounts](repeating: RouteCounts(), count: RoutePattern.allCases.count)
         /// Counts by the value of `X-Cache`.
         var sources: [String: Int] = [:]
 
-        mutating func count(_ key: Key) {
+        mutating func count(_ method: Method, _ route: RoutePattern, _ statusCode: Int) {
             total += 1
-            counts[key, default: 0] += 1
+            routes[route.rawValue].responses[method.rawValue][statusCode / 100] += 1
         }
     }
 
@@ -53,15 +68,15 @@ final class RequestMetrics: Sendable {
         duration: Duration
     ) {
         state.withLock { state in
-            state.durations[route, default: DurationHistogram()].add(duration)
+            state.routes[route.rawValue].durations.add(duration)
             if let source { state.sources[source, default: 0] += 1 }
-            state.count(Key(method: Method(method), route: route, statusClass: statusCode / 100))
+            state.count(Method(method), route, statusCode)
         }
     }
 
     /// Counts the refusal of unparsable input. Its duration is 0.
     func addRejection(statusCode: Int) {
-        state.withLock { $0.count(Key(method: .other, route: .other, statusClass: statusCode / 100)) }
+        state.withLock { $0.count(.other, .other, statusCode) }
     }
 
     /// Writes the metrics in a fixed order.
@@ -70,12 +85,10 @@ final class RequestMetrics: Sendable {
         let requests = RoutePattern.allCases.flatMap { route in
             Method.allCases.flatMap { method in
                 (1...5).compactMap { statusClass -> PrometheusText.Sample? in
-                    state.counts[Key(method: method, route: route, statusClass: statusClass)].map { count in
-                        let labels = [
-                            ("method", method.rawValue), ("route", route.rawValue), ("status", "\(statusClass)xx"),
-                        ]
-                        return (labels, Double(count))
-                    }
+                    let count = state.routes[route.rawValue].responses[method.rawValue][statusClass]
+                    guard count > 0 else { return nil }
+                    let labels = [("method", method.label), ("route", route.label), ("status", "\(statusClass)xx")]
+                    return (labels, Double(count))
                 }
             }
         }
@@ -83,7 +96,8 @@ final class RequestMetrics: Sendable {
         text.add(
             "http_request_duration_seconds", help: "From the head of a request to that of its response.",
             RoutePattern.allCases.compactMap { route in
-                state.durations[route].map { $0.prometheus(labels: [("route", route.rawValue)]) }
+                let durations = state.routes[route.rawValue].durations
+                return durations.isEmpty ? nil : durations.prometheus(labels: [("route", route.label)])
             })
         text.add(
             "cache_answers_total", .counter, help: "Answers of cached endpoints by X-Cache.",

@@ -1,3 +1,4 @@
+import IPC
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -31,7 +32,7 @@ struct Responder: Sendable {
 
     /// Answers what is known at once: hits in L1, the state of the worker, and errors that need no database.
     private func begin(_ request: Request, on channel: any Channel) -> Beginning {
-        let route = Route(path: request.path)
+        let route = request.route
         if let route, let response = hit(route, request) { return .answered(response) }
         do throws(APIError) {
             guard hosts.accepts(request) else { throw .unknownHost }
@@ -60,7 +61,7 @@ struct Responder: Sendable {
     }
 
     private nonisolated(nonsending) func respond(to request: Request) async -> Response {
-        guard let route = Route(path: request.path) else { return APIError.routeNotFound.response }
+        guard let route = request.route else { return APIError.routeNotFound.response }
         return finished(await response(to: request, route), request)
     }
 
@@ -94,7 +95,7 @@ struct Responder: Sendable {
             return response.head
         }
         guard let head else { return nil }
-        return Response(head: head, body: .bytes(body))
+        return Response(head: head, body: .bytes(body), source: CacheSource.l1.rawValue)
     }
 
     /// The response with the headers that all have.
@@ -113,8 +114,8 @@ struct Responder: Sendable {
 
     private func count(_ request: Request, _ response: Response) {
         requests.add(
-            request.method, Route(path: request.path)?.pattern ?? .other, statusCode: Int(response.status.code),
-            source: response.headers.first(name: "X-Cache"),
+            request.method, request.route?.pattern ?? .other, statusCode: Int(response.status.code),
+            source: response.source,
             duration: .nanoseconds((NIODeadline.now() - request.arrivedAt).nanoseconds))
     }
 
@@ -128,9 +129,10 @@ struct Responder: Sendable {
 
     /// The same headers without a body, and without those that describe one (RFC 9110, section 15.4.5).
     private func notModified(_ response: Response) -> Response {
-        var headers = response.headers
-        for name in ["Content-Type", "Content-Encoding", "Content-Length"] { headers.remove(name: name) }
-        return Response(.notModified, headers)
+        var response = response
+        (response.head.status, response.body) = (.notModified, .none)
+        for name in ["Content-Type", "Content-Encoding", "Content-Length"] { response.headers.remove(name: name) }
+        return response
     }
 
     private func options(_ route: Route, _ request: Request) -> Response {

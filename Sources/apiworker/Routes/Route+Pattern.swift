@@ -1,21 +1,41 @@
 /// A path with its variable parts replaced, as a label of metrics.
-enum RoutePattern: String, CaseIterable, Sendable {
-    case health = "/"
-    case status = "/api/status"
-    case metrics = "/metrics"
-    case users = "/api/users"
-    case paginatedUsers = "/api/users/paginated/list"
-    case statistics = "/api/users/stats/overview"
-    case user = "/api/users/:id"
-    case link = "/api/users/:id/link"
-    case unlink = "/api/users/:id/unlink"
-    case graph = "/api/graph"
-    case page = "/ui"
-    case host = "/ui/host"
-    case events = "/api/events"
-    case openAPI = "/openapi.json"
+enum RoutePattern: Int, CaseIterable, Sendable {
+    case health
+    case status
+    case metrics
+    case users
+    case paginatedUsers
+    case statistics
+    case user
+    case link
+    case unlink
+    case graph
+    case page
+    case host
+    case events
+    case openAPI
     /// An unknown path, or unparsable input.
-    case other = "other"
+    case other
+
+    var label: String {
+        switch self {
+        case .health: "/"
+        case .status: "/api/status"
+        case .metrics: "/metrics"
+        case .users: "/api/users"
+        case .paginatedUsers: "/api/users/paginated/list"
+        case .statistics: "/api/users/stats/overview"
+        case .user: "/api/users/:id"
+        case .link: "/api/users/:id/link"
+        case .unlink: "/api/users/:id/unlink"
+        case .graph: "/api/graph"
+        case .page: "/ui"
+        case .host: "/ui/host"
+        case .events: "/api/events"
+        case .openAPI: "/openapi.json"
+        case .other: "other"
+        }
+    }
 }
 
 extension Route {

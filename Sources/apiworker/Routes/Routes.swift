@@ -115,7 +115,7 @@ struct Routes: Sendable {
     /// A value of the cache as it is sent. A negative result may come from the cache, too.
     private nonisolated(nonsending) func cached(_ result: CachedValue, for request: Request) async -> Response {
         guard let body = result.value else {
-            return APIError.userNotFound.response.with("X-Cache", result.source.rawValue)
+            return APIError.userNotFound.response.from(result.source.rawValue)
         }
         let tag = await bodies.tag(of: body)
         var response = Self.entity(
@@ -135,9 +135,7 @@ struct Routes: Sendable {
     static func entity(
         _ body: ByteBuffer, _ tag: EntityTag, source: CacheSource, age: Duration? = nil, isCompressible: Bool
     ) -> Response {
-        var response = JSONResponse.make(body)
-        response.headers.add(name: "ETag", value: tag.description)
-        response.headers.add(name: "X-Cache", value: source.rawValue)
+        var response = JSONResponse.make(body).with("ETag", tag.description).from(source.rawValue)
         if let age { response.headers.add(name: "Age", value: String(age.components.seconds)) }
         if isCompressible { response.headers.add(name: "Vary", value: "Accept-Encoding") }
         return response
