@@ -216,7 +216,8 @@ extension Daemon: EngineHost {
             logger.warning("isolated: nothing is answered from cache", metadata: ["why": "\(reason)"])
         case .epochRaised(let epoch, let reason):
             logger.notice(
-                "epoch raised: all caches are cold", metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
+                "epoch raised: the caches of all workers (L1) are cold",
+                metadata: ["epoch": "\(epoch)", "reason": "\(reason.rawValue)"])
         case .logReplaced(let reason):
             logger.warning(
                 "the log in Redis is replaced: all caches of all hosts are cold", metadata: ["why": "\(reason)"])

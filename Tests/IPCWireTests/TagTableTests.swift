@@ -179,4 +179,18 @@ import Testing
             #expect(Incarnation(text) == nil, "\(text)")
         }
     }
+
+    @Test func `the last applied entry is the one with the greatest position`() {
+        let table = TagTable.inMemory()
+        #expect(table.lastEntry == nil)
+        for number: UInt64 in 1...5 {
+            table.setLastEntry(AppliedEntry(position: LogPosition(number), nonce: 10 * number))
+            #expect(table.lastEntry == AppliedEntry(position: LogPosition(number), nonce: 10 * number))
+        }
+        table.setLastEntry(AppliedEntry(position: 4, nonce: 7))
+        table.setLastEntry(AppliedEntry(position: 5, nonce: 7))
+        #expect(table.lastEntry == AppliedEntry(position: 5, nonce: 50))
+        table.forgetLastEntry()
+        #expect(table.lastEntry == nil)
+    }
 }

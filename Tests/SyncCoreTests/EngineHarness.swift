@@ -10,7 +10,7 @@ import Testing
 /// look at; commands for the server are executed at once unless the link is cut.
 final class EngineHarness: EngineHost {
     private let configuration: EngineConfiguration
-    private let seed: UInt64
+    let seed: UInt64
     private(set) lazy var loop = EngineLoop(
         host: self, configuration: configuration, table: table, arena: arena.flatMap(ValueArenaWriter.init),
         random: SeededRandom(seed: seed))

@@ -60,9 +60,10 @@ final class HarnessServer {
     // MARK: Others
 
     /// Appends as another host does.
-    func appendElsewhere(_ tags: String..., isPublished: Bool = true) {
+    func appendElsewhere(_ tags: String..., nonce: UInt64? = nil, isPublished: Bool = true) {
         let body = LogEntryBody(
-            origin: 7, nonce: position.number + 1, eventChannel: nil, tags: tags.map { ByteBuffer(string: $0) })
+            origin: 7, nonce: nonce ?? position.number + 1, eventChannel: nil, tags: tags.map { ByteBuffer(string: $0) }
+        )
         let fresh = Incarnation(high: 7, low: 7)
         let append = AppendCommand(incarnation: incarnation ?? fresh, fresh: fresh, body: body, eventPayload: nil)
         let reply = run(.append(0, append), isPublished: isPublished).reply

@@ -71,6 +71,49 @@ import Testing
         #expect(!isHit(two), "the rule is the same")
     }
 
+    /// The next syncd of the host, with the table and the arena of the one before.
+    private func restarted(_ host: EngineHarness) -> EngineHarness {
+        let next = EngineHarness.attached(server, table: host.table, arena: host.arena, seed: host.seed + 1)
+        next.client(1)
+        return next
+    }
+
+    /// A host with a value in its arena only, and ten entries in the log.
+    private func hostWithValue() throws -> EngineHarness {
+        let host = EngineHarness.attached(server)
+        host.client(1)
+        for number in 1...10 { server.appendElsewhere("\(number)") }
+        host.deliver()
+        try load(host)
+        server.data.values = [:]
+        return host
+    }
+
+    @Test func `the values of a host outlive its syncd as far as the log shows what happened meanwhile`() throws {
+        var host = restarted(try hostWithValue())
+        #expect(isHit(host), "nothing happened")
+        server.appendElsewhere("other")
+        host = restarted(host)
+        #expect(isHit(host), "something else was invalidated")
+        server.appendElsewhere("t")
+        #expect(!isHit(restarted(host)))
+    }
+
+    @Test(arguments: [1, 3]) func `values that are newer than a lost entry are gone`(lost: Int) throws {
+        let host = try hostWithValue()
+        server.goBack(by: lost)
+        // Other entries take the lost positions. The value is not newer than they are, although its position is.
+        for number in 0..<5 { server.appendElsewhere(number < lost ? "t" : "other", nonce: 100) }
+        #expect(!isHit(restarted(host)))
+    }
+
+    @Test func `values are gone if the last applied entry is no longer in the log`() throws {
+        let host = try hostWithValue()
+        for _ in 0..<5 { server.appendElsewhere("other") }
+        server.entries.removeAll { $0.position <= 10 }
+        #expect(!isHit(restarted(host)))
+    }
+
     @Test func `a value that the arena has no room for comes from Redis`() throws {
         let host = EngineHarness.attached(
             server, arena: .inMemory(shape: ValueArenaLayout.Shape(indexWords: 512, ringBytes: 4096)))

@@ -5,7 +5,7 @@ package enum Mutant: String, CaseIterable, Sendable {
     // Freshness of a worker's entries.
     case slotsBeforeHeartbeat, clockFirst, epochIgnored, stateIgnored, freshAsOfIgnored, slotOffByOne
     // Values of the arena.
-    case recordNotValidated, arenaSlotsBeforeCopy
+    case recordNotValidated, arenaSlotsBeforeCopy, unknownHistoryKept
     // Sharing of loads in a worker.
     case joinerGetsOlderLoad, bypassLoadJoinedLate
     // Writes of a worker.

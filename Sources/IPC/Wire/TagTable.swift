@@ -33,6 +33,8 @@ package enum TagTableLayout {
     static let journalDeviceOffset = 136
     static let journalInodeOffset = 144
     static let logModeOffset = 152
+    // Two places of position and nonce: a syncd that is killed while it writes one leaves the other.
+    static let lastEntryOffset = 160
     /// Greatest number in a sound table. The room above it suffices for every rise that may come before the next start.
     package static let greatestNumber = WireLimits.maximumNumber - 1 << 40
 
@@ -186,6 +188,19 @@ package final class TagTable: Sendable {
         }
     }
 
+    /// The last entry of a log in Redis that was applied; `nil`: unknown. Every value whose `asOf` is at most this position
+    /// belongs to the history that ends with this entry.
+    package var lastEntry: AppliedEntry? {
+        let newest = place(ofNewest: true)
+        let position = LogPosition(load(newest))
+        return position == 0 ? nil : AppliedEntry(position: position, nonce: load(newest + 8))
+    }
+
+    private func place(ofNewest isNewest: Bool) -> Int {
+        let (first, second) = (TagTableLayout.lastEntryOffset, TagTableLayout.lastEntryOffset + 16)
+        return (load(first) > load(second)) == isNewest ? first : second
+    }
+
     /// Whether `now` is at or after `instant` and at most `window` later. A time in the future (another time namespace,
     /// a damaged file) is not trusted.
     @inline(__always)
@@ -239,6 +254,19 @@ package final class TagTable: Sendable {
     }
     /// Stores where the log is, after incarnation and first known position.
     package func setLogMode(_ mode: LogMode) { store(mode == .redis ? 1 : 2, TagTableLayout.logModeOffset) }
+    /// Stores the last applied entry, before the applied position. An earlier one is ignored.
+    package func setLastEntry(_ entry: AppliedEntry) {
+        let place = place(ofNewest: false)
+        guard load(self.place(ofNewest: true)) < entry.position.number else { return }
+        store(0, place)
+        store(entry.nonce, place + 8)
+        store(entry.position.number, place)
+    }
+    /// The last applied entry is unknown from here on.
+    package func forgetLastEntry() {
+        store(0, TagTableLayout.lastEntryOffset)
+        store(0, TagTableLayout.lastEntryOffset + 16)
+    }
     /// Stores the incarnation, as two numbers.
     package func setIncarnation(_ incarnation: Incarnation) {
         store(incarnation.high, TagTableLayout.incarnationHighOffset)
@@ -260,6 +288,18 @@ package final class TagTable: Sendable {
     @inline(__always)
     private func atomic(_ offset: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
         memory.advanced(by: offset).assumingMemoryBound(to: Atomic<UInt64>.self)
+    }
+}
+
+/// The place of an entry in a log, and the number that distinguishes it from every other one.
+package struct AppliedEntry: Sendable, Hashable {
+    package var position: LogPosition
+    /// Random, one per append.
+    package var nonce: UInt64
+
+    package init(position: LogPosition, nonce: UInt64) {
+        self.position = position
+        self.nonce = nonce
     }
 }
 

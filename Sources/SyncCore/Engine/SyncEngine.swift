@@ -115,9 +115,6 @@ package struct SyncEngine: ~Copyable {
         if table.scanStarted > now { table.setScanStarted(0) }
         if table.freshAsOf > now { table.setFreshAsOf(0) }
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
-        // Redis may have gone back to an older state meanwhile, and have other entries at the same positions now: nothing
-        // shows to which of the two a value belongs.
-        if configuration.mode == .redis { arena?.removeAll() }
         loads = LoadTable(limits: limits, now: now)
         self.arena = arena
         copies = SieveCache(byteBudget: max(ArenaCopy.byteBudget, 2 * limits.wire.valueBytes))
@@ -275,6 +272,7 @@ package struct SyncEngine: ~Copyable {
             if breaks(.lostEntriesForgotten) { return }
             // Appended to the new log after all of its entries: no earlier value of it is fresh on any host.
             makePending([ByteBuffer(string: "*")], &turn)
+        case .historyUnknown: if !breaks(.unknownHistoryKept) { arena?.removeAll() }
         case .synced(let version):
             // A server that refuses one append after the other is synced each time.
             if !isSyncedTold { turn.add(.notice(.upstreamReady(version: version))) }

@@ -7,7 +7,7 @@ extension InvalidationLog {
         attachment.connected()
         let id = makeID()
         session.connected(id: id, expected: expected)
-        ask(.inspect(id, lastApplied: lastApplied), &turn)
+        ask(.inspect(id, lastApplied: tail.lastApplied), &turn)
     }
 
     mutating func commandsDisconnected(reason: String) {
@@ -18,14 +18,13 @@ extension InvalidationLog {
     }
 
     private var expected: LogSession.Expected { LogSession.Expected(lastEntry: tail.lastEntry, floor: tail.floor) }
-    private var lastApplied: LogPosition { tail.lastEntry?.position ?? tail.applied }
 
     func ask(_ command: UpstreamCommand, _ turn: inout Turn<LogEffect>) { turn.add(.upstream(command)) }
 
     /// Inspects the server if there is a connection.
     mutating func inspect(_ turn: inout Turn<LogEffect>) {
         let id = makeID()
-        if session.inspect(id: id, expected: expected) { ask(.inspect(id, lastApplied: lastApplied), &turn) }
+        if session.inspect(id: id, expected: expected) { ask(.inspect(id, lastApplied: tail.lastApplied), &turn) }
     }
 
     mutating func reconnect(_ reason: String, _ turn: inout Turn<LogEffect>) {
@@ -98,9 +97,13 @@ extension InvalidationLog {
 
     /// Switches to the server's log: all entries that it retains are applied again.
     private mutating func switchLog(_ found: Inspection, _ turn: inout Turn<LogEffect>) {
+        let isNamed = found.incarnation == logs.current
         if let theirs = found.incarnation, logs.switchTo(theirs) { turn.add(.switched) }
         subscription.lastPosition = 0
-        tail.restart(after: (found.firstEntry ?? found.position + 1) - 1, highestSeen: found.position)
+        let isSame = tail.restart(
+            after: (found.firstEntry ?? found.position + 1) - 1, highestSeen: found.position,
+            entry: isNamed ? found.entryAtLastApplied : nil)
+        if !isSame { turn.add(.historyUnknown) }
     }
 
     /// Whether both connections lead to the same process, if it shows an identity; if not, both are made again.
@@ -137,7 +140,7 @@ extension InvalidationLog {
         logs.saw(incarnation)
         let id = makeID()
         session.replaced(id: id, expected: expected)
-        ask(.inspect(id, lastApplied: lastApplied), &turn)
+        ask(.inspect(id, lastApplied: tail.lastApplied), &turn)
     }
 
     // MARK: Catching up

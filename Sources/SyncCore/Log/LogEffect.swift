@@ -29,6 +29,8 @@ enum LogEffect: Sendable, Hashable {
     /// The host has switched to another log. It may lack entries that this host has acknowledged or seen, and the same
     /// positions may be other entries.
     case switched
+    /// The log is another one than that of the values in the arena, or may have lost entries that they are newer than.
+    case historyUnknown
     /// The continuity check has passed and every gap is closed: pending invalidations can be appended now.
     case synced(serverVersion: String)
     /// The server is asked to replace the log: every cached value of every host is dead.

@@ -10,6 +10,8 @@ package struct LogEntry: Sendable, Hashable {
         self.position = position
         self.body = body
     }
+
+    var applied: AppliedEntry { AppliedEntry(position: position, nonce: body.nonce) }
 }
 
 /// The content of an entry without its position: the part that its writer chooses.

@@ -16,6 +16,8 @@ struct LogTail {
     private var greatest: LogPosition
     /// The last applied entry, unchanged: the continuity check compares it.
     private(set) var lastEntry: LogEntry?
+    /// The last entry that an earlier syncd applied, until the log is known.
+    private var earlier: AppliedEntry?
     private var reorderBuffer: [LogPosition: LogEntryBody] = [:]
     /// Memory of the reorder buffer, in bytes.
     private var reorderBytes = 0
@@ -28,8 +30,13 @@ struct LogTail {
         applied = greatest
         firstKnownPosition = continues ? min(table.firstKnownPosition, greatest) : greatest
         highestSeen = greatest
+        earlier = keepsLastEntry && table.logMode == .redis ? table.lastEntry : nil
+        if earlier == nil { table.forgetLastEntry() }
         publish()
     }
+
+    /// The position whose entry shows whether a log is the one that was applied.
+    var lastApplied: LogPosition { lastEntry?.position ?? earlier?.position ?? applied }
 
     private func publish() {
         table.setFirstKnownPosition(firstKnownPosition)
@@ -54,7 +61,10 @@ struct LogTail {
         raise(entry.body.tags, to: entry.position)
         applied = entry.position
         highestSeen = max(highestSeen, applied)
-        if keepsLastEntry { lastEntry = entry }
+        if keepsLastEntry {
+            lastEntry = entry
+            table.setLastEntry(entry.applied)
+        }
         table.setApplied(applied)
     }
 
@@ -94,6 +104,7 @@ struct LogTail {
         if position > applied {
             applied = position
             lastEntry = nil
+            if let known = table.lastEntry, known.position < position { table.forgetLastEntry() }
         }
         firstKnownPosition = applied
         publish()
@@ -102,13 +113,21 @@ struct LogTail {
     /// The behaviour of ``Mutant/trimIgnored`` and ``Mutant/gapIgnored``.
     mutating func ignoreTrim(to position: LogPosition) { applied = max(applied, position) }
 
-    /// Switches to another log, of which the entries after `position` exist.
-    mutating func restart(after position: LogPosition, highestSeen: LogPosition) {
+    /// Switches to another log, or to the one of an earlier syncd, of which the entries after `position` exist.
+    ///
+    /// - Parameter entry: the one at ``lastApplied``; `nil`: the log is another one, or has none there.
+    /// - Returns: whether the log's history is the one that an earlier syncd applied. If not, other entries may have taken
+    ///   its positions.
+    mutating func restart(after position: LogPosition, highestSeen: LogPosition, entry: LogEntry?) -> Bool {
+        let isSame = earlier != nil && entry?.applied == earlier
+        if !isSame { table.forgetLastEntry() }
+        earlier = nil
         applied = position
         firstKnownPosition = position
         self.highestSeen = highestSeen
         lastEntry = nil
         forgetKept()
         publish()
+        return isSame
     }
 }

@@ -4,8 +4,8 @@ import SyncCore
 
 // Races that chance alone hardly ever causes: logs that are cut off, trimmed, lost or rewritten.
 extension Driver {
-    /// Redis goes back to an older state while a host is cut off, and other hosts, which were down meanwhile, give the
-    /// positions that the host has applied to other entries.
+    /// Redis goes back to an older state while a host is cut off, or its syncd is dead, and other hosts, which were down
+    /// meanwhile, give the positions that the host has applied to other entries.
     func rewrittenLog() {
         let host = anyHost
         let others = hosts.filter { $0 !== host }
@@ -29,6 +29,7 @@ extension Driver {
             }
             let end = world.now + world.random.number(800_000_000...1_800_000_000)
             (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
+            if world.random.oneIn(2) { startAgain(host, at: end, cluster) }
             // The values change, too, like when loading a dump.
             cluster.primary.data = older
             // The server's further messages go to a new connection.
@@ -45,6 +46,19 @@ extension Driver {
                     for worker in other.workers where worker.isAlive && !worker.isStopped {
                         if world.random.oneIn(2) { write(anyKey, on: worker) } else { invalidate(anyKey, on: worker) }
                     }
+                }
+            }
+        }
+    }
+
+    /// A host is without syncd until then. The next one finds the table and the values of the one before.
+    private func startAgain(_ host: Host, at time: BootTime, _ cluster: Cluster) {
+        holdDown(host, for: time - world.now)
+        world.at(time, nil, "started again") { [self] in
+            if !isCalm, host.syncd?.isAlive != true { host.startSyncd(cluster: cluster) }
+            for wait: UInt64 in [100, 200, 400] {
+                world.after(wait * 1_000_000, nil, "read after a start") { [self] in
+                    for key in oracle.names.keys.indices { readEverywhere(key, on: host) }
                 }
             }
         }

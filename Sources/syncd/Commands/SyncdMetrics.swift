@@ -22,7 +22,7 @@ enum SyncdMetrics {
             unit: 1000),
         Metric(
             name: "epoch", kind: .gauge, path: ["log", "epoch"],
-            help: "Epoch of the tag table; all caches are cold when it rises."),
+            help: "Epoch of the tag table; the caches of all workers (L1) are cold when it rises."),
         Metric(
             name: "applied_position", kind: .gauge, path: ["log", "applied"],
             help: "Log position up to which everything is applied."),

@@ -129,7 +129,8 @@ struct DaemonProcess {
 
     private func warn(about origin: TagTableOrigin) {
         if case .replaced(let reason) = origin {
-            logger.warning("a new tag table is made: all caches are cold", metadata: ["reason": "\(reason)"])
+            logger.warning(
+                "a new tag table is made: all caches of this host are cold", metadata: ["reason": "\(reason)"])
         }
         if configuration.isRedisURLIgnored {
             logger.warning("REDIS_URL has no effect, and this host shares nothing: set REDIS_ENABLED=true")
