@@ -169,7 +169,7 @@ var benchmarks: [Target] {
         .executableTarget(
             name: "bench",
             dependencies: [
-                "CMongoC", "IPC", "IPCWire", "TestSupport", nioCore, nioPosix, logging, arguments,
+                "CMongoC", "IPC", "IPCWire", "Sieve", "TestSupport", nioCore, nioPosix, logging, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],

@@ -108,8 +108,13 @@ import Testing
         guard let writer else { return }
         let entry = ArenaEntry(
             incarnation: .none, asOf: 1, deadline: .max, tags: [], value: ByteBuffer(repeating: 1, count: 500_000))
-        for number in 0..<20 { writer.insert(entry, for: ByteBuffer(string: "\(number)"), now: 0) }
-        #expect(writer.count > 5, "all of its memory can be written")
+        var short = entry
+        short.value = ByteBuffer(repeating: 1, count: 100_000)
+        for number in 0..<20 {
+            writer.insert(entry, for: ByteBuffer(string: "\(number)"), now: 0)
+            writer.insert(short, for: ByteBuffer(string: "short \(number)"), now: 0)
+        }
+        #expect(writer.byteCount > bytes / 4 * 3, "all of its memory can be written")
         let count = writer.count
         for _ in 0..<3 {
             let (next, notices) = ValueArenaFile.take(path: folder + "/values.arena", bytes: 64 << 20)

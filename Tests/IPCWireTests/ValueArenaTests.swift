@@ -109,7 +109,8 @@ import Testing
             #expect(writer.byteCount <= arena.shape.ringBytes && writer.count >= 0)
         }
         let count = (0..<arena.shape.indexWords).count {
-            arena.word($0) != 0 && ValueArena.offset(arena.word($0)) >= arena.tail
+            let offset = ValueArena.offset(arena.word($0))
+            return offset > 0 && offset >= arena.load(arena.ring(of: offset).tailOffset)
         }
         #expect(writer.count == count, "the count is that of the index")
     }
@@ -118,17 +119,16 @@ import Testing
         put("k", "v")
         let next = try #require(ValueArenaWriter(arena))
         #expect(next.entry(for: ByteBuffer(string: "k")) != nil && next.count == 1)
-        for (offset, number) in [
-            (ValueArenaLayout.headOffset, UInt64.max), (ValueArenaLayout.headOffset, 0),
-            (ValueArenaLayout.tailOffset, 1),
-            (ValueArenaLayout.tailOffset, .max - 63),
-        ] {
+        let wrong: [UInt64] = [.max, .max - 63, 0, 1]
+        for (offset, number) in [arena.probation, arena.main].flatMap({ ring in
+            wrong.flatMap { [(ring.headOffset, $0), (ring.tailOffset, $0)] }
+        }) {
             let before = arena.load(offset)
             arena.store(number, offset)
             #expect(ValueArenaWriter(arena) == nil)
             arena.store(before, offset)
         }
-        arena.ring.storeBytes(of: 0, as: UInt32.self)
+        arena.memory.storeBytes(of: 0, toByteOffset: arena.probation.start, as: UInt32.self)
         #expect(ValueArenaWriter(arena) == nil, "a record without length")
     }
 

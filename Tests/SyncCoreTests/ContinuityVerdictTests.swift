@@ -18,7 +18,8 @@ import Testing
             recordedIdentity: identity, position: position, firstEntry: nil, lastEntry: position,
             entryAtLastApplied: nil, warnings: [])
         return ContinuityVerdict(
-            on: found, expected: LogSession.Expected(lastEntry: nil, floor: 0), floor: floor, hasReplaced: false,
+            on: found, expected: LogSession.Expected(lastEntry: nil, floor: 0), floor: floor, earlier: nil,
+            hasReplaced: false,
             logs: logs)
     }
 

@@ -104,7 +104,9 @@ import Testing
         server.goBack(by: lost)
         // Other entries take the lost positions. The value is not newer than they are, although its position is.
         for number in 0..<5 { server.appendElsewhere(number < lost ? "t" : "other", nonce: 100) }
+        let replacements = server.replacements
         #expect(!isHit(restarted(host)))
+        #expect(server.replacements == replacements + 1, "other hosts may have such values, too")
     }
 
     @Test func `values are gone if the last applied entry is no longer in the log`() throws {

@@ -54,33 +54,37 @@ class Arena:
         with open(path, "rb") as file:
             self.bytes = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         self.words = memoryview(self.bytes).cast("Q")
-        self.ring_bytes, self.index_words = self.words[2], self.words[3]
-        self.ring = 4096 + 8 * self.index_words
-        if self.bytes[:8] != b"SYNCDVAL" or self.words[1] != 1 or len(self.bytes) != self.ring + self.ring_bytes:
+        ring_bytes, self.index_words = self.words[2], self.words[3]
+        first = 4096 + 8 * self.index_words
+        if self.bytes[:8] != b"SYNCDVAL" or self.words[1] != 2 or len(self.bytes) != first + ring_bytes:
             raise OSError(f"{path} is no value arena of this layout")
+        # Two rings: the word of the tail, the start, and the length.
+        probation = ring_bytes // 4 // 32 * 32
+        self.rings = (10, first, probation), (8, first + probation, ring_bytes - probation)
 
     def copy(self, key, hash):
         """Value, hashes of the tags, asOf, incarnation and end of the record of a key, or None."""
         first = 512 + (hash >> 16) % (self.index_words // 8) * 8
         for word in (self.words[first + place] for place in range(8)):
             offset = (word & 2**48 - 1) * 32
-            if word == 0 or word >> 48 != hash >> 48 or offset < self.words[8]:
+            tail, first_byte, ring_bytes = self.rings[offset >> 52]
+            if word == 0 or word >> 48 != hash >> 48 or offset < self.words[tail]:
                 continue
-            start = self.ring + offset % self.ring_bytes
-            if start + 64 > len(self.bytes):
+            start, limit = first_byte + offset % 2**52 % ring_bytes, first_byte + ring_bytes
+            if start + 64 > limit:
                 continue
             total, key_bytes, tags, has_value, own, as_of, high, low, until, value_bytes, tag_bytes = (
                 self.RECORD.unpack_from(self.bytes, start))
             at = start + 64 + 4 * (tags + 2)
             end = at + key_bytes + tag_bytes + value_bytes
-            if own != offset or end > start + total or start + total > len(self.bytes):
+            if own != offset or end > start + total or start + total > limit:
                 continue
             if self.bytes[at:at + key_bytes] != key:
                 continue
             hashes = struct.unpack_from(f"<{tags + 2}I", self.bytes, start + 64)
             value = self.bytes[end - value_bytes:end] if has_value & 1 else None
             # The tail last: syncd raises it before it overwrites a record.
-            if offset >= self.words[8]:
+            if offset >= self.words[tail]:
                 return value, hashes, as_of, (high, low), until
 
 

@@ -1,9 +1,9 @@
 import NIOCore
 import Synchronization
 
-/// The cache of a host in shared memory: a ring of records and an index. One process writes it, any number read it.
+/// The cache of a host in shared memory: two rings of records and an index. One process writes it, any number read it.
 ///
-/// The ring has virtual offsets that only grow; a record is at its offset modulo the ring's size. `tail` is the offset
+/// Each ring has virtual offsets that only grow; a record is at its offset modulo the ring's size. `tail` is the offset
 /// from which on records are intact. The writer raises it **before** it overwrites them. So a reader copies a record and
 /// looks at `tail` **afterwards**: if the record's offset is not below it, the copy is intact. Nothing that a reader sees
 /// before that is believed, apart from being kept within bounds.
@@ -11,10 +11,11 @@ import Synchronization
 /// A record says which value it is, never whether it is fresh: the rule decides on the copy (``FreshnessRule``).
 package final class ValueArena: Sendable {
     package let shape: ValueArenaLayout.Shape
-    // Unchecked: header and index are accessed by atomics, and the memory lives until `deinit`.
+    // Unchecked: header and index are accessed by atomics, a copy of a record counts only if `tail` shows that nobody wrote
+    // it meanwhile, and the memory lives until `deinit`.
     nonisolated(unsafe) let memory: UnsafeMutableRawPointer
-    // Unchecked: a copy of a record counts only if `tail` shows that nobody wrote it meanwhile.
-    nonisolated(unsafe) let ring: UnsafeMutableRawPointer
+    let probation: ValueArenaLayout.Ring
+    let main: ValueArenaLayout.Ring
     // One byte for each word of the index: readers set it, and only eviction looks at it.
     // Unchecked: any value of a byte is a hint.
     private nonisolated(unsafe) let marks: UnsafeMutableRawPointer?
@@ -29,7 +30,7 @@ package final class ValueArena: Sendable {
     ) {
         precondition(shape.isValid, "an arena has a power of two of index words, and whole pages")
         (self.memory, self.marks, self.shape, self.release) = (memory, marks, shape, release)
-        ring = memory + shape.ringOffset
+        (probation, main) = (shape.probation, shape.main)
         bucketMask = UInt64(shape.indexWords / ValueArenaLayout.bucketWords - 1)
     }
 
@@ -53,15 +54,14 @@ package final class ValueArena: Sendable {
     package static func initializeHeader(
         _ memory: UnsafeMutableRawPointer, shape: ValueArenaLayout.Shape, boot: (UInt64, UInt64)
     ) {
-        // Offsets begin above 0, so that no word of the index is 0.
-        let start = UInt64(shape.ringBytes)
         for (offset, number) in [
             (ValueArenaLayout.magicOffset, ValueArenaLayout.magic),
             (ValueArenaLayout.versionOffset, ValueArenaLayout.version),
             (ValueArenaLayout.ringBytesOffset, UInt64(shape.ringBytes)),
             (ValueArenaLayout.indexWordsOffset, UInt64(shape.indexWords)),
             (ValueArenaLayout.bootHighOffset, boot.0), (ValueArenaLayout.bootLowOffset, boot.1),
-            (ValueArenaLayout.tailOffset, start), (ValueArenaLayout.headOffset, start),
+            (shape.probation.tailOffset, shape.probation.first), (shape.probation.headOffset, shape.probation.first),
+            (shape.main.tailOffset, shape.main.first), (shape.main.headOffset, shape.main.first),
         ] {
             memory.storeBytes(of: number.littleEndian, toByteOffset: offset, as: UInt64.self)
         }
@@ -125,19 +125,19 @@ package final class ValueArena: Sendable {
     private func copy<Copy>(
         at offset: UInt64, _ key: UnsafeRawBufferPointer, _ copy: (UnsafeRawPointer, ArenaRecordHeader) -> Copy
     ) -> Copy? {
-        guard offset >= tail else { return nil }
-        let start = Int(offset % UInt64(shape.ringBytes))
-        guard start + ArenaRecordHeader.bytes <= shape.ringBytes else { return nil }
-        let record = UnsafeRawPointer(ring + start)
+        let ring = ring(of: offset)
+        guard offset >= load(ring.tailOffset) else { return nil }
+        let room = ring.bytes - ring.place(offset)
+        guard room >= ArenaRecordHeader.bytes else { return nil }
+        let record = UnsafeRawPointer(self.record(at: offset, in: ring))
         let header = ArenaRecordHeader(record)
-        guard header.offset == offset, header.keyBytes == key.count,
-            header.isConsistent(within: shape.ringBytes - start),
+        guard header.offset == offset, header.keyBytes == key.count, header.isConsistent(within: room),
             Self.isEqual(record + header.keyOffset, key)
         else { return nil }
         let result = copy(record, header)
         // The copy was made before this, and the writer raises the tail before it overwrites.
         atomicMemoryFence(ordering: .acquiring)
-        return offset >= tail || breaks(.recordNotValidated) ? result : nil
+        return offset >= load(ring.tailOffset) || breaks(.recordNotValidated) ? result : nil
     }
 
     /// Whether the memory has these bytes. In words, as keys are compared at each hit.
@@ -159,11 +159,15 @@ package final class ValueArena: Sendable {
         return true
     }
 
-    /// The offset from which on records are intact.
     @inline(__always)
-    var tail: UInt64 { load(ValueArenaLayout.tailOffset) }
-    /// The offset of the next record.
-    var head: UInt64 { load(ValueArenaLayout.headOffset) }
+    func ring(of offset: UInt64) -> ValueArenaLayout.Ring {
+        offset & ValueArenaLayout.mainBit == 0 ? probation : main
+    }
+
+    @inline(__always)
+    func record(at offset: UInt64, in ring: ValueArenaLayout.Ring) -> UnsafeMutableRawPointer {
+        memory + (ring.start + ring.place(offset))
+    }
 
     @inline(__always)
     static func fingerprint(_ hash: UInt64) -> UInt64 { hash >> UInt64(ValueArenaLayout.offsetBits) }

@@ -4,7 +4,7 @@ package enum ValueArenaLayout {
     /// The bytes `SYNCDVAL`, read as a little-endian number.
     package static let magic: UInt64 = 0x4C41_5644_434E_5953
     /// The version of the layout, raised with every incompatible change.
-    package static let version: UInt64 = 1
+    package static let version: UInt64 = 2
     /// Offset of the index: one page after the header.
     package static let headerBytes = 4096
     /// Range of the size of an arena: header, index and ring.
@@ -16,8 +16,10 @@ package enum ValueArenaLayout {
     static let indexWordsOffset = 24
     static let bootHighOffset = 32
     static let bootLowOffset = 40
-    static let tailOffset = 64
-    static let headOffset = 72
+    static let mainTailOffset = 64
+    static let mainHeadOffset = 72
+    static let probationTailOffset = 80
+    static let probationHeadOffset = 88
 
     /// Words of the index in a bucket: one cache line.
     static let bucketWords = 8
@@ -26,14 +28,39 @@ package enum ValueArenaLayout {
     /// Bits of a word of the index that hold the record's offset, in units. The bits above are the fingerprint.
     static let offsetBits = 48
     static let offsetMask: UInt64 = 1 << offsetBits - 1
-    /// Greatest offset that an arena may have reached when a syncd takes it over. The room above suffices for centuries.
-    static let greatestOffset: UInt64 = 1 << 52
+    /// The bit of an offset that says which ring it is of.
+    static let mainBit: UInt64 = 1 << 52
+    /// Greatest offset that a ring may have reached when a syncd takes it over, without the ring's bit. The room above
+    /// suffices for centuries.
+    static let greatestOffset: UInt64 = 1 << 51
+    /// Probation has this part of the rings' bytes.
+    static let probationDivisor = 4
+
+    /// One of the two rings. Its virtual offsets only grow; a record is at its offset modulo the ring's size.
+    struct Ring: Sendable {
+        /// The place of the ring in the arena's memory.
+        var start: Int
+        /// A multiple of the unit.
+        var bytes: Int
+        /// The bit that all its offsets have; 0: none.
+        var bit: UInt64
+        /// The places of its tail and its head in the header.
+        var tailOffset: Int
+        var headOffset: Int
+
+        /// The place of a virtual offset in the ring.
+        @inline(__always)
+        func place(_ offset: UInt64) -> Int { Int((offset & ~bit) % UInt64(bytes)) }
+
+        /// The first offset. It is above 0, so that no word of the index is 0.
+        var first: UInt64 { bit | UInt64(bytes) }
+    }
 
     /// The sizes of an arena.
     package struct Shape: Sendable, Hashable {
         /// A power of two.
         package var indexWords: Int
-        /// A multiple of the page size.
+        /// Bytes of both rings, a multiple of the page size.
         package var ringBytes: Int
 
         /// The greatest arena of at most `byteCount` bytes. There is one word of the index for each 100 to 200 bytes, half
@@ -52,7 +79,23 @@ package enum ValueArenaLayout {
         /// Size of the whole memory.
         package var byteCount: Int { ValueArenaLayout.headerBytes + 8 * indexWords + ringBytes }
 
-        var ringOffset: Int { ValueArenaLayout.headerBytes + 8 * indexWords }
+        /// The ring in which records begin.
+        var probation: Ring {
+            let unit = ValueArenaLayout.unit
+            return Ring(
+                start: ValueArenaLayout.headerBytes + 8 * indexWords,
+                bytes: ringBytes / ValueArenaLayout.probationDivisor / unit * unit, bit: 0,
+                tailOffset: ValueArenaLayout.probationTailOffset, headOffset: ValueArenaLayout.probationHeadOffset)
+        }
+
+        /// The ring of records whose key was asked for again.
+        var main: Ring {
+            let probation = probation
+            return Ring(
+                start: probation.start + probation.bytes, bytes: ringBytes - probation.bytes,
+                bit: ValueArenaLayout.mainBit, tailOffset: ValueArenaLayout.mainTailOffset,
+                headOffset: ValueArenaLayout.mainHeadOffset)
+        }
 
         var isValid: Bool {
             indexWords >= 512 && indexWords & (indexWords - 1) == 0 && indexWords <= 1 << 34 && ringBytes >= 4096

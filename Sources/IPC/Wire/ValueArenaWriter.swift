@@ -1,5 +1,4 @@
 import NIOCore
-import Synchronization
 
 /// A value of the arena with everything that belongs to it.
 package struct ArenaEntry: Sendable {
@@ -12,6 +11,9 @@ package struct ArenaEntry: Sendable {
     package var tags: [ByteBuffer]
     /// `nil`: a negative result.
     package var value: ByteBuffer?
+
+    /// Bytes of the record of an entry without key, tags and value.
+    package static let fixedBytes = ArenaRecordHeader.bytes + 8
 
     package init(
         incarnation: Incarnation, asOf: LogPosition, deadline: BootTime, tags: [ByteBuffer], value: ByteBuffer?
@@ -26,9 +28,13 @@ package struct ArenaEntry: Sendable {
 
 /// The writing side of a value arena: one per arena, for one thread.
 ///
-/// A record is written behind the newest one. To make room, the oldest records go; those that were used since they were
-/// written are written again, up to a limit for each insertion. A writer that is killed at any instant leaves an arena
-/// that is right: a record gets into the index when it is complete, and the tail is raised before anything is overwritten.
+/// A record begins in the ring *probation*. When its place is needed there, it moves to the ring *main* if it was used
+/// meanwhile, and goes otherwise. A key that was asked for before begins in main. There, too, the oldest records make room,
+/// and those that were used since they were written are written again. So many values that are read once drive out few
+/// that are read often (S3-FIFO, https://dl.acm.org/doi/10.1145/3600006.3613147).
+///
+/// A writer that is killed at any instant leaves an arena that is right: a record gets into the index when it is
+/// complete, and the tail of its ring is raised before anything is overwritten.
 package final class ValueArenaWriter {
     /// The arena, for reading.
     package let arena: ValueArena
@@ -36,57 +42,37 @@ package final class ValueArenaWriter {
     package private(set) var count = 0
     /// Number of records that had to go while they were in the index.
     package private(set) var evictions: UInt64 = 0
-    private var head: UInt64
-    private var tail: UInt64
-    /// Records that are written again.
+    private var probation: ArenaRing
+    private var main: ArenaRing
+    /// Records of main that are written again.
     private var kept: [UInt8] = []
+    /// Hashes of keys whose records went from probation, each in the place of an earlier one.
+    private var gone: [UInt32]
 
-    /// Bytes of used records that one insertion writes again, beside twice its own length.
+    /// Bytes of used records that one insertion moves or writes again, beside twice its own length.
     private static let keptBytes = 16 << 10
 
     /// Takes over an arena, with the records that an earlier writer left in it.
     ///
     /// - Returns: `nil` if its offsets are not those of any writer.
     package init?(_ arena: ValueArena) {
-        self.arena = arena
-        (head, tail) = (arena.head, arena.tail)
-        let unit = UInt64(ValueArenaLayout.unit)
-        guard head <= ValueArenaLayout.greatestOffset, tail <= head, head - tail <= UInt64(arena.shape.ringBytes),
-            tail >= UInt64(arena.shape.ringBytes), head % unit == 0, tail % unit == 0
-        else { return nil }
+        guard let probation = ArenaRing(arena.probation, of: arena), let main = ArenaRing(arena.main, of: arena) else {
+            return nil
+        }
+        (self.arena, self.probation, self.main) = (arena, probation, main)
+        gone = [UInt32](repeating: 0, count: arena.shape.indexWords / 4)
         // A new arena has nothing to look at.
-        guard head > tail else { return }
-        guard isChain() else { return nil }
-        count = (0..<arena.shape.indexWords).count { isPresent(arena.word($0)) }
+        if byteCount > 0 { count = (0..<arena.shape.indexWords).count { isPresent(arena.word($0)) } }
     }
 
-    /// Bytes of the records in the ring.
-    package var byteCount: Int { Int(head - tail) }
+    /// Bytes of the records in the rings.
+    package var byteCount: Int { probation.byteCount + main.byteCount }
     /// Bytes of the longest record: larger ones would drive out too many others.
     package var maximumRecordBytes: Int { arena.shape.ringBytes / 4 }
 
-    /// Whether the records follow each other from the tail to the head.
-    private func isChain() -> Bool {
-        var offset = tail
-        while offset < head {
-            let room = arena.shape.ringBytes - place(offset)
-            guard room >= ValueArenaLayout.unit else { return false }
-            let length = self.length(at: offset)
-            guard length > 0, length <= room, length % ValueArenaLayout.unit == 0 else { return false }
-            offset += UInt64(length)
-        }
-        return offset == head
-    }
-
     private func isPresent(_ word: UInt64) -> Bool {
         let offset = ValueArena.offset(word)
-        return word != 0 && offset >= tail && offset < head
-    }
-
-    private func place(_ offset: UInt64) -> Int { Int(offset % UInt64(arena.shape.ringBytes)) }
-
-    private func length(at offset: UInt64) -> Int {
-        Int(UInt32(littleEndian: arena.ring.load(fromByteOffset: place(offset), as: UInt32.self)))
+        return word != 0 && (probation.contains(offset) || main.contains(offset))
     }
 
     // MARK: Reading
@@ -126,8 +112,9 @@ package final class ValueArenaWriter {
     @discardableResult
     package func insert(_ entry: ArenaEntry, for key: ByteBuffer, now: BootTime) -> Bool {
         let tagBytes = entry.tags.reduce(0) { $0 + 2 + $1.readableBytes }
-        let keyOffset = ArenaRecordHeader.bytes + 4 * (entry.tags.count + 2)
-        let bytes = keyOffset + key.readableBytes + tagBytes + (entry.value?.readableBytes ?? 0)
+        let bytes =
+            ArenaEntry.fixedBytes + 4 * entry.tags.count + key.readableBytes + tagBytes
+            + (entry.value?.readableBytes ?? 0)
         let length = (bytes + ValueArenaLayout.unit - 1) / ValueArenaLayout.unit * ValueArenaLayout.unit
         guard length <= maximumRecordBytes, key.readableBytes <= UInt16.max, entry.tags.count <= UInt8.max,
             entry.tags.allSatisfy({ $0.readableBytes <= UInt16.max })
@@ -136,9 +123,17 @@ package final class ValueArenaWriter {
             return false
         }
         let hash = TagHash.key(key)
-        makeRoom(for: length, now: now)
-        let offset = append(length) { record in
+        var budget = min(Self.keptBytes + 2 * length, main.ring.bytes / 2)
+        func write(_ record: UnsafeMutableRawPointer) {
             Self.write(entry, key, hash, tagBytes: tagBytes, length: length, to: record)
+        }
+        let offset: UInt64
+        if wasAskedFor(key, hash) || length > probation.ring.bytes / 2 {
+            makeRoomInMain(for: length, &budget, now: now)
+            offset = main.append(length, write)
+        } else {
+            makeRoomInProbation(for: length, &budget, now: now)
+            offset = probation.append(length, write)
         }
         setIndex(hash, to: offset, key)
         return true
@@ -193,114 +188,111 @@ package final class ValueArenaWriter {
         if let value = entry.value { put(value) }
     }
 
-    /// Writes a record of this length at the head, for which there is room.
-    private func append(_ length: Int, _ write: (UnsafeMutableRawPointer) -> Void) -> UInt64 {
-        let room = arena.shape.ringBytes - place(head)
-        if length > room {
-            let end = arena.ring + place(head)
-            end.storeBytes(of: UInt32(room).littleEndian, as: UInt32.self)
-            end.storeBytes(of: 0, toByteOffset: ArenaRecordHeader.keyBytesOffset, as: UInt32.self)
-            head += UInt64(room)
-        }
-        let offset = head
-        let record = arena.ring + place(offset)
-        write(record)
-        record.storeBytes(of: offset.littleEndian, toByteOffset: ArenaRecordHeader.selfOffset, as: UInt64.self)
-        head += UInt64(length)
-        arena.store(head, ValueArenaLayout.headOffset)
-        return offset
-    }
-
-    /// Bytes that a record of this length takes at this offset, with what it leaves at the ring's end.
-    private func span(_ length: Int, at offset: UInt64) -> Int {
-        let room = arena.shape.ringBytes - place(offset)
-        return length > room ? room + length : length
-    }
-
     // MARK: Eviction
 
-    /// Frees the oldest records until there is room for one of this length.
-    private func makeRoom(for length: Int, now: BootTime) {
-        let ringBytes = UInt64(arena.shape.ringBytes)
-        var lengths: [Int] = []
-        var newHead = head
-        var newTail = tail
-        let limit = min(Self.keptBytes + 2 * length, arena.shape.ringBytes / 2)
-        kept.removeAll(keepingCapacity: true)
-        while newHead + UInt64(span(length, at: newHead)) > newTail + ringBytes {
-            let size = self.length(at: newTail)
-            guard size > 0, size <= arena.shape.ringBytes - place(newTail), newTail + UInt64(size) <= head else {
-                // The ring is damaged.
-                return removeAll()
-            }
-            let added = span(size, at: newHead)
-            if isWorthKeeping(newTail, now: now), kept.count + size <= limit,
-                newHead + UInt64(added) <= newTail + UInt64(size) + ringBytes
-            {
-                kept += UnsafeRawBufferPointer(start: arena.ring + place(newTail), count: size)
-                lengths.append(size)
-                newHead += UInt64(added)
+    /// Frees the oldest records of probation until there is room for one of this length.
+    ///
+    /// - Parameter budget: bytes of records that may still be moved or written again.
+    private func makeRoomInProbation(for length: Int, _ budget: inout Int, now: BootTime) {
+        var tail = probation.tail
+        while !probation.hasRoom(for: length, head: probation.head, tail: tail) {
+            guard let size = probation.length(at: tail) else { return removeAll() }
+            if size <= budget, let place = used(tail, in: probation, now: now) {
+                budget -= size
+                makeRoomInMain(for: size, &budget, now: now)
+                // Unless main was damaged, the record is intact, since the tail is not raised yet.
+                guard tail >= probation.tail else { return }
+                move(probation.record(at: tail), size, place)
             } else {
-                forget(newTail)
+                forget(tail, in: probation) { gone[gonePlace($0)] = UInt32(truncatingIfNeeded: $0) }
             }
-            newTail += UInt64(size)
+            tail += UInt64(size)
         }
-        guard newTail > tail else { return }
-        tail = newTail
-        // Raised before anything is overwritten: whoever copies meanwhile sees it.
-        arena.store(tail, ValueArenaLayout.tailOffset)
-        atomicMemoryFence(ordering: .releasing)
-        writeAgain(lengths)
+        if tail > probation.tail { probation.raiseTail(to: tail) }
+    }
+
+    /// Frees the oldest records of main that were not used until there is room for one of this length.
+    private func makeRoomInMain(for length: Int, _ budget: inout Int, now: BootTime) {
+        var (head, tail) = (main.head, main.tail)
+        var lengths: [(length: Int, place: Int)] = []
+        kept.removeAll(keepingCapacity: true)
+        while !main.hasRoom(for: length, head: head, tail: tail) {
+            guard let size = main.length(at: tail) else { return removeAll() }
+            let newHead = head + UInt64(main.span(size, at: head))
+            if size <= budget, newHead <= tail + UInt64(size + main.ring.bytes),
+                let place = used(tail, in: main, now: now)
+            {
+                budget -= size
+                kept += UnsafeRawBufferPointer(start: main.record(at: tail), count: size)
+                lengths.append((size, place))
+                head = newHead
+            } else {
+                forget(tail, in: main)
+            }
+            tail += UInt64(size)
+        }
+        guard tail > main.tail else { return }
+        main.raiseTail(to: tail)
+        var start = 0
+        kept.withUnsafeBytes { kept in
+            for (length, place) in lengths {
+                if let base = kept.baseAddress { move(base + start, length, place) }
+                start += length
+            }
+        }
+    }
+
+    /// Writes a record into main, and names it at its place in the index.
+    private func move(_ record: UnsafeRawPointer, _ length: Int, _ place: Int) {
+        let hash = ArenaRecordHeader(record).keyHash
+        let offset = main.append(length) { $0.copyMemory(from: record, byteCount: length) }
+        arena.setWord(ValueArena.word(hash, at: offset), place)
     }
 
     /// Forgets all records: the index names none that is still there.
     package func removeAll() {
         count = 0
-        tail = head
-        arena.store(tail, ValueArenaLayout.tailOffset)
-        atomicMemoryFence(ordering: .releasing)
+        probation.raiseTail(to: probation.head)
+        main.raiseTail(to: main.head)
     }
 
-    private func writeAgain(_ lengths: [Int]) {
-        var start = 0
-        for length in lengths {
-            kept.withUnsafeBytes { kept in
-                let bytes = UnsafeRawBufferPointer(rebasing: kept[start..<start + length])
-                guard let base = bytes.baseAddress else { return }
-                let header = ArenaRecordHeader(base)
-                let old = UInt64(header.offset)
-                let offset = append(length) { $0.copyMemory(from: base, byteCount: length) }
-                for place in arena.bucket(of: header.keyHash)
-                where arena.word(place) == ValueArena.word(header.keyHash, at: old) {
-                    arena.setWord(ValueArena.word(header.keyHash, at: offset), place)
-                }
-            }
-            start += length
-        }
+    /// The place in the index of a record that was used since it was written, and may be used again.
+    private func used(_ offset: UInt64, in ring: ArenaRing, now: BootTime) -> Int? {
+        guard let (place, record) = indexed(offset, in: ring), RecordIdentity(record).deadline > now,
+            arena.takeMark(place)
+        else { return nil }
+        return place
     }
 
-    /// Whether a record was used since it was written, and may be used again.
-    private func isWorthKeeping(_ offset: UInt64, now: BootTime) -> Bool {
-        guard let (place, record) = indexed(offset), RecordIdentity(record).deadline > now else { return false }
-        return arena.takeMark(place)
-    }
-
-    /// Removes a record from the index.
-    private func forget(_ offset: UInt64) {
-        guard let (place, _) = indexed(offset) else { return }
+    /// Removes a record from the index, if it is there, and passes its hash on.
+    private func forget(_ offset: UInt64, in ring: ArenaRing, _ remember: (UInt64) -> Void = { _ in }) {
+        guard let (place, record) = indexed(offset, in: ring) else { return }
         arena.setWord(0, place)
         count -= 1
         evictions += 1
+        remember(ArenaRecordHeader(record).keyHash)
     }
 
     /// The place in the index of the record at an offset.
-    private func indexed(_ offset: UInt64) -> (place: Int, record: UnsafeRawPointer)? {
-        let record = UnsafeRawPointer(arena.ring + place(offset))
-        guard arena.shape.ringBytes - place(offset) >= ArenaRecordHeader.bytes else { return nil }
+    private func indexed(_ offset: UInt64, in ring: ArenaRing) -> (place: Int, record: UnsafeRawPointer)? {
+        guard ring.room(at: offset) >= ArenaRecordHeader.bytes else { return nil }
+        let record = UnsafeRawPointer(ring.record(at: offset))
         let header = ArenaRecordHeader(record)
         guard header.keyBytes > 0 else { return nil }
         let word = ValueArena.word(header.keyHash, at: offset)
         return arena.bucket(of: header.keyHash).first { arena.word($0) == word }.map { ($0, record) }
+    }
+
+    /// Whether a key has a record, or had one not long ago.
+    private func wasAskedFor(_ key: ByteBuffer, _ hash: UInt64) -> Bool {
+        gone[gonePlace(hash)] == UInt32(truncatingIfNeeded: hash)
+            || arena.bucket(of: hash).contains { isRecord(arena.word($0), of: key, hash) }
+    }
+
+    /// There are about half as many places as records: what went long ago does not count.
+    private func gonePlace(_ hash: UInt64) -> Int {
+        let places = 1 << (Int.bitWidth - 2 - max(count, 64).leadingZeroBitCount)
+        return Int((hash >> 32) % UInt64(min(places, gone.count)))
     }
 
     // MARK: Index
@@ -324,13 +316,13 @@ package final class ValueArenaWriter {
     private func isRecord(_ word: UInt64, of key: ByteBuffer, _ hash: UInt64) -> Bool {
         guard isPresent(word), ValueArena.fingerprint(word) == ValueArena.fingerprint(hash) else { return false }
         let offset = ValueArena.offset(word)
-        let room = arena.shape.ringBytes - place(offset)
-        guard room >= ArenaRecordHeader.bytes else { return false }
-        let record = UnsafeRawPointer(arena.ring + place(offset))
+        let ring = offset & ValueArenaLayout.mainBit == 0 ? probation : main
+        guard ring.room(at: offset) >= ArenaRecordHeader.bytes else { return false }
+        let record = UnsafeRawPointer(ring.record(at: offset))
         let header = ArenaRecordHeader(record)
-        guard header.offset == offset, header.keyBytes == key.readableBytes, header.isConsistent(within: room) else {
-            return false
-        }
+        guard header.offset == offset, header.keyBytes == key.readableBytes,
+            header.isConsistent(within: ring.room(at: offset))
+        else { return false }
         return key.withUnsafeReadableBytes {
             UnsafeRawBufferPointer(start: record + header.keyOffset, count: $0.count).elementsEqual($0)
         }

@@ -8,10 +8,13 @@ enum ContinuityVerdict: Equatable {
     case switchLog
     case replace(IsolationReason, EpochReason)
 
-    /// - Parameter floor: the greatest position of any log now. Entries of the same log that came since the question are
-    ///   no reason to replace it.
+    /// - Parameters:
+    ///   - floor: the greatest position of any log now. Entries of the same log that came since the question are no reason
+    ///     to replace it.
+    ///   - earlier: the last entry that an earlier syncd of this host applied.
     init(
-        on found: Inspection, expected: LogSession.Expected, floor: LogPosition, hasReplaced: Bool, logs: KnownLogs
+        on found: Inspection, expected: LogSession.Expected, floor: LogPosition, earlier: AppliedEntry?,
+        hasReplaced: Bool, logs: KnownLogs
     ) {
         self =
             switch found.incarnation {
@@ -22,7 +25,15 @@ enum ContinuityVerdict: Equatable {
             case _ where found.position < expected.floor || (found.lastEntry ?? 0) > found.position:
                 .replace(.logWentBack, .discontinuous)
             case let theirs where theirs != logs.current || !logs.isOurs:
-                found.position < floor ? .replace(.logWentBack, .discontinuous) : .switchLog
+                if found.position < floor {
+                    .replace(.logWentBack, .discontinuous)
+                } else if let earlier, let entry = found.entryAtLastApplied, theirs == logs.current,
+                    entry.applied != earlier
+                {
+                    .replace(.logChanged, .discontinuous)
+                } else {
+                    .switchLog
+                }
             default:
                 switch (expected.lastEntry, found.entryAtLastApplied) {
                 // Nothing of this log has been applied yet: catching up will show a hole.

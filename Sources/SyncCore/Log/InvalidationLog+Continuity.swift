@@ -75,7 +75,8 @@ extension InvalidationLog {
         let wasReplaced = server.isReplacementUnconfirmed
         server.isReplacementUnconfirmed = false
         let verdict = ContinuityVerdict(
-            on: found, expected: inspection.expected, floor: tail.floor, hasReplaced: server.hasReplaced, logs: logs)
+            on: found, expected: inspection.expected, floor: tail.floor, earlier: tail.earlier,
+            hasReplaced: server.hasReplaced, logs: logs)
         switch verdict {
         case .replace(let reason, let epochReason):
             distrust(reason, epochReason, &turn)

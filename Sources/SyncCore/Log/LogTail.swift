@@ -17,7 +17,7 @@ struct LogTail {
     /// The last applied entry, unchanged: the continuity check compares it.
     private(set) var lastEntry: LogEntry?
     /// The last entry that an earlier syncd applied, until the log is known.
-    private var earlier: AppliedEntry?
+    private(set) var earlier: AppliedEntry?
     private var reorderBuffer: [LogPosition: LogEntryBody] = [:]
     /// Memory of the reorder buffer, in bytes.
     private var reorderBytes = 0

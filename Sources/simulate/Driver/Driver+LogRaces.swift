@@ -29,11 +29,11 @@ extension Driver {
             }
             let end = world.now + world.random.number(800_000_000...1_800_000_000)
             (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
-            if world.random.oneIn(2) { startAgain(host, at: end, cluster) }
             // The values change, too, like when loading a dump.
             cluster.primary.data = older
             // The server's further messages go to a new connection.
             cluster.primary.dropConnections { _ in true }
+            if world.random.oneIn(2) { startAgain(host, at: end, cluster) }
             oracle.rewound()
             oracle.uncover()
             other.startSyncd(cluster: cluster)
