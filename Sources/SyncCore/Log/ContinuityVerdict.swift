@@ -28,7 +28,7 @@ enum ContinuityVerdict: Equatable {
                 if found.position < floor {
                     .replace(.logWentBack, .discontinuous)
                 } else if let earlier, let entry = found.entryAtLastApplied, theirs == logs.current,
-                    entry.applied != earlier
+                    entry.applied != earlier, !breaks(.unknownHistoryKept)
                 {
                     .replace(.logChanged, .discontinuous)
                 } else {
