@@ -26,6 +26,7 @@ final class LeastProcess {
     let socketPath: String
     private let directory: TemporaryDirectory
     private let process: ChildProcess
+    var pid: Int32 { process.pid }
 
     /// - Parameter append: the words of the command that appends.
     init(_ redis: RedisServer, _ append: [String], isSubscribed: Bool = false) async throws {

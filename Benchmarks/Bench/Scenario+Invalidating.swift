@@ -11,9 +11,11 @@ struct Invalidator {
     let number: (_ tags: Int) -> () -> UInt64
     /// Processes that end when this value is released.
     let hosts: [AnyObject]
+    let pids: [Int32]
 
     init(_ syncd: SyncdProcess, seenBy other: SyncdProcess? = nil) throws {
-        hosts = [syncd] + (other.map { [$0] } ?? [])
+        let all = [syncd] + (other.map { [$0] } ?? [])
+        (hosts, pids) = (all, all.map(\.pid))
         wire = try Wire(path: syncd.socketPath)
         let table = try (other ?? syncd).mappedTable()
         number = { tags in
@@ -23,7 +25,8 @@ struct Invalidator {
     }
 
     init(_ process: LeastProcess, seenBy other: LeastProcess? = nil) throws {
-        hosts = [process] + (other.map { [$0] } ?? [])
+        let all = [process] + (other.map { [$0] } ?? [])
+        (hosts, pids) = (all, all.map(\.pid))
         wire = try Wire(path: process.socketPath)
         let memory = (other ?? process).memory
         number = { _ in { memory.number } }
@@ -58,33 +61,33 @@ extension Scenario {
     /// From INVALIDATE to the raised slot, beside the least process that can stand in between, and from PUBLISH to the
     /// message at a subscriber.
     static func invalidate(_ rounds: Int) async throws -> [Measured] {
-        let count = 3000
-        let embedded = try Invalidator(try await SyncdProcess.forMeasuring())
         // Two servers, so that a second host does not take time from the first in the rows without it.
         let (one, two) = (try await RedisServer(), try await RedisServer())
-        let alone = try await Rounds(rounds) {
-            try embedded.times(count).p50AndP99
-        } yardstick: {
-            try publish(count, one).p50AndP99
-        }
-        let command = try await appendCommand(one, namespace: "least")
+        let (appendOne, appendTwo) = (
+            try await appendCommand(one, namespace: "least"), try await appendCommand(two, namespace: "least")
+        )
+        let embedded = try Invalidator(try await SyncdProcess.forMeasuring())
         let near = try Invalidator(try await SyncdProcess.forMeasuring(redis: one))
-        let leastNear = try Invalidator(try await LeastProcess(one, command))
-        let here = try await Rounds(rounds) {
-            try near.times(count).p50AndP99
-        } yardstick: {
-            try leastNear.times(count).p50AndP99
-        }
-        let secondCommand = try await appendCommand(two, namespace: "least")
+        let leastNear = try Invalidator(try await LeastProcess(one, appendOne))
         let far = try Invalidator(
             try await SyncdProcess.forMeasuring(redis: two), seenBy: try await SyncdProcess.forMeasuring(redis: two))
         let leastFar = try Invalidator(
-            try await LeastProcess(two, secondCommand),
-            seenBy: try await LeastProcess(two, secondCommand, isSubscribed: true))
-        let there = try await Rounds(rounds) {
-            try far.times(count).p50AndP99
-        } yardstick: {
-            try leastFar.times(count).p50AndP99
+            try await LeastProcess(two, appendTwo), seenBy: try await LeastProcess(two, appendTwo, isSubscribed: true))
+        let count = 3000
+        func compare(_ ours: Invalidator, _ theirs: () throws -> LatencyRecorder) async throws -> Rounds {
+            try await Rounds(rounds) {
+                try ours.times(count).p50AndP99
+            } yardstick: {
+                try theirs().p50AndP99
+            }
+        }
+        let servers = [one.pid, two.pid] + [embedded, near, leastNear, far, leastFar].flatMap(\.pids)
+        let (alone, here, there) = try await Processors.across(servers) {
+            (
+                try await compare(embedded) { try publish(count, one) },
+                try await compare(near) { try leastNear.times(count) },
+                try await compare(far) { try leastFar.times(count) }
+            )
         }
         let least = "epoll loop in C with hiredis, the same script"
         return [

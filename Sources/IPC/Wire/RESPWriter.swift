@@ -47,15 +47,31 @@ package struct RESPWriter: Sendable {
             return
         }
         // Header, bytes and end in one step: each single write checks the capacity and the ownership of the memory.
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + Self.maximumHeaderBytes + 2) { target in
-            let start = Self.header(UInt8(ascii: "$"), UInt64(count), target)
-            bytes.withUnsafeReadableBytes { source in
-                UnsafeMutableRawBufferPointer(rebasing: target[start...]).copyMemory(from: source)
-            }
-            target[start + count] = 13
-            target[start + count + 1] = 10
-            return start + count + 2
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + Self.maximumHeaderBytes + 2) {
+            Self.bulkString(bytes, $0)
         }
+    }
+
+    /// A command: an array of data. One step for all of it; nothing is shared.
+    package mutating func command(_ words: [ByteBuffer]) {
+        let most = words.reduce(Self.maximumHeaderBytes) { $0 + $1.readableBytes + Self.maximumHeaderBytes + 2 }
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: most) { target in
+            var end = Self.header(UInt8(ascii: "*"), UInt64(words.count), target)
+            for word in words { end += Self.bulkString(word, UnsafeMutableRawBufferPointer(rebasing: target[end...])) }
+            return end
+        }
+    }
+
+    /// Writes data to the beginning of `target`; returns the length.
+    private static func bulkString(_ bytes: ByteBuffer, _ target: UnsafeMutableRawBufferPointer) -> Int {
+        let count = bytes.readableBytes
+        let start = header(UInt8(ascii: "$"), UInt64(count), target)
+        bytes.withUnsafeReadableBytes { source in
+            UnsafeMutableRawBufferPointer(rebasing: target[start...]).copyMemory(from: source)
+        }
+        target[start + count] = 13
+        target[start + count + 1] = 10
+        return start + count + 2
     }
 
     /// Appends data to the output without copying.

@@ -135,8 +135,7 @@ final class RedisConnection: ChannelInboundHandler {
         // Afterwards the writer is the only owner: shared memory would be copied.
         output = ByteBuffer()
         let before = writer.buffer.readableBytes
-        writer.arrayHeader(arguments.count)
-        for argument in arguments { writer.bulkString(argument) }
+        writer.command(arguments)
         unsentBytes += writer.buffer.readableBytes - before
         output = writer.buffer
     }
