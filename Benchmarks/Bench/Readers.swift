@@ -31,15 +31,19 @@ final class Readers: Sendable {
 
     deinit { for task in running { task.cancel() } }
 
-    /// Reads one key by all of them at the same time. The value has to be `value`, which one of them loads.
-    func read(_ key: CacheKey, tag: CacheTag, expecting value: ByteBuffer) async throws {
+    /// Reads one key by all of them, at the same time or one after the other. The value has to be `value`, which the
+    /// first of them loads.
+    func read(_ key: CacheKey, tag: CacheTag, expecting value: ByteBuffer, atOnce: Bool) async throws {
+        @Sendable func read(_ cache: SyncedCache) async throws {
+            let read = try await cache.value(for: key, tags: [tag], ttl: .seconds(3600)) { value }
+            guard read.value == value, read.source != .bypass else { throw TestFailure("an old value, or no cache") }
+        }
+        guard atOnce else {
+            for cache in caches { try await read(cache) }
+            return
+        }
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for cache in caches {
-                group.addTask {
-                    let read = try await cache.value(for: key, tags: [tag], ttl: .seconds(3600)) { value }
-                    guard read.value == value else { throw TestFailure("an old value after the invalidation") }
-                }
-            }
+            for cache in caches { group.addTask { try await read(cache) } }
             try await group.waitForAll()
         }
     }

@@ -148,7 +148,7 @@ extension Scenario {
             rows.append(
                 result.row(
                     "invalidate-\(count)-workers", "INVALIDATE → visible through Redis, \(count) workers, p50",
-                    "with 1 worker", .nanoseconds, .ratioAtMost(1.2)))
+                    "with 1 worker", .nanoseconds, .ratioAtMost(1.1)))
         }
         return rows
     }

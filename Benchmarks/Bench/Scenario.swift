@@ -24,7 +24,7 @@ enum Scenario: String, CaseIterable {
         case .fetchRedis: "fetch-redis-p50, fetch-redis-rate"
         case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
         case .workers: "invalidate-8-workers, invalidate-64-workers"
-        case .hotKey: "hot-key-64-workers, hot-key-64-workers-cpu"
+        case .hotKey: "hot-key, hot-key-at-once, and the processor time of each"
         case .workersMemory: "workers-memory-shared, workers-memory"
         case .append: "append-rate, append-embedded-rate"
         case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"

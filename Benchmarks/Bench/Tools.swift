@@ -89,7 +89,9 @@ enum ProcessFigures {
     ///
     /// - Parameter file: only mappings of files of this name.
     static func proportionalBytes(_ pid: Int32, of file: String? = nil) throws -> Double {
-        let text = try String(contentsOfFile: "/proc/\(pid)/smaps", encoding: .utf8)
+        // In parts: the file has no length.
+        let handle = FileHandle(forReadingAtPath: "/proc/\(pid)/smaps")
+        let text = String(decoding: try handle?.readToEnd() ?? Data(), as: UTF8.self)
         var (kibibytes, isWanted) = (0.0, false)
         for line in text.split(separator: "\n") {
             if line.hasPrefix("Pss:") {
