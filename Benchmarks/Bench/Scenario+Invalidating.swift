@@ -124,31 +124,36 @@ extension Scenario {
         return histogram
     }
 
-    /// The time of an invalidation with more tracking workers.
+    /// The time of an invalidation with more workers: usual ones, which judge values by the table, and such that listen to
+    /// invalidations because pages listen to them.
     static func workers(_ rounds: Int) async throws -> [Measured] {
-        let redis = try await RedisServer()
-        var hosts: [(Invalidator, Workers)] = []
-        for count in [1, 8, 64] {
+        var hosts: [(redis: RedisServer, invalidator: Invalidator, workers: Workers)] = []
+        for (count, isTracking) in [(1, false), (8, false), (64, false), (64, true)] {
+            let redis = try await RedisServer()
             let syncd = try await SyncdProcess.forMeasuring(redis: redis)
-            let workers = Workers(of: syncd)
+            let workers = Workers(of: syncd, isTracking: isTracking)
             try workers.grow(to: count)
-            hosts.append((try Invalidator(syncd), workers))
+            hosts.append((redis, try Invalidator(syncd), workers))
         }
         func measure(_ index: Int) throws -> [Double] {
-            // The other hosts get pushes, too, and their buffers would fill up.
-            try hosts[index].0.times(500) { for host in hosts { host.1.drain() } }.p50AndP99
+            let workers = hosts[index].workers
+            // Pushes would fill the buffers.
+            return try hosts[index].invalidator.times(500) { workers.drain() }.p50AndP99
         }
         var rows: [Measured] = []
-        for (index, count) in [(1, 8), (2, 64)] {
-            let result = try await Rounds(rounds) {
-                try measure(index)
-            } yardstick: {
-                try measure(0)
+        for (index, name, what, goal) in [
+            (1, "8-workers", "INVALIDATE → visible through Redis, 8 workers, p50", Goal.ratioAtMost(1.1)),
+            (2, "64-workers", "INVALIDATE → visible through Redis, 64 workers, p50", .ratioAtMost(1.1)),
+            (3, "64-listeners", "the same, 64 workers that listen to invalidations", .none),
+        ] {
+            let result = try await Processors.across(hosts.flatMap { [$0.redis.pid] + $0.invalidator.pids }) {
+                try await Rounds(rounds) {
+                    try measure(index)
+                } yardstick: {
+                    try measure(0)
+                }
             }
-            rows.append(
-                result.row(
-                    "invalidate-\(count)-workers", "INVALIDATE → visible through Redis, \(count) workers, p50",
-                    "with 1 worker", .nanoseconds, .ratioAtMost(1.1)))
+            rows.append(result.row("invalidate-\(name)", what, "with 1 worker", .nanoseconds, goal))
         }
         return rows
     }

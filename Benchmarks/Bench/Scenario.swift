@@ -23,7 +23,7 @@ enum Scenario: String, CaseIterable {
         case .fetch: "fetch-p50, fetch-p99, fetch-pipelined"
         case .fetchRedis: "fetch-redis-p50, fetch-redis-rate"
         case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
-        case .workers: "invalidate-8-workers, invalidate-64-workers"
+        case .workers: "invalidate-8-workers, invalidate-64-workers, invalidate-64-listeners"
         case .hotKey: "hot-key, hot-key-at-once, and the processor time of each"
         case .workersMemory: "workers-memory-shared, workers-memory"
         case .append: "append-rate, append-embedded-rate"

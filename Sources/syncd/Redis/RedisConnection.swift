@@ -157,7 +157,10 @@ final class RedisConnection: ChannelInboundHandler {
         output.reserveCapacity(min(buffer.storageCapacity, Self.keptCapacity))
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
         // Usually the kernel has accepted everything by now. A callback for it would cost allocations.
-        guard !context.channel.isWritable else { return unsentBytes -= bytes }
+        guard !context.channel.isWritable else {
+            unsentBytes -= bytes
+            return
+        }
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in self?.unsentBytes -= bytes }
         context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
