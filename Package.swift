@@ -166,10 +166,11 @@ let package = Package(
 /// The programs in Benchmarks/ (docs/performance.md).
 var benchmarks: [Target] {
     [
+        .target(name: "Least", path: "Benchmarks/Least", linkerSettings: [.linkedLibrary("hiredis")]),
         .executableTarget(
             name: "bench",
             dependencies: [
-                "CMongoC", "IPC", "IPCWire", "Sieve", "TestSupport", nioCore, nioPosix, logging, arguments,
+                "CMongoC", "IPC", "IPCWire", "Least", "Sieve", "TestSupport", nioCore, nioPosix, logging, arguments,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],

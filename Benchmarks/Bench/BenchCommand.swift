@@ -9,7 +9,10 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
         abstract: "Measures syncd and its workers beside what they are compared with (docs/performance.md).",
-        subcommands: [Run.self, Curves.self, Eviction.self, ConstantServerCommand.self], defaultSubcommand: Run.self)
+        subcommands: [
+            Run.self, Curves.self, Eviction.self, ConstantServerCommand.self, LeastProcess.Command.self,
+            Readers.Command.self,
+        ], defaultSubcommand: Run.self)
 
     struct Run: AsyncParsableCommand {
         @Argument(help: "What to measure; everything if not given. --list names it.")

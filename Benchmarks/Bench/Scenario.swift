@@ -6,6 +6,8 @@ enum Scenario: String, CaseIterable {
     case fetchRedis = "fetch-redis"
     case invalidate
     case workers
+    case hotKey = "hot-key"
+    case workersMemory = "workers-memory"
     case append
     case http
     case misses
@@ -21,7 +23,9 @@ enum Scenario: String, CaseIterable {
         case .fetch: "fetch-p50, fetch-p99, fetch-pipelined"
         case .fetchRedis: "fetch-redis-p50, fetch-redis-rate"
         case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
-        case .workers: "invalidate-8-workers, invalidate-64-workers"
+        case .workers: "invalidate-8-workers, invalidate-64-workers, invalidate-64-listeners"
+        case .hotKey: "hot-key, hot-key-at-once, and the processor time of each"
+        case .workersMemory: "workers-memory-shared, workers-memory"
         case .append: "append-rate, append-embedded-rate"
         case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"
         case .misses: "miss-users, miss-stats, miss-graph, beside their limit, and the processor time of each"
@@ -39,6 +43,8 @@ enum Scenario: String, CaseIterable {
         case .fetchRedis: try await Self.fetchRedis(rounds)
         case .invalidate: try await Self.invalidate(rounds)
         case .workers: try await Self.workers(rounds)
+        case .hotKey: try await Self.hotKey(rounds)
+        case .workersMemory: try await Self.workersMemory(rounds)
         case .append: try await Self.append(rounds)
         case .http: try await Self.http(rounds)
         case .misses: try await Self.misses(rounds)

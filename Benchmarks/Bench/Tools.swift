@@ -85,6 +85,25 @@ enum ProcessFigures {
         return number * 1024
     }
 
+    /// Proportional memory of a process (PSS), in bytes: a page that several mappings share counts for each in part.
+    ///
+    /// - Parameter file: only mappings of files of this name.
+    static func proportionalBytes(_ pid: Int32, of file: String? = nil) throws -> Double {
+        // In parts: the file has no length.
+        let handle = FileHandle(forReadingAtPath: "/proc/\(pid)/smaps")
+        let text = String(decoding: try handle?.readToEnd() ?? Data(), as: UTF8.self)
+        var (kibibytes, isWanted) = (0.0, false)
+        for line in text.split(separator: "\n") {
+            if line.hasPrefix("Pss:") {
+                let words = line.split(separator: " ")
+                if isWanted, words.count > 1 { kibibytes += Double(words[1]) ?? 0 }
+            } else if line.first.map({ !$0.isUppercase }) == true {
+                isWanted = file.map { line.hasSuffix("/\($0)") } ?? true
+            }
+        }
+        return kibibytes * 1024
+    }
+
     /// Processor time of a process and of the kernel for it, in ns.
     static func processorTime(_ pid: Int32) throws -> Double {
         var clock = clockid_t()

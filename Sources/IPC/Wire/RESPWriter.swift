@@ -47,15 +47,31 @@ package struct RESPWriter: Sendable {
             return
         }
         // Header, bytes and end in one step: each single write checks the capacity and the ownership of the memory.
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + Self.maximumHeaderBytes + 2) { target in
-            let start = Self.header(UInt8(ascii: "$"), UInt64(count), target)
-            bytes.withUnsafeReadableBytes { source in
-                UnsafeMutableRawBufferPointer(rebasing: target[start...]).copyMemory(from: source)
-            }
-            target[start + count] = 13
-            target[start + count + 1] = 10
-            return start + count + 2
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count + Self.maximumHeaderBytes + 2) {
+            Self.bulkString(bytes, $0)
         }
+    }
+
+    /// A command: an array of data. One step for all of it; nothing is shared.
+    package mutating func command(_ words: [ByteBuffer]) {
+        let most = words.reduce(Self.maximumHeaderBytes) { $0 + $1.readableBytes + Self.maximumHeaderBytes + 2 }
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: most) { target in
+            var end = Self.header(UInt8(ascii: "*"), UInt64(words.count), target)
+            for word in words { end += Self.bulkString(word, UnsafeMutableRawBufferPointer(rebasing: target[end...])) }
+            return end
+        }
+    }
+
+    /// Writes data to the beginning of `target`; returns the length.
+    private static func bulkString(_ bytes: ByteBuffer, _ target: UnsafeMutableRawBufferPointer) -> Int {
+        let count = bytes.readableBytes
+        let start = header(UInt8(ascii: "$"), UInt64(count), target)
+        bytes.withUnsafeReadableBytes { source in
+            UnsafeMutableRawBufferPointer(rebasing: target[start...]).copyMemory(from: source)
+        }
+        target[start + count] = 13
+        target[start + count + 1] = 10
+        return start + count + 2
     }
 
     /// Appends data to the output without copying.
@@ -70,15 +86,7 @@ package struct RESPWriter: Sendable {
     }
 
     /// The output of ``bulkString(_:)`` for this many bytes, in bytes.
-    static func bulkStringBytes(_ count: Int) -> Int {
-        var digits = 1
-        var rest = count
-        while rest >= 10 {
-            rest /= 10
-            digits += 1
-        }
-        return digits + count + 5
-    }
+    static func bulkStringBytes(_ count: Int) -> Int { digits(UInt64(count)) + count + 5 }
 
     /// Writes encoded frames, with a number after the first `split` bytes of them and one at their end. One step, since
     /// each single write checks the capacity and the ownership of the memory.
@@ -114,6 +122,17 @@ package struct RESPWriter: Sendable {
     package mutating func bulkString(_ text: String) {
         header(UInt8(ascii: "$"), text.utf8.count)
         buffer.writeString(text)
+        lineEnd()
+    }
+
+    /// Data: the plain decimal digits of a number.
+    package mutating func bulkString(_ number: UInt64) {
+        let count = Self.digits(number)
+        header(UInt8(ascii: "$"), count)
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) {
+            Self.write(number, before: count, $0)
+            return count
+        }
         lineEnd()
     }
 
@@ -184,20 +203,30 @@ package struct RESPWriter: Sendable {
 
     /// Writes a header to the beginning of `target`; returns its length.
     private static func header(_ type: UInt8, _ number: UInt64, _ target: UnsafeMutableRawBufferPointer) -> Int {
-        var length = 1
-        var rest = number
+        let end = 1 + digits(number)
+        target[0] = type
+        write(number, before: end, target)
+        target[end] = 13
+        target[end + 1] = 10
+        return end + 2
+    }
+
+    private static func digits(_ number: UInt64) -> Int {
+        var (count, rest) = (1, number)
         while rest >= 10 {
             rest /= 10
-            length += 1
+            count += 1
         }
-        target[0] = type
-        rest = number
-        for place in stride(from: length, to: 0, by: -1) {
+        return count
+    }
+
+    /// Writes the digits of a number so that they end before `end`.
+    private static func write(_ number: UInt64, before end: Int, _ target: UnsafeMutableRawBufferPointer) {
+        var (place, rest) = (end, number)
+        repeat {
+            place -= 1
             target[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
             rest /= 10
-        }
-        target[length + 1] = 13
-        target[length + 2] = 10
-        return length + 3
+        } while rest > 0
     }
 }

@@ -13,6 +13,8 @@ struct CommandEncoding {
     /// Memory of as many entries as are retained beside a long one, in bytes: a client that invalidates with many long
     /// tags must not fill Redis.
     private static let retainedBytes = 64 << 20
+    private static let evalWord = ByteBuffer.word("EVALSHA")
+    private static let keyCounts = (0...4).map { ByteBuffer.number(UInt64($0)) }
     private static let usuallyRetained = ByteBuffer(string: "\(mostRetained)")
 
     /// Approximate number of entries in the stream beside an entry of this size.
@@ -53,32 +55,46 @@ struct CommandEncoding {
 
     // MARK: Scripts
 
-    /// The keys and the other arguments of a script.
-    typealias Arguments = (keys: [ByteBuffer], rest: [ByteBuffer])
+    /// The words of a script's command. The first two, EVALSHA and the script's name, are for its sender to set.
+    typealias ScriptCall = [ByteBuffer]
 
-    func append(_ append: AppendCommand) -> Arguments {
-        var arguments = [append.incarnation.text, append.fresh.text]
-        arguments.reserveCapacity(9)
-        arguments += identity
+    /// The call of a script with these keys, and room for arguments.
+    private static func call(_ keys: [ByteBuffer]) -> ScriptCall {
+        var words: ScriptCall = []
+        words.reserveCapacity(16)
+        words.append(evalWord)
+        words.append(evalWord)
+        words.append(keyCounts[keys.count])
+        words.append(contentsOf: keys)
+        return words
+    }
+
+    func append(_ append: AppendCommand) -> ScriptCall {
+        var words = Self.call(append.bridged.map { keys.log + [keys.bridged($0)] } ?? keys.log)
+        words.append(append.incarnation.text)
+        words.append(append.fresh.text)
+        words.append(contentsOf: identity)
         let body = append.body.encoded()
-        arguments += [body, keys.logChannel, Self.retainedEntries(beside: body.readableBytes)]
+        words.append(body)
+        words.append(keys.logChannel)
+        words.append(Self.retainedEntries(beside: body.readableBytes))
         if let channel = append.body.eventChannel, let payload = append.eventPayload {
-            arguments += [channel, payload]
+            words += [channel, payload]
         } else if append.bridged != nil {
-            arguments += [append.body.encodedTags(), Self.bridgedMilliseconds]
+            words += [append.body.encodedTags(), Self.bridgedMilliseconds]
         }
-        return (keys.log + [append.bridged].compactMap { $0.map(keys.bridged) }, arguments)
+        return words
     }
 
-    func replace(_ replace: ReplaceCommand) -> Arguments {
-        var arguments = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
-        arguments.append(replace.fresh.text)
-        arguments += identity
-        arguments += [.number(replace.floor.number), keys.logChannel]
-        return (keys.log, arguments)
+    func replace(_ replace: ReplaceCommand) -> ScriptCall {
+        let record = [ByteBuffer(string: replace.expected == nil ? "0" : "1"), replace.expected ?? ByteBuffer()]
+        return Self.call(keys.log) + record + [replace.fresh.text] + identity
+            + [.number(replace.floor.number), keys.logChannel]
     }
 
-    func inspect(lastApplied: LogPosition) -> Arguments { (keys.log, [.number(lastApplied.number)]) }
+    func inspect(lastApplied: LogPosition) -> ScriptCall { Self.call(keys.log) + [.number(lastApplied.number)] }
 
-    func get(_ key: ByteBuffer, longest: Int) -> Arguments { ([keys.value(key)], [.number(UInt64(longest))]) }
+    func get(_ key: ByteBuffer, longest: Int) -> ScriptCall {
+        Self.call([keys.value(key)]) + [.number(UInt64(longest))]
+    }
 }

@@ -7,9 +7,10 @@ import SyncCore
 extension LogEntryBody {
     func encoded() -> ByteBuffer {
         var writer = RESPWriter(version: .v2)
+        writer.buffer.reserveCapacity(minimumWritableBytes: 128)
         writer.arrayHeader(3 + tags.count)
-        writer.bulkString(String(origin))
-        writer.bulkString(String(nonce))
+        writer.bulkString(origin)
+        writer.bulkString(nonce)
         writer.bulkString(eventChannel ?? ByteBuffer())
         for tag in tags { writer.bulkString(tag) }
         return writer.buffer

@@ -135,8 +135,7 @@ final class RedisConnection: ChannelInboundHandler {
         // Afterwards the writer is the only owner: shared memory would be copied.
         output = ByteBuffer()
         let before = writer.buffer.readableBytes
-        writer.arrayHeader(arguments.count)
-        for argument in arguments { writer.bulkString(argument) }
+        writer.command(arguments)
         unsentBytes += writer.buffer.readableBytes - before
         output = writer.buffer
     }
@@ -156,9 +155,15 @@ final class RedisConnection: ChannelInboundHandler {
         output = ByteBuffer()
         // Commands come in bursts of similar size.
         output.reserveCapacity(min(buffer.storageCapacity, Self.keptCapacity))
+        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+        // Usually the kernel has accepted everything by now. A callback for it would cost allocations.
+        guard !context.channel.isWritable else {
+            unsentBytes -= bytes
+            return
+        }
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in self?.unsentBytes -= bytes }
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: promise)
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer()), promise: promise)
     }
 
     // MARK: Ending
@@ -303,9 +308,7 @@ final class RedisConnection: ChannelInboundHandler {
             guard case .bulkString(let kind)? = parts.first else {
                 return close(reason: "a message without a kind")
             }
-            switch String(buffer: kind) {
-            case "message", "pmessage": break
-            default:
+            if kind != ReplyDecoding.messageWord, kind != ReplyDecoding.patternMessageWord {
                 switch traffic.confirmed() {
                 case .unexpected: return close(reason: "a confirmation that nobody asked for")
                 case .partial: break

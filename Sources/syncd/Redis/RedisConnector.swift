@@ -79,7 +79,10 @@ final class RedisConnector {
         }
     }
 
-    private var bootstrap: ClientBootstrap { ClientBootstrap(group: eventLoop).connectTimeout(Self.connectTimeout) }
+    private var bootstrap: ClientBootstrap {
+        ClientBootstrap(group: eventLoop).connectTimeout(Self.connectTimeout)
+            .channelOption(.writeBufferWaterMark, value: WorkerConnection.waterMark)
+    }
 
     /// The handlers are added to the channel that has won, and not by an initializer: a name with several addresses
     /// makes several channels, of which only one is kept.

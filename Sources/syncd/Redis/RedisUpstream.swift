@@ -36,8 +36,6 @@ final class RedisUpstream {
     /// One in N probes reads the role, too.
     private static let probesPerRole = 4
     private static let maximumRefusedShown = 16
-    private static let evalWord = ByteBuffer.word("EVALSHA")
-    private static let keyCounts = (0...4).map { ByteBuffer.number(UInt64($0)) }
 
     init(
         endpoint: RedisEndpoint, tls: TLSSettings? = nil, keys: RedisKeys, bridgedChannels: [ByteBuffer],
@@ -189,8 +187,7 @@ final class RedisUpstream {
         answer: ((UpstreamReply) -> Void)? = nil
     ) {
         guard let connection else { return }
-        let isTaken = connection.send(arguments) { [weak self] reply in
-            guard let self else { return }
+        let isTaken = connection.send(arguments) { [self] reply in
             if case .error(let text) = reply {
                 self.answer(id, .failed(UpstreamFailure(redisError: text)), answer)
             } else if let result = read(reply) {
@@ -215,24 +212,21 @@ final class RedisUpstream {
 
     /// Runs a script by its name where the server knows it.
     private func run(
-        _ id: UpstreamID, _ script: RedisScript, _ arguments: CommandEncoding.Arguments,
+        _ id: UpstreamID, _ script: RedisScript, _ call: CommandEncoding.ScriptCall,
         _ read: @escaping (RESPValue) -> UpstreamReply?, answer: ((UpstreamReply) -> Void)? = nil
     ) {
-        var tail = [Self.keyCounts[arguments.keys.count]]
-        tail.reserveCapacity(1 + arguments.keys.count + arguments.rest.count)
-        tail += arguments.keys
-        tail += arguments.rest
         guard let connection else { return }
         guard let name = scripts.name(of: script) else {
             learnName(of: script, connection)
-            return ask(id, [.word("EVAL"), script.source] + tail, read, answer: answer)
+            return ask(id, Self.whole(script, call), read, answer: answer)
         }
-        let isTaken = connection.send([Self.evalWord, name] + tail) { [weak self] reply in
-            guard let self else { return }
+        var call = call
+        call[1] = name
+        let isTaken = connection.send(call) { [self, call] reply in
             if case .error(let text) = reply {
-                if self.scripts.refused(script, text) {
+                if scripts.refused(script, text) {
                     // Nothing has been run. EVAL works wherever scripts do.
-                    self.ask(id, [.word("EVAL"), script.source] + tail, read, answer: answer)
+                    ask(id, Self.whole(script, call), read, answer: answer)
                     connection.flush()
                 } else {
                     self.answer(id, .failed(UpstreamFailure(redisError: text)), answer)
@@ -244,6 +238,11 @@ final class RedisUpstream {
             }
         }
         if !isTaken { refuse(id, answer) }
+    }
+
+    /// The call with the script's source.
+    private static func whole(_ script: RedisScript, _ call: CommandEncoding.ScriptCall) -> [ByteBuffer] {
+        [.word("EVAL"), script.source] + call[2...]
     }
 
     // MARK: Values
@@ -284,10 +283,11 @@ final class RedisUpstream {
     }
 
     private func append(_ id: UpstreamID, _ append: AppendCommand) {
-        run(id, .append, encoding.append(append)) { [weak self] reply in
+        let channel = append.body.eventChannel
+        run(id, .append, encoding.append(append)) { [self] reply in
             guard let (answer, refusal) = ReplyDecoding.append(reply) else { return nil }
-            if let refusal, let channel = append.body.eventChannel {
-                self?.channelRefused(channel, refusal, "its events reach nobody")
+            if let refusal, let channel {
+                channelRefused(channel, refusal, "its events reach nobody")
             }
             return answer
         }

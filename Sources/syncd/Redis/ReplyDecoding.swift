@@ -4,6 +4,10 @@ import SyncCore
 
 /// The meaning of Redis' replies. `nil` everywhere: the reply is not what Redis' documentation, or our script, says.
 enum ReplyDecoding {
+    static let messageWord = ByteBuffer.word("message")
+    static let patternMessageWord = ByteBuffer.word("pmessage")
+    private static let subscribeWord = ByteBuffer.word("subscribe")
+
     static func bulk(_ value: RESPValue) -> ByteBuffer? {
         if case .bulkString(let bytes) = value { bytes } else { nil }
     }
@@ -110,24 +114,24 @@ enum ReplyDecoding {
     /// The event in a subscription's message; `nil`: nothing that matters. Its confirmation stands for the log's channel
     /// with the identity of the process at the other end.
     static func message(_ parts: [RESPValue], keys: RedisKeys, identity: ServerIdentity?) -> UpstreamEvent? {
-        let words = parts.map(bulk)
-        guard let kind = words.first ?? nil else { return nil }
-        switch String(buffer: kind) {
-        case "message":
-            guard words.count == 3, let channel = words[1], let payload = words[2] else { return nil }
+        guard let kind = parts.first.flatMap(bulk) else { return nil }
+        switch kind {
+        case messageWord:
+            guard parts.count == 3, let channel = bulk(parts[1]), let payload = bulk(parts[2]) else { return nil }
             guard channel == keys.logChannel else {
                 return LogChannel.isOne(channel) ? nil : .message(Event(channel: channel, payload: payload))
             }
             guard let (incarnation, entry) = LogEntry.decode(published: payload) else { return .publishedUnreadable }
             return .published(incarnation, entry)
-        case "pmessage":
-            guard words.count == 4, let pattern = words[1], let channel = words[2], let payload = words[3],
+        case patternMessageWord:
+            guard parts.count == 4, let pattern = bulk(parts[1]), let channel = bulk(parts[2]),
+                let payload = bulk(parts[3]),
                 // A pattern that matches everything matches the channels of logs, which clients must not see.
                 !LogChannel.isOne(channel)
             else { return nil }
             return .patternMessage(pattern: pattern, Event(channel: channel, payload: payload))
-        case "subscribe":
-            return words.count == 3 && words[1] == keys.logChannel ? .subscriptionConnected(identity) : nil
+        case subscribeWord:
+            return parts.count == 3 && bulk(parts[1]) == keys.logChannel ? .subscriptionConnected(identity) : nil
         default: return nil  // Confirmations, and the answers to PING.
         }
     }

@@ -39,11 +39,12 @@ struct DaemonProcess {
             request.yield($0)
         }
         let isTableLost = Atomic(false)
+        let tablePath = paths.table
         let daemon = try await eventLoop.submit { [configuration, manager, logger] in
             let daemon = Daemon(
                 configuration: configuration, table: table.table, arena: Self.takeArena(configuration, logger),
                 journal: journal,
-                ownsTable: { table.isFile(at: paths.table) && tableLock.isHeld },
+                ownsTable: { table.isFile(at: tablePath) && tableLock.isHeld },
                 eventLoop: eventLoop, logger: logger)
             daemon.onShutdownAsked = { request.yield(.shutdown(.drain, reason: "SHUTDOWN")) }
             daemon.onTableLost = {

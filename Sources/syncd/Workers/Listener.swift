@@ -93,6 +93,8 @@ struct RuntimePaths: Sendable {
 final class RuntimeLock: Sendable {
     private let path: String
     private let descriptor: CInt
+    /// Device and inode of the locked file.
+    private let identity: (dev_t, ino_t)
 
     /// Takes the lock, or throws an error that names the holder.
     init(_ path: String) throws(RuntimeDirectoryError) {
@@ -114,6 +116,9 @@ final class RuntimeLock: Sendable {
                     "another syncd (pid \(holder.isEmpty ? "unknown" : holder)) holds \(path); stop it, or set SYNCD_SOCKET to a path in another directory",
                 status: .temporaryFailure)
         }
+        var ours = stat()
+        fstat(descriptor, &ours)
+        identity = (ours.st_dev, ours.st_ino)
         let pid = Array("\(getpid())\n".utf8)
         ftruncate(descriptor, 0)
         pwrite(descriptor, pid, pid.count, 0)
@@ -123,9 +128,8 @@ final class RuntimeLock: Sendable {
 
     /// Whether the path still names the locked file.
     var isHeld: Bool {
-        var (ours, named) = (stat(), stat())
-        return fstat(descriptor, &ours) == 0 && lstat(path, &named) == 0 && ours.st_dev == named.st_dev
-            && ours.st_ino == named.st_ino
+        var named = stat()
+        return lstat(path, &named) == 0 && identity == (named.st_dev, named.st_ino)
     }
 }
 
