@@ -75,7 +75,7 @@ extension Scenario {
         return [
             result.row(
                 "put", "PUT of a user over HTTP, p50", "MongoDB's findAndModify alone", .nanoseconds,
-                .differenceAtMost(300_000)),
+                .differenceAtMost(400_000)),
             withoutSyncd.row(
                 "put-without-syncd", "the same, two seconds and more after syncd's death", "with syncd", .nanoseconds,
                 .ratioAtMost(1.2)),

@@ -7,6 +7,8 @@ import SyncCore
 enum Work: String, CaseIterable {
     /// A hit in a worker's own cache, with three tags.
     case l1Hit = "l1-hit"
+    /// A key out of its bytes, with its hash. A worker makes some for each request, and others once.
+    case makeKey = "make-key"
     /// From the bytes of a FETCH to a request.
     case decodeFetch = "decode-fetch"
     /// From the reply to its bytes.
@@ -21,6 +23,9 @@ enum Work: String, CaseIterable {
     func run(_ count: Int) {
         switch self {
         case .l1Hit: Self.l1Hit(count)
+        case .makeKey:
+            let bytes = Self.key.bytes
+            for _ in 0..<count { precondition(CacheKey(bytes).bytes.readableBytes > 0, "an empty key") }
         case .decodeFetch: Self.decodeFetch(count)
         case .encodeHit: Self.encodeHit(count)
         case .decodeHit: Self.decodeHit(count)

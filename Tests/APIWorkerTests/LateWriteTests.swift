@@ -240,6 +240,18 @@ import Testing
         try await stage.server.drop(database: stage.database)
     }
 
+    @Test func `between two heartbeats the server's clock is known to go on`() async throws {
+        let stage = try await Stage(.replicaSet)
+        let start = MongoTarget.now
+        let passed = try await stage.near.operations.run { client throws(StorageFailure) in
+            let first = try client.target().time
+            while try client.target().time < first + 300, MongoTarget.now < start + 1500 {}
+            return MongoTarget.now - start
+        }
+        #expect(passed < 1500, "a heartbeat comes only every ten seconds")
+        try await stage.server.drop(database: stage.database)
+    }
+
     @Test func `a time of the server that is known too early is asked for again`() async throws {
         let stage = try await Stage(.replicaSet)
         try await stage.near.operations.run { client throws(StorageFailure) in

@@ -269,7 +269,7 @@ import Testing
         var since = 0
         while gaps.count < 200 {
             since += 1
-            guard try #require(l1.value(for: key)).sample != nil else { continue }
+            guard try #require(l1.value(for: key)).duty?.sample != nil else { continue }
             gaps.append(since)
             since = 0
         }

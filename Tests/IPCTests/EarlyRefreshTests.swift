@@ -168,7 +168,7 @@ import Testing
             table.setState(.attached)
             table.setHeartbeat(clock.now)
             table.setFreshAsOf(clock.now)
-            return keys.count { l1.value(for: $0)?.isRefreshDue == true }
+            return keys.count { l1.value(for: $0)?.duty?.isRefreshDue == true }
         }
         for key in keys {
             let hit = Hit(

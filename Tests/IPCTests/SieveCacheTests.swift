@@ -114,8 +114,11 @@ import Testing
         #expect(cache.count == 0)
     }
 
-    /// Against a model with the same rules and no linked list.
-    @Test(arguments: [1, 2, 3, 4] as [UInt64]) func `it does what a plain model does`(seed: UInt64) {
+    /// Against a model with the same rules, no linked list and no hashes. With few hashes most keys are pushed past
+    /// others, also around the end of the table.
+    @Test(arguments: [1, 2, 3, 4] as [UInt64], [1, 3, 100]) func `it does what a plain model does`(
+        seed: UInt64, hashes: Int
+    ) {
         var random = seed
         func next(_ bound: UInt64) -> Int {
             random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
@@ -126,12 +129,12 @@ import Testing
         for step in 0..<5000 {
             let key = next(40)
             switch next(10) {
-            case 0: #expect((cache.remove(key) != nil) == model.remove(key))
+            case 0: #expect((cache.remove(key, hash: -key % hashes) != nil) == model.remove(key))
             case 1...4:
                 let bytes = 1 + next(12)
-                cache.insert(key, step, bytes: bytes)
+                cache.insert(key, step, bytes: bytes, hash: -key % hashes)
                 model.insert(key, bytes: bytes)
-            default: #expect((cache.value(for: key) != nil) == model.visit(key))
+            default: #expect((cache.value(for: key, hash: -key % hashes) != nil) == model.visit(key))
             }
             #expect(cache.bytes == model.bytes)
             #expect(cache.bytes <= 50)

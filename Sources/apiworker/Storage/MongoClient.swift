@@ -10,6 +10,7 @@ struct MongoClient {
     let database: String
     let call: MongoCall
     let repetitions: Repetitions
+    let clocks: ServerClocks
 
     /// Makes sure that there is a server to write to, and that the request still waits. Until this returns, nothing was
     /// changed, for sure.

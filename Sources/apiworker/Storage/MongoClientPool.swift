@@ -15,6 +15,7 @@ final class MongoClientPool: Sendable {
     let size: Int
     let database: String
     private let repetitions: Repetitions
+    private let clocks = ServerClocks()
 
     /// - Throws: the library refuses the URL's options.
     init(_ uri: MongoURI) throws(UnusableURI) {
@@ -36,6 +37,7 @@ final class MongoClientPool: Sendable {
         var error = bson_error_t()
         guard let made = mongoc_client_pool_new_with_error(uri.pointer, &error) else { return error }
         mongoc_client_pool_set_error_api(made, MONGOC_ERROR_API_VERSION_2)
+        clocks.follow(made)
         // One more than there are threads, for ``LateWrites``.
         mongoc_client_pool_max_size(made, UInt32(size + 1))
         pool.store(made, ordering: .releasing)
@@ -71,6 +73,7 @@ final class MongoClientPool: Sendable {
             mongoc_client_pool_push(pool, client)
             used.subtract(1, ordering: .relaxed)
         }
-        return try body(MongoClient(pointer: client, database: database, call: call, repetitions: repetitions))
+        return try body(
+            MongoClient(pointer: client, database: database, call: call, repetitions: repetitions, clocks: clocks))
     }
 }

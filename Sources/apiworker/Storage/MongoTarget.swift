@@ -20,10 +20,10 @@ struct MongoTarget {
     /// then is added. This host's wall clock has no part in it.
     var time: Int64 { offset + Self.now }
 
-    private static var now: Int64 { bson_get_monotonic_time() / 1000 }
+    static var now: Int64 { bson_get_monotonic_time() / 1000 }
 
     /// - Throws: the server is no primary. libmongoc selects one all the same where `DB_URL` names a single host.
-    init(_ server: OpaquePointer) throws(StorageFailure) {
+    init(_ server: OpaquePointer, _ clocks: ServerClocks) throws(StorageFailure) {
         // Read in place: each request selects a server.
         let hello = mongoc_server_description_hello_response(server).flatMap(BSONDocument.bytes)
         func inHello(_ name: StaticString) -> BSONElement? { hello.flatMap { BSONElements.first(name, in: $0) } }
@@ -34,8 +34,10 @@ struct MongoTarget {
         default: throw .noPrimary(type, of: inHello("setName")?.text.map { String(decoding: $0, as: UTF8.self) })
         }
         id = mongoc_server_description_id(server)
-        let received = mongoc_server_description_last_update_time(server) / 1000
-        offset = (inHello("localTime")?.date ?? 0) - received
+        // Not noted: behind a load balancer there are no heartbeats.
+        offset =
+            clocks.offset(of: mongoc_server_description_host(server))
+            ?? (inHello("localTime")?.date ?? 0) - Self.now
     }
 
     /// The same server, after it was asked for its time.
@@ -63,7 +65,7 @@ extension MongoClient {
             throw failure.naming(serversKnown(after: failure.detail))
         }
         defer { mongoc_server_description_destroy(server) }
-        return try MongoTarget(server)
+        return try MongoTarget(server, clocks)
     }
 
     /// The same server, with its present time. Costs a round trip.
@@ -88,7 +90,7 @@ extension MongoClient {
         defer { mongoc_server_descriptions_destroy_all(servers, count) }
         let texts = (0..<count).compactMap { index -> String? in
             guard let server = servers?[index], let host = mongoc_server_description_host(server) else { return nil }
-            return Self.text(host) + " " + String(cString: mongoc_server_description_type(server))
+            return ServerClocks.name(of: host) + " " + String(cString: mongoc_server_description_type(server))
         }
         if !texts.isEmpty { return "servers: " + texts.joined(separator: ", ") }
         // A server that belongs to another set leaves the list without a word. One that cannot be reached is not in the
@@ -97,10 +99,6 @@ extension MongoClient {
             return ""
         }
         return "no server of DB_URL belongs to replica set \(String(cString: name)): correct replicaSet= in it"
-    }
-
-    private static func text(_ host: UnsafePointer<mongoc_host_list_t>) -> String {
-        withUnsafeBytes(of: host.pointee.host_and_port) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 }
 

@@ -37,10 +37,21 @@ final class L1Entry: Sendable {
 package struct L1Hit: Sendable {
     /// `nil`: a negative result.
     package var value: ByteBuffer?
-    /// The sample for the auditor; nearly always `nil`.
-    var sample: ServedValue?
-    /// Whether to get a successor, for one hit near the end of an entry; nearly always `false`.
-    var isRefreshDue: Bool
+    /// `nil` for nearly all hits.
+    var duty: L1Duty?
+}
+
+/// The work that comes with a hit. An object, so that a hit is returned in registers.
+final class L1Duty: Sendable {
+    /// The sample for the auditor.
+    let sample: ServedValue?
+    /// Whether to get a successor, for one hit near the end of an entry.
+    let isRefreshDue: Bool
+
+    init(sample: ServedValue?, isRefreshDue: Bool) {
+        self.sample = sample
+        self.isRefreshDue = isRefreshDue
+    }
 }
 
 /// The cache in this process's memory (docs/consistency.md, "Reading", step 1).
@@ -50,7 +61,7 @@ package struct L1Hit: Sendable {
 package final class L1Cache: Sendable {
     private struct State {
         var table: TagTable?
-        var entries: SieveCache<CacheKey, L1Entry>
+        var entries: SieveCache<ByteBuffer, L1Entry>
         var hits = 0
         var misses = 0
         /// The number of the hit that is the next sample; 0: none.
@@ -59,9 +70,9 @@ package final class L1Cache: Sendable {
         var refreshing: [CacheKey: BootTime] = [:]
     }
 
-    /// Cost of an entry in addition to its bytes: its places in the dictionary and in the queue at their usual load,
+    /// Cost of an entry in addition to its bytes: its places in the table and in the queue at their usual load,
     /// and the headers of three allocations.
-    static let overheadBytes = 424
+    static let overheadBytes = 392
     /// Entries that are visited in one step when stale ones are freed: about 100 µs.
     static let sweepStep = 1024
 
@@ -111,9 +122,8 @@ package final class L1Cache: Sendable {
     /// The same, but `nil` also for negative results, for the hit that is the next sample, and where an early refresh is
     /// due. Only a value is counted.
     func valueWithoutWork(for key: CacheKey) -> ByteBuffer? {
-        state.withLock { state in
-            guard let table = state.table, let entry = state.entries.value(for: key), let value = entry.value,
-                state.hits &+ 1 != state.sampledHit,
+        withEntry(for: key) { entry, table, state in
+            guard let value = entry.value, state.hits &+ 1 != state.sampledHit,
                 timeIfFresh(entry, until: min(entry.deadline, entry.refreshAt), by: table) != nil
             else { return nil }
             state.hits &+= 1
@@ -123,21 +133,48 @@ package final class L1Cache: Sendable {
 
     @inline(__always)
     private func value(for key: CacheKey, mayRefresh: Bool) -> L1Hit? {
-        state.withLock { state in
-            guard let table = state.table, let entry = state.entries.value(for: key),
-                let time = timeIfFresh(entry, until: entry.deadline, by: table)
-            else {
-                state.misses &+= 1
-                return nil
-            }
+        withEntry(for: key, countsMiss: true) { entry, table, state in
+            guard let time = timeIfFresh(entry, until: entry.deadline, by: table) else { return nil }
             state.hits &+= 1
-            let sample = state.hits == state.sampledHit ? takeSample(entry, table, &state) : nil
-            let isRefreshDue = mayRefresh && time >= entry.refreshAt && takeRefresh(key, time, &state)
-            return L1Hit(value: entry.value, sample: sample, isRefreshDue: isRefreshDue)
+            let isSample = state.hits == state.sampledHit
+            let isRefreshDue = mayRefresh && time >= entry.refreshAt
+            guard isSample || isRefreshDue else { return L1Hit(value: entry.value, duty: nil) }
+            return L1Hit(value: entry.value, duty: takeDuty(key, entry, table, isSample, isRefreshDue, time, &state))
+        }
+    }
+
+    /// Looks up an entry, with the table to judge it by.
+    ///
+    /// - Parameter countsMiss: whether `nil` of `body` is a miss, as the lack of an entry.
+    @inline(__always)
+    private func withEntry<Result: Sendable>(
+        for key: CacheKey, countsMiss: Bool = false, _ body: (L1Entry, TagTable, inout State) -> Result?
+    ) -> Result? {
+        state.withLock { state in
+            // Unmanaged: the state keeps both while it is locked. Counting their references would cost a seventh of a hit.
+            if let entry = state.entries.value(for: key.bytes, hash: key.hash).map(Unmanaged.passUnretained),
+                let table = state.table.map(Unmanaged.passUnretained),
+                let result = table._withUnsafeGuaranteedRef({ table in
+                    entry._withUnsafeGuaranteedRef { body($0, table, &state) }
+                })
+            {
+                return result
+            }
+            if countsMiss { state.misses &+= 1 }
+            return nil
         }
     }
 
     @inline(never)
+    private func takeDuty(
+        _ key: CacheKey, _ entry: L1Entry, _ table: TagTable, _ isSample: Bool, _ isRefreshDue: Bool, _ now: BootTime,
+        _ state: inout State
+    ) -> L1Duty {
+        L1Duty(
+            sample: isSample ? takeSample(entry, table, &state) : nil,
+            isRefreshDue: isRefreshDue && takeRefresh(key, now, &state))
+    }
+
     private func takeRefresh(_ key: CacheKey, _ now: BootTime, _ state: inout State) -> Bool {
         // A load that never ends must not keep its place.
         if state.refreshing[key] != nil || state.refreshing.count >= EarlyRefresh.limit {
@@ -146,14 +183,13 @@ package final class L1Cache: Sendable {
             }
         }
         guard state.refreshing[key] == nil, state.refreshing.count < EarlyRefresh.limit else { return false }
-        state.refreshing[CacheKey(Self.compacted(key.bytes))] = now
+        state.refreshing[CacheKey(compacting: key)] = now
         return true
     }
 
     /// Another hit may ask for a refresh of this key.
     func refreshEnded(of key: CacheKey) { state.withLock { $0.refreshing[key] = nil } }
 
-    @inline(never)
     private func takeSample(_ entry: L1Entry, _ table: TagTable, _ state: inout State) -> ServedValue? {
         guard let sampling else { return nil }
         state.sampledHit &+= sampling.nextGap()
@@ -164,8 +200,7 @@ package final class L1Cache: Sendable {
     /// A value that may be served although its load failed: that of an entry in its time to live or in grace, if it is
     /// fresh by the one rule at this moment.
     func graceValue(for key: CacheKey) -> CachedValue? {
-        state.withLock { state in
-            guard let table = state.table, let entry = state.entries.value(for: key) else { return nil }
+        withEntry(for: key) { entry, table, _ in
             let deadline = entry.deadline.saturatingAdd(graceNanoseconds)
             guard let time = timeIfFresh(entry, until: deadline, by: table) else { return nil }
             guard time >= entry.deadline else { return CachedValue(value: entry.value, source: .l1) }
@@ -181,8 +216,8 @@ package final class L1Cache: Sendable {
     ///
     /// - Parameter lifetimeMilliseconds: its time to live at the beginning; `nil`: it was loaded just now.
     func insert(_ hit: Hit, for key: CacheKey, lifetimeMilliseconds: UInt64?) {
-        let key = CacheKey(Self.compacted(key.bytes))
-        let value = hit.value.map(Self.compacted)
+        let key = CacheKey(compacting: key)
+        let value = hit.value?.compacted
         let deadline = now().saturatingAdd(hit.ttlMilliseconds.saturatingMultiply(1_000_000))
         let lifetime = max(lifetimeMilliseconds ?? 0, hit.ttlMilliseconds).saturatingMultiply(1_000_000)
         let refreshAt = refreshPercent > 0 ? deadline.saturatingSubtract(lifetime / 100 * refreshPercent) : .max
@@ -199,7 +234,7 @@ package final class L1Cache: Sendable {
     ///
     /// - Parameter lifetimeMilliseconds: its time to live at the beginning.
     func insert(_ hit: ArenaHit, for key: CacheKey, lifetimeMilliseconds: UInt64) {
-        let key = CacheKey(Self.compacted(key.bytes))
+        let key = CacheKey(compacting: key)
         let lifetime = lifetimeMilliseconds.saturatingMultiply(1_000_000)
         let refreshAt = refreshPercent > 0 ? hit.deadline.saturatingSubtract(lifetime / 100 * refreshPercent) : .max
         let entry = L1Entry(
@@ -215,7 +250,7 @@ package final class L1Cache: Sendable {
         let cost =
             Self.overheadBytes + key.bytes.storageCapacity + (entry.value?.storageCapacity ?? 0)
             + 4 * entry.slots.count
-        state.entries.insert(key, entry, bytes: cost)
+        state.entries.insert(key.bytes, entry, bytes: cost, hash: key.hash)
     }
 
     /// Whether a value that was just received is fresh at this moment. Always false without a table.
@@ -247,7 +282,7 @@ package final class L1Cache: Sendable {
     func remainingMilliseconds(of key: CacheKey) -> UInt64 {
         let now = now()
         return state.withLock { state in
-            guard let entry = state.entries.peek(key), entry.deadline > now else { return 0 }
+            guard let entry = state.entries.peek(key.bytes, hash: key.hash), entry.deadline > now else { return 0 }
             return (entry.deadline - now) / 1_000_000
         }
     }
@@ -280,19 +315,7 @@ package final class L1Cache: Sendable {
     /// The time of the verdict, if the entry is fresh.
     @inline(__always)
     private func timeIfFresh(_ entry: L1Entry, until deadline: BootTime, by table: TagTable) -> BootTime? {
-        var time: BootTime = 0
-        let verdict = table.verdict(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, deadline: deadline) {
-            time = now()
-            return time
-        }
-        return verdict.isFresh ? time : nil
-    }
-
-    /// The same bytes in separate memory, unless they nearly fill their present one: a small value must not keep the
-    /// whole chunk alive that was read from the socket.
-    private static func compacted(_ buffer: ByteBuffer) -> ByteBuffer {
-        guard buffer.storageCapacity > 2 * buffer.readableBytes + 64 else { return buffer }
-        return ByteBuffer(bytes: buffer.readableBytesView)
+        table.timeIfFresh(slots: entry.slots, asOf: entry.asOf, epoch: entry.epoch, deadline: deadline, clock: now)
     }
 }
 

@@ -20,8 +20,7 @@ extension SyncedCache {
         load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
-            if let sample = hit.sample { auditor?.audit(sample, of: key, load: load) }
-            if hit.isRefreshDue { refresh(key, tags, ttl) { Loaded(value: try await load()) } }
+            if let duty = hit.duty { perform(duty, key, tags, ttl) { Loaded(value: try await load()) } }
             return CachedValue(value: hit.value, source: .l1)
         }
         if let value = shared.value(for: key, lifetimeMilliseconds: milliseconds(ttl), load: load) { return value }
@@ -43,13 +42,21 @@ extension SyncedCache {
         load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
         if let hit = l1.value(for: key) {
-            if let sample = hit.sample { auditor?.audit(sample, of: key) { try await load().value } }
-            if hit.isRefreshDue { refresh(key, tags, ttl, load) }
+            if let duty = hit.duty { perform(duty, key, tags, ttl, load) }
             return CachedValue(value: hit.value, source: .l1)
         }
         let shared = shared.value(for: key, lifetimeMilliseconds: milliseconds(ttl)) { try await load().value }
         if let shared { return shared }
         return try await missed(key, tags, ttl, load)
+    }
+
+    /// The work that comes with a hit.
+    private func perform(
+        _ duty: L1Duty, _ key: CacheKey, _ tags: [CacheTag], _ ttl: Duration,
+        _ load: @escaping @Sendable () async throws -> Loaded
+    ) {
+        if let sample = duty.sample { auditor?.audit(sample, of: key) { try await load().value } }
+        if duty.isRefreshDue { refresh(key, tags, ttl, load) }
     }
 
     /// Handles a miss in L1.
