@@ -62,14 +62,22 @@ import Testing
         #expect(text("k") == nil)
     }
 
-    @Test func `the oldest entries go, and those that are used stay`() {
+    @Test func `entries that nobody uses go soon, and those that are used stay`() {
         for number in 0..<400 {
             put("k\(number)", "v\(number)")
             #expect(text("k0") == "v0", "it is read each time")
         }
-        #expect(text("k1") == nil && text("k399") == "v399")
+        #expect(text("k250") == nil && text("k399") == "v399")
         #expect(writer.count < 175 && writer.evictions == UInt64(400 - writer.count))
         #expect(writer.byteCount <= arena.shape.ringBytes)
+    }
+
+    @Test func `as long as there is room, entries stay that nobody uses`() {
+        let bytes = 96
+        let fitting = arena.shape.ringBytes / bytes - 2
+        for number in 100..<100 + fitting { put("k\(number)", "v") }
+        #expect(writer.count == fitting && writer.evictions == 0)
+        #expect(writer.byteCount >= fitting * bytes)
     }
 
     @Test func `used entries whose time is over go`() {

@@ -29,7 +29,7 @@ package struct ArenaEntry: Sendable {
 /// The writing side of a value arena: one per arena, for one thread.
 ///
 /// A record begins in the ring *probation*. When its place is needed there, it moves to the ring *main* if it was used
-/// meanwhile, and goes otherwise. A key that was asked for before begins in main. There, too, the oldest records make room,
+/// meanwhile or there is free room, and goes otherwise. A key that was asked for before begins in main. There, too, the oldest records make room,
 /// and those that were used since they were written are written again. So many values that are read once drive out few
 /// that are read often (S3-FIFO, https://dl.acm.org/doi/10.1145/3600006.3613147).
 ///
@@ -197,7 +197,8 @@ package final class ValueArenaWriter {
         var tail = probation.tail
         while !probation.hasRoom(for: length, head: probation.head, tail: tail) {
             guard let size = probation.length(at: tail) else { return removeAll() }
-            if size <= budget, let place = used(tail, in: probation, now: now) {
+            let hasRoom = main.hasRoom(for: size, head: main.head, tail: main.tail)
+            if size <= budget, let place = kept(tail, in: probation, unused: hasRoom, now: now) {
                 budget -= size
                 makeRoomInMain(for: size, &budget, now: now)
                 // Unless main was damaged, the record is intact, since the tail is not raised yet.
@@ -220,7 +221,7 @@ package final class ValueArenaWriter {
             guard let size = main.length(at: tail) else { return removeAll() }
             let newHead = head + UInt64(main.span(size, at: head))
             if size <= budget, newHead <= tail + UInt64(size + main.ring.bytes),
-                let place = used(tail, in: main, now: now)
+                let place = kept(tail, in: main, unused: false, now: now)
             {
                 budget -= size
                 kept += UnsafeRawBufferPointer(start: main.record(at: tail), count: size)
@@ -256,10 +257,12 @@ package final class ValueArenaWriter {
         main.raiseTail(to: main.head)
     }
 
-    /// The place in the index of a record that was used since it was written, and may be used again.
-    private func used(_ offset: UInt64, in ring: ArenaRing, now: BootTime) -> Int? {
+    /// The place in the index of a record that stays: it was used since it was written, and may be used again.
+    ///
+    /// - Parameter unused: whether an unused one stays, too.
+    private func kept(_ offset: UInt64, in ring: ArenaRing, unused: Bool, now: BootTime) -> Int? {
         guard let (place, record) = indexed(offset, in: ring), RecordIdentity(record).deadline > now,
-            arena.takeMark(place)
+            arena.takeMark(place) || unused
         else { return nil }
         return place
     }
