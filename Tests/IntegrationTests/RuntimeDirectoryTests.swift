@@ -37,6 +37,27 @@ import Testing
         withExtendedLifetime(journal) {}
     }
 
+    @Test(arguments: ["tags.table", "values.arena"])
+    func `somebody truncates a file that syncd writes: its last line says so`(name: String) async throws {
+        let (_, syncd) = try await Home.embedded.start()
+        let client = try await syncd.connect()
+        try await client.store("k", "v", tags: ["t"])
+        let path = syncd.directory.file(name)
+        #expect(truncate(path, 0) == 0)
+        for number in 0..<10 where syncd.child.isRunning {
+            _ = try? await client.store("k\(number)", "v", tags: ["t"])
+            _ = try? await client.invalidate("t")
+        }
+        await eventually("it has ended") { !syncd.child.isRunning }
+        #expect(syncd.log.contains("another program truncated a file"), "\(syncd.transcript)")
+        try await syncd.start()
+        try await syncd.waitUntilAttached()
+        let next = try await syncd.connect()
+        #expect(try await next.present("k") == nil)
+        try await next.store("k", "w")
+        #expect(try await next.hit("k").text == "w")
+    }
+
     @Test func `without a journal directory there is no heartbeat, and status says so`() async throws {
         let host = try await Host(nil)
         let path = host.syncd.directory.file("journal")

@@ -11,15 +11,15 @@ import Synchronization
 ///
 /// The handler maps a page of ones in its place, and one in the place of the first page, which has the header. To the
 /// rule, ones are a state that is not attached, slots that were invalidated, and records that were overwritten: everything
-/// is a miss until the next file is mapped, also a value that is being copied at this moment. Faults elsewhere go to the
-/// handler that was there before.
+/// is a miss until the next file is mapped, also a value that is being copied at this moment. The writer of a file cannot
+/// go on: it says why it ends. Faults elsewhere go to the handler that was there before.
 enum TruncationGuard {
-    /// Mapped ranges; a start of 0 is a free place.
+    /// Mapped ranges: start (0: a free place), length, and 1 for those of a writer.
     private static let capacity = 32
     // Unchecked: the memory is accessed by atomics, and is never freed.
     private nonisolated(unsafe) static let ranges: UnsafeMutablePointer<Atomic<UInt>> = {
-        let memory = UnsafeMutablePointer<Atomic<UInt>>.allocate(capacity: 2 * capacity)
-        for place in 0..<2 * capacity { (memory + place).initialize(to: Atomic(0)) }
+        let memory = UnsafeMutablePointer<Atomic<UInt>>.allocate(capacity: 3 * capacity)
+        for place in 0..<3 * capacity { (memory + place).initialize(to: Atomic(0)) }
         return memory
     }()
     private static let pageBytes = UInt(sysconf(Int32(_SC_PAGESIZE)))
@@ -43,22 +43,27 @@ enum TruncationGuard {
         return sigaction(SIGBUS, &action, &former) == 0
     }()
 
+    private static let lastWords: StaticString =
+        "another program truncated a file that this process writes (tags.table, values.arena): it ends, and its next start makes a new one\n"
+
     /// Guards a mapping until it is removed.
-    static func add(_ memory: UnsafeMutableRawPointer, bytes: Int) {
+    static func add(_ memory: UnsafeMutableRawPointer, bytes: Int, isWriter: Bool = false) {
         guard isInstalled else { return }
         for place in 0..<capacity {
-            let isTaken = ranges[2 * place].compareExchange(
+            let isTaken = ranges[3 * place].compareExchange(
                 expected: 0, desired: UInt(bitPattern: memory), ordering: .acquiringAndReleasing
             ).exchanged
-            if isTaken { return ranges[2 * place + 1].store(UInt(bytes), ordering: .releasing) }
+            guard isTaken else { continue }
+            ranges[3 * place + 2].store(isWriter ? 1 : 0, ordering: .releasing)
+            return ranges[3 * place + 1].store(UInt(bytes), ordering: .releasing)
         }
     }
 
     /// Call this before the memory is unmapped.
     static func remove(_ memory: UnsafeMutableRawPointer) {
-        for place in 0..<capacity where ranges[2 * place].load(ordering: .acquiring) == UInt(bitPattern: memory) {
-            ranges[2 * place + 1].store(0, ordering: .releasing)
-            ranges[2 * place].store(0, ordering: .releasing)
+        for place in 0..<capacity where ranges[3 * place].load(ordering: .acquiring) == UInt(bitPattern: memory) {
+            ranges[3 * place + 1].store(0, ordering: .releasing)
+            ranges[3 * place].store(0, ordering: .releasing)
         }
     }
 
@@ -70,12 +75,14 @@ enum TruncationGuard {
         let address = UInt(bitPattern: info.pointee._sifields._sigfault.si_addr)
         var place = 0
         while place < capacity {
-            let start = ranges[2 * place].load(ordering: .acquiring)
-            let bytes = ranges[2 * place + 1].load(ordering: .acquiring)
-            if start != 0, address >= start, address - start < bytes, replace(start),
-                replace(address / pageBytes * pageBytes)
-            {
-                return
+            let start = ranges[3 * place].load(ordering: .acquiring)
+            let bytes = ranges[3 * place + 1].load(ordering: .acquiring)
+            if start != 0, address >= start, address - start < bytes {
+                if ranges[3 * place + 2].load(ordering: .acquiring) == 1 {
+                    _ = write(STDERR_FILENO, lastWords.utf8Start, lastWords.utf8CodeUnitCount)
+                    break
+                }
+                if replace(start), replace(address / pageBytes * pageBytes) { return }
             }
             place += 1
         }

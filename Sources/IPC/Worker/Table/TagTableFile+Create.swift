@@ -41,23 +41,28 @@ extension TagTableFile {
     private static func randomEpoch() -> Epoch { Epoch(.random(in: 1...(WireLimits.maximumNumber / 2))) }
 }
 
-/// A file mapped into memory, shared.
+/// A file mapped into memory, shared, and guarded against its truncation.
 struct Mapping: Sendable {
     // Unchecked: the address is fixed; the memory is only accessed by the atomics of TagTable.
     nonisolated(unsafe) let memory: UnsafeMutableRawPointer
     private let bytes: Int
 
-    init(_ file: FileDescriptor, bytes: Int, isWritable: Bool) throws(SystemError) {
+    /// - Parameter isHint: nobody relies on the content, also where it is written.
+    init(_ file: FileDescriptor, bytes: Int, isWritable: Bool, isHint: Bool = false) throws(SystemError) {
         let protection = isWritable ? PROT_READ | PROT_WRITE : PROT_READ
         guard let memory = mmap(nil, bytes, protection, MAP_SHARED, file.number, 0), memory != MAP_FAILED else {
             throw .last
         }
         self.memory = memory
         self.bytes = bytes
+        TruncationGuard.add(memory, bytes: bytes, isWriter: isWritable && !isHint)
     }
 
     /// Removes the pages from this process. The file keeps them, and needed ones are loaded again from there.
     func forget() { madvise(memory, bytes, MADV_DONTNEED) }
 
-    func unmap() { munmap(memory, bytes) }
+    func unmap() {
+        TruncationGuard.remove(memory)
+        munmap(memory, bytes)
+    }
 }

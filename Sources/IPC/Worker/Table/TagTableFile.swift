@@ -27,9 +27,20 @@ package enum TagTableFileError: Error, Sendable, Equatable, CustomStringConverti
     /// The fault, with the path of the file.
     package var description: String {
         switch self {
-        case .system(let path, let error): "the tag table \(path) can't be used: \(error)"
+        case .system(let path, let error): "the tag table \(path) can't be used: \(error)\(Self.remedy(error))"
         case .notAFile(let path): "the tag table \(path) is no regular file: remove it"
         case .unusable(let path, let error): "the tag table \(path) can't be used: \(error)"
+        }
+    }
+}
+
+extension TagTableFileError {
+    private static func remedy(_ error: SystemError) -> String {
+        switch error.code {
+        case _ where error.isLackOfRoom: "; make room in its directory, or set a smaller SYNCD_TABLE_BITS"
+        case EACCES, EPERM: "; give this process's user access to the file and to its directory"
+        case EISDIR: "; remove the directory"
+        default: ""
         }
     }
 }
@@ -127,7 +138,6 @@ package enum TagTableFile {
                 status.bytes <= TagTableLayout.byteCount(slotBits: TagTableLayout.slotBitsRange.upperBound)
             else { throw TagTableFileError.unusable(path: path, .tooShort(bytes: status.bytes)) }
             map = try Mapping(file, bytes: status.bytes, isWritable: isWritable)
-            if !isWritable { TruncationGuard.add(map.memory, bytes: status.bytes) }
         } catch let error as SystemError {
             throw .system(path: path, error)
         } catch let error as TagTableFileError {
@@ -138,14 +148,9 @@ package enum TagTableFile {
         do {
             let bits = try TagTable.validateHeader(map.memory, fileBytes: status.bytes)
             let table = TagTable(
-                memory: map.memory, slotBits: bits, forget: { _ in map.forget() },
-                release: { memory in
-                    TruncationGuard.remove(memory)
-                    map.unmap()
-                })
+                memory: map.memory, slotBits: bits, forget: { _ in map.forget() }, release: { _ in map.unmap() })
             return (table, status)
         } catch {
-            TruncationGuard.remove(map.memory)
             map.unmap()
             throw .unusable(path: path, error)
         }

@@ -101,13 +101,10 @@ package enum ValueArenaFile {
             status.bytes <= ValueArenaLayout.byteCountRange.upperBound
         else { throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes) }
         let map = try Mapping(file, bytes: status.bytes, isWritable: isWritable)
-        // The writer needs no guard: it ends, and the next one makes a new file.
-        if !isWritable { TruncationGuard.add(map.memory, bytes: status.bytes) }
         let shape: ValueArenaLayout.Shape
         do {
             shape = try ValueArena.validateHeader(map.memory, fileBytes: status.bytes, boot: boot)
         } catch {
-            TruncationGuard.remove(map.memory)
             map.unmap()
             throw error
         }
@@ -117,12 +114,9 @@ package enum ValueArenaFile {
     }
 
     private static func arena(_ map: Mapping, _ shape: ValueArenaLayout.Shape, marks: Mapping?) -> ValueArena {
-        ValueArena(memory: map.memory, marks: marks?.memory, shape: shape) { memory in
-            TruncationGuard.remove(memory)
+        ValueArena(memory: map.memory, marks: marks?.memory, shape: shape) { _ in
             map.unmap()
-            guard let marks else { return }
-            TruncationGuard.remove(marks.memory)
-            marks.unmap()
+            marks?.unmap()
         }
     }
 
@@ -133,9 +127,7 @@ package enum ValueArenaFile {
         guard status.isRegular, status.bytes == shape.indexWords else {
             throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes)
         }
-        let map = try Mapping(file, bytes: status.bytes, isWritable: true)
-        TruncationGuard.add(map.memory, bytes: status.bytes)
-        return map
+        return try Mapping(file, bytes: status.bytes, isWritable: true, isHint: true)
     }
 
     /// Marks in place of those that are missing or have another size.
@@ -157,8 +149,7 @@ package enum ValueArenaFile {
             let marksFile = try file(marks(temporary), bytes: shape.indexWords, mode: 0o660)
             let arenaFile = try file(temporary, bytes: shape.byteCount, mode: 0o640)
             let map = try Mapping(arenaFile, bytes: shape.byteCount, isWritable: true)
-            let marks = try Mapping(marksFile, bytes: shape.indexWords, isWritable: true)
-            TruncationGuard.add(marks.memory, bytes: shape.indexWords)
+            let marks = try Mapping(marksFile, bytes: shape.indexWords, isWritable: true, isHint: true)
             ValueArena.initializeHeader(map.memory, shape: shape, boot: bootID())
             guard rename(self.marks(temporary), self.marks(path)) == 0, rename(temporary, path) == 0 else {
                 throw SystemError.last
