@@ -194,7 +194,8 @@ if Context.environment["SYNCD_FUZZ"] != nil {
             dependencies: ["SyncCore", "IPC", "Notation", nioCore],
             sources: [
                 "BridgeRules+Text.swift", "Redis/LogEntryBody+Coding.swift",
-                "Redis/RedisEndpoint.swift", "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
+                "Redis/RedisEndpoint.swift", "Redis/RedisEndpoint+Parameters.swift",
+                "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
             ],
             swiftSettings: strict
         ),

@@ -48,7 +48,7 @@ enum RedisTarget {
 
     /// Neither what is shown nor a refusal has user or password in it.
     private static func checkSecrets(_ input: inout FuzzInput) throws {
-        let schemes = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix", "http"]
+        let schemes = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix", "valkeys", "http"]
         let scheme = schemes[Int(input.byte()) % schemes.count]
         let rest = input.text()
         guard !rest.contains("ecret") else { return }
@@ -80,16 +80,17 @@ extension RedisEndpoint {
     /// A URL that means this.
     fileprivate var url: String {
         let login = password.map { "\(Self.encoded(user ?? "")):\(Self.encoded($0))@" } ?? ""
+        let common = unusedParameters.map { "&\($0)=2" }.joined() + (family.map { "&family=\($0.rawValue)" } ?? "")
         switch address {
         case .tcp(let host, let port):
-            return "\(isTLS ? "rediss" : "redis")://\(login)\(Self.encoded(host)):\(port)/\(database)"
-        case .unix(let path): return "unix://\(login)\(Self.encoded(path))?db=\(database)"
+            return "\(isTLS ? "rediss" : "redis")://\(login)\(Self.encoded(host)):\(port)/\(database)?\(common)"
+        case .unix(let path): return "unix://\(login)\(Self.encoded(path))?db=\(database)\(common)"
         case .sentinel(let group):
             let hosts = group.sentinels.map { "\(Self.encoded($0.host)):\($0.port)" }.joined(separator: ",")
             let logins = [("sentinelUser", group.user), ("sentinelPassword", group.password)]
             let options = logins.compactMap { name, value in value.map { "\(name)=\(Self.encoded($0))" } }
             return "\(isTLS ? "rediss" : "redis")+sentinel://\(login)\(hosts)/\(Self.encoded(group.service))"
-                + "/\(database)" + (options.isEmpty ? "" : "?" + options.joined(separator: "&"))
+                + "/\(database)?" + options.joined(separator: "&") + common
         }
     }
 

@@ -5,6 +5,22 @@ import Testing
 
 /// Connections that end, stand still or are cut: nothing is lost, and the epoch stays.
 @Suite(.tags(.servers), .processes) struct RedisConnectionTests {
+    @Test func `a URL that was made for other clients`() async throws {
+        let redis = try await RedisServer()
+        func start(_ url: String) async throws -> SyncdProcess {
+            try await SyncdProcess(environment: ["REDIS_ENABLED": "true", "REDIS_URL": url])
+        }
+        let server = "valkey://127.0.0.1:\(redis.portNumber)"
+        let syncd = try await start("\(server)/0?protocol=3&socket_timeout=5&family=4")
+        try await syncd.waitUntilAttached()
+        #expect(syncd.log.contains("parameters in REDIS_URL have no effect"))
+        #expect(syncd.log.contains("protocol socket_timeout"))
+        let other = try await start("\(server)?family=6")
+        await eventually("it says why", details: { other.transcript }) {
+            other.log.contains("127.0.0.1 has no address of IPv6")
+        }
+    }
+
     @Test func `entries that are published while the subscription is cut are applied`() async throws {
         let redis = try await RedisServer()
         let hosts = try await Host.several(2, redis)

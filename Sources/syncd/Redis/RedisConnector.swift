@@ -10,6 +10,7 @@ final class RedisConnector {
     /// `nil`: no TLS.
     private let tls: TLSContextSource?
     private let resolver: NameResolver
+    private let family: RedisEndpoint.Family?
 
     /// Maximum time for one address. It begins after the lookup.
     private static let connectTimeout = TimeAmount.seconds(1)
@@ -18,6 +19,7 @@ final class RedisConnector {
         self.eventLoop = eventLoop
         self.tls = endpoint.isTLS ? TLSContextSource(tls ?? TLSSettings()) : nil
         resolver = NameResolver(eventLoop: eventLoop, logger: logger)
+        family = endpoint.family
     }
 
     /// Reasons that prevent connections, for STATUS.
@@ -42,10 +44,16 @@ final class RedisConnector {
     }
 
     private func race(_ connection: RedisConnection, _ addresses: [SocketAddress], host: String, port: Int) {
-        let addresses = addresses.map { address in
+        let addresses = addresses.filter(isOfFamily).map { address in
             var address = address
             address.port = port
             return address
+        }
+        guard !addresses.isEmpty else {
+            return connection.close(
+                ConnectionLoss(
+                    "\(host) has no address of IPv\(family?.rawValue ?? ""), which REDIS_URL demands: remove family from it"
+                ))
         }
         let race = AddressRace(eventLoop: eventLoop, addresses: addresses) { [bootstrap] address in
             bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -63,6 +71,14 @@ final class RedisConnector {
                 connection.close(
                     ConnectionLoss(connecting: failures, to: RedisEndpoint.text(host: host, port: port)))
             }
+        }
+    }
+
+    private func isOfFamily(_ address: SocketAddress) -> Bool {
+        switch family {
+        case .ipv4: address.protocol == .inet
+        case .ipv6: address.protocol == .inet6
+        case nil: true
         }
     }
 

@@ -6,8 +6,9 @@ struct RedisURLError: Error, Equatable, CustomStringConvertible {
     init(_ problem: String) { description = "REDIS_URL: \(problem)" }
 }
 
-/// Address and login of Redis: `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path[?db=n]`,
-/// `redis+sentinel://…` and `rediss+sentinel://…` (``sentinel(_:isTLS:)``).
+/// Address and login of Redis: `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path`,
+/// `redis+sentinel://…` and `rediss+sentinel://…` (``sentinel(_:isTLS:)``), each with parameters
+/// (``setParameters(_:_:)``). `valkey` may stand for `redis`.
 struct RedisEndpoint: Sendable, Equatable {
     enum Address: Sendable, Equatable {
         case tcp(host: String, port: Int)
@@ -21,6 +22,10 @@ struct RedisEndpoint: Sendable, Equatable {
     var user: String?
     var password: String?
     var database = 0
+    /// The only family of addresses that is used; `nil`: both.
+    var family: Family?
+    /// Names of parameters without effect, for the log.
+    var unusedParameters: [String] = []
 
     /// The address without user and password, for logs and STATUS.
     var redacted: String {
@@ -48,19 +53,23 @@ struct RedisEndpoint: Sendable, Equatable {
         }
         let rest = url[separator.upperBound...]
         switch url[..<separator.lowerBound].lowercased() {
-        case "redis": return try tcp(rest, isTLS: false)
-        case "rediss": return try tcp(rest, isTLS: true)
-        case "redis+sentinel": return try sentinel(rest, isTLS: false)
-        case "rediss+sentinel": return try sentinel(rest, isTLS: true)
+        case "redis", "valkey": return try tcp(rest, isTLS: false)
+        case "rediss", "valkeys": return try tcp(rest, isTLS: true)
+        case "redis+sentinel", "valkey+sentinel": return try sentinel(rest, isTLS: false)
+        case "rediss+sentinel", "valkeys+sentinel": return try sentinel(rest, isTLS: true)
         case "unix": return try unix(rest)
         default:
-            throw RedisURLError("unknown scheme; redis, rediss, redis+sentinel, rediss+sentinel and unix are known")
+            throw RedisURLError(
+                "unknown scheme; redis, rediss, valkey, valkeys, each of them with +sentinel, and unix are known")
         }
     }
 
     private static func tcp(_ text: Substring, isTLS: Bool) throws(RedisURLError) -> RedisEndpoint {
-        guard !text.contains("?"), !text.contains("#") else {
-            throw RedisURLError("no ? and no # are expected; escape them as %3F and %23")
+        guard !text.contains("#") else { throw RedisURLError("no # is expected; escape it as %23") }
+        let parts = text.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let text = parts[0]
+        guard parts.count < 2 || text.contains("@") || !parts[1].contains("@") else {
+            throw RedisURLError("a ? in user or password is written %3F")
         }
         let slash = text.firstIndex(of: "/") ?? text.endIndex
         let authority = text[..<slash]
@@ -73,6 +82,7 @@ struct RedisEndpoint: Sendable, Equatable {
         }
         let (name, port) = try hostAndPort(host, defaultPort: 6379)
         endpoint.address = .tcp(host: name, port: port)
+        if parts.count == 2 { try endpoint.setParameters(parts[1]) }
         return endpoint
     }
 
@@ -88,10 +98,7 @@ struct RedisEndpoint: Sendable, Equatable {
         guard path.hasPrefix("/") else { throw RedisURLError("a socket needs an absolute path: unix:///path") }
         guard path.utf8.count <= 107 else { throw RedisURLError("a socket path has at most 107 bytes") }
         endpoint.address = .unix(path: path)
-        if parts.count == 2 {
-            guard parts[1].hasPrefix("db=") else { throw RedisURLError("after ? only db=<number> is known") }
-            endpoint.database = try database(parts[1].dropFirst(3))
-        }
+        if parts.count == 2 { try endpoint.setParameters(parts[1]) }
         return endpoint
     }
 

@@ -47,21 +47,16 @@ extension RedisEndpoint {
         guard group.sentinels.count <= SentinelGroup.maximumSentinels else {
             throw RedisURLError("at most \(SentinelGroup.maximumSentinels) sentinels can be named")
         }
-        if parts.count == 2 { try setOptions(parts[1], of: &group) }
-        endpoint.address = .sentinel(group)
-        return endpoint
-    }
-
-    private static func setOptions(_ text: Substring, of group: inout SentinelGroup) throws(RedisURLError) {
-        for item in text.split(separator: "&", omittingEmptySubsequences: false) {
-            let words = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            let value = words.count == 2 ? try decoded(words[1], "option") : ""
-            switch words[0] {
-            case "sentinelUser" where !value.isEmpty: group.user = value
-            case "sentinelPassword" where !value.isEmpty: group.password = value
-            default: throw RedisURLError("after ? only sentinelUser=… and sentinelPassword=… are known")
+        if parts.count == 2 {
+            try endpoint.setParameters(parts[1]) { (name, value) throws(RedisURLError) in
+                guard ["sentinelUser", "sentinelPassword"].contains(name) else { return false }
+                guard !value.isEmpty else { throw RedisURLError("\(name) is empty") }
+                if name == "sentinelUser" { group.user = value } else { group.password = value }
+                return true
             }
         }
         if group.user != nil, group.password == nil { throw RedisURLError("sentinelUser needs sentinelPassword") }
+        endpoint.address = .sentinel(group)
+        return endpoint
     }
 }

@@ -133,6 +133,11 @@ struct DaemonProcess {
             logger.warning(
                 "a new tag table is made: all caches of this host are cold", metadata: ["reason": "\(reason)"])
         }
+        let unused = configuration.endpoint?.unusedParameters ?? []
+        if !unused.isEmpty {
+            logger.notice(
+                "parameters in REDIS_URL have no effect", metadata: ["names": "\(unused.joined(separator: " "))"])
+        }
         if configuration.isRedisURLIgnored {
             logger.warning("REDIS_URL has no effect, and this host shares nothing: set REDIS_ENABLED=true")
         }
