@@ -31,6 +31,8 @@ import Testing
         ("DAMAGED stream is a string", .damaged),
         ("NOAUTH Authentication required.", .denied),
         ("WRONGPASS invalid username-password pair or user is disabled.", .denied),
+        ("ERR The user executing the script can't run this command or subcommand", .denied),
+        ("ERR ACL failure in script: User u has no permissions to run the 'xadd' command", .denied),
         ("NOPERM this user has no permissions to run the 'evalsha' command", .denied),
         // Inside a script, as Redis 6 words it.
         ("ERR Error running script (call to f_ab): @user_script:1: WRONGTYPE Operation against a key", .damaged),

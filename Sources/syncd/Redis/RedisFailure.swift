@@ -16,8 +16,8 @@ extension UpstreamFailure {
             self = .damaged("the keys of the log hold something else: \(message)")
             return
         }
-        // The text of NOPERM inside a script.
-        if message.contains("The user executing the script can't") {
+        // The texts of NOPERM inside a script: until Redis 7.0, and since then (Valkey, too).
+        if message.contains("The user executing the script can't") || message.contains("ACL failure in script") {
             self = .denied("the Redis user may not do this (NOPERM): \(message)")
             return
         }
