@@ -85,7 +85,8 @@ import Testing
     /// Each refusal names the parameter, and the remedy.
     @Test(arguments: [
         ("rediss://h?ssl_cert_reqs=none", "ssl_cert_reqs"), ("rediss://h?ssl_cert_reqs=optional", "REDIS_TLS_CA_FILE"),
-        ("rediss://h?ssl_cert_reqs", "ssl_cert_reqs"), ("rediss://h?ssl_check_hostname=false", "ssl_check_hostname"),
+        ("rediss://h?ssl_cert_reqs", "name=value"), ("rediss://h?ssl_cert_reqs=", "ssl_cert_reqs"),
+        ("rediss://h?ssl_check_hostname=false", "ssl_check_hostname"),
         ("rediss://h?rejectUnauthorized=false", "rejectUnauthorized"), ("rediss://h?skip_verify=true", "skip_verify"),
         ("rediss://h?verifyPeer=NONE", "verifyPeer"), ("rediss://h?ssl_ca_certs=/ca", "set REDIS_TLS_CA_FILE"),
         ("redis://h?tls=true", "rediss://"), ("redis://h?ssl=true", "rediss://"), ("rediss://h?tls=false", "tls"),
@@ -116,10 +117,13 @@ import Testing
         "redis://user:secret-word@", "redis://user:secret-word@host:port", "redis://user:secret-word%@host",
         "other://user:secret-word@host", "user:secret-word@host", "redis://user:secret-word?@host",
         "redis://u:p?secret-word=@h", "redis://u:p?secret=secret-word@h",
+        "redis+sentinel://h/svc?sentinelPassword=abc&secretword=", "redis://u:p@h/0?secretword",
+        "redis+sentinel://h/svc?sentinelPassword=abc&secretword", "redis+sentinel://user:26379/secret-word@h",
+        "redis+sentinel://h:1/secret-word@svc",
     ])
     func `nor does a refusal`(url: String) {
         #expect {
             try RedisEndpoint.parse(url)
-        } throws: { !"\($0)".contains("secret-word") }
+        } throws: { !"\($0)".contains("secret-word") && !"\($0)".contains("secretword") }
     }
 }

@@ -33,17 +33,21 @@ extension RedisEndpoint {
     mutating func setParameters(
         _ text: Substring, _ take: (String, String) throws(RedisURLError) -> Bool = { _, _ in false }
     ) throws(RedisURLError) {
-        // An unknown name may be a part of a password.
-        let problem = text.contains("@") ? RedisURLError("a ? in user or password is written %3F") : nil
+        // An unknown name may be a part of a password, also of that of the sentinels.
+        let problem =
+            text.contains("@") || text.contains("Password=")
+            ? RedisURLError("an unknown parameter; in user and password, ? is written %3F and & is written %26") : nil
         var names: Set<String> = []
         for item in text.split(separator: "&") {
             let words = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let name = String(words[0])
-            guard (1...40).contains(name.utf8.count), name.utf8.allSatisfy(Self.isOfName) else {
+            guard words.count == 2, (1...40).contains(name.utf8.count), name.utf8.allSatisfy(Self.isOfName) else {
                 throw problem ?? RedisURLError("after ? parameters are expected: name=value&name=value")
             }
-            guard names.insert(name).inserted else { throw RedisURLError("the parameter \(name) is there twice") }
-            let value = words.count == 2 ? try Self.decoded(words[1], "parameter \(name)") : ""
+            guard names.insert(name).inserted else {
+                throw problem ?? RedisURLError("the parameter \(name) is there twice")
+            }
+            let value = try Self.decoded(words[1], "parameters")
             guard try !take(name, value), try !set(name, value) else { continue }
             throw problem
                 ?? RedisURLError(

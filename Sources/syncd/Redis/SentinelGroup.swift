@@ -32,6 +32,9 @@ extension RedisEndpoint {
         guard (2...3).contains(path.count), !path[1].isEmpty else {
             throw RedisURLError("sentinels need the name of the service: redis+sentinel://host:port,host:port/service")
         }
+        guard !path[1].contains("@") else {
+            throw RedisURLError("a service has no @; in user and password, / is written %2F")
+        }
         var group = SentinelGroup(sentinels: [], service: try decoded(path[1], "service"))
         var endpoint = RedisEndpoint(address: .sentinel(group), isTLS: isTLS)
         if path.count == 3 { endpoint.database = try database(path[2]) }
