@@ -14,8 +14,9 @@ import Synchronization
 /// is a miss until the next file is mapped, also a value that is being copied at this moment. The writer of a file cannot
 /// go on: it says why it ends. Faults elsewhere go to the handler that was there before.
 enum TruncationGuard {
-    /// Mapped ranges: start (0: a free place), length, and 1 for those of a writer.
-    private static let capacity = 32
+    /// Mapped ranges: start (0: a free place), length, and 1 for those of a writer. A process has three; one that embeds many
+    /// caches has three for each.
+    private static let capacity = 512
     // Unchecked: the memory is accessed by atomics, and is never freed.
     private nonisolated(unsafe) static let ranges: UnsafeMutablePointer<Atomic<UInt>> = {
         let memory = UnsafeMutablePointer<Atomic<UInt>>.allocate(capacity: 3 * capacity)
