@@ -99,6 +99,21 @@ import Testing
         #expect(!isHit(restarted(host)))
     }
 
+    @Test func `a value that is newer than the last applied entry is not kept on the host`() throws {
+        let host = EngineHarness.attached(server)
+        let other = EngineHarness.attached(server, seed: 2)
+        host.client(1)
+        other.client(1)
+        host.isListening = false
+        server.appendElsewhere("x")
+        other.deliver()
+        try load(other)
+        #expect(host.applied < other.applied)
+        #expect(isHit(host), "Redis has it")
+        server.data.values = [:]
+        #expect(!isHit(host))
+    }
+
     @Test(arguments: [1, 3]) func `values that are newer than a lost entry are gone`(lost: Int) throws {
         let host = try hostWithValue()
         server.goBack(by: lost)

@@ -268,8 +268,10 @@ extension SyncEngine {
         keepInArena(entry, key: lookup.key, ttlMilliseconds: ttlMilliseconds, now: now)
     }
 
-    /// Keeps a value for the workers of this host, unless it is too long for the arena.
+    /// Keeps a value for the workers of this host, unless it is too long for the arena, or of another host that has
+    /// applied more: no record is newer than the last applied entry, by which the next syncd knows the log again.
     private func keepInArena(_ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: BootTime) {
+        guard entry.asOf <= log.applied else { return }
         let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
         arena?.insert(
             ArenaEntry(
