@@ -10,17 +10,27 @@ package struct TrafficWatch: Sendable {
     private var confirmations: Deque<(sentAt: NIODeadline, remaining: Int)> = []
     private var isSubscriber = false
     private var lastRead: NIODeadline
+    /// The last command to the same server over the other connection. A subscriber asks for a sign of life only if the
+    /// server is in use: on an idle host it costs nothing.
+    private var lastAsked = NIODeadline.uptimeNanoseconds(0)
+    /// When the missing sign of life was asked for.
+    private var pingedAt: NIODeadline?
 
     /// How often ``check(now:)`` is to be called.
     package static let interval = TimeAmount.milliseconds(500)
     static let replyTime = TimeAmount.seconds(3)
+    /// Time without a message after which a subscriber asks for a sign of life, and for which it waits for one.
+    static let quietTime = TimeAmount.milliseconds(1500)
     /// Maximum time of a confirmation. It follows all messages that wait before it, which may be many.
     static let confirmationTime = TimeAmount.seconds(30)
 
     package init(now: NIODeadline) { lastRead = now }
 
     /// Something has come.
-    package mutating func read(now: NIODeadline) { lastRead = now }
+    package mutating func read(now: NIODeadline) { (lastRead, pingedAt) = (now, nil) }
+
+    /// The server was asked something over another connection.
+    package mutating func askedElsewhere(now: NIODeadline) { lastAsked = now }
 
     package mutating func sent(now: NIODeadline) { commands.append(now) }
 
@@ -30,7 +40,13 @@ package struct TrafficWatch: Sendable {
     /// From here on replies are messages.
     package mutating func becomeSubscriber() { isSubscriber = true }
 
-    /// A command of a subscriber, with the number of its channels; PING has one.
+    /// A PING of a subscriber.
+    package mutating func sentPing(now: NIODeadline) {
+        pingedAt = now
+        sentSubscription(channels: 1, now: now)
+    }
+
+    /// A command of a subscriber, with the number of its channels.
     package mutating func sentSubscription(channels: Int, now: NIODeadline) { confirmations.append((now, channels)) }
 
     package enum Confirmation: Sendable, Hashable {
@@ -65,12 +81,13 @@ package struct TrafficWatch: Sendable {
         if let oldest = commands.first, now - oldest > Self.replyTime {
             return .silent("Redis has not answered for 3 s")
         }
-        if isSubscriber, now - lastRead > Self.replyTime {
+        if let pingedAt, now - pingedAt > Self.quietTime {
             return .silent("nothing came on the subscription for 3 s")
         }
         if let oldest = confirmations.first, now - oldest.sentAt > Self.confirmationTime {
             return .silent("Redis has not confirmed a subscription for 30 s")
         }
-        return isSubscriber ? .ping : .fine
+        let isPingDue = isSubscriber && pingedAt == nil && lastAsked > lastRead && now - lastRead >= Self.quietTime
+        return isPingDue ? .ping : .fine
     }
 }

@@ -23,6 +23,15 @@ extension ConfigurationKey {
     package static let cacheBytes = ConfigurationKey(
         "SYNCD_CACHE_BYTES", option: "--cache-bytes",
         help: "memory for values that the workers share; 0: none (default: 64 MiB, less on a small machine)")
+    package static let probeMilliseconds = ConfigurationKey(
+        "SYNCD_PROBE_MS", option: "--probe-ms", default: "250",
+        help: "time in ms between two probes of Redis, 50 to 1000")
+    package static let trustMilliseconds = ConfigurationKey(
+        "SYNCD_TRUST_MS", option: "--trust-ms", default: "2000",
+        help: "time in ms after which a host without an answer of Redis uses no cache, 500 to 2000")
+    package static let readerlessSeconds = ConfigurationKey(
+        "SYNCD_IDLE_SECONDS", option: "--idle-seconds", default: "15",
+        help: "time in s without a reader after which Redis is asked seldom, 15 to 86400; 0: never")
     package static let bridge = ConfigurationKey(
         "SYNCD_BRIDGE", option: "--bridge", default: "true",
         help: "events of other programs invalidate; false: only what workers and INVALIDATE say counts")
@@ -38,5 +47,6 @@ extension ConfigurationKey {
     package static let redisTLSKeys = [redisTLSAuthorities, redisTLSCertificate, redisTLSKey, redisTLSServerName]
     package static let syncdKeys =
         [syncdSocket, redisEnabled, redisURL] + redisTLSKeys
-        + [syncdNamespace, tableBits, cacheBytes, bridge, bridgeRules, logLevel, logFormat]
+        + [syncdNamespace, tableBits, cacheBytes, probeMilliseconds, trustMilliseconds, readerlessSeconds]
+        + [bridge, bridgeRules, logLevel, logFormat]
 }

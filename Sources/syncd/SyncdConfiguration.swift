@@ -86,7 +86,27 @@ enum SyncdConfiguration {
         for limit in Limits.adjustable {
             limits[keyPath: limit.path] = try settings.integer(key(limit), in: limit.range)
         }
+        try readProbes(settings, into: &limits)
         return limits
+    }
+
+    private static func readProbes(_ settings: Settings, into limits: inout Limits) throws {
+        let interval = try settings.integer(.probeMilliseconds, in: 50...1000)
+        let trust = try settings.integer(.trustMilliseconds, in: 500...2000)
+        guard trust >= 2 * interval else {
+            throw ConfigurationError(
+                .trustMilliseconds, value: String(trust), problem: "is too short for probes every \(interval) ms",
+                remedy: "give at least twice \(ConfigurationKey.probeMilliseconds.name)")
+        }
+        let idle = try settings.integer(.readerlessSeconds, in: 0...86_400)
+        guard idle == 0 || idle >= 15 else {
+            throw ConfigurationError(
+                .readerlessSeconds, value: String(idle), problem: "is shorter than a load may take",
+                remedy: "give 15 to 86400, or 0 for never")
+        }
+        limits.probeNanoseconds = UInt64(interval) * 1_000_000
+        limits.upstreamTrustNanoseconds = UInt64(trust) * 1_000_000
+        limits.idleNanoseconds = UInt64(idle) * 1_000_000_000
     }
 
     /// Table and journal are beside the socket: a socket in another directory would separate them from their workers.

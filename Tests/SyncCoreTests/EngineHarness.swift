@@ -65,6 +65,7 @@ final class EngineHarness: EngineHost {
     }
 
     var state: SyncState { loop.state }
+    var shownState: ShownState { loop.shownState().state }
     var epoch: Epoch { loop.epoch }
     var applied: LogPosition { loop.applied }
     var firstKnownPosition: LogPosition { table.firstKnownPosition }

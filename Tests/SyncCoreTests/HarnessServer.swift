@@ -15,6 +15,7 @@ final class HarnessServer {
     /// Each inspection shows another process, as behind a proxy with several servers.
     var isRestless = false
     private(set) var replacements = 0
+    private(set) var probes = 0
     private(set) var reconnects = 0
     /// Publications on the log channel, and on those of ``listened``, that are not delivered yet.
     var publications: [UpstreamEvent] = []
@@ -37,6 +38,7 @@ final class HarnessServer {
             if let isRefusing { return .reply(id, .failed(isRefusing)) }
             if isRestless, case .inspect = command { identity?.runID += "+" }
         case .replace: replacements += 1
+        case .probe: probes += 1
         case .reconnect: reconnects += 1
         default: break
         }

@@ -48,6 +48,9 @@ import Testing
         ["SYNCD_LIMIT_CLIENTS": "+5"], ["SYNCD_LIMIT_CLIENTS": "1.5"], ["SYNCD_LIMIT_CLIENTS": "99999999999999999999"],
         ["SYNCD_LIMIT_LEASE_MS": "1000"], ["SYNCD_LIMIT_CLIENT": "5"], ["SYNCD_LIMIT_FRAME_BYTES": "1"],
         ["SYNCD_TABLE_BITS": "15"], ["SYNCD_TABLE_BITS": "25"],
+        ["SYNCD_PROBE_MS": "49"], ["SYNCD_PROBE_MS": "1001"], ["SYNCD_TRUST_MS": "499"], ["SYNCD_TRUST_MS": "2001"],
+        ["SYNCD_PROBE_MS": "1000", "SYNCD_TRUST_MS": "1999"], ["SYNCD_IDLE_SECONDS": "14"],
+        ["SYNCD_IDLE_SECONDS": "86401"], ["SYNCD_IDLE_SECONDS": "-1"],
         ["REDIS_ENABLED": "maybe"], ["SYNCD_NAMESPACE": "a{b}"], ["SYNCD_NAMESPACE": "a b"], ["SYNCD_NAMESPACE": "é"],
         ["SYNCD_NAMESPACE": String(repeating: "a", count: 65)], ["SYNCD_SOCKET": ""], ["SYNCD_NAMESPACE": ""],
         ["SYNCD_SOCKET": "relative"], ["SYNCD_SOCKET": "@abstract"],
@@ -59,6 +62,13 @@ import Testing
         #expect {
             try read(environment)
         } throws: { "\($0)".contains(key) }
+    }
+
+    @Test func `probes and idleness can be set`() throws {
+        let limits = try read(["SYNCD_PROBE_MS": "250", "SYNCD_TRUST_MS": "500", "SYNCD_IDLE_SECONDS": "0"]).limits
+        #expect(limits.probeNanoseconds == 250_000_000 && limits.upstreamTrustNanoseconds == 500_000_000)
+        #expect(limits.idleNanoseconds == 0)
+        #expect(try read(["SYNCD_PROBE_MS": "1000"]).limits.probeNanoseconds == 1_000_000_000)
     }
 
     @Test func `103 bytes are a path, 104 are not`() throws {

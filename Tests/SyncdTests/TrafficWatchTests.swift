@@ -22,13 +22,20 @@ import Testing
         #expect(TrafficWatch(now: at(0)).check(now: at(100)) == .fine)
     }
 
-    @Test func `a subscriber asks for a sign of life`() {
+    @Test func `a subscriber asks for a sign of life while the server is in use`() {
         var watch = TrafficWatch(now: at(0))
         watch.becomeSubscriber()
-        #expect(watch.check(now: at(3)) == .ping)
-        #expect(watch.check(now: at(3, 1)) == .silent("nothing came on the subscription for 3 s"))
-        watch.read(now: at(3))
-        #expect(watch.check(now: at(6)) == .ping)
+        #expect(watch.check(now: at(100)) == .fine, "nobody has asked the server for anything")
+        watch.read(now: at(100))
+        watch.askedElsewhere(now: at(101))
+        #expect(watch.check(now: at(101)) == .fine, "something came a second ago")
+        #expect(watch.check(now: at(102)) == .ping)
+        watch.sentPing(now: at(102))
+        #expect(watch.check(now: at(103, 500_000_000)) == .fine)
+        #expect(watch.check(now: at(103, 500_000_001)) == .silent("nothing came on the subscription for 3 s"))
+        watch.read(now: at(103))
+        _ = watch.confirmed()
+        #expect(watch.check(now: at(200)) == .fine, "nothing was asked since")
     }
 
     @Test func `confirmations may come 30 s late and end with the last channel`() {
@@ -36,11 +43,11 @@ import Testing
         watch.becomeSubscriber()
         watch.sentSubscription(channels: 2, now: at(1))
         watch.read(now: at(31))
-        #expect(watch.check(now: at(31)) == .ping)
+        #expect(watch.check(now: at(31)) == .fine)
         #expect(watch.check(now: at(31, 1)) == .silent("Redis has not confirmed a subscription for 30 s"))
         let confirmations = [watch.confirmed(), watch.confirmed()]
         #expect(confirmations == [.partial, .last])
-        #expect(watch.check(now: at(31, 1)) == .ping)
+        #expect(watch.check(now: at(31, 1)) == .fine)
         let further = watch.confirmed()
         #expect(further == .unexpected, "nobody asked")
     }

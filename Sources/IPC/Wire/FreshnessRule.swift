@@ -9,6 +9,9 @@ package enum FreshnessVerdict: Sendable, Hashable {
     case otherLog
     /// The table does not know every invalidation since the entry was read. The number is the first known position.
     case beforeFirstKnownPosition(LogPosition)
+    /// The entry was read after a position that this host has not applied, the last one: by a host that is ahead, or in a
+    /// log that Redis has lost since.
+    case aheadOfApplied(LogPosition)
     /// The entry's time to live is over.
     case expired
     /// A tag was invalidated after the entry was read: that of the slot with this index in the entry's slots, at this

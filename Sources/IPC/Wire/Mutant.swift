@@ -13,13 +13,15 @@ package enum Mutant: String, CaseIterable, Sendable {
     case acknowledgedWhileBelieved, firstTagOnly
     // Answers of syncd.
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
-    case leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack, deferredIsForgotten
+    case idleHostAnswers, lostLogBelieved, leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack,
+        deferredIsForgotten
     // The journal.
     case heartbeatWithoutJournal, heartbeatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
     case hungOwnerIgnored, heartbeatAfterOutdatedPass, directoryNotCompared, undeletableForgotten, undeletableObeyed
     // The log.
     case identityIgnored, lastEntryIgnored, incarnationIgnored, firstKnownPositionIgnored, gapIgnored, entriesOutOfOrder
-    case probeNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof, damageForgotten
+    case probeNotCovered, appendNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof,
+        damageForgotten
     case lostEntriesForgotten
     // Duties of the storage.
     case readFromLaggingReplica, deadlineMissing

@@ -2,7 +2,7 @@ import IPCWire
 
 /// Whether this worker's caches can be used.
 public enum SyncMode: String, Sendable {
-    /// Connected, and the caches may be trusted.
+    /// Connected, and the caches may be trusted; on an idle host as soon as syncd has asked Redis.
     case attached
     /// Connected, but syncd is isolated.
     case isolated

@@ -41,7 +41,8 @@ extension SyncEngine {
     mutating func fetch(
         _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, _ turn: inout Turn<Effect>
     ) {
-        guard mayAnswer(turn.now) else {
+        let isEndingIdleness = isEndingIdleness(turn.now)
+        guard mayAnswer(turn.now) || isEndingIdleness else {
             figures.misses += 1
             turn.add(.reply(client, id, .fetched(.miss)))
             return
@@ -50,13 +51,19 @@ extension SyncEngine {
         if let hit = cached(key, now: turn.now) {
             figures.hits += 1
             turn.add(.reply(client, id, .fetched(.hit(hit))))
-        } else if isUpstreamConnected, !loads.isLoading(key) || loads.isRenewing(key) {
+        } else if isUpstreamConnected, !loads.isLoading(key) || loads.isRenewing(key) || isEndingIdleness {
+            // Redis answers in order: when it has answered this, the probe before it has been answered, too.
             let asker = Asker(client: client, request: id, purpose: .fetch(waitMilliseconds: wait))
             lookUp(key, asker, &turn)
         } else {
             // While somebody loads it, Redis has not got it, unless it is renewed.
             admit(client, id, key: key, wait: wait, &turn)
         }
+    }
+
+    /// Whether only the probe is missing that the end of idleness has caused.
+    private func isEndingIdleness(_ now: BootTime) -> Bool {
+        isUpstreamConnected && log.isSynced && trust.distrust(at: now) == .freshAsOfTooOld
     }
 
     // MARK: FETCH … RENEW
@@ -106,6 +113,7 @@ extension SyncEngine {
         guard let copy = arenaCopy(of: key) else { return nil }
         let verdict = verdict(copy.incarnation, asOf: copy.entry.asOf, copy.slots, deadline: copy.deadline, now: now)
         guard verdict.isFresh else {
+            if case .notTrusted = verdict { return nil }
             arena?.remove(key)
             return nil
         }
@@ -126,6 +134,7 @@ extension SyncEngine {
     private func verdict(
         on entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: BootTime
     ) -> FreshnessVerdict {
+        guard entry.asOf <= log.applied || breaks(.lostLogBelieved) else { return .aheadOfApplied(log.applied) }
         let slots = table.slots(key: key, tags: entry.tags)
         let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
         return verdict(
@@ -230,7 +239,8 @@ extension SyncEngine {
                     turn.add(.reply(asker.client, asker.request, .fetched(.miss)))
                     continue
                 }
-                if let hit = freshHit(entry, lookup, found?.ttlMilliseconds, now: turn.now) {
+                let hit = freshHit(entry, lookup, found?.ttlMilliseconds, now: turn.now)
+                if let hit = hit ?? cached(lookup.key, now: turn.now) {
                     figures.hits += 1
                     turn.add(.reply(asker.client, asker.request, .fetched(.hit(hit))))
                 } else {
@@ -268,10 +278,9 @@ extension SyncEngine {
         keepInArena(entry, key: lookup.key, ttlMilliseconds: ttlMilliseconds, now: now)
     }
 
-    /// Keeps a value for the workers of this host, unless it is too long for the arena, or of another host that has
-    /// applied more: no record is newer than the last applied entry, by which the next syncd knows the log again.
+    /// Keeps a value for the workers of this host, unless it is too long for the arena. It is not newer than the last
+    /// applied entry, by which the next syncd knows the log again.
     private func keepInArena(_ entry: StoredEntry, key: ByteBuffer, ttlMilliseconds: UInt64, now: BootTime) {
-        guard entry.asOf <= log.applied else { return }
         let (lifetime, isEndless) = ttlMilliseconds.multipliedReportingOverflow(by: 1_000_000)
         arena?.insert(
             ArenaEntry(
@@ -429,6 +438,8 @@ extension FreshnessVerdict {
         case .otherLog: "it belongs to another log"
         case .beforeFirstKnownPosition(let position):
             "it is from before position \(position), where this host's knowledge begins"
+        case .aheadOfApplied(let position):
+            "it is from after position \(position), the last one that this host has applied: of a host that is ahead, or of a log that Redis has lost"
         case .expired: "its time to live is over"
         case .invalidated(_, let position): "a tag was invalidated after as-of, at position \(position)"
         }

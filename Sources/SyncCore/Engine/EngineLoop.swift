@@ -393,5 +393,5 @@ package final class EngineLoop {
     package var state: SyncState { engine.state }
     package var epoch: Epoch { engine.epoch }
     package var applied: LogPosition { engine.applied }
-    package func shownState() -> (state: SyncState, reason: String?) { engine.shownState(now: host.now) }
+    package func shownState() -> (state: ShownState, reason: String?) { engine.shownState(now: host.now) }
 }

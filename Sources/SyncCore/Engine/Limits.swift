@@ -54,6 +54,13 @@ package struct Limits: Sendable, Equatable {
     package var lookups = 8192
     /// Interval of probes.
     package var probeNanoseconds: UInt64 = 250_000_000
+    /// Maximum time for which an answer of Redis vouches for the table: at most what workers believe.
+    package var upstreamTrustNanoseconds: UInt64 = TrustTiming.upstreamTrustNanoseconds
+    /// Time without any use of a cache after which the host is idle; 0: never. Longer than a lease is valid, so that a
+    /// load which is under way keeps the host from it.
+    package var idleNanoseconds: UInt64 = 15_000_000_000
+    /// Interval of probes on an idle host. They show whether the server is still there.
+    package var idleProbeNanoseconds: UInt64 = 90_000_000_000
     /// Time until syncd tries a server again that refuses user or permission.
     package var deniedNanoseconds: UInt64 = 5_000_000_000
     /// Maximum time for a position that a probe showed to arrive by itself.

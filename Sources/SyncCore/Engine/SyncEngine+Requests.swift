@@ -12,10 +12,15 @@ extension SyncEngine {
         }
         func reply(_ reply: Reply) { turn.add(.reply(client, id, reply)) }
         switch request {
-        case .fetch(let key, let wait): fetch(client, id, key: key, wait: wait, &turn)
+        case .fetch(let key, let wait):
+            cachesAreUsed(&turn)
+            fetch(client, id, key: key, wait: wait, &turn)
         case .renew(let key, let ttl):
+            cachesAreUsed(&turn)
             renew(client, id, key: key, ttlMilliseconds: ttl, &turn)
-        case .fill(let fill): self.fill(client, id, fill, &turn)
+        case .fill(let fill):
+            cachesAreUsed(&turn)
+            self.fill(client, id, fill, &turn)
         case .abandon(let key, let lease):
             if loads.isValid(lease, key: key, client: client, epoch: log.epoch, now: turn.now) != nil {
                 regrant(key, &turn)
@@ -33,9 +38,11 @@ extension SyncEngine {
         case .unsubscribe(let names): unsubscribe(client, id, names, .channel, &turn)
         case .patternUnsubscribe(let names): unsubscribe(client, id, names, .pattern, &turn)
         case .track(let isOn): track(client, id, isOn, &turn)
-        case .explain(let key): explain(client, id, key, &turn)
+        case .explain(let key):
+            cachesAreUsed(&turn)
+            explain(client, id, key, &turn)
         case .report(let fields):
-            report(client, fields)
+            if report(client, fields) { cachesAreUsed(&turn) }
             reply(.ok)
         case .setMetrics(let worker, let text): reply(setMetrics(client, worker: worker, text: text, now: turn.now))
         case .metrics: reply(allMetrics(now: turn.now))
@@ -130,17 +137,24 @@ extension SyncEngine {
         return isMeant ? ReplyError(.denied, "this is the channel of a log: TRACK ON shows the entries of ours") : nil
     }
 
-    private mutating func report(_ client: ClientID, _ fields: [ReportField]) {
-        guard var reported = clients[client]?.reported else { return }
+    /// The reported counters of hits without a request.
+    private static let hitFields = [ByteBuffer(string: "l1-hits"), ByteBuffer(string: "shared-hits")]
+
+    /// Returns whether the client has had hits since its last report: no other sign of them reaches syncd.
+    private mutating func report(_ client: ClientID, _ fields: [ReportField]) -> Bool {
+        guard var reported = clients[client]?.reported else { return false }
+        var hasHits = false
         for field in fields {
             let kept = ReportField(name: field.name.compacted, value: field.value.compacted)
             if let index = reported.firstIndex(where: { $0.name == field.name }) {
+                if reported[index].value != kept.value, Self.hitFields.contains(field.name) { hasHits = true }
                 reported[index] = kept
             } else if reported.count < limits.reportedFields {
                 reported.append(kept)
             }
         }
         clients[client]?.reported = reported
+        return hasHits
     }
 
     private mutating func track(_ client: ClientID, _ id: RequestID, _ isOn: Bool, _ turn: inout Turn<Effect>) {
@@ -154,6 +168,7 @@ extension SyncEngine {
         guard isOn else { return }
         trackers.append(client)
         trackers.sort()
+        cachesAreUsed(&turn)
         turn.add(.push(client, .epoch(log.epoch, reason: .tracking)))
         turn.add(.push(client, .heartbeat(heartbeat)))
     }

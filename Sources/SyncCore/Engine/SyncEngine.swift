@@ -128,11 +128,12 @@ package struct SyncEngine: ~Copyable {
     package var state: SyncState { log.state }
     /// The state that people should see, and the reason if it is not `attached`: without a heartbeat no worker trusts
     /// the table, whatever state it shows.
-    package func shownState(now: BootTime) -> (state: SyncState, reason: String?) {
+    package func shownState(now: BootTime) -> (state: ShownState, reason: String?) {
         if log.state == .attached, !TagTable.isWithin(now, of: lastHeartbeat, TrustTiming.trustWindowNanoseconds) {
             return (.isolated, journal.problem ?? "the journal is being read")
         }
-        return (log.state, log.attachment.reason?.description)
+        if log.isIdle { return (.idle, nil) }
+        return (log.state == .attached ? .attached : .isolated, log.attachment.reason?.description)
     }
     package var epoch: Epoch { log.epoch }
     package var applied: LogPosition { log.applied }
@@ -144,6 +145,7 @@ package struct SyncEngine: ~Copyable {
     /// The trust in the table, as this syncd knows it.
     var trust: Trust {
         var trust = Trust(state: log.state, heartbeat: lastHeartbeat, freshAsOf: log.freshAsOf)
+        if breaks(.idleHostAnswers), log.isSynced { trust.freshAsOf = max(trust.freshAsOf, lastHeartbeat) }
         trust.heartbeatWindow = breaks(.fenceIgnored) ? .max : TrustTiming.fenceNanoseconds
         trust.awakeSince = breaks(.fenceIgnored) || breaks(.sleepForgotten) ? 0 : awakeSince
         return trust
@@ -218,6 +220,12 @@ package struct SyncEngine: ~Copyable {
                 delayedReplies.removeAll()
             }
         }
+    }
+
+    /// Somebody uses a cache of this host: an idle one asks Redis at once, before anything that follows.
+    mutating func cachesAreUsed(_ turn: inout Turn<Effect>) {
+        log.lastUse = turn.now
+        if log.isIdle { withLog(&turn) { log, turn in log.endIdleness(&turn) } }
     }
 
     // MARK: The log's effects

@@ -196,6 +196,8 @@ extension SyncEngine {
         withLog(&turn) { log, turn in
             log.heartbeat(sampledAt: sampledAt, syncs: pass.syncs, &turn)
         }
+        // Their own caches are fresh for as long as these heartbeats say so.
+        if !trackers.isEmpty { cachesAreUsed(&turn) }
         pushTracking(.heartbeat(heartbeat), &turn)
     }
 

@@ -63,13 +63,17 @@ struct Attachment {
     }
 
     /// Everything that was invalidated before `time` is applied.
-    mutating func confirm(_ time: BootTime?) {
-        freshAsOf = max(freshAsOf, time ?? 0)
+    mutating func confirm(_ time: BootTime) {
+        freshAsOf = max(freshAsOf, time)
         table.setFreshAsOf(freshAsOf)
     }
 
-    /// The time when trust ends without a further confirmation; `nil` while isolated.
-    var trustEnds: BootTime? { state == .attached ? freshAsOf + TrustTiming.upstreamTrustNanoseconds + 1 : nil }
+    /// The time when this host is isolated unless there is a further confirmation; `nil` while isolated.
+    ///
+    /// - Parameter expectedSince: since when one is expected.
+    func trustEnds(expectedSince: BootTime) -> BootTime? {
+        state == .attached ? max(freshAsOf, expectedSince) + TrustTiming.upstreamTrustNanoseconds + 1 : nil
+    }
 
     /// Whether the last confirmation is recent enough to be trusted.
     func isConfirmed(_ now: BootTime) -> Bool {

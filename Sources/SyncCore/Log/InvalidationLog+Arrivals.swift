@@ -81,9 +81,12 @@ extension InvalidationLog {
     // MARK: Probes
 
     private mutating func probeNow(_ turn: inout Turn<LogEffect>) {
-        session.whileFollowing { $0.nextProbe = turn.now }
+        session.whileFollowing { $0.probeNow(turn.now) }
         wake(&turn)
     }
+
+    /// Somebody uses a cache of an idle host: a probe is sent at once.
+    mutating func endIdleness(_ turn: inout Turn<LogEffect>) { if session.isIdle { probeNow(&turn) } }
 
     mutating func probeAnswered(_ reply: UpstreamReply, _ turn: inout Turn<LogEffect>) {
         guard case let probe?? = session.whileFollowing({ $0.takeProbe() }) else { return }
@@ -96,7 +99,7 @@ extension InvalidationLog {
             }
             tail.saw(position)
             session.whileFollowing { $0.showed(position, sentAt: probe.sentAt, now: turn.now) }
-            if breaks(.probeNotCovered) { attachment.confirm(probe.sentAt) }
+            if breaks(.probeNotCovered) { attachment.confirm(vouching(probe.sentAt)) }
             confirm()
             if tail.hasGap { expectArrival(turn.now) }
         case .probed(let theirs, _): isOfAnotherLog(theirs, &turn)
@@ -121,7 +124,25 @@ extension InvalidationLog {
             if isComplete { state.gapDeadline = nil }
             return state.confirm(applied)
         }
-        attachment.confirm(sentAt ?? nil)
+        if let sentAt = sentAt ?? nil { attachment.confirm(vouching(sentAt)) }
+    }
+
+    /// The log had this position at `sentAt` or later: an append shows what a probe does, if nothing is missing up to it.
+    mutating func proved(_ position: LogPosition, sentAt: BootTime, _ turn: inout Turn<LogEffect>) {
+        guard tail.applied >= position || breaks(.appendNotCovered) else { return }
+        attachment.confirm(vouching(sentAt))
+        let interval = limits.probeNanoseconds
+        session.whileFollowing { $0.proved(sentAt: sentAt, now: turn.now, interval: interval) }
+    }
+
+    /// Workers trust an answer for 2 s after this time: a shorter time is kept by an earlier one.
+    private func vouching(_ sentAt: BootTime) -> BootTime {
+        sentAt.saturatingSubtract(TrustTiming.upstreamTrustNanoseconds - limits.upstreamTrustNanoseconds)
+    }
+
+    private var trustEnds: BootTime? {
+        guard let since = session.expectedSince else { return nil }
+        return attachment.trustEnds(expectedSince: vouching(since))
     }
 
     // MARK: Time
@@ -129,7 +150,7 @@ extension InvalidationLog {
     /// The next time at which ``wake(_:)`` has something to do.
     mutating func nextDeadline() -> BootTime? {
         guard mode == .redis else { return nil }
-        return earlier(appends.nextDeadline(), earlier(session.nextDeadline, attachment.trustEnds))
+        return earlier(appends.nextDeadline(), earlier(session.nextDeadline, trustEnds))
     }
 
     /// Does everything that is due.
@@ -140,8 +161,8 @@ extension InvalidationLog {
             // The server is not asked again until it answers: pending appends would only be sent again and again.
             if isSynced { inspect(&turn) }
         }
-        if let end = attachment.trustEnds, turn.now >= end {
-            isolate(attachment.loss ?? .lateProbe(nanoseconds: TrustTiming.upstreamTrustNanoseconds), &turn)
+        if let end = trustEnds, turn.now >= end {
+            isolate(attachment.loss ?? .lateProbe(nanoseconds: limits.upstreamTrustNanoseconds), &turn)
         }
         if session.isRetryDue(turn.now) { inspect(&turn) }
         if session.whileFollowing({ $0.takeDueGap(turn.now) }) == true, tail.hasGap { readPage(&turn) }
@@ -149,14 +170,25 @@ extension InvalidationLog {
     }
 
     private mutating func sendDueProbe(_ turn: inout Turn<LogEffect>) {
-        let (applied, unknown, interval) = (tail.applied, logs.unknown, limits.probeNanoseconds)
+        let (applied, unknown) = (tail.applied, logs.unknown)
         let isDue = session.whileFollowing { $0.probe == nil && $0.nextProbe <= turn.now }
         guard isDue == true else { return }
         let id = makeID()
+        let isIdle = becomesIdle(turn.now)
+        let interval = isIdle ? limits.idleProbeNanoseconds : limits.probeNanoseconds
         session.whileFollowing { state in
             state.probe = LogSession.Probe(id: id, sentAt: turn.now, applied: applied, unknown: unknown)
             state.nextProbe = turn.now + interval
+            state.isIdle = isIdle
         }
         ask(.probe(id), &turn)
+    }
+
+    /// Nobody uses the caches, and nothing else needs probes: no gap, no entry of an unknown log.
+    private func becomesIdle(_ now: BootTime) -> Bool {
+        guard limits.idleNanoseconds > 0, now >= lastUse + limits.idleNanoseconds, state == .attached else {
+            return false
+        }
+        return !tail.hasGap && logs.unknown == nil
     }
 }

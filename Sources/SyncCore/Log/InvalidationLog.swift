@@ -35,6 +35,8 @@ struct InvalidationLog: ~Copyable {
     var lastDenial: String?
     /// Warnings about the server's settings at the last inspection.
     var warnings: [String] = []
+    /// The last time at which somebody of this host used a cache.
+    var lastUse: BootTime
     /// Time from a request to its append's reply.
     var latency = LatencyRing()
     private(set) var lastID: UpstreamID = 0
@@ -55,6 +57,7 @@ struct InvalidationLog: ~Copyable {
         self.limits = limits
         var random = random
         origin = random.next() >> 11
+        lastUse = now
         attachment = Attachment(table: table, now: now)
         // Without Redis nothing is appended while syncd is away. After Redis it is another log: other hosts may have
         // appended to that one what this table does not have.
@@ -92,6 +95,10 @@ struct InvalidationLog: ~Copyable {
     var incarnation: Incarnation { logs.current }
     /// Whether the continuity check has passed, so that the log can be appended to.
     var isSynced: Bool { session.isFollowing }
+
+    /// Nobody uses the caches, so that nothing vouches for the table now. The first use is answered after a probe.
+    var isIdle: Bool { state == .attached ? session.isIdle : false }
+    var idleSince: BootTime? { isIdle ? lastUse + limits.idleNanoseconds : nil }
 
     // MARK: Appending
 
@@ -154,6 +161,7 @@ struct InvalidationLog: ~Copyable {
             if !breaks(.committedNotRaised) {
                 tail.raise(append.tags, to: position)
                 arrived(LogEntry(position: position, body: body(of: append)), &turn)
+                proved(position, sentAt: append.startedAt, &turn)
                 latency.add(turn.now &- append.startedAt)
             }
             turn.add(.committed(append.requester, position: position))
@@ -191,6 +199,7 @@ struct InvalidationLog: ~Copyable {
     /// whether another host has appended them meanwhile.
     mutating func isolate(_ reason: IsolationReason, _ turn: inout Turn<LogEffect>) {
         if attachment.isolate(reason, now: turn.now) { turn.add(.isolated(reason)) }
+        if session.isIdle { session.whileFollowing { $0.probeNow(turn.now) } }
         // An append that was sent may have happened, event included; events are delivered at most once.
         for append in appends.takeAllButBridged() {
             deferred(append, event: append.isSent ? nil : append.event, &turn)
@@ -235,7 +244,7 @@ struct InvalidationLog: ~Copyable {
     /// Every journal file that was there at `sampledAt` is in the log: stores the heartbeat, and ends isolation if
     /// there is no other reason for it. `syncs` is its value when the reading of the journal began.
     mutating func heartbeat(sampledAt: BootTime, syncs: UInt64, _ turn: inout Turn<LogEffect>) {
-        attachment.confirm(mode == .embedded ? sampledAt : nil)
+        if mode == .embedded { attachment.confirm(sampledAt) }
         // A late append that still waits is an event of another program that this host has been told of.
         let isReady = isSynced && syncs == self.syncs && !appends.hasLate(turn.now, limit: limits.appendNanoseconds)
         if state == .isolated, isReady, attachment.isConfirmed(turn.now) {

@@ -81,6 +81,10 @@ enum LogSession: ~Copyable {
         var probe: Probe?
         /// When the next probe is sent.
         var nextProbe: BootTime
+        /// The last probe was followed by the long interval: nobody uses the caches, so nothing has to vouch for the table.
+        var isIdle = false
+        /// Since when the table has to be vouched for.
+        var inUseSince: BootTime
         /// Unconfirmed probes: positions that are not applied yet, with the time at which each probe was sent.
         var unconfirmed: Deque<(position: LogPosition, sentAt: BootTime)> = []
     }
@@ -109,6 +113,21 @@ enum LogSession: ~Copyable {
         switch self {
         case .catchingUp(let state): state.target
         default: nil
+        }
+    }
+
+    var isIdle: Bool {
+        switch self {
+        case .following(let state): state.isIdle
+        default: false
+        }
+    }
+
+    /// Since when an answer of the server is expected; `nil`: none is.
+    var expectedSince: BootTime? {
+        switch self {
+        case .following(let state): state.expectedSince
+        default: 0
         }
     }
 
@@ -191,7 +210,7 @@ enum LogSession: ~Copyable {
     }
 
     mutating func follow(_ server: Server, from now: BootTime) {
-        self = .following(Following(server: server, nextProbe: now))
+        self = .following(Following(server: server, nextProbe: now, inUseSince: now))
     }
 
     // MARK: Pages
@@ -234,6 +253,22 @@ extension LogSession.Following {
     mutating func takeProbe() -> LogSession.Probe? {
         defer { probe = nil }
         return probe
+    }
+
+    /// Since when an answer is expected; `nil`: none is.
+    var expectedSince: BootTime? { isIdle ? probe?.sentAt : inUseSince }
+
+    /// The next probe is due at once, and then in short intervals.
+    mutating func probeNow(_ now: BootTime) {
+        if isIdle { inUseSince = now }
+        isIdle = false
+        nextProbe = now
+    }
+
+    /// Another answer, to a command that was sent at `sentAt`, has shown as much as a probe does. One that is due is sent
+    /// nevertheless: it may have to show more.
+    mutating func proved(sentAt: BootTime, now: BootTime, interval: UInt64) {
+        if nextProbe > now { nextProbe = max(nextProbe, sentAt + interval) }
     }
 
     /// A probe that was sent at `sentAt` showed `position`. A probe that is too old to be trusted is dropped.

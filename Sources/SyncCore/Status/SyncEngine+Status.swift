@@ -39,10 +39,11 @@ extension SyncEngine {
 
     private func logSection(_ now: BootTime) -> [StatusField] {
         let shown = shownState(now: now)
-        let since = shown.state == log.state ? log.attachment.since : lastHeartbeat
+        let isSilent = shown.state == .isolated && log.state == .attached
+        let since = isSilent ? lastHeartbeat : max(log.attachment.since, log.idleSince ?? 0)
         return [
             StatusField("mode", .text(configuration.mode.rawValue)),
-            StatusField("state", .text(shown.state.label)),
+            StatusField("state", .text(shown.state.rawValue)),
             StatusField("since-ms", .number((now &- since) / 1_000_000)),
             StatusField("why", shown.reason.map { .text($0) } ?? .null),
             StatusField("incarnation", .text(log.incarnation.description)),

@@ -296,9 +296,45 @@ extension Driver {
             for wait: UInt64 in [2200, 2500, 2900, 3300] {
                 world.after(wait * 1_000_000, nil, "late read") { [self] in readEverywhere(key, on: host) }
             }
+            // Their answers show a position, too.
+            for wait: UInt64 in 1...10 where world.random.oneIn(2) {
+                world.after(wait * 300_000_000, nil, "append of a host that lacks entries") { [self] in
+                    let worker = host.workers.first { $0.isAlive && !$0.isStopped }
+                    if !isCalm, let worker { invalidate(["nobody's"], on: worker) }
+                }
+            }
             world.after(3_400_000_000, nil, "fast again") {
                 host.network.slowness = 0
                 server.lostMessages = self.plan.lostMessages
+            }
+        }
+    }
+
+    /// Nobody reads on a host, and its link breaks without a sign; another host writes. Then somebody reads.
+    func idleRead() {
+        let host = anyHost
+        let key = anyKey
+        guard plan.limits.idleNanoseconds < 1_000_000_000, let cluster, cluster.primary.isAlive,
+            let syncd = host.syncd, syncd.isAlive, !syncd.isStopped, syncd.state == .attached,
+            let writer = hosts.filter({ $0 !== host }).flatMap(\.workers).first(where: { $0.isAlive && !$0.isStopped })
+        else { return }
+        oracle.figures.add("race: read on an idle host")
+        readEverywhere(key, on: host)
+        beQuiet(for: 6_000_000_000, always: true)
+        let idle = world.random.number(2_400_000_000...3_000_000_000)
+        world.after(idle, nil, "write beside an idle host") { [self] in
+            guard !isCalm else { return }
+            let end = world.now + 2_900_000_000
+            switch world.random.below(3) {
+            case 0: (host.network.requestsHeldUntil, host.network.answersHeldUntil) = (end, end)
+            case 1: host.network.answersHeldUntil = end
+            default: break
+            }
+            if writer.isAlive, !writer.isStopped { write(key, on: writer) }
+            let wait = world.random.number(2_050_000_000...3_000_000_000)
+            world.after(wait, nil, "read on an idle host") { [self] in
+                if syncd.isAlive, host.syncd === syncd { oracle.figures.add("goal: read on an idle host") }
+                readEverywhere(key, on: host)
             }
         }
     }

@@ -146,8 +146,8 @@ final class Driver: @unchecked Sendable {
     }
 
     /// Suspends other actions, which would often prevent a race.
-    func beQuiet(for duration: UInt64) {
-        if world.random.oneIn(2) { quietUntil = max(quietUntil, world.now + duration) }
+    func beQuiet(for duration: UInt64, always: Bool = false) {
+        if always || world.random.oneIn(2) { quietUntil = max(quietUntil, world.now + duration) }
     }
 
     private func choose() {
@@ -204,6 +204,7 @@ final class Driver: @unchecked Sendable {
         case .lateOrphan: lateOrphan()
         case .slowPages: slowPages()
         case .splitLog: splitLog()
+        case .idleRead: idleRead()
         case .equalWrites: equalWrites()
         case .lateTransaction: lateTransaction()
         case .hungWriter: hungWriter()

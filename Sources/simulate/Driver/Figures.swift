@@ -14,6 +14,7 @@ struct Figures {
         "goal: epoch raised: incarnation",
         "goal: epoch raised: trimmed",
         "goal: epoch raised: discontinuous",
+        "goal: read on an idle host",
         "goal: isolated: another process",
         "goal: isolated: log vanished",
         "goal: isolated: another log",

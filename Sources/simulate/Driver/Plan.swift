@@ -57,7 +57,7 @@ struct Plan {
     enum Action: String, CaseIterable {
         case read, burst, write, invalidate, lateRead, scenario, wakeRace, lateCut, rewrittenLog, missedMuch,
             trimmedGap, lostAnswer, lostTail, lostLog, newTable, longPass, attaching, lateOrphan, slowPages, splitLog
-        case equalWrites, lateTransaction, hungWriter, replacedJournal, doubtWithoutJournal, syncdStarts
+        case idleRead, equalWrites, lateTransaction, hungWriter, replacedJournal, doubtWithoutJournal, syncdStarts
         case undeletableMarker, readPair, writeBoth
         case killWorker, stopWorker, hangWorker, restartWorker, cutDatabase, rollBack
         case killSyncd, stopSyncd, restartSyncd, duplicateSyncd, wipeDirectory, freezeHost
@@ -71,7 +71,8 @@ struct Plan {
             switch self {
             case .read, .burst, .write, .invalidate, .lateRead, .scenario, .wakeRace, .lateCut, .rewrittenLog,
                 .missedMuch, .trimmedGap, .lostAnswer, .lostTail, .lostLog, .newTable, .longPass, .attaching,
-                .lateOrphan, .slowPages, .splitLog, .equalWrites, .lateTransaction, .hungWriter, .replacedJournal,
+                .lateOrphan, .slowPages, .splitLog, .idleRead, .equalWrites, .lateTransaction, .hungWriter,
+                .replacedJournal,
                 .doubtWithoutJournal, .syncdStarts, .undeletableMarker, .readPair, .writeBoth:
                 0
             case .killWorker, .stopWorker, .hangWorker, .restartWorker, .cutDatabase, .rollBack: 1
@@ -99,7 +100,7 @@ struct Plan {
             case .scenario: 30
             case .wakeRace: 15
             case .missedMuch, .trimmedGap, .lostTail, .lostLog, .newTable, .longPass, .attaching, .lateOrphan,
-                .slowPages, .splitLog, .lateTransaction, .hungWriter, .replacedJournal, .doubtWithoutJournal:
+                .slowPages, .splitLog, .idleRead, .lateTransaction, .hungWriter, .replacedJournal, .doubtWithoutJournal:
                 4
             case .equalWrites: 12
             case .syncdStarts: 6
@@ -178,8 +179,19 @@ struct Plan {
         weights[.read, default: 0] += 1
         hasPlainClients = random.oneIn(2)
         (hasUnreadableTables, hasQuietWorkers) = (random.oneIn(10), random.oneIn(2))
-        if random.oneIn(3) { arenaBytes = random.oneIn(2) ? 0 : 65_536 }
+        drawCaches(&random)
         leaveOutImpossible()
+    }
+
+    private mutating func drawCaches(_ random: inout SeededRandom) {
+        if random.oneIn(3) { arenaBytes = random.oneIn(2) ? 0 : 65_536 }
+        if random.oneIn(3) { becomeIdleSoon() }
+        if random.oneIn(6) { limits.upstreamTrustNanoseconds = 700_000_000 }
+    }
+
+    private mutating func becomeIdleSoon() {
+        limits.idleNanoseconds = 300_000_000
+        limits.idleProbeNanoseconds = 8_000_000_000
     }
 
     /// Leaves out races that need an action which this world does not have.
@@ -189,7 +201,9 @@ struct Plan {
         if weights[.goBack] == nil { weights[.rewrittenLog] = nil }
         if weights[.trim] == nil { weights[.trimmedGap] = nil }
         if weights[.cut] == nil {
-            for lost: Action in [.missedMuch, .lostAnswer, .longPass, .attaching, .slowPages] { weights[lost] = nil }
+            for lost: Action in [.missedMuch, .lostAnswer, .longPass, .attaching, .slowPages, .idleRead] {
+                weights[lost] = nil
+            }
         }
         if weights[.failOver] == nil || weights[.killSyncd] == nil { weights[.lostTail] = nil }
         if weights[.deleteKey] == nil || weights[.killSyncd] == nil { weights[.lostLog] = nil }
@@ -210,6 +224,7 @@ struct Plan {
     mutating func vary(_ variation: Variation) {
         hasCacheFeatures = variation.hasCacheFeatures
         if variation.often == .undeletableMarker { limits.pending = 2 }
+        if variation.often == .idleRead { becomeIdleSoon() }
         if let often = variation.often { weights[often] = max(60, weights.values.reduce(0, +) / 4) }
     }
 }

@@ -85,7 +85,7 @@ final class ServerConnection {
     }
 
     private func ping() {
-        traffic.sentSubscription(channels: 1, now: world.deadline)
+        traffic.sentPing(now: world.deadline)
         exchange("ping", { true }, { [self] _ in traffic.confirmed() })
     }
 
@@ -101,6 +101,9 @@ final class ServerConnection {
             watch()
         }
     }
+
+    /// The server is asked something over the other connection.
+    func askedElsewhere() { traffic.askedElsewhere(now: world.deadline) }
 
     func send(_ command: UpstreamCommand, from syncd: SimulatedSyncd) {
         let id = command.id
@@ -231,6 +234,7 @@ final class UpstreamModel {
             return
         }
         guard let commands, commands.session.isReady, commands.connection != nil else { return }
+        subscription?.connection?.askedElsewhere()
         if let id = command.id { inFlight[id] = command }
         outgoing.append(command)
     }

@@ -29,6 +29,12 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "Prefix of the keys in Redis (SYNCD_NAMESPACE).") var namespace: String?
     @Option(help: "The tag table has 2^bits slots (SYNCD_TABLE_BITS).") var tableBits: String?
     @Option(help: "Memory for the values that workers share, in bytes (SYNCD_CACHE_BYTES).") var cacheBytes: String?
+    @Option(name: .customLong("probe-ms"), help: "Time between two probes of Redis (SYNCD_PROBE_MS).")
+    var probeMilliseconds: String?
+    @Option(name: .customLong("trust-ms"), help: "How long an answer of Redis vouches for the caches (SYNCD_TRUST_MS).")
+    var trustMilliseconds: String?
+    @Option(help: "Time without a reader after which Redis is asked seldom (SYNCD_IDLE_SECONDS).")
+    var idleSeconds: String?
     @Option(help: "false: events of other programs invalidate nothing (SYNCD_BRIDGE).") var bridge: String?
     @Option(help: "What they invalidate (SYNCD_BRIDGE_RULES).") var bridgeRules: String?
     @Option(help: "How much is logged (LOG_LEVEL).") var logLevel: String?
@@ -41,7 +47,9 @@ struct RunCommand: AsyncParsableCommand {
             (.redisTLSCertificate, redisTLSCertificateFile),
             (.redisTLSKey, redisTLSKeyFile),
             (.redisTLSServerName, redisTLSServerName), (ConfigurationKey.syncdNamespace, namespace),
-            (.tableBits, tableBits), (ConfigurationKey.cacheBytes, cacheBytes), (.bridge, bridge),
+            (.tableBits, tableBits), (ConfigurationKey.cacheBytes, cacheBytes),
+            (.probeMilliseconds, probeMilliseconds), (.trustMilliseconds, trustMilliseconds),
+            (.readerlessSeconds, idleSeconds), (ConfigurationKey.bridge, bridge),
             (.bridgeRules, bridgeRules), (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

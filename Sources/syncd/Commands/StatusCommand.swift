@@ -31,10 +31,15 @@ struct StatusCommand: AsyncParsableCommand {
             let audit = AuditFigures(sections).map { [$0.section] } ?? []
             try StandardOutput.write(
                 json ? StatusJSON.render(sections + audit) : StatusTable.render(sections, time: time(nil)))
-            return sections.value("log", "state")
+            return ShownState(of: sections)
         }
-        if state != .text(SyncState.attached.label) { throw ExitCode.isolated }
+        if state?.areCachesUsable != true { throw ExitCode.isolated }
     }
+}
+
+extension ShownState {
+    /// `log.state` of STATUS.
+    init?(of sections: [StatusField]) { self.init(rawValue: sections.value("log", "state").plain) }
 }
 
 extension [StatusField] {

@@ -6,14 +6,14 @@ enum StatusTable {
     /// - Parameter time: seconds since 1970, from which "since when" is counted.
     static func render(_ sections: [StatusField], time: Int) -> String {
         func plain(_ path: String...) -> String { sections.value(at: path).plain }
-        let isAttached = sections.value("log", "state") == .text(SyncState.attached.label)
+        let isUsable = ShownState(of: sections)?.areCachesUsable == true
         let since = sections.value("log", "since-ms")
         var rows = [
             (
                 "syncd",
                 "\(plain("server", "version"))  pid \(plain("server", "pid"))  up \(duration(sections.value("server", "uptime-ms")))  \(plain("server", "socket"))"
             ),
-            ("health", isAttached ? "ok" : "DEGRADED: nothing is answered from cache, workers read the database"),
+            ("health", isUsable ? "ok" : "DEGRADED: nothing is answered from cache, workers read the database"),
             ("state", "\(plain("log", "state")) for \(duration(since)), since \(clockTime(time, since))"),
         ]
         let unsafe = WorkerJournals(sections).unusable

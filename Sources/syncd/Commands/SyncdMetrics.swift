@@ -84,8 +84,11 @@ enum SyncdMetrics {
             ("version", sections.value("server", "version").plain), ("mode", sections.value("log", "mode").plain),
         ]
         text.add("info", .gauge, help: "Version, and whether the log is shared through Redis.", [(info, 1)])
-        let isAttached = sections.value("log", "state") == .text(SyncState.attached.label)
-        text.add("attached", .gauge, help: "1 while caches can be used, 0 while isolated.", isAttached ? 1 : 0)
+        let state = ShownState(of: sections)
+        let isUsable = state?.areCachesUsable == true
+        text.add("attached", .gauge, help: "1 while caches can be used, 0 while isolated.", isUsable ? 1 : 0)
+        text.add(
+            "idle", .gauge, help: "1 while nobody reads, so that Redis is asked seldom.", state == .idle ? 1 : 0)
         for metric in metrics {
             guard let value = number(sections.value(at: metric.path)) else { continue }
             text.add(metric.name, metric.kind, help: metric.help, value / metric.unit)

@@ -66,7 +66,7 @@ enum WaitCondition: ExpressibleByArgument, Hashable {
 
     func holds(_ status: [StatusField]) -> Bool {
         switch self {
-        case .attached: status.value("log", "state") == .text(SyncState.attached.label)
+        case .attached: ShownState(of: status)?.areCachesUsable == true
         case .workers(let count): Self.workers(status) >= count
         }
     }

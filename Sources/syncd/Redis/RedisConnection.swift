@@ -117,18 +117,18 @@ final class RedisConnection: ChannelInboundHandler {
             return close(reason: "too many subscriptions wait for Redis")
         }
         write(arguments)
-        expectConfirmations(arguments.count - 1, onRefused)
+        refusals.append(onRefused)
+        traffic.sentSubscription(channels: arguments.count - 1, now: .now())
     }
 
     private func sendPing() {
         write([.word("PING")])
-        expectConfirmations(1) { _ in }
+        refusals.append { _ in }
+        traffic.sentPing(now: .now())
     }
 
-    private func expectConfirmations(_ count: Int, _ onRefused: @escaping (ByteBuffer) -> Void) {
-        refusals.append(onRefused)
-        traffic.sentSubscription(channels: count, now: .now())
-    }
+    /// The server is asked something over the other connection.
+    func askedElsewhere() { traffic.askedElsewhere(now: .now()) }
 
     private func write(_ arguments: [ByteBuffer]) {
         var writer = RESPWriter(version: .v2, buffer: output)

@@ -152,6 +152,7 @@ final class RedisUpstream {
     }
 
     func send(_ command: UpstreamCommand) {
+        subscription.connection?.askedElsewhere()
         switch command {
         case .inspect(let id, let last): inspect(id, lastApplied: last)
         case .append(let id, let append): self.append(id, append)

@@ -4,7 +4,7 @@ import SyncCore
 /// The state of syncd as one line for `systemctl status`.
 struct StateLine: Sendable, Hashable, CustomStringConvertible {
     var mode: LogMode
-    var state: SyncState
+    var state: ShownState
     /// The reason of an isolation.
     var reason: String?
 
@@ -12,6 +12,7 @@ struct StateLine: Sendable, Hashable, CustomStringConvertible {
         switch (state, mode) {
         case (.attached, .redis): "attached: caches are shared through Redis"
         case (.attached, .embedded): "attached: embedded, without Redis"
+        case (.idle, _): "idle: nobody reads, so Redis is asked seldom"
         case (.isolated, _): "isolated, nothing is answered from cache: \(reason ?? "no reason is known")"
         }
     }

@@ -340,7 +340,12 @@ final class SyncdSession: ConnectionObserver {
             ?? heartbeat.map {
                 Trust(state: $0.state, heartbeat: $0.heartbeat, freshAsOf: $0.freshAsOf)
             }
-        let isAttached = trust.map { $0.distrust(at: clock.now()) == nil } ?? false
+        let isAttached: Bool =
+            switch trust?.distrust(at: clock.now()) {
+            // syncd is attached and has not asked Redis for a while, because nobody reads. It asks the next time.
+            case nil, .freshAsOfTooOld: trust != nil
+            default: false
+            }
         let sync: SyncMode = !isConnected ? .detached : isAttached ? .attached : .isolated
         let redis: UpstreamMode =
             logMode == .embedded ? .disabled : logMode == .redis && sync == .attached ? .connected : .unavailable
