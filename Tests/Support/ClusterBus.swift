@@ -61,9 +61,11 @@ final class ClusterBus: Sendable {
         let peer = ports.indices.first { Self.source($0) == channel.remoteAddress?.ipAddress }
         let link = Link(ends: Set([node, peer].compactMap(\.self)), channel: channel)
         let isCut = state.withLock { state in
-            state.links.removeAll { !$0.channel.isActive }
             state.links.append(link)
             return link.ends.intersection(state.cut).count == 1
+        }
+        channel.closeFuture.whenComplete { [weak self] _ in
+            self?.state.withLock { $0.links.removeAll { $0.channel === channel } }
         }
         guard !isCut else { return channel.close(promise: nil) }
         let waiting = NIOLoopBoundBox<ByteBuffer>(ByteBuffer(), eventLoop: eventLoop)
