@@ -55,7 +55,9 @@ enum RedisTarget {
 
     /// Neither what is shown nor a refusal has user or password in it.
     private static func checkSecrets(_ input: inout FuzzInput) throws {
-        let schemes = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "unix", "valkeys", "http"]
+        let schemes = [
+            "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "unix", "valkeys", "http",
+        ]
         let scheme = schemes[Int(input.byte()) % schemes.count]
         let rest = input.text()
         guard !rest.contains("ecret") else { return }

@@ -25,7 +25,8 @@ package final class RedisCluster: Sendable {
         self.bus = bus
         nodes = try await withThrowingTaskGroup { group in
             for index in busPorts.indices {
-                let words = Self.options(index, port: busPorts[index].number, announced: bus.portNumber(index)) + options
+                let words =
+                    Self.options(index, port: busPorts[index].number, announced: bus.portNumber(index)) + options
                 group.addTask { (index, try await RedisServer(words)) }
             }
             return try await group.reduce(into: []) { $0.append($1) }.sorted { $0.0 < $1.0 }.map(\.1)
@@ -40,8 +41,10 @@ package final class RedisCluster: Sendable {
         [
             "--cluster-enabled", "yes", "--cluster-node-timeout", "\(nodeTimeout)", "--cluster-port", "\(port)",
             "--cluster-announce-bus-port", "\(announced)", "--cluster-announce-ip", "127.0.0.1",
-            "--bind-source-addr", ClusterBus.source(index), "--protected-mode", "no", "--cluster-allow-replica-migration", "no",
+            "--bind-source-addr", ClusterBus.source(index), "--protected-mode", "no",
+            "--cluster-allow-replica-migration", "no",
             "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
+            "--cluster-replica-validity-factor", "0",
         ]
     }
 
@@ -81,9 +84,13 @@ package final class RedisCluster: Sendable {
     package func waitUntilWell() async throws {
         try await waitUntil("the cluster is well") { node in
             let info = try await self.info(node)
-            guard info["cluster_state"] == "ok", info["cluster_known_nodes"] == "\(self.nodes.count)" else { return false }
+            guard info["cluster_state"] == "ok", info["cluster_known_nodes"] == "\(self.nodes.count)" else {
+                return false
+            }
             let replication = try await node.command("INFO", "replication").string ?? ""
-            guard replication.contains("role:master") || replication.contains("master_link_status:up") else { return false }
+            guard replication.contains("role:master") || replication.contains("master_link_status:up") else {
+                return false
+            }
             let ranges = try await node.command("CLUSTER", "SLOTS").elements ?? []
             let first = try await self.nodes[0].command("CLUSTER", "SLOTS").elements ?? []
             func owners(_ ranges: [RESPValue]) -> [[String]] {
@@ -156,6 +163,18 @@ package final class RedisCluster: Sendable {
         return best.node
     }
 
+    /// All primaries, according to the first node that answers.
+    package func primaries() async throws -> [Int] {
+        for node in nodes {
+            guard let socket = try? node.connect(),
+                let ranges = try? await socket.command("CLUSTER", "SLOTS", within: .milliseconds(300)).elements
+            else { continue }
+            let owners = Set(ranges.compactMap { $0.elements?[2].elements?[2].string })
+            return ids.indices.filter { owners.contains(ids[$0]) }
+        }
+        throw TestFailure("no node answers")
+    }
+
     private static func range(_ text: Substring) -> ClosedRange<Int>? {
         let numbers = text.split(separator: "-").compactMap { Int($0) }
         guard let first = numbers.first, let last = numbers.last, first <= last else { return nil }
@@ -193,6 +212,13 @@ package final class RedisCluster: Sendable {
     /// Ends what ``cutOff(_:)`` began.
     package func heal() { bus.cut([]) }
 
+    /// Begins the move of a slot to another primary: its keys are still where they were.
+    package func beginMove(slot: Int, to target: Int) async throws {
+        let source = try await primary(of: slot)
+        try await expectOK(nodes[target], "CLUSTER", "SETSLOT", "\(slot)", "IMPORTING", ids[source])
+        try await expectOK(nodes[source], "CLUSTER", "SETSLOT", "\(slot)", "MIGRATING", ids[target])
+    }
+
     /// Moves a slot to another primary with all its keys, as `redis-cli --cluster reshard` does.
     ///
     /// - Parameter pause: time in the middle of the move, when some keys are at the one node and some at the other.
@@ -200,8 +226,7 @@ package final class RedisCluster: Sendable {
         let source = try await primary(of: slot)
         guard source != target else { return }
         let (from, to) = (nodes[source], nodes[target])
-        try await expectOK(to, "CLUSTER", "SETSLOT", "\(slot)", "IMPORTING", ids[source])
-        try await expectOK(from, "CLUSTER", "SETSLOT", "\(slot)", "MIGRATING", ids[target])
+        try await beginMove(slot: slot, to: target)
         var isFirst = true
         while true {
             let keys = try await from.command("CLUSTER", "GETKEYSINSLOT", "\(slot)", isFirst ? "1" : "10")

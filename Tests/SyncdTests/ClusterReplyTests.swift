@@ -40,22 +40,26 @@ import Testing
         #expect(owner.address == ServerAddress(host: "asked", port: 2))
     }
 
-    @Test(arguments: [
-        (.array([]), "no node serves the slot 5"),
-        (.array([range(6, 9, node(text("a"), 1, "1"))]), "no node serves the slot 5"),
-        (.array([range(9, 0, node(text("a"), 1, "1"))]), "no node serves the slot 5"),
-        (.array([range(0, 9, node(text("?"), 1, "1"))]), "no usable address"),
-        (.array([range(0, 9, node(text("a b"), 1, "1"))]), "no usable address"),
-        (.array([range(0, 9, node(text(String(repeating: "a", count: 256)), 1, "1"))]), "no usable address"),
-        (.array([range(0, 9, node(text("a"), 0, "1"))]), "no usable address"),
-        (.array([range(0, 9, node(text("a"), -1, "1"))]), "no usable address"),
-        (.array([range(0, 9, node(text("a"), 65_536, "1"))]), "no usable address"),
-        (.array([range(0, 9, .integer(1))]), "no usable address"),
-        (.array([range(0, 9)]), "unexpected"), (.array([.integer(1)]), "unexpected"), (.integer(1), "unexpected"),
-        (.null, "unexpected"),
-        (.error(ByteBuffer(string: "ERR This instance has cluster support disabled")), "redis:// for a single server"),
-        (.error(ByteBuffer(string: "NOPERM no")), "NOPERM"),
-    ] as [(RESPValue, String)])
+    @Test(
+        arguments: [
+            (.array([]), "no node serves the slot 5"),
+            (.array([range(6, 9, node(text("a"), 1, "1"))]), "no node serves the slot 5"),
+            (.array([range(9, 0, node(text("a"), 1, "1"))]), "no node serves the slot 5"),
+            (.array([range(0, 9, node(text("?"), 1, "1"))]), "no usable address"),
+            (.array([range(0, 9, node(text("a b"), 1, "1"))]), "no usable address"),
+            (.array([range(0, 9, node(text(String(repeating: "a", count: 256)), 1, "1"))]), "no usable address"),
+            (.array([range(0, 9, node(text("a"), 0, "1"))]), "no usable address"),
+            (.array([range(0, 9, node(text("a"), -1, "1"))]), "no usable address"),
+            (.array([range(0, 9, node(text("a"), 65_536, "1"))]), "no usable address"),
+            (.array([range(0, 9, .integer(1))]), "no usable address"),
+            (.array([range(0, 9)]), "unexpected"), (.array([.integer(1)]), "unexpected"), (.integer(1), "unexpected"),
+            (.null, "unexpected"),
+            (
+                .error(ByteBuffer(string: "ERR This instance has cluster support disabled")),
+                "redis:// for a single server"
+            ),
+            (.error(ByteBuffer(string: "NOPERM no")), "NOPERM"),
+        ] as [(RESPValue, String)])
     func `replies that name no primary`(_ reply: RESPValue, _ reason: String) {
         #expect {
             try Self.owner(reply)
@@ -78,10 +82,11 @@ import Testing
         #expect(ClusterReply.epoch(of: ByteBuffer(string: "aa"), in: .error(ByteBuffer(string: "NOPERM"))) == nil)
     }
 
-    @Test(arguments: [
-        ("MOVED 5 b:2", "b", 2), ("MOVED 5 :2", "asked", 2), ("MOVED 5 ::1:2", "::1", 2), ("MOVED 5 ?:2", nil, 0),
-        ("MOVED 5 b:0", nil, 0), ("MOVED 5 b", nil, 0), ("MOVED 5", nil, 0), ("ASK 5 b:2", nil, 0), ("", nil, 0),
-    ] as [(String, String?, Int)])
+    @Test(
+        arguments: [
+            ("MOVED 5 b:2", "b", 2), ("MOVED 5 :2", "asked", 2), ("MOVED 5 ::1:2", "::1", 2), ("MOVED 5 ?:2", nil, 0),
+            ("MOVED 5 b:0", nil, 0), ("MOVED 5 b", nil, 0), ("MOVED 5", nil, 0), ("ASK 5 b:2", nil, 0), ("", nil, 0),
+        ] as [(String, String?, Int)])
     func `the node that MOVED names`(_ text: String, _ host: String?, _ port: Int) {
         let expected = host.map { ServerAddress(host: $0, port: port) }
         #expect(ClusterReply.moved(ByteBuffer(string: text), from: "asked") == expected)

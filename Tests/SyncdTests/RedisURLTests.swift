@@ -141,7 +141,8 @@ import Testing
         "redis://u:p?secret-word=@h", "redis://u:p?secret=secret-word@h",
         "redis+sentinel://h/svc?sentinelPassword=abc&secretword=", "redis://u:p@h/0?secretword",
         "redis+sentinel://h/svc?sentinelPassword=abc&secretword", "redis+sentinel://user:26379/secret-word@h",
-        "redis+sentinel://h:1/secret-word@svc", "redis+cluster://u:1/secret-word@h", "redis+cluster://u:1?secret-word@h",
+        "redis+sentinel://h:1/secret-word@svc", "redis+cluster://u:1/secret-word@h",
+        "redis+cluster://u:1?secret-word@h",
         "redis+cluster://u:secret-word@h/1",
     ])
     func `nor does a refusal`(url: String) {

@@ -16,7 +16,8 @@ extension RedisEndpoint {
         guard !text.contains("#") else { throw RedisURLError("no # is expected; escape it as %23") }
         let parts = text.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let path = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        guard path.count < 2 || !path[1].contains("@"), parts.count < 2 || path[0].contains("@") || !parts[1].contains("@")
+        guard path.count < 2 || !path[1].contains("@"),
+            parts.count < 2 || path[0].contains("@") || !parts[1].contains("@")
         else { throw RedisURLError("in user and password, / is written %2F and ? is written %3F") }
         var endpoint = RedisEndpoint(address: .cluster(ClusterSeeds(nodes: [])), isTLS: isTLS)
         if path.count == 2 { endpoint.database = try database(path[1]) }

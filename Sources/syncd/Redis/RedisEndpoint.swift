@@ -48,7 +48,8 @@ struct RedisEndpoint: Sendable, Equatable {
 
     static func parse(_ url: String) throws(RedisURLError) -> RedisEndpoint {
         guard let separator = url.firstRange(of: "://") else {
-            throw RedisURLError("expected redis://host:port, rediss://host:port, redis+sentinel://…, redis+cluster://… or unix:///path")
+            throw RedisURLError(
+                "expected redis://host:port, rediss://host:port, redis+sentinel://…, redis+cluster://… or unix:///path")
         }
         // A slash or an @ with an accent is another character for a String, so such a URL is refused.
         guard url.allSatisfy({ $0.unicodeScalars.count == 1 }) else {
