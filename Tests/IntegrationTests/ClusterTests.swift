@@ -88,7 +88,7 @@ import Testing
         cluster.heal()
     }
 
-    /// It goes on as the primary that it was, until another node tells it.
+    /// The node goes on as the primary that it was, until another one tells it.
     @Test func `a primary that stood still while it was replaced`() async throws {
         let cluster = try await RedisCluster()
         let primary = try await cluster.primary(of: cluster.slot())

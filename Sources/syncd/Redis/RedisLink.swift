@@ -71,14 +71,15 @@ final class RedisLink {
         connect()
     }
 
-    /// The connected node says by `MOVED` that another one serves the log. The next connection leads there, once: two
-    /// nodes that name each other do not keep the link from searching.
+    /// The connected node says by `MOVED` that another one serves the log. Closes the connection; the next one leads
+    /// there, once: two nodes that name each other do not keep the link from searching.
     func follow(moved text: ByteBuffer) {
         guard let primary, !isRedirected, let address = ClusterReply.moved(text, from: primary.address.host) else {
             return
         }
         // The epoch stays, so that a node which knows less than this one does not count as newer.
         redirection = PrimaryAnswer(address: address, configurationEpoch: primary.configurationEpoch)
+        close(ConnectionLoss(redisError: text))
     }
 
     /// Closes the connection and connects again.

@@ -372,7 +372,7 @@ final class RedisUpstream {
         connection.sendSubscription([.word("SSUBSCRIBE"), channel]) { [weak self, weak connection] text in
             guard let self else { return }
             if !ForbiddenCommand.isRefusal(text) {
-                self.subscription.follow(moved: text)
+                for link in [self.commands, self.subscription] { link.follow(moved: text) }
                 connection?.close(ConnectionLoss(redisError: text))
             } else if String(buffer: text).hasPrefix("NOPERM") {
                 self.channelRefused(channel, text, "only classic publish/subscribe is used: +ssubscribe +spublish")
