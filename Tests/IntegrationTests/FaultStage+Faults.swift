@@ -27,7 +27,10 @@ extension FaultStage {
         }
 
         /// Faults that must coincide with others to show anything, and are therefore caused more often.
-        fileprivate static let rare: [Fault] = [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
+        fileprivate static func frequent(_ home: LogHome) -> [Fault] {
+            [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
+                + (home == .cluster ? [.failOver, .moveSlot, .moveSlot] : [])
+        }
 
         /// Those that a host can have with this home of the log.
         fileprivate static func possible(_ home: LogHome) -> [Fault] {
@@ -62,7 +65,7 @@ extension FaultStage {
                 await chance.pause(50...50)
                 continue
             }
-            let fault = chance.element(Fault.possible(pace.home) + Fault.rare)
+            let fault = chance.element(Fault.possible(pace.home) + Fault.frequent(pace.home))
             let host = chance.element(Array(hosts[(fault.isDeadly ? pace.firstMortalHost : 0)...]))
             let worker = chance.number(0...host.workers.count - 1)
             try await take(places(of: fault, host, worker)) {

@@ -1,5 +1,7 @@
 import IPCWire
 import NIOCore
+import SyncCore
+import TestSupport
 import Testing
 
 @testable import syncd
@@ -90,6 +92,20 @@ import Testing
     func `the node that MOVED names`(_ text: String, _ host: String?, _ port: Int) {
         let expected = host.map { ServerAddress(host: $0, port: port) }
         #expect(ClusterReply.moved(ByteBuffer(string: text), from: "asked") == expected)
+    }
+
+    @Test(arguments: ["message", "smessage"])
+    func `an entry may come over the classic and over the sharded channel`(_ kind: String) throws {
+        let keys = RedisKeys(namespace: "a")
+        #expect(ReplyDecoding.isMessage(ByteBuffer(string: kind)))
+        let body = LogEntryBody(
+            origin: 1, nonce: 9, eventChannel: nil, tags: [ByteBuffer(string: "users")])
+        let payload = "00112233445566778899aabbccddeeff 7 " + String(buffer: body.encoded())
+        let parts = [kind, "{a}:log", payload].map { Self.text($0) }
+        guard case .published(_, let entry) = ReplyDecoding.message(parts, keys: keys, identity: nil) else {
+            throw TestFailure("nothing was published")
+        }
+        #expect(entry == LogEntry(position: 7, body: body))
     }
 
     @Test func `an answer is newer if its epoch is, or if there are none`() {
