@@ -247,18 +247,28 @@ import Testing
         }
     }
 
-    /// Each part takes less than the time, and all of them longer.
+    /// Each part takes less than the time, and all of them longer. A machine under load may make the client pause for
+    /// longer than it means to: such an attempt says nothing.
     @Test func `who reads slowly is not cut`() async throws {
         var limits = HTTPLimits()
-        limits.stalledWrite = .seconds(1)
+        limits.stalledWrite = .seconds(2)
         try await RunningServer.with(limits) { server in
-            let http = try HTTPConnection(port: server.port, receiveBuffer: 64 << 10)
-            try await http.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
-            for _ in 0..<40 {
-                try await Task.sleep(for: .milliseconds(100))
-                for _ in 0..<2 { try await http.receive() }
+            for _ in 0..<10 {
+                let http = try HTTPConnection(port: server.port, receiveBuffer: 64 << 10)
+                try await http.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+                var longestPause = Duration.zero
+                var lastRead = ContinuousClock.now
+                for _ in 0..<40 {
+                    try await Task.sleep(for: .milliseconds(100))
+                    for _ in 0..<2 { try await http.receive() }
+                    longestPause = max(longestPause, .now - lastRead)
+                    lastRead = .now
+                }
+                if longestPause > .seconds(1) { continue }
+                #expect(try await http.reply().text.utf8.count == 8 << 20)
+                return
             }
-            #expect(try await http.reply().text.utf8.count == 8 << 20)
+            Issue.record("the client paused for more than a second in each of ten attempts")
         }
     }
 
