@@ -22,6 +22,8 @@ final class ClusterSource: PrimarySource {
 
     let noun = "node"
     let movedMessage = "the cluster names another primary"
+    /// After `cluster-node-timeout`: then it answers CLUSTERDOWN.
+    let fencesPrimary = true
     var servers: [ServerAddress] { seeds + learnt }
 
     func found(_ answer: PrimaryAnswer) {

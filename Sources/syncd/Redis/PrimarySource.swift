@@ -21,6 +21,9 @@ protocol PrimarySource: AnyObject {
     var noun: String { get }
     /// The line of the log for an answer that names another primary.
     var movedMessage: String { get }
+    /// Whether a primary that was cut off and replaced stops answering by itself, so that nobody has to ask while the host
+    /// is idle.
+    var fencesPrimary: Bool { get }
     /// The servers to ask, each of them at the same time.
     var servers: [ServerAddress] { get }
 

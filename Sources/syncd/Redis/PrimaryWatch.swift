@@ -1,25 +1,28 @@
 import NIOCore
 
-/// Asks the servers of a ``PrimarySource`` every 2 s whether the connected primary is still the present one: a primary
+/// Asks the servers of a ``PrimarySource`` every 2 s, while it has to, whether the connected primary is still the present one: a primary
 /// that was cut off from them, and replaced, does not know it. While none of them answers, nothing changes.
 final class PrimaryWatch {
     private let source: any PrimarySource
     private let connector: RedisConnector
     /// The primary that is connected now.
     private let present: () -> PrimaryAnswer?
+    /// Whether the primary has been asked more than once in the last interval.
+    private let isInUse: () -> Bool
     private let onMoved: (PrimaryAnswer) -> Void
     private var task: RepeatedTask?
     private var search: PrimarySearch?
 
-    private static let interval = TimeAmount.seconds(2)
+    static let interval = TimeAmount.seconds(2)
 
     init(
         _ source: any PrimarySource, connector: RedisConnector, present: @escaping () -> PrimaryAnswer?,
-        onMoved: @escaping (PrimaryAnswer) -> Void
+        isInUse: @escaping () -> Bool, onMoved: @escaping (PrimaryAnswer) -> Void
     ) {
         self.source = source
         self.connector = connector
         self.present = present
+        self.isInUse = isInUse
         self.onMoved = onMoved
     }
 
@@ -36,7 +39,7 @@ final class PrimaryWatch {
     }
 
     private func ask() {
-        guard search == nil, present() != nil else { return }
+        guard search == nil, present() != nil, !source.fencesPrimary || isInUse() else { return }
         let search = PrimarySearch(source, connector: connector)
         self.search = search
         search.run { [weak self] result in

@@ -26,6 +26,8 @@ final class RedisUpstream {
     private var longValues = LongValues()
     private var roundTrips = LatencyRing()
     private var probes = 0
+    /// The times of the last two commands.
+    private var askedAt = (previous: NIODeadline.uptimeNanoseconds(0), last: NIODeadline.uptimeNanoseconds(0))
     /// ROLE was refused: the server's role shows only at inspections and when it refuses to write.
     private var isRoleForbidden = false
     /// Maximum number of entries of one page: lower after a page that was too long for the reader.
@@ -70,6 +72,7 @@ final class RedisUpstream {
         if let source {
             watch = PrimaryWatch(
                 source, connector: connector, present: { [weak self] in self?.commands.primary },
+                isInUse: { [weak self] in self?.isInUse ?? false },
                 onMoved: { [weak self] answer in self?.primaryMoved(answer, source.movedMessage) })
         }
     }
@@ -152,6 +155,9 @@ final class RedisUpstream {
         return UpstreamFailure(redisError: text)
     }
 
+    /// Whether the last two commands were sent a short while ago: an idle host sends one at a time.
+    private var isInUse: Bool { NIODeadline.now() - askedAt.previous < PrimaryWatch.interval }
+
     // MARK: Commands
 
     private func commandsReady(_ info: ServerInfo?) {
@@ -162,6 +168,7 @@ final class RedisUpstream {
 
     func send(_ command: UpstreamCommand) {
         subscription.connection?.askedElsewhere()
+        askedAt = (askedAt.last, .now())
         switch command {
         case .inspect(let id, let last): inspect(id, lastApplied: last)
         case .append(let id, let append): self.append(id, append)

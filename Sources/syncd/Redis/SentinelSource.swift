@@ -9,6 +9,7 @@ final class SentinelSource: PrimarySource {
 
     let noun = "sentinel"
     let movedMessage = "the sentinels name another primary"
+    let fencesPrimary = false
     var servers: [ServerAddress] { group.sentinels }
 
     func found(_ answer: PrimaryAnswer) {}
