@@ -41,7 +41,9 @@ final class RedisConnection: ChannelInboundHandler {
     private var watch: RepeatedTask?
     private var isSubscriber = false
     private var hasRead = false
-    private(set) var stage = Stage.new
+    private(set) var stage = Stage.new { didSet { stageBegins[stage] = .now() } }
+    /// Time when each stage began.
+    private(set) var stageBegins: [Stage: NIODeadline] = [:]
     private(set) var isClosed = false
     /// Whether received data are being delivered.
     private(set) var isReading = false
@@ -51,7 +53,7 @@ final class RedisConnection: ChannelInboundHandler {
     var onActive: () -> Void = {}
     /// TLS has proved who the server is.
     var onHandshake: () -> Void = {}
-    /// Called with a message of a subscription: `message`, `pmessage` and its parts, and confirmations.
+    /// Called with a message of a subscription: `message`, `pmessage`, `smessage` and its parts, and confirmations.
     var onMessage: ([RESPValue]) -> Void = { _ in }
     /// Called when all received data have been delivered.
     var onChunkEnd: () -> Void = {}
@@ -78,6 +80,12 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     var usesTLS: Bool { tls != nil }
+
+    /// `nil`: the connection has no TLS, or is not open.
+    var tlsSession: TLSSession? {
+        let handler = try? context?.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
+        return stage == .open ? handler.flatMap(TLSSession.init) : nil
+    }
 
     // MARK: Connecting
 
@@ -308,7 +316,7 @@ final class RedisConnection: ChannelInboundHandler {
             guard case .bulkString(let kind)? = parts.first else {
                 return close(reason: "a message without a kind")
             }
-            if kind != ReplyDecoding.messageWord, kind != ReplyDecoding.patternMessageWord {
+            if !ReplyDecoding.messageWords.contains(kind) {
                 switch traffic.confirmed() {
                 case .unexpected: return close(reason: "a confirmation that nobody asked for")
                 case .partial: break

@@ -6,6 +6,9 @@ import SyncCore
 enum ReplyDecoding {
     static let messageWord = ByteBuffer.word("message")
     static let patternMessageWord = ByteBuffer.word("pmessage")
+    /// Messages of channels, of patterns, and of the channels of a shard. Everything else on a subscriber's connection is
+    /// a confirmation.
+    static let messageWords = [messageWord, patternMessageWord, .word("smessage")]
     private static let subscribeWord = ByteBuffer.word("subscribe")
 
     static func bulk(_ value: RESPValue) -> ByteBuffer? {
