@@ -12,11 +12,8 @@ enum DoctorTable {
     private static func paragraph(_ finding: Finding) -> String {
         let indent = String(repeating: " ", count: verdictWidth + checkWidth)
         var lines = wrapped(finding.seen)
-        // A consequence of a good finding is an explanation: it is there in the JSON.
-        if finding.verdict != .ok || finding.check == .commands {
-            if let follows = finding.follows { lines += wrapped("so: \(follows)") }
-            if let remedy = finding.remedy { lines += wrapped("do: \(remedy)") }
-        }
+        if let follows = finding.follows { lines += wrapped("so: \(follows)") }
+        if let remedy = finding.remedy { lines += wrapped("do: \(remedy)") }
         let start = padded(finding.verdict.label, verdictWidth) + padded(finding.check.rawValue, checkWidth)
         return lines.enumerated().map { ($0 == 0 ? start : indent) + $1 + "\n" }.joined()
     }
@@ -28,8 +25,10 @@ enum DoctorTable {
         switch report.verdict {
         case .failure where !report.isReached: return "No server answers: nothing could be tested."
         case .failure:
-            return "\(count(failures, "failure")), \(count(warnings, "warning")): syncd cannot use this server as it is."
-        case .warning: return "\(count(warnings, "warning")): syncd works with this server, with the consequences above."
+            return
+                "\(count(failures, "failure")), \(count(warnings, "warning")): syncd cannot use this server as it is."
+        case .warning:
+            return "\(count(warnings, "warning")): syncd works with this server, with the consequences above."
         case .note, .ok: return "syncd can use this server."
         }
     }

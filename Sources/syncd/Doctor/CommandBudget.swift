@@ -1,26 +1,36 @@
+import EngineHosting
 import SyncCore
 
-/// The number of commands that one host sends, for services that charge for each.
+/// The number of commands that one host sends without invalidations, for services that charge for each.
 struct CommandBudget: Sendable, Equatable {
-    /// Interval of the probes of a host whose workers use their caches, and of one without work.
-    var busyProbeNanoseconds: UInt64
-    var idleProbeNanoseconds: UInt64
+    /// Intervals of a host whose workers use their caches, or of one without work, in nanoseconds.
+    struct Intervals: Sendable, Equatable {
+        /// Between two probes.
+        var probe: UInt64
+        /// Between two PINGs of the connection that has subscribed.
+        var ping: UInt64
+
+        /// Each probe is one MGET, and one in four has a ROLE with it.
+        private static let commandsPerProbe = 1.25
+        /// A month of 365.25/12 days.
+        private static let secondsPerMonth = 2_629_800.0
+
+        var commandsPerMonth: UInt64 {
+            let (probe, ping) = (Double(max(1, probe)) / 1e9, Double(max(1, ping)) / 1e9)
+            return UInt64(Self.secondsPerMonth * (Self.commandsPerProbe / probe + 1 / ping))
+        }
+    }
+
+    var busy: Intervals
+    var idle: Intervals
 
     /// The intervals of the daemon.
-    static let daemon = CommandBudget(
-        busyProbeNanoseconds: Limits().probeNanoseconds, idleProbeNanoseconds: Limits().probeNanoseconds)
+    static let daemon: CommandBudget = {
+        let always = Intervals(
+            probe: Limits().probeNanoseconds, ping: UInt64(clamping: TrafficWatch.interval.nanoseconds))
+        return CommandBudget(busy: always, idle: always)
+    }()
 
-    /// A month of 365.25/12 days.
-    private static let secondsPerMonth = 2_629_800.0
-    /// Each probe is one MGET, and one in four has a ROLE with it.
-    private static let commandsPerProbe = 1.25
-    /// An append is one EVALSHA. In its script: MGET, XADD, SET, PUBLISH, and PUBLISH of an event.
-    static let commandsPerAppend = 6
-
-    var busyPerMonth: UInt64 { Self.perMonth(busyProbeNanoseconds) }
-    var idlePerMonth: UInt64 { Self.perMonth(idleProbeNanoseconds) }
-
-    private static func perMonth(_ interval: UInt64) -> UInt64 {
-        UInt64(secondsPerMonth / (Double(max(1, interval)) / 1_000_000_000) * commandsPerProbe)
-    }
+    /// Maximum number of commands of an append: EVALSHA and, in its script, MGET, GET, XADD, SET, and PUBLISH twice.
+    static let commandsPerAppend = 7
 }

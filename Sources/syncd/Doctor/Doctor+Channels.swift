@@ -20,12 +20,12 @@ extension Doctor {
         }
         isListening = try await subscription.subscribe("SUBSCRIBE", scratch.logChannel) == .confirmed
         let reply = try await commands.ask([.word("PUBLISH"), scratch.logChannel, .word("test")])
-        if let text = reply.errorText, !Self.isChannelRefusal(text) {
+        if let text = reply.errorText, let failure = reply.failure, !Self.isChannelRefusal(text) {
             return add(
                 Finding(
-                    .publishSubscribe, .failure, "PUBLISH: \(reply.errorShown ?? "")",
-                    follows: "entries do not reach other hosts: the append is refused, and hosts are isolated",
-                    remedy: "permit +publish"))
+                    .publishSubscribe, .failure, "PUBLISH: \(failure.message)",
+                    follows: "the script that appends cannot publish: hosts are isolated",
+                    remedy: failure.remedy(permitting: "+publish")))
         }
         isListening = isListening && reply.errorText == nil
         guard isListening else {
@@ -80,7 +80,9 @@ extension Doctor {
         }
         // The pattern itself has to be permitted, and need not be: only the command counts.
         let pattern = try await subscription.subscribe("PSUBSCRIBE", scratch.logChannel)
-        if case .refused(let text) = pattern, !Self.isChannelRefusal(text) { refused.append("all patterns (PSUBSCRIBE)") }
+        if case .refused(let text) = pattern, !Self.isChannelRefusal(text) {
+            refused.append("all patterns (PSUBSCRIBE)")
+        }
         guard refused.isEmpty else {
             return add(
                 Finding(
@@ -88,7 +90,9 @@ extension Doctor {
                     follows: "events on these channels do not reach this host and invalidate nothing",
                     remedy: "permit the channels to syncd's user, or remove them from SYNCD_BRIDGE_RULES"))
         }
-        add(Finding(.eventChannels, .ok, "\(configuration.bridge.channels.count) channels of the bridge rules may be used"))
+        add(
+            Finding(
+                .eventChannels, .ok, "\(configuration.bridge.channels.count) channels of the bridge rules may be used"))
     }
 
     /// Whether an error is about the channel, and not about the command.

@@ -23,7 +23,9 @@ extension Doctor {
 
     /// The value of a setting; `nil`: CONFIG GET is forbidden.
     private func setting(_ name: String, _ commands: DoctorConnection) async throws(ConnectionLoss) -> String? {
-        guard case .array(let parts) = try await commands.ask("CONFIG", "GET", name), parts.count == 2 else { return nil }
+        guard case .array(let parts) = try await commands.ask("CONFIG", "GET", name), parts.count == 2 else {
+            return nil
+        }
         return ReplyDecoding.bulk(parts[1]).map { InfoFields.shown(String(buffer: $0)) }
     }
 
@@ -56,11 +58,13 @@ extension Doctor {
         let figures = settings.sorted { $0.key < $1.key }.map { StatusField($0.key, .text($0.value)) }
         let output = pubsubLimit(settings["client-output-buffer-limit"] ?? "")
         var seen = timeout == 0 ? "idle connections stay open" : "idle connections are closed after \(timeout) s"
-        if let output { seen += output == 0 ? ", no limit of output" : ", subscribers have \(InfoFindings.bytes(output)) of output" }
+        if let output {
+            seen += output == 0 ? ", no limit of output" : ", subscribers have \(InfoFindings.bytes(output)) of output"
+        }
         if let bulk = settings["proto-max-bulk-len"].flatMap({ UInt64($0) }) {
             seen += ", a value has at most \(InfoFindings.bytes(bulk))"
         }
-        if timeout > 0, timeout < 2 * budget.idleProbeNanoseconds / 1_000_000_000 {
+        if timeout > 0, timeout < 2 * budget.idle.probe / 1_000_000_000 {
             return Finding(
                 .limits, .warning, seen, follows: "the connection of a host without work is closed again and again",
                 remedy: "set timeout 0, or longer than a minute", figures: figures)
@@ -88,7 +92,8 @@ extension Doctor {
         guard case .success = await connection.open() else {
             return add(
                 Finding(
-                    .tracking, .note, "not tested: \(connection.loss?.reason ?? "")", follows: "syncd does not need it"))
+                    .tracking, .note, "not tested: \(connection.loss?.reason ?? "")", follows: "syncd does not need it")
+            )
         }
         add(await tracking(connection))
         add(await speaksRESP3(connection))

@@ -21,9 +21,9 @@ extension Doctor {
                 let sentAt = NIODeadline.now()
                 let read = try await pair.1.ask(encoding.probe)
                 roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
-                if let text = written.errorShown ?? read.errorShown { return add(Self.unreadable(text)) }
+                if let failure = written.failure ?? read.failure { return add(Self.unreadable(failure)) }
                 guard case .array(let parts) = read, parts.count == 2 else {
-                    return add(Self.unreadable("MGET is not answered by two values"))
+                    return add(Self.unreadable(.refused("MGET is not answered by two values")))
                 }
                 if parts[1] != .bulkString(value) { misses[index] += 1 }
             }
@@ -35,11 +35,11 @@ extension Doctor {
         _ = try await first.ask([.word("DEL"), scratch.position])
     }
 
-    private static func unreadable(_ text: String) -> Finding {
+    private static func unreadable(_ failure: UpstreamFailure) -> Finding {
         Finding(
-            .readYourWrites, .failure, "SET and MGET fail: \(text)",
-            follows: "the log cannot be kept: hosts are isolated",
-            remedy: "correct the permissions (docs/redis.md, ACL user), or use a server that takes writes")
+            .readYourWrites, .failure, "SET or MGET: \(failure.message)",
+            follows: "the log cannot be kept here: hosts are isolated", remedy: failure.remedy(permitting: "+set +mget")
+        )
     }
 
     static func readYourWrites(rounds: Int, misses: [Int]) -> Finding {

@@ -7,20 +7,20 @@ import SyncCore
 enum Obstacle: Error {
     case lost(ConnectionLoss)
     /// The step that failed, and how.
-    case failed(step: String, text: String)
+    case failed(step: String, UpstreamFailure)
 }
 
 /// syncd's scripts and commands, with a log and values of the test.
 extension Doctor {
     func checkScripts(_ commands: DoctorConnection, _ subscription: DoctorConnection) async throws(ConnectionLoss) {
-        let call = encoding.get(ByteBuffer(string: "missing"), longest: 0)
-        let reply = try await commands.ask(Self.whole(.get, call))
-        guard ReplyDecoding.get(reply) == .got(entry: nil, ttlMilliseconds: 0) else {
+        let reply = try await commands.ask("EVAL", "return 7", "0")
+        guard reply == .integer(7) else {
             return add(
                 Finding(
                     .scripts, .failure, "EVAL: \(reply.errorShown ?? "a script has another result than it should")",
                     follows: "invalidations are appended by a script: the host is isolated",
-                    remedy: "permit +eval to syncd's user; a server without EVAL cannot hold the log"))
+                    remedy: reply.failure?.remedy(permitting: "+eval")
+                        ?? "use another server: one without EVAL cannot hold the log"))
         }
         add(Finding(.scripts, .ok, "EVAL runs scripts"))
         var log = ScratchLog(commands: commands, encoding: encoding, keys: scratch)
@@ -28,11 +28,12 @@ extension Doctor {
         if case .lost(let loss) = fault { throw loss }
         try await log.delete()
         add(Self.names(log.hasNames))
-        if case .failed(let step, let text) = fault {
+        if case .failed(let step, let failure) = fault {
             add(
                 Finding(
-                    .log, .failure, "\(step): \(text)", follows: "the log cannot be kept here: hosts are isolated",
-                    remedy: "correct what the error says; docs/redis.md has the permissions and the errors"))
+                    .log, .failure, "\(step): \(failure.message)",
+                    follows: "the log cannot be kept here: hosts are isolated",
+                    remedy: failure.remedy(permitting: "+type +mget +get +set +del +xadd +xrange +xrevrange +publish")))
         } else {
             add(Finding(.log, .ok, "a log was made, appended to, read, inspected, replaced and deleted"))
         }
@@ -43,7 +44,8 @@ extension Doctor {
         guard !hasNames else { return Finding(.scriptNames, .ok, "SCRIPT LOAD and EVALSHA: scripts are sent by name") }
         return Finding(
             .scriptNames, .note, "SCRIPT LOAD or EVALSHA is refused",
-            follows: "scripts are sent whole each time: \(RedisScript.append.source.readableBytes) bytes an invalidation",
+            follows:
+                "scripts are sent whole each time: \(RedisScript.append.source.readableBytes) bytes an invalidation",
             remedy: "permit +script|load and +evalsha")
     }
 
@@ -54,8 +56,10 @@ extension Doctor {
         let read = try await commands.ask(Self.whole(.get, encoding.get(key, longest: LongValues.shortBytes)))
         let length = try await commands.ask(Self.whole(.get, encoding.get(key, longest: 0)))
         _ = try await commands.ask([.word("DEL"), scratch.value(key)])
-        if let text = stored.errorShown ?? read.errorShown ?? length.errorShown { return add(Self.values(text)) }
-        guard case .got(value?, _)? = ReplyDecoding.get(read) else { return add(Self.values("the value was not found")) }
+        if let failure = stored.failure ?? read.failure ?? length.failure { return add(Self.values(failure)) }
+        guard case .got(value?, _)? = ReplyDecoding.get(read) else {
+            return add(Self.values(.refused("the value was not found")))
+        }
         if ReplyDecoding.get(length) == .long(bytes: value.readableBytes) {
             add(Finding(.values, .ok, "a value was kept and found with its time to live"))
         } else {
@@ -66,10 +70,10 @@ extension Doctor {
         }
     }
 
-    private static func values(_ text: String) -> Finding {
+    private static func values(_ failure: UpstreamFailure) -> Finding {
         Finding(
-            .values, .warning, text, follows: "hosts do not share values: each loads them from the database",
-            remedy: "permit +set, +get and +pttl")
+            .values, .warning, failure.message, follows: "hosts do not share values: each loads them from the database",
+            remedy: failure.remedy(permitting: "+set +get +pttl"))
     }
 
     /// The call with the script's source.
@@ -166,7 +170,7 @@ struct ScratchLog {
         do throws(ConnectionLoss) {
             if try await subscription.message(message) { return }
         } catch { throw .lost(error) }
-        throw .failed(step: "append", text: "the entry that the script published did not arrive within 2 s")
+        throw .failed(step: "append", .refused("the entry that the script published did not arrive within 2 s"))
     }
 
     // MARK: Commands
@@ -193,6 +197,7 @@ struct ScratchLog {
 
     private func expect(_ step: String, _ reply: RESPValue, _ isRight: Bool) throws(Obstacle) {
         guard !isRight else { return }
-        throw .failed(step: step, text: reply.errorShown ?? "the reply is not what the server has been told")
+        throw .failed(
+            step: step, reply.failure ?? .refused("the reply does not fit what the server was told before"))
     }
 }

@@ -28,20 +28,20 @@ extension Doctor {
     }
 
     static func role(info: ServerInfo?, _ reply: RESPValue) -> Finding {
-        if let text = reply.errorShown {
+        let refusal = reply.errorShown
+        let isReplica = ReplyDecoding.isReplica(reply)
+        guard isReplica || info?.isPrimary == false else {
+            guard let refusal else { return Finding(.role, .ok, "primary") }
             return Finding(
-                .role, .warning, "ROLE is forbidden: \(text)",
+                .role, .warning, "ROLE is forbidden: \(refusal)",
                 follows: "a demoted primary is noticed at the next write that it refuses, not within a second",
                 remedy: "permit +role to syncd's user")
         }
-        let isReplica = ReplyDecoding.isReplica(reply)
-        guard isReplica || info?.isPrimary == false else { return Finding(.role, .ok, "primary") }
-        let seen =
-            isReplica == (info?.isPrimary == false) || info == nil
-            ? "the server is a replica"
-            : "INFO and ROLE contradict each other: one of them says replica"
+        let isClear = refusal != nil || info == nil || isReplica == (info?.isPrimary == false)
         return Finding(
-            .role, .failure, seen, follows: "a replica is never used: hosts are isolated",
+            .role, .failure,
+            isClear ? "the server is a replica" : "INFO and ROLE contradict each other: one of them says replica",
+            follows: "a replica is never used: hosts are isolated",
             remedy: "give the address of the primary, or of the sentinels (redis+sentinel://)")
     }
 
@@ -56,7 +56,8 @@ extension Doctor {
         guard let fields = ReplyDecoding.bulk(reply).map(InfoFields.init) else {
             return add(
                 Finding(
-                    .cluster, .warning, "a node of a cluster, whose state is not shown (\(reply.errorShown ?? "no text"))",
+                    .cluster, .warning,
+                    "a node of a cluster, whose state is not shown (\(reply.errorShown ?? "no text"))",
                     follows: "missing slots are unknown, and syncd does not follow a moved log from this URL",
                     remedy: "\(advice); permit +cluster|info for this check"))
         }
@@ -101,11 +102,12 @@ extension Doctor {
         }
         let days = (session.validUntil - now) / 86_400
         let version = session.version.map { "TLS \($0)" } ?? "TLS"
+        let cipher = session.cipher.map { ", \($0)" } ?? ""
         let names = CertificateEntry.list(session.names)
         let isEnding = days < Self.leastDays
         return Finding(
             .tls, isEnding ? .warning : .ok,
-            "\(version); the certificate is for \(names), valid until \(session.validUntil.dayText) (\(days) days)",
+            "\(version)\(cipher); the certificate is for \(names), valid until \(session.validUntil.dayText) (\(days) days)",
             follows: isEnding ? "when it expires, no new connection can be made: hosts are isolated" : nil,
             remedy: isEnding ? "renew the server's certificate" : nil,
             figures: [StatusField("certificate-days", .number(UInt64(clamping: days)))])

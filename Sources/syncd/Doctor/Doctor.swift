@@ -38,8 +38,8 @@ final class Doctor {
         scratch = RedisKeys(namespace: configuration.namespace, database: database, scratch: "doctor:\(random):")
         encoding = CommandEncoding(keys: scratch)
         connector = RedisConnector(
-            for: configuration.endpoint, tls: configuration.tls, eventLoop: DoctorLoop.shared.eventLoop,
-            logger: Logger(label: "doctor") { _ in SwiftLogNoOpLogHandler() })
+            for: configuration.endpoint, tls: configuration.tls, watchesCipher: true,
+            eventLoop: DoctorLoop.shared.eventLoop, logger: Logger(label: "doctor") { _ in SwiftLogNoOpLogHandler() })
         report = DoctorReport(endpoint: configuration.endpoint.redacted, namespace: configuration.namespace)
     }
 
@@ -68,7 +68,8 @@ final class Doctor {
             add(
                 Finding(
                     .connection, .failure, "the connection was lost during the checks: \(error.reason)",
-                    follows: "the checks that are missing here were not made", remedy: "try again; see the server's log"))
+                    follows: "the checks that are missing here were not made", remedy: "try again; see the server's log"
+                ))
         }
         add(commandsPerMonth(.daemon))
         return report
@@ -94,18 +95,18 @@ final class Doctor {
     /// Makes the two connections of a host. Returns whether both are there.
     private func reach(_ commands: DoctorConnection, _ subscription: DoctorConnection) async -> Bool {
         for connection in [commands, subscription] {
-            if case .failure(let loss) = await connection.open() {
-                // A server that refuses the login or TLS has answered.
-                report.isReached = report.isReached || loss.isDenied
+            let result = await connection.open()
+            report.isReached = report.isReached || connection.isAnswered
+            if case .failure(let loss) = result {
                 add(
                     Finding(
-                        .connection, .failure, loss.reason, follows: "hosts are isolated: nothing is answered from cache",
+                        .connection, .failure, loss.reason,
+                        follows: "hosts are isolated: nothing is answered from cache",
                         remedy: loss.isDenied
                             ? "correct the URL, the TLS keys or the user's permissions (docs/redis.md)"
                             : "start the server, or correct address, port or network"))
                 return false
             }
-            report.isReached = true
         }
         let steps = commands.steps
         let slow = steps.filter { $0.time >= .seconds(1) }.map(\.name)
@@ -127,15 +128,17 @@ final class Doctor {
             number >= 1_000_000 ? "\(number / 1_000_000).\(number / 100_000 % 10) million" : "\(number / 1000) thousand"
         }
         let count =
-            budget.idlePerMonth == budget.busyPerMonth
-            ? "\(millions(budget.idlePerMonth)) commands a month for each host, idle or not"
-            : "\(millions(budget.idlePerMonth)) commands a month for an idle host, \(millions(budget.busyPerMonth)) for a busy one"
+            budget.idle.commandsPerMonth == budget.busy.commandsPerMonth
+            ? "\(millions(budget.idle.commandsPerMonth)) commands a month for each host, idle or not"
+            : "\(millions(budget.idle.commandsPerMonth)) commands a month for an idle host, \(millions(budget.busy.commandsPerMonth)) for a busy one"
         return Finding(
             .commands, .ok, count,
-            follows: "where commands are billed, multiply: each invalidation adds up to \(CommandBudget.commandsPerAppend), each value that is kept or asked for one to three",
+            follows:
+                "at 0.20 USD for 100 000, for example, \(budget.idle.commandsPerMonth / 500_000) USD; each invalidation adds one command, or \(CommandBudget.commandsPerAppend) where commands inside of scripts are billed",
+            remedy: "nothing, unless commands are billed: then prefer a fixed price",
             figures: [
-                StatusField("idle-per-month", .number(budget.idlePerMonth)),
-                StatusField("busy-per-month", .number(budget.busyPerMonth)),
+                StatusField("idle-per-month", .number(budget.idle.commandsPerMonth)),
+                StatusField("busy-per-month", .number(budget.busy.commandsPerMonth)),
             ])
     }
 }
@@ -153,14 +156,27 @@ extension TimeAmount {
     }
 }
 
+extension UpstreamFailure {
+    /// The remedy for an operator.
+    ///
+    /// - Parameter permissions: the rules of the ACL that are needed.
+    func remedy(permitting permissions: String) -> String {
+        switch self {
+        case .denied: "permit \(permissions) to syncd's user (docs/redis.md, ACL user)"
+        case .wrongRole: "give the address of the primary, or of sentinels or a cluster that name it"
+        // Of unknown commands, services say ERR, like servers of other errors.
+        case .refused, .damaged: "correct what the error says, or use another server (docs/redis.md, errors from Redis)"
+        }
+    }
+}
+
 extension RESPValue {
     /// The text of an error reply.
     var errorText: ByteBuffer? { if case .error(let text) = self { text } else { nil } }
 
+    /// The meaning of an error reply.
+    var failure: UpstreamFailure? { errorText.map { UpstreamFailure(redisError: $0) } }
+
     /// The text of an error reply for people.
-    var errorShown: String? {
-        errorText.map { text in
-            UpstreamFailure(redisError: text).message
-        }
-    }
+    var errorShown: String? { failure?.message }
 }

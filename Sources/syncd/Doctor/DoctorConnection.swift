@@ -29,6 +29,9 @@ final class DoctorConnection {
         link = RedisLink(endpoint: endpoint, connector: connector, clientName: name, logger: silent)
     }
 
+    /// Whether a server answered, if only to refuse.
+    var isAnswered: Bool { connection != nil || link.hadAnswer || loss?.isDenied == true }
+
     /// The server of the connection, for people.
     var target: String { link.target }
 
@@ -81,7 +84,9 @@ final class DoctorConnection {
         ]
         let known = stages.compactMap { name, stage in begins[stage].map { (name: name, at: $0) } }
         var steps: [(name: String, time: TimeAmount)] = []
-        if let first = known.first, first.at - startedAt > .milliseconds(1) { steps.append(("search", first.at - startedAt)) }
+        if let first = known.first, first.at - startedAt > .milliseconds(1) {
+            steps.append(("search", first.at - startedAt))
+        }
         for (index, step) in known.enumerated() {
             steps.append((step.name, (index + 1 < known.count ? known[index + 1].at : readyAt) - step.at))
         }
@@ -102,7 +107,8 @@ final class DoctorConnection {
                 self?.waiting.removeValue(forKey: waiter)?.resume(returning: .success(reply))
             }
             guard isTaken else {
-                waiting.removeValue(forKey: waiter)?.resume(returning: .failure(ConnectionLoss("the connection is closed")))
+                waiting.removeValue(forKey: waiter)?.resume(
+                    returning: .failure(ConnectionLoss("the connection is closed")))
                 return
             }
             connection.flush()
@@ -136,7 +142,8 @@ final class DoctorConnection {
         connection?.flush()
         let word = RESPValue.bulkString(ByteBuffer(string: command.lowercased()))
         let isAnswered = try await wait {
-            self.refusals[name] != nil || self.messages.contains { $0.count > 1 && $0[0] == word && $0[1] == .bulkString(name) }
+            self.refusals[name] != nil
+                || self.messages.contains { $0.count > 1 && $0[0] == word && $0[1] == .bulkString(name) }
         }
         if let text = refusals[name] { return .refused(text) }
         return isAnswered ? .confirmed : .silent

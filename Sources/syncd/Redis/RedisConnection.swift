@@ -40,7 +40,8 @@ final class RedisConnection: ChannelInboundHandler {
     private(set) var unsentBytes = 0
     private var watch: RepeatedTask?
     private var isSubscriber = false
-    private var hasRead = false
+    /// Whether anything was received; over TLS, after the handshake.
+    private(set) var hasRead = false
     private(set) var stage = Stage.new { didSet { stageBegins[stage] = .now() } }
     /// Time when each stage began.
     private(set) var stageBegins: [Stage: NIODeadline] = [:]
@@ -83,8 +84,10 @@ final class RedisConnection: ChannelInboundHandler {
 
     /// `nil`: the connection has no TLS, or is not open.
     var tlsSession: TLSSession? {
-        let handler = try? context?.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
-        return stage == .open ? handler.flatMap(TLSSession.init) : nil
+        guard stage == .open, let pipeline = context?.pipeline.syncOperations,
+            let handler = try? pipeline.handler(type: NIOSSLClientHandler.self)
+        else { return nil }
+        return TLSSession(handler, try? pipeline.handler(type: CipherWitness.self))
     }
 
     // MARK: Connecting
