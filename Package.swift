@@ -195,7 +195,8 @@ if Context.environment["SYNCD_FUZZ"] != nil {
             sources: [
                 "BridgeRules+Text.swift", "Redis/LogEntryBody+Coding.swift",
                 "Redis/RedisEndpoint.swift", "Redis/RedisEndpoint+Parameters.swift",
-                "Redis/SentinelGroup.swift", "Redis/ServerInfo.swift",
+                "Redis/ClusterSeeds.swift", "Redis/SentinelGroup.swift", "Redis/ServerAddress.swift",
+                "Redis/ServerInfo.swift",
             ],
             swiftSettings: strict
         ),

@@ -31,6 +31,13 @@ enum RedisTarget {
         case .unix(let path):
             try require(path.hasPrefix("/") && path.utf8.count <= 107 && !endpoint.isTLS, "\(endpoint)")
             texts = [path]
+        case .cluster(let seeds):
+            try require((1...ClusterSeeds.maximumNodes).contains(seeds.nodes.count), "\(seeds)")
+            for node in seeds.nodes {
+                try require(!node.host.isEmpty && (1...65_535).contains(node.port), "\(node)")
+            }
+            try require(endpoint.database == 0, "a database in a cluster")
+            texts = seeds.nodes.map(\.host)
         case .sentinel(let group):
             try require((1...SentinelGroup.maximumSentinels).contains(group.sentinels.count), "\(group)")
             for sentinel in group.sentinels {
@@ -48,7 +55,9 @@ enum RedisTarget {
 
     /// Neither what is shown nor a refusal has user or password in it.
     private static func checkSecrets(_ input: inout FuzzInput) throws {
-        let schemes = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix", "valkeys", "http"]
+        let schemes = [
+            "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "unix", "valkeys", "http",
+        ]
         let scheme = schemes[Int(input.byte()) % schemes.count]
         let rest = input.text()
         guard !rest.contains("ecret") else { return }
@@ -85,6 +94,9 @@ extension RedisEndpoint {
         case .tcp(let host, let port):
             return "\(isTLS ? "rediss" : "redis")://\(login)\(Self.encoded(host)):\(port)/\(database)?\(common)"
         case .unix(let path): return "unix://\(login)\(Self.encoded(path))?db=\(database)\(common)"
+        case .cluster(let seeds):
+            let hosts = seeds.nodes.map { "\(Self.encoded($0.host)):\($0.port)" }.joined(separator: ",")
+            return "\(isTLS ? "rediss" : "redis")+cluster://\(login)\(hosts)/?\(common)"
         case .sentinel(let group):
             let hosts = group.sentinels.map { "\(Self.encoded($0.host)):\($0.port)" }.joined(separator: ",")
             let logins = [("sentinelUser", group.user), ("sentinelPassword", group.password)]

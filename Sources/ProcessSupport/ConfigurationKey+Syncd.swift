@@ -4,7 +4,8 @@ extension ConfigurationKey {
         "REDIS_ENABLED", default: "false", help: "share log and cache through Redis; without it syncd is embedded")
     package static let redisURL = ConfigurationKey(
         "REDIS_URL", default: "redis://localhost:6379",
-        help: "redis://[user][:password]@host:port[/db], rediss://, redis+sentinel:// or unix:///path (docs/redis.md)",
+        help:
+            "redis://[user][:password]@host:port[/db], rediss://, redis+sentinel://, redis+cluster:// or unix:///path (docs/redis.md)",
         isSecret: true)
     package static let redisTLSAuthorities = ConfigurationKey(
         "REDIS_TLS_CA_FILE", help: "certificates (PEM) to trust instead of the system's store")

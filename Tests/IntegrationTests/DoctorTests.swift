@@ -188,5 +188,27 @@ import Testing
         other.expect("cluster", "warning", "redis+cluster://")
         let right = try await Examination([nodes[1].server.url])
         #expect(right.exit == .status(1), "\(right)")
+        let found = try await Examination(["redis+cluster://127.0.0.1:\(nodes[0].server.portNumber)"])
+        #expect(found.exit == .status(0) && found.bad.isEmpty, "\(found)")
+        found.expect("connection", "ok", "\(address): search")
+        found.expect("cluster", "ok", "16384 of 16384")
+        found.expect("sharded-channels", "ok", "a message arrived")
+    }
+
+    @Test func `the documented user of a cluster, and one without sharded channels`() async throws {
+        let node = try await ClusterNode()
+        try await node.serve(0...16_383)
+        try await node.waitUntilWhole()
+        let url = "redis+cluster://syncd:PASSWORD@127.0.0.1:\(node.server.portNumber)"
+        let words = try ACLTests.documented() + ["+cluster|slots", "+cluster|nodes", "+cluster|info"]
+        for (further, bad) in [
+            (["+spublish", "+ssubscribe"], ["publish-subscribe note"]),
+            (["-spublish", "-ssubscribe"], ["publish-subscribe note", "sharded-channels note"]),
+        ] {
+            let user = (["ACL", "SETUSER", "syncd"] + words + further).map { ByteBuffer(string: $0) }
+            #expect(try await node.server.connect().command(user).string == "OK")
+            let examination = try await Examination([url])
+            #expect(examination.exit == .status(0) && examination.bad == bad, "\(examination)")
+        }
     }
 }

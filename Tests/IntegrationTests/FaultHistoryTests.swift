@@ -2,10 +2,11 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Real requests to two hosts on one Redis, or to one host without Redis, and faults at random, several at once.
+/// Real requests to two hosts on one Redis or one Redis Cluster, or to one host without Redis, and faults at random,
+/// several at once.
 ///
 /// `make faults TIME=600` runs it for ten minutes; in `make test` it is short. `FAULT_SEED` repeats what chance chose,
-/// `FAULT_HOME` (redis, embedded) says where the log is, and `FAULT_DATABASE` (standalone, setOfThree) what MongoDB is;
+/// `FAULT_HOME` (redis, cluster, embedded) says where the log is, and `FAULT_DATABASE` (standalone, setOfThree) what MongoDB is;
 /// otherwise the seed does.
 @Suite(.tags(.manyProcesses), .processes) struct FaultHistoryTests {
     private static let variables = ProcessInfo.processInfo.environment
@@ -14,9 +15,10 @@ import Testing
 
     @Test func `whatever fails, nobody reads less than what was acknowledged`() async throws {
         let chosen = Self.variables["FAULT_DATABASE"].flatMap { FaultDatabase.Kind(rawValue: $0) }
-        let home = Self.variables["FAULT_HOME"].flatMap { Home(rawValue: $0) }
+        let home = Self.variables["FAULT_HOME"].flatMap { FaultStage.LogHome(rawValue: $0) }
+        let homes = [FaultStage.LogHome.embedded, .redis, .redis, .cluster]
         let pace = FaultStage.Pace(
-            harms: 3, calm: .seconds(15), home: home ?? (Self.seed / 2 % 3 == 0 ? .embedded : .redis),
+            harms: 3, calm: .seconds(15), home: home ?? homes[Int(Self.seed / 2 % 4)],
             database: chosen ?? (Self.seed % 2 == 0 ? .standalone : .setOfThree))
         let stage = try await FaultStage.start(pace, seed: Self.seed)
         let history = stage.history

@@ -8,6 +8,7 @@ extension FaultStage {
         case replaceJournal, loseJournal, emptyJournal
         case cutRedis, stallRedis, killConnections
         case killRedis, stopRedis, sleepRedis, flushRedis, trimLog, forgetScripts, refuseWrites
+        case failOver, cutPrimary, moveSlot
         case stopMongo, killMongo, stepDownMongo, delayMongo, swizzle
 
         /// Where it is: two of one place at once would undo each other.
@@ -26,14 +27,20 @@ extension FaultStage {
         }
 
         /// Faults that must coincide with others to show anything, and are therefore caused more often.
-        fileprivate static let rare: [Fault] = [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
+        fileprivate static func frequent(_ home: LogHome) -> [Fault] {
+            [.delayMongo, .delayMongo, .killWorker, .killMongo, .stepDownMongo]
+                + (home == .cluster ? [.failOver, .moveSlot, .moveSlot] : [])
+        }
 
-        /// Those that a host without Redis can have.
-        fileprivate static let withoutRedis = allCases.filter { fault in
-            switch fault {
-            case .cutRedis, .stallRedis: false
-            case .swizzle: true
-            default: fault.place != .redis
+        /// Those that a host can have with this home of the log.
+        fileprivate static func possible(_ home: LogHome) -> [Fault] {
+            allCases.filter { fault in
+                switch (fault, home) {
+                case (.swizzle, _): true
+                case (.cutRedis, _), (.stallRedis, _): home == .redis
+                case (.failOver, _), (.cutPrimary, _), (.moveSlot, _): home == .cluster
+                default: home != .embedded || fault.place != .redis
+                }
             }
         }
 
@@ -58,7 +65,7 @@ extension FaultStage {
                 await chance.pause(50...50)
                 continue
             }
-            let fault = chance.element((redis == nil ? Fault.withoutRedis : Fault.allCases) + Fault.rare)
+            let fault = chance.element(Fault.possible(pace.home) + Fault.frequent(pace.home))
             let host = chance.element(Array(hosts[(fault.isDeadly ? pace.firstMortalHost : 0)...]))
             let worker = chance.number(0...host.workers.count - 1)
             try await take(places(of: fault, host, worker)) {
@@ -157,7 +164,9 @@ extension FaultStage {
         case .replaceJournal, .loseJournal, .emptyJournal: try await harmJournal(fault, host)
         case .stopMongo, .killMongo, .stepDownMongo: try await harmMongo(fault)
         case .swizzle: try await swizzle()
-        default: if let redis { try await harm(redis, fault) }
+        default:
+            if let redis { try await harm(redis, fault) }
+            if let cluster { try await harm(cluster, fault) }
         }
     }
 

@@ -31,6 +31,30 @@ extension FaultStage {
         }
     }
 
+    /// The primary of the log's slot has the faults of a server, and there are some of a cluster alone. Afterwards, all
+    /// nodes agree again, with a replica for each primary.
+    func harm(_ cluster: RedisCluster, _ fault: Fault) async throws {
+        let slot = try await cluster.slot()
+        let primary = try await cluster.primary(of: slot)
+        switch fault {
+        case .failOver: try await cluster.failOver(slot: slot)
+        case .cutPrimary:
+            cluster.cutOff(primary)
+            await chance.pause(200...5000)
+            cluster.heal()
+        case .moveSlot:
+            let others = try await cluster.primaries().filter { $0 != primary }
+            try await cluster.move(slot: slot, to: chance.element(others), pause: .milliseconds(chance.number(0...800)))
+        case .killRedis where chance.bool():
+            // Long enough for its replica to take its place.
+            cluster.nodes[primary].kill()
+            await chance.pause(2000...5000)
+            try await cluster.nodes[primary].start()
+        default: try await harm(cluster.nodes[primary], fault)
+        }
+        try await cluster.waitUntilWell()
+    }
+
     // MARK: MongoDB
 
     func harmMongo(_ fault: Fault) async throws {
@@ -65,7 +89,9 @@ extension FaultStage {
 
     private var links: [Link] {
         var links: [Link] = []
-        if let redis { links.append(Link(clog: { redis.pause() }, heal: { redis.resume() })) }
+        for server in [redis].compactMap(\.self) + (cluster?.nodes ?? []) {
+            links.append(Link(clog: { server.pause() }, heal: { server.resume() }))
+        }
         for server in database.servers {
             links.append(
                 Link(clog: { await database.pause(server) }, heal: { try await database.resume(server) }))
@@ -94,6 +120,7 @@ extension FaultStage {
                 try await link.heal()
                 await chance.pause(0...400)
             }
+            try await cluster?.waitUntilWell()
         }
     }
 }

@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Two hosts with their workers on one Redis and one MongoDB, or one host without Redis, and everything that writes,
-/// reads and does harm there.
+/// Two hosts with their workers on one Redis or one Redis Cluster and one MongoDB, or one host without Redis, and
+/// everything that writes, reads and does harm there.
 struct FaultStage: Sendable {
     struct Host: Sendable {
         let index: Int
@@ -37,16 +37,20 @@ struct FaultStage: Sendable {
         var calm = Duration.zero
         /// Hosts from this one on may have their processes killed.
         var firstMortalHost = 0
-        var home = Home.redis
+        var home = LogHome.redis
         var database = FaultDatabase.Kind.setOfOne
         /// Additional settings of the programs.
         var environment: [String: String] = [:]
     }
 
+    /// The place of the log and the shared cache.
+    enum LogHome: String, Sendable { case embedded, redis, cluster }
+
     /// The kind of a request, for measurements.
     enum Request: Sendable { case read, write }
 
     let redis: RedisServer?
+    let cluster: RedisCluster?
     let database: FaultDatabase
     let hosts: [Host]
     let registers: [Register]
@@ -62,18 +66,24 @@ struct FaultStage: Sendable {
 
     var transcript: String {
         hosts.map { $0.syncd.transcript + $0.readers.map(\.transcript).joined() }.joined() + database.log
+            + (cluster?.log ?? "")
     }
 
     static func start(_ pace: Pace = Pace(), seed: UInt64) async throws -> FaultStage {
         let chance = Chance(seed: seed)
         let redis = pace.home == .redis ? try await RedisServer() : nil
+        let cluster = pace.home == .cluster ? try await RedisCluster() : nil
         let database = try await FaultDatabase.start(pace.database, chance)
         try await database.makeNamesUnique()
         var hosts: [Host] = []
         // Without Redis, no host hears of another.
-        let count = redis == nil ? 1 : 2
+        let count = pace.home == .embedded ? 1 : 2
         for index in 0..<count {
-            hosts.append(try await startHost(index, isLast: index == count - 1, redis, database, pace))
+            var proxy: RedisProxy?
+            if let redis { proxy = try await RedisProxy(redis) }
+            // Nodes of a cluster name each other, so no proxy can stand before them.
+            let url = proxy?.url ?? cluster?.url([3 * index, 3 * index + 1, 3 * index + 2])
+            hosts.append(try await startHost(index, isLast: index == count - 1, proxy, url, database, pace))
         }
         let http = try HTTPConnection(port: hosts[0].workers[0].portNumber)
         let registers = try await Register.make(pace, http)
@@ -82,16 +92,15 @@ struct FaultStage: Sendable {
             history.acknowledged(key, round: history.roundBegins(key), on: 0)
         }
         return FaultStage(
-            redis: redis, database: database, hosts: hosts, registers: registers, history: history, pace: pace,
+            redis: redis, cluster: cluster, database: database, hosts: hosts, registers: registers, history: history,
+            pace: pace,
             chance: chance)
     }
 
     private static func startHost(
-        _ index: Int, isLast: Bool, _ redis: RedisServer?, _ database: FaultDatabase, _ pace: Pace
+        _ index: Int, isLast: Bool, _ proxy: RedisProxy?, _ url: String?, _ database: FaultDatabase, _ pace: Pace
     ) async throws -> Host {
-        var proxy: RedisProxy?
-        if let redis { proxy = try await RedisProxy(redis) }
-        let home = proxy.map { ["REDIS_ENABLED": "true", "REDIS_URL": $0.url] } ?? [:]
+        let home = url.map { ["REDIS_ENABLED": "true", "REDIS_URL": $0] } ?? [:]
         let syncd = try await SyncdProcess(environment: home.merging(pace.environment) { $1 })
         try await syncd.waitUntilAttached()
         func worker(_ url: String) async throws -> WorkerProcess {
@@ -100,7 +109,7 @@ struct FaultStage: Sendable {
                 environment: ["WORKER_AUDIT_ONE_IN": "50"].merging(pace.environment) { $1 })
         }
         var (workers, ways): ([WorkerProcess], [MongoProxy]) = ([], [])
-        for _ in 0..<(redis == nil ? 4 : 2) {
+        for _ in 0..<(url == nil ? 4 : 2) {
             let way = try await MongoProxy(to: database.servers)
             workers.append(try await worker(database.url(way)))
             ways.append(way)

@@ -135,7 +135,7 @@ import Testing
             absent.result
                 == .failure(
                     ConnectionLoss(
-                        "the name redis has no address (not known): check its spelling (in REDIS_URL, or as the sentinels announce it), DNS and /etc/hosts"
+                        "the name redis has no address (not known): check its spelling (in REDIS_URL, or as sentinels or nodes announce it), DNS and /etc/hosts"
                     )))
         resolver.wasReached("redis")
         let unknown = ask()

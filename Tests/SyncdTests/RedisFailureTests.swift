@@ -26,7 +26,7 @@ import Testing
         ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", .wrongRole),
         ("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)", .wrongRole),
         ("MOVED 3999 127.0.0.1:6381", .wrongRole),
-        ("ASK 3999 127.0.0.1:6381", .wrongRole),
+        ("ASK 3999 127.0.0.1:6381", .refused),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", .damaged),
         ("DAMAGED stream is a string", .damaged),
         ("NOAUTH Authentication required.", .denied),

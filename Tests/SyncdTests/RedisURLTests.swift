@@ -58,6 +58,23 @@ import Testing
                     SentinelGroup(sentinels: [.init(host: "a", port: 26_379)], service: "svc", password: "p@q")),
                 family: .ipv4)
         ),
+        (
+            "redis+cluster://a",
+            RedisEndpoint(address: .cluster(ClusterSeeds(nodes: [.init(host: "a", port: 6379)])))
+        ),
+        (
+            "rediss+cluster://u:p%2F@a:1,b,[::1]:2/0?db=0&tls=true",
+            RedisEndpoint(
+                address: .cluster(
+                    ClusterSeeds(nodes: [
+                        .init(host: "a", port: 1), .init(host: "b", port: 6379), .init(host: "::1", port: 2),
+                    ])), isTLS: true, user: "u", password: "p/")
+        ),
+        (
+            "valkeys+cluster://:p@a/",
+            RedisEndpoint(
+                address: .cluster(ClusterSeeds(nodes: [.init(host: "a", port: 6379)])), isTLS: true, password: "p")
+        ),
     ])
     func `what is understood`(url: String, endpoint: RedisEndpoint) throws {
         #expect(try RedisEndpoint.parse(url) == endpoint)
@@ -96,6 +113,11 @@ import Testing
         ("redis://:pass?word@h", "%3F"), ("redis+sentinel://a/s?x=1", "x is unknown"),
         ("redis+sentinel://a/s?sentinelUser=u", "sentinelPassword"),
         ("redis+sentinel://a/s?sentinelPassword=", "sentinelPassword"),
+        ("redis+cluster://a/1", "no database but 0"), ("redis+cluster://a/?db=1", "no database but 0"),
+        ("redis+cluster://a/x", "database"), ("redis+cluster://", "host"), ("redis+cluster://a,", "host"),
+        ("redis+cluster://a:0", "port"), ("redis+cluster://u@a", "password"),
+        ("redis+cluster://a/?sentinelPassword=a", "an unknown parameter"),
+        ("redis+cluster://" + Array(repeating: "a", count: 17).joined(separator: ","), "at most 16 nodes"),
     ])
     func `a parameter that would weaken something, or that nobody knows`(url: String, named: String) {
         #expect {
@@ -105,7 +127,7 @@ import Testing
 
     @Test(arguments: [
         "redis://user:secret-word@host:1/2", "rediss://:secret-word@host",
-        "unix://user:secret-word@/run/redis.sock?db=1",
+        "unix://user:secret-word@/run/redis.sock?db=1", "redis+cluster://user:secret-word@h,i/",
     ])
     func `what is shown has no password and no user`(url: String) throws {
         let shown = try RedisEndpoint.parse(url).redacted
@@ -119,7 +141,9 @@ import Testing
         "redis://u:p?secret-word=@h", "redis://u:p?secret=secret-word@h",
         "redis+sentinel://h/svc?sentinelPassword=abc&secretword=", "redis://u:p@h/0?secretword",
         "redis+sentinel://h/svc?sentinelPassword=abc&secretword", "redis+sentinel://user:26379/secret-word@h",
-        "redis+sentinel://h:1/secret-word@svc",
+        "redis+sentinel://h:1/secret-word@svc", "redis+cluster://u:1/secret-word@h",
+        "redis+cluster://u:1?secret-word@h",
+        "redis+cluster://u:secret-word@h/1",
     ])
     func `nor does a refusal`(url: String) {
         #expect {

@@ -10,6 +10,7 @@ extension Doctor {
     func checkChannels(_ commands: DoctorConnection, _ subscription: DoctorConnection) async throws(ConnectionLoss) {
         subscription.becomeSubscriber()
         try await checkEventChannels(subscription)
+        if isCluster { try await checkShardedChannels(commands, subscription) }
         let log = try await subscription.subscribe("SUBSCRIBE", live.logChannel)
         guard log == .confirmed else {
             return add(
@@ -35,32 +36,50 @@ extension Doctor {
                     "the log's channel may be used; delivery was not tested, since no other channel may be",
                     remedy: "permit &{\(configuration.namespace)}:doctor:* for this test"))
         }
-        let parts: [RESPValue] = [
-            .bulkString(ReplyDecoding.messageWord), .bulkString(scratch.logChannel), .bulkString(.word("test")),
-        ]
-        add(Self.delivery(try await subscription.message(parts)))
-        try await checkShardedChannels(commands, subscription)
+        let parts: [RESPValue] = [.bulkString(scratch.logChannel), .bulkString(.word("test"))]
+        add(Self.delivery(try await subscription.message([ReplyDecoding.messageWord], parts)))
+        if !isCluster { try await checkShardedChannels(commands, subscription) }
     }
 
+    /// Sharded channels, which the daemon uses in a cluster: of that log's channel, too, only the name is used.
     private func checkShardedChannels(
         _ commands: DoctorConnection, _ subscription: DoctorConnection
     ) async throws(ConnectionLoss) {
-        let unneeded = "syncd does not need them: its channel is a classic one, which every node of a cluster has"
+        var refused: [String] = []
+        if isCluster {
+            let log = try await subscription.subscribe("SSUBSCRIBE", live.logChannel)
+            if log != .confirmed { refused.append("SSUBSCRIBE \(live.logChannel.escaped): \(Self.text(log))") }
+        }
         let answer = try await subscription.subscribe("SSUBSCRIBE", scratch.logChannel)
         let reply = try await commands.ask([.word("SPUBLISH"), scratch.logChannel, .word("test")])
-        guard answer == .confirmed, reply.errorText == nil else {
-            return add(Finding(.shardedChannels, .ok, "SSUBSCRIBE and SPUBLISH are not offered", follows: unneeded))
+        if let text = reply.errorText, let failure = reply.failure, !isCluster || !Self.isChannelRefusal(text) {
+            refused.append("SPUBLISH: \(failure.message)")
         }
-        let parts: [RESPValue] = [
-            .bulkString(.word("smessage")), .bulkString(scratch.logChannel), .bulkString(.word("test")),
-        ]
-        let isDelivered = try await subscription.message(parts)
+        guard refused.isEmpty, isCluster || answer == .confirmed else {
+            return add(
+                isCluster
+                    ? Finding(
+                        .shardedChannels, .note, refused.joined(separator: "; "),
+                        follows:
+                            "entries are published on the classic channel, which goes to every node of the cluster",
+                        remedy: "permit +ssubscribe +spublish")
+                    : Finding(
+                        .shardedChannels, .ok, "SSUBSCRIBE and SPUBLISH are not offered",
+                        follows: Self.unneededOutsideClusters))
+        }
+        guard answer == .confirmed, reply.errorText == nil else {
+            return add(Finding(.shardedChannels, .ok, "the log's channel may be used; delivery was not tested"))
+        }
+        let parts: [RESPValue] = [.bulkString(scratch.logChannel), .bulkString(.word("test"))]
+        let isDelivered = try await subscription.message([ReplyDecoding.shardMessageWord], parts)
         add(
             Finding(
-                .shardedChannels, isDelivered ? .ok : .note,
-                isDelivered ? "a message arrived" : "offered, but a message did not arrive within 2 s",
-                follows: unneeded))
+                .shardedChannels, isDelivered ? .ok : isCluster ? .failure : .note,
+                isDelivered ? "a message arrived" : "a message did not arrive within 2 s",
+                follows: isCluster ? nil : Self.unneededOutsideClusters))
     }
+
+    private static let unneededOutsideClusters = "syncd uses them with redis+cluster:// only"
 
     private static func delivery(_ isDelivered: Bool) -> Finding {
         guard !isDelivered else {

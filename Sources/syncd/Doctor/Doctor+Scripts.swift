@@ -23,7 +23,7 @@ extension Doctor {
                         ?? "use another server: one without EVAL cannot hold the log"))
         }
         add(Finding(.scripts, .ok, "EVAL runs scripts"))
-        var log = ScratchLog(commands: commands, encoding: encoding, keys: scratch)
+        var log = ScratchLog(commands: commands, encoding: encoding, keys: scratch, isCluster: isCluster)
         let fault = await log.use(arrival: isListening ? subscription : nil)
         if case .lost(let loss) = fault { throw loss }
         try await log.delete()
@@ -88,13 +88,16 @@ struct ScratchLog {
     private let commands: DoctorConnection
     private let encoding: CommandEncoding
     private let keys: RedisKeys
+    /// Whether the scripts for a cluster are used, which publish on sharded channels.
+    private let isCluster: Bool
     private var names = ScriptNames()
     private let incarnation = Self.randomIncarnation()
 
-    init(commands: DoctorConnection, encoding: CommandEncoding, keys: RedisKeys) {
+    init(commands: DoctorConnection, encoding: CommandEncoding, keys: RedisKeys, isCluster: Bool) {
         self.commands = commands
         self.encoding = encoding
         self.keys = keys
+        self.isCluster = isCluster
     }
 
     private static func randomIncarnation() -> Incarnation {
@@ -126,7 +129,7 @@ struct ScratchLog {
             origin: .random(in: 0...UInt64.max), nonce: .random(in: 0...UInt64.max), eventChannel: nil,
             tags: [ByteBuffer(string: "doctor")])
         let command = AppendCommand(incarnation: log, fresh: incarnation, body: body, eventPayload: nil)
-        let reply = try await run(.append, encoding.append(command))
+        let reply = try await run(isCluster ? .shardedAppend : .append, encoding.append(command))
         // PUBLISH comes last, and the channel of the test may be forbidden: the entry is in the log, as reading it shows.
         if let text = reply.errorText, Doctor.isChannelRefusal(text) { return body }
         try expect(
@@ -153,7 +156,7 @@ struct ScratchLog {
         else { return try expect("inspection", reply, false) }
         let fresh = Self.randomIncarnation()
         let command = ReplaceCommand(expected: found.rawRecord, fresh: fresh, floor: LogPosition(5))
-        let replaced = try await run(.replace, encoding.replace(command))
+        let replaced = try await run(isCluster ? .shardedReplace : .replace, encoding.replace(command))
         if let text = replaced.errorText, Doctor.isChannelRefusal(text) { return }
         try expect(
             "replacement", replaced, ReplyDecoding.replace(replaced) == .replaced(fresh, position: LogPosition(5)))
@@ -164,11 +167,11 @@ struct ScratchLog {
         var payload = incarnation.text
         payload.writeString(" 2 ")
         payload.writeImmutableBuffer(body.encoded())
-        let message: [RESPValue] = [
-            .bulkString(ReplyDecoding.messageWord), .bulkString(keys.logChannel), .bulkString(payload),
-        ]
+        let message: [RESPValue] = [.bulkString(keys.logChannel), .bulkString(payload)]
         do throws(ConnectionLoss) {
-            if try await subscription.message(message) { return }
+            if try await subscription.message([ReplyDecoding.messageWord, ReplyDecoding.shardMessageWord], message) {
+                return
+            }
         } catch { throw .lost(error) }
         throw .failed(step: "append", .refused("the entry that the script published did not arrive within 2 s"))
     }

@@ -43,10 +43,14 @@ final class Doctor {
         report = DoctorReport(endpoint: configuration.endpoint.redacted, namespace: configuration.namespace)
     }
 
+    /// Whether the daemon would use sharded channels.
+    var isCluster: Bool { if case .cluster = configuration.endpoint.address { true } else { false } }
+
     func add(_ finding: Finding) { report.findings.append(finding) }
 
     func connection(_ name: String) -> DoctorConnection {
-        DoctorConnection(configuration.endpoint, connector: connector, name: name)
+        let source = configuration.endpoint.primarySource(slot: live.slot)
+        return DoctorConnection(configuration.endpoint, source: source, connector: connector, name: name)
     }
 
     /// Runs all checks.

@@ -24,9 +24,9 @@ final class DoctorConnection {
     /// Maximum time of a confirmation, or of a message after it was published.
     private static let messagePatience = TimeAmount.seconds(2)
 
-    init(_ endpoint: RedisEndpoint, connector: RedisConnector, name: String) {
+    init(_ endpoint: RedisEndpoint, source: (any PrimarySource)?, connector: RedisConnector, name: String) {
         let silent = Logger(label: "doctor") { _ in SwiftLogNoOpLogHandler() }
-        link = RedisLink(endpoint: endpoint, connector: connector, clientName: name, logger: silent)
+        link = RedisLink(endpoint: endpoint, source: source, connector: connector, clientName: name, logger: silent)
     }
 
     /// Whether a server answered, if only to refuse.
@@ -149,9 +149,13 @@ final class DoctorConnection {
         return isAnswered ? .confirmed : .silent
     }
 
-    /// Waits for a message, which has to begin with these parts. Returns whether it came in time.
-    func message(_ parts: [RESPValue]) async throws(ConnectionLoss) -> Bool {
-        try await wait { self.messages.contains { $0.starts(with: parts) } }
+    /// Waits for a message of one of these kinds with these further parts. Returns whether it came in time.
+    func message(_ kinds: [ByteBuffer], _ parts: [RESPValue]) async throws(ConnectionLoss) -> Bool {
+        try await wait {
+            self.messages.contains { message in
+                kinds.contains { message.first == .bulkString($0) } && message.dropFirst().elementsEqual(parts)
+            }
+        }
     }
 
     /// Returns whether the condition came true in time.

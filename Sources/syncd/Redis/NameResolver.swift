@@ -39,8 +39,8 @@ final class NameResolver {
     private static let patience = TimeAmount.seconds(1)
     /// Time for which good addresses are kept.
     private static let keeping = TimeAmount.hours(24)
-    /// Maximum number of names: more than sentinels and primaries have in any deployment. Sentinels could name ever new
-    /// hosts.
+    /// Maximum number of names: more than sentinels, primaries and nodes have in any deployment. They could name ever
+    /// new hosts.
     private static let maximumNames = 32
 
     init(eventLoop: any EventLoop, logger: Logger, start: @escaping NameLookup.Start = NameLookup.start) {
@@ -164,7 +164,7 @@ final class NameResolver {
                 name,
                 .failure(
                     ConnectionLoss(
-                        "the name \(name) has no address (\(failure.text)): check its spelling (in REDIS_URL, or as the sentinels announce it), DNS and /etc/hosts"
+                        "the name \(name) has no address (\(failure.text)): check its spelling (in REDIS_URL, or as sentinels or nodes announce it), DNS and /etc/hosts"
                     )))
         }
         guard let kept = kept(entry) else {

@@ -319,7 +319,11 @@ final class RedisConnection: ChannelInboundHandler {
             guard case .bulkString(let kind)? = parts.first else {
                 return close(reason: "a message without a kind")
             }
-            if !ReplyDecoding.messageWords.contains(kind) {
+            // syncd never asks for it, and the connection stays open: the subscription would be lost without a word.
+            if kind == ReplyDecoding.shardUnsubscribeWord {
+                return close(reason: "the slot of the log has left this node (sunsubscribe)")
+            }
+            if !ReplyDecoding.isMessage(kind) {
                 switch traffic.confirmed() {
                 case .unexpected: return close(reason: "a confirmation that nobody asked for")
                 case .partial: break

@@ -7,14 +7,16 @@ struct RedisURLError: Error, Equatable, CustomStringConvertible {
 }
 
 /// Address and login of Redis: `redis://[user][:password]@host:port[/db]`, `rediss://…` for TLS, `unix:///path`,
-/// `redis+sentinel://…` and `rediss+sentinel://…` (``sentinel(_:isTLS:)``), each with parameters
-/// (``setParameters(_:_:)``). `valkey` may stand for `redis`.
+/// `redis+sentinel://…` (``sentinel(_:isTLS:)``) and `redis+cluster://…` (``cluster(_:isTLS:)``), both with `rediss`,
+/// too, and each with parameters (``setParameters(_:_:)``). `valkey` may stand for `redis`.
 struct RedisEndpoint: Sendable, Equatable {
     enum Address: Sendable, Equatable {
         case tcp(host: String, port: Int)
         case unix(path: String)
         /// The sentinels name the address.
         case sentinel(SentinelGroup)
+        /// These nodes name the address.
+        case cluster(ClusterSeeds)
     }
 
     var address: Address
@@ -35,6 +37,7 @@ struct RedisEndpoint: Sendable, Equatable {
             return "\(isTLS ? "rediss" : "redis")://\(Self.text(host: host, port: port))\(suffix)"
         case .unix(let path): return "unix://\(path)\(suffix)"
         case .sentinel(let group): return "\(isTLS ? "rediss" : "redis")+sentinel://\(group.redacted)\(suffix)"
+        case .cluster(let seeds): return "\(isTLS ? "rediss" : "redis")+cluster://\(seeds.redacted)"
         }
     }
 
@@ -45,7 +48,8 @@ struct RedisEndpoint: Sendable, Equatable {
 
     static func parse(_ url: String) throws(RedisURLError) -> RedisEndpoint {
         guard let separator = url.firstRange(of: "://") else {
-            throw RedisURLError("expected redis://host:port, rediss://host:port, redis+sentinel://… or unix:///path")
+            throw RedisURLError(
+                "expected redis://host:port, rediss://host:port, redis+sentinel://…, redis+cluster://… or unix:///path")
         }
         // A slash or an @ with an accent is another character for a String, so such a URL is refused.
         guard url.allSatisfy({ $0.unicodeScalars.count == 1 }) else {
@@ -57,10 +61,13 @@ struct RedisEndpoint: Sendable, Equatable {
         case "rediss", "valkeys": return try tcp(rest, isTLS: true)
         case "redis+sentinel", "valkey+sentinel": return try sentinel(rest, isTLS: false)
         case "rediss+sentinel", "valkeys+sentinel": return try sentinel(rest, isTLS: true)
+        case "redis+cluster", "valkey+cluster": return try cluster(rest, isTLS: false)
+        case "rediss+cluster", "valkeys+cluster": return try cluster(rest, isTLS: true)
         case "unix": return try unix(rest)
         default:
             throw RedisURLError(
-                "unknown scheme; redis, rediss, valkey, valkeys, each of them with +sentinel, and unix are known")
+                "unknown scheme; redis, rediss, valkey, valkeys, each of them with +sentinel or +cluster, and unix are known"
+            )
         }
     }
 
@@ -111,6 +118,19 @@ struct RedisEndpoint: Sendable, Equatable {
             throw RedisURLError("a user needs a password: redis://user:password@host")
         }
         if self.user == nil, password?.isEmpty == true { password = nil }
+    }
+
+    /// `host[:port],host[:port]…`, at most `maximum` of them.
+    static func servers(
+        _ text: Substring, defaultPort: Int, maximum: Int, _ noun: String
+    ) throws(RedisURLError) -> [ServerAddress] {
+        var servers: [ServerAddress] = []
+        for item in text.split(separator: ",", omittingEmptySubsequences: false) {
+            let (host, port) = try hostAndPort(item, defaultPort: defaultPort)
+            servers.append(ServerAddress(host: host, port: port))
+        }
+        guard servers.count <= maximum else { throw RedisURLError("at most \(maximum) \(noun) can be named") }
+        return servers
     }
 
     static func hostAndPort(

@@ -33,9 +33,11 @@ extension UpstreamFailure {
         case "NOREPLICAS": self = .refused("Redis has too few replicas (NOREPLICAS)")
         case "MASTERDOWN": self = .wrongRole("Redis is a replica without a primary (MASTERDOWN)")
         case "CLUSTERDOWN": self = .refused("the Redis cluster is down (CLUSTERDOWN)")
-        case "TRYAGAIN": self = .refused("the Redis cluster is moving keys (TRYAGAIN)")
+        case "TRYAGAIN", "ASK":
+            self = .refused("the Redis cluster is moving keys (\(message.prefix { $0 != " " }))")
         case "UNBLOCKED": self = .wrongRole("Redis changed its role (UNBLOCKED)")
-        case "MOVED", "ASK": self = .wrongRole("another node of the cluster holds the log (\(message))")
+        case "MOVED":
+            self = .wrongRole("another node of the cluster holds the log (\(message)): redis+cluster:// finds it")
         case "NOAUTH": self = .denied("Redis wants a password (NOAUTH): set it in REDIS_URL")
         case "WRONGPASS": self = .denied("Redis refuses user or password (WRONGPASS): check REDIS_URL")
         case "NOPERM": self = .denied("the Redis user may not do this (NOPERM): \(message)")

@@ -12,6 +12,8 @@ struct RedisKeys: Sendable {
     /// The channel on which entries are published. Publish/subscribe ignores database numbers, so the channel's name
     /// has the number, unless it is 0.
     let logChannel: ByteBuffer
+    /// The hash slot of all keys in a cluster.
+    let slot: Int
     private let valuePrefix: ByteBuffer
     private let bridgedPrefix: ByteBuffer
 
@@ -22,6 +24,7 @@ struct RedisKeys: Sendable {
     init(namespace: String, database: Int = 0, scratch: String = "") {
         func name(_ suffix: String) -> ByteBuffer { ByteBuffer(string: "{\(namespace)}:\(scratch)\(suffix)") }
         let number = database == 0 ? "" : ":\(database)"
+        slot = HashSlot.of(tag: namespace)
         incarnation = name("incarnation")
         position = name("position")
         stream = name("stream")

@@ -8,6 +8,8 @@ final class RedisLink {
     private let endpoint: RedisEndpoint
     private let connector: RedisConnector
     private let clientName: ByteBuffer
+    /// The servers that name the primary; `nil`: the endpoint is the server.
+    private let source: (any PrimarySource)?
     private let logger: Logger
     private var session = RedisSessionStateMachine()
     private(set) var connection: RedisConnection?
@@ -16,9 +18,13 @@ final class RedisLink {
     private(set) var lastLoss: ConnectionLoss?
     /// Whether the server had answered anything before that.
     private(set) var hadAnswer = false
-    /// The sentinels' answer that led to the connected server.
-    private(set) var primary: SentinelAnswer?
-    private var search: SentinelSearch?
+    /// The answer that led to the connected server.
+    private(set) var primary: PrimaryAnswer?
+    private var search: PrimarySearch?
+    /// The node of a cluster that the connected one has named in its place: it is connected next, without a search.
+    private var redirection: PrimaryAnswer?
+    /// Whether the present connection follows a redirection.
+    private var isRedirected = false
     /// For ``RedisSessionStateMachine/nextDeadline``.
     private var timer: (at: NIODeadline, task: Scheduled<Void>)?
     /// The last logged reason of a server that does not answer: each reason is logged once.
@@ -32,8 +38,12 @@ final class RedisLink {
     /// Called when all received data have been delivered.
     var onChunkEnd: () -> Void = {}
 
-    init(endpoint: RedisEndpoint, connector: RedisConnector, clientName: String, logger: Logger) {
+    init(
+        endpoint: RedisEndpoint, source: (any PrimarySource)? = nil, connector: RedisConnector, clientName: String,
+        logger: Logger
+    ) {
         self.endpoint = endpoint
+        self.source = source
         self.connector = connector
         self.clientName = ByteBuffer(string: clientName)
         var logger = logger
@@ -51,8 +61,7 @@ final class RedisLink {
 
     /// The address of the connection, for people.
     var target: String {
-        if let primary { return RedisEndpoint.text(host: primary.host, port: primary.port) }
-        return endpoint.redacted
+        primary?.address.text ?? endpoint.redacted
     }
 
     func start() { if session.start() { connect() } }
@@ -62,6 +71,17 @@ final class RedisLink {
         guard session.hurry() else { return }
         schedule()
         connect()
+    }
+
+    /// The connected node says by `MOVED` that another one serves the log. Closes the connection; the next one leads
+    /// there, once: two nodes that name each other do not keep the link from searching.
+    func follow(moved text: ByteBuffer) {
+        guard let primary, !isRedirected, let address = ClusterReply.moved(text, from: primary.address.host) else {
+            return
+        }
+        // The epoch stays, so that a node which knows less than this one does not count as newer.
+        redirection = PrimaryAnswer(address: address, configurationEpoch: primary.configurationEpoch)
+        close(ConnectionLoss(redisError: text))
     }
 
     /// Closes the connection and connects again.
@@ -109,23 +129,27 @@ final class RedisLink {
     // MARK: Connecting
 
     private func connect() {
+        let redirection = self.redirection.take()
+        isRedirected = redirection != nil
+        if let redirection { return found(.success(redirection)) }
         switch endpoint.address {
         case .tcp(let host, let port): connector.connect(host: host, port: port, prepare: use)
         case .unix(let path): connector.connect(unixPath: path, prepare: use)
-        case .sentinel(let group):
-            let search = SentinelSearch(group, connector: connector)
+        case .sentinel, .cluster:
+            guard let source else { return }
+            let search = PrimarySearch(source, connector: connector)
             self.search = search
             search.run { [weak self] result in self?.found(result) }
         }
     }
 
-    private func found(_ result: Result<SentinelAnswer, ConnectionLoss>) {
+    private func found(_ result: Result<PrimaryAnswer, ConnectionLoss>) {
         search = nil
         switch result {
         case .success(let answer):
             guard case .connecting = session.state else { return }
             primary = answer
-            connector.connect(host: answer.host, port: answer.port, prepare: use)
+            connector.connect(host: answer.address.host, port: answer.address.port, prepare: use)
         case .failure(let loss): ended(loss)
         }
     }

@@ -18,6 +18,23 @@ struct RedisScript: Sendable {
         self.kind = kind
         self.source = ByteBuffer(string: source)
     }
+
+    /// The script for a cluster: its entries go to the sharded channel, or to the classic one if the server has no
+    /// sharded channels (before 7.0), or the user may not use them.
+    private var sharded: RedisScript {
+        let publish = """
+            local function publish(channel, message)
+              local sent = redis.pcall('SPUBLISH', channel, message)
+              if type(sent) == 'table' and sent.err then redis.call('PUBLISH', channel, message) end
+            end
+
+            """
+        return RedisScript(
+            kind, publish + String(buffer: source).replacing("redis.call('PUBLISH', ", with: "publish("))
+    }
+
+    static let shardedAppend = append.sharded
+    static let shardedReplace = replace.sharded
 }
 
 extension RedisScript {
@@ -122,7 +139,8 @@ extension RedisScript {
     /// KEYS: as above. ARGV: 1 if a record is expected, the record, fresh incarnation, run id, replication id, floor,
     /// log channel. Returns {incarnation, position} after the attempt, whichever host won.
     ///
-    /// A short message on the log channel, which is no entry, causes the other hosts to check.
+    /// A short message on the log channel, which is no entry, causes the other hosts to check. SET replaces keys of any
+    /// type. A key that was deleted could not be set while the cluster moves its slot.
     static let replace = RedisScript(
         .replace,
         """
@@ -143,7 +161,7 @@ extension RedisScript {
           end
         end
         if tonumber(ARGV[6]) > tonumber(position) then position = ARGV[6] end
-        redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+        redis.call('DEL', KEYS[3])
         redis.call('SET', KEYS[2], position)
         redis.call('SET', KEYS[1], ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5])
         redis.call('PUBLISH', ARGV[7], ARGV[3] .. ' ' .. position)

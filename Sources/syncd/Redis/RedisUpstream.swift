@@ -15,7 +15,9 @@ final class RedisUpstream {
     private let deliver: (UpstreamEvent) -> Void
     private let commands: RedisLink
     private let subscription: RedisLink
-    private var watch: SentinelWatch?
+    private var watch: PrimaryWatch?
+    /// The endpoint is a cluster, where the log's channel is sharded if the server allows it.
+    private let isCluster: Bool
     /// Called when all received data have been delivered: the turn may end.
     var onChunkEnd: () -> Void = {}
     /// The last INFO of the connected server.
@@ -42,14 +44,16 @@ final class RedisUpstream {
         eventLoop: any EventLoop, logger: Logger, deliver: @escaping (UpstreamEvent) -> Void
     ) {
         self.endpoint = endpoint
+        if case .cluster = endpoint.address { isCluster = true } else { isCluster = false }
         encoding = CommandEncoding(keys: keys)
         self.bridgedChannels = bridgedChannels
         self.eventLoop = eventLoop
         self.logger = logger
         self.deliver = deliver
         let connector = RedisConnector(for: endpoint, tls: tls, eventLoop: eventLoop, logger: logger)
+        let source = endpoint.primarySource(slot: keys.slot)
         func link(_ name: String) -> RedisLink {
-            RedisLink(endpoint: endpoint, connector: connector, clientName: name, logger: logger)
+            RedisLink(endpoint: endpoint, source: source, connector: connector, clientName: name, logger: logger)
         }
         commands = link("syncd")
         subscription = link("syncd-subscriptions")
@@ -63,10 +67,10 @@ final class RedisUpstream {
             if let event = ReplyDecoding.message(parts, keys: keys, identity: identity) { self.deliver(event) }
         }
         for link in [commands, subscription] { link.onChunkEnd = { [weak self] in self?.onChunkEnd() } }
-        if case .sentinel(let group) = endpoint.address {
-            watch = SentinelWatch(
-                group, connector: connector, present: { [weak self] in self?.commands.primary },
-                onMoved: { [weak self] answer in self?.primaryMoved(answer) })
+        if let source {
+            watch = PrimaryWatch(
+                source, connector: connector, present: { [weak self] in self?.commands.primary },
+                onMoved: { [weak self] answer in self?.primaryMoved(answer, source.movedMessage) })
         }
     }
 
@@ -141,10 +145,15 @@ final class RedisUpstream {
         deliver(.commandsDisconnected(reason: loss.reason))
     }
 
-    private func primaryMoved(_ answer: SentinelAnswer) {
-        let address = RedisEndpoint.text(host: answer.host, port: answer.port)
-        logger.notice("the sentinels name another primary", metadata: ["primary": "\(address)"])
-        for link in [commands, subscription] { link.reconnect(reason: "the sentinels name another primary") }
+    private func primaryMoved(_ answer: PrimaryAnswer, _ message: String) {
+        logger.notice("\(message)", metadata: ["primary": "\(answer.address.text)"])
+        for link in [commands, subscription] { link.reconnect(reason: message) }
+    }
+
+    /// The meaning of an error. Both connections follow a node of a cluster that names another one.
+    private func failure(_ text: ByteBuffer) -> UpstreamFailure {
+        if isCluster { for link in [commands, subscription] { link.follow(moved: text) } }
+        return UpstreamFailure(redisError: text)
     }
 
     // MARK: Commands
@@ -161,7 +170,9 @@ final class RedisUpstream {
         case .append(let id, let append): self.append(id, append)
         case .probe(let id): probe(id)
         case .read(let id, let after, let count): read(id, after: after, count: count)
-        case .replace(let id, let replace): run(id, .replace, encoding.replace(replace), ReplyDecoding.replace)
+        case .replace(let id, let replace):
+            let script: RedisScript = isCluster ? .shardedReplace : .replace
+            run(id, script, encoding.replace(replace), ReplyDecoding.replace)
         case .publish(let id, let event): ask(id, encoding.publish(event), ReplyDecoding.publish)
         case .get(let id, let key): get(id, key)
         case .set(let key, let entry, let ttl):
@@ -193,7 +204,7 @@ final class RedisUpstream {
         guard let connection else { return }
         let isTaken = connection.send(arguments) { [self] reply in
             if case .error(let text) = reply {
-                self.answer(id, .failed(UpstreamFailure(redisError: text)), answer)
+                self.answer(id, .failed(failure(text)), answer)
             } else if let result = read(reply) {
                 self.answer(id, result, answer)
             } else {
@@ -233,7 +244,7 @@ final class RedisUpstream {
                     ask(id, Self.whole(script, call), read, answer: answer)
                     connection.flush()
                 } else {
-                    self.answer(id, .failed(UpstreamFailure(redisError: text)), answer)
+                    self.answer(id, .failed(failure(text)), answer)
                 }
             } else if let result = read(reply) {
                 self.answer(id, result, answer)
@@ -288,7 +299,7 @@ final class RedisUpstream {
 
     private func append(_ id: UpstreamID, _ append: AppendCommand) {
         let channel = append.body.eventChannel
-        run(id, .append, encoding.append(append)) { [self] reply in
+        run(id, isCluster ? .shardedAppend : .append, encoding.append(append)) { [self] reply in
             guard let (answer, refusal) = ReplyDecoding.append(reply) else { return nil }
             if let refusal, let channel {
                 channelRefused(channel, refusal, "its events reach nobody")
@@ -352,8 +363,24 @@ final class RedisUpstream {
         connection.becomeSubscriber()
         refusedChannels.removeAll()
         changeSubscription("SUBSCRIBE", bridgedChannels)
+        if isCluster { subscribeToShard(connection) }
         connection.sendSubscription([.word("SUBSCRIBE"), encoding.keys.logChannel]) { [weak connection] text in
             connection?.close(ConnectionLoss(redisError: text))
+        }
+    }
+
+    /// The sharded channel of the log, in addition to the classic one: hosts that may not use it publish there. A server
+    /// before 7.0 has none.
+    private func subscribeToShard(_ connection: RedisConnection) {
+        let channel = encoding.keys.logChannel
+        connection.sendSubscription([.word("SSUBSCRIBE"), channel]) { [weak self, weak connection] text in
+            guard let self else { return }
+            if !ForbiddenCommand.isRefusal(text) {
+                for link in [self.commands, self.subscription] { link.follow(moved: text) }
+                connection?.close(ConnectionLoss(redisError: text))
+            } else if String(buffer: text).hasPrefix("NOPERM") {
+                self.channelRefused(channel, text, "only classic publish/subscribe is used: +ssubscribe +spublish")
+            }
         }
     }
 

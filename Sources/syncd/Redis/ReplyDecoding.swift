@@ -5,11 +5,20 @@ import SyncCore
 /// The meaning of Redis' replies. `nil` everywhere: the reply is not what Redis' documentation, or our script, says.
 enum ReplyDecoding {
     static let messageWord = ByteBuffer.word("message")
-    static let patternMessageWord = ByteBuffer.word("pmessage")
-    /// Messages of channels, of patterns, and of the channels of a shard. Everything else on a subscriber's connection is
-    /// a confirmation.
-    static let messageWords = [messageWord, patternMessageWord, .word("smessage")]
+    private static let patternMessageWord = ByteBuffer.word("pmessage")
+    static let shardMessageWord = ByteBuffer.word("smessage")
+    static let shardUnsubscribeWord = ByteBuffer.word("sunsubscribe")
+    /// The host of a node whose name is unknown to the others.
+    private static let unknownHost = ByteBuffer.word("?")
     private static let subscribeWord = ByteBuffer.word("subscribe")
+
+    /// A host and a port that a server names; `nil`: they are unusable. The host has 1 to 255 printable ASCII bytes.
+    static func address(host: ByteBuffer, port: UInt64) -> ServerAddress? {
+        guard (1...255).contains(host.readableBytes), host != unknownHost,
+            host.readableBytesView.allSatisfy({ (0x21...0x7e).contains($0) }), (1...65_535).contains(port)
+        else { return nil }
+        return ServerAddress(host: String(buffer: host), port: Int(port))
+    }
 
     static func bulk(_ value: RESPValue) -> ByteBuffer? {
         if case .bulkString(let bytes) = value { bytes } else { nil }
@@ -114,12 +123,17 @@ enum ReplyDecoding {
                 entryAtLastApplied: entry, warnings: info?.warnings ?? []))
     }
 
+    /// Whether a kind of message is not a confirmation.
+    static func isMessage(_ kind: ByteBuffer) -> Bool {
+        kind == messageWord || kind == patternMessageWord || kind == shardMessageWord
+    }
+
     /// The event in a subscription's message; `nil`: nothing that matters. Its confirmation stands for the log's channel
     /// with the identity of the process at the other end.
     static func message(_ parts: [RESPValue], keys: RedisKeys, identity: ServerIdentity?) -> UpstreamEvent? {
         guard let kind = parts.first.flatMap(bulk) else { return nil }
         switch kind {
-        case messageWord:
+        case messageWord, shardMessageWord:
             guard parts.count == 3, let channel = bulk(parts[1]), let payload = bulk(parts[2]) else { return nil }
             guard channel == keys.logChannel else {
                 return LogChannel.isOne(channel) ? nil : .message(Event(channel: channel, payload: payload))

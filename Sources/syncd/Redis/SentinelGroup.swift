@@ -1,11 +1,6 @@
 /// The sentinels that monitor a primary and its replicas, and know which of them is the primary.
 struct SentinelGroup: Sendable, Equatable {
-    struct Sentinel: Sendable, Equatable {
-        var host: String
-        var port: Int
-    }
-
-    var sentinels: [Sentinel]
+    var sentinels: [ServerAddress]
     /// The name of the monitored service: `sentinel monitor <service> …`.
     var service: String
     /// The login of the sentinels themselves, which have separate users.
@@ -18,7 +13,7 @@ struct SentinelGroup: Sendable, Equatable {
 
     /// `sentinel:26379,sentinel:26379/service`, without user and password.
     var redacted: String {
-        sentinels.map { RedisEndpoint.text(host: $0.host, port: $0.port) }.joined(separator: ",") + "/\(service)"
+        sentinels.map(\.text).joined(separator: ",") + "/\(service)"
     }
 }
 
@@ -43,13 +38,8 @@ extension RedisEndpoint {
             try endpoint.setLogin(hosts[..<at])
             hosts = hosts[hosts.index(after: at)...]
         }
-        for item in hosts.split(separator: ",", omittingEmptySubsequences: false) {
-            let (host, port) = try hostAndPort(item, defaultPort: SentinelGroup.defaultPort)
-            group.sentinels.append(SentinelGroup.Sentinel(host: host, port: port))
-        }
-        guard group.sentinels.count <= SentinelGroup.maximumSentinels else {
-            throw RedisURLError("at most \(SentinelGroup.maximumSentinels) sentinels can be named")
-        }
+        group.sentinels = try servers(
+            hosts, defaultPort: SentinelGroup.defaultPort, maximum: SentinelGroup.maximumSentinels, "sentinels")
         if parts.count == 2 {
             try endpoint.setParameters(parts[1]) { (name, value) throws(RedisURLError) in
                 guard ["sentinelUser", "sentinelPassword"].contains(name) else { return false }

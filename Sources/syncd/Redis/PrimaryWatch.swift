@@ -1,23 +1,23 @@
 import NIOCore
 
-/// Asks the sentinels every 2 s whether the connected primary is still the present one: a primary that was cut off from
-/// them, and replaced, does not know it. While no sentinel answers, nothing changes.
-final class SentinelWatch {
-    private let group: SentinelGroup
+/// Asks the servers of a ``PrimarySource`` every 2 s whether the connected primary is still the present one: a primary
+/// that was cut off from them, and replaced, does not know it. While none of them answers, nothing changes.
+final class PrimaryWatch {
+    private let source: any PrimarySource
     private let connector: RedisConnector
     /// The primary that is connected now.
-    private let present: () -> SentinelAnswer?
-    private let onMoved: (SentinelAnswer) -> Void
+    private let present: () -> PrimaryAnswer?
+    private let onMoved: (PrimaryAnswer) -> Void
     private var task: RepeatedTask?
-    private var search: SentinelSearch?
+    private var search: PrimarySearch?
 
     private static let interval = TimeAmount.seconds(2)
 
     init(
-        _ group: SentinelGroup, connector: RedisConnector, present: @escaping () -> SentinelAnswer?,
-        onMoved: @escaping (SentinelAnswer) -> Void
+        _ source: any PrimarySource, connector: RedisConnector, present: @escaping () -> PrimaryAnswer?,
+        onMoved: @escaping (PrimaryAnswer) -> Void
     ) {
-        self.group = group
+        self.source = source
         self.connector = connector
         self.present = present
         self.onMoved = onMoved
@@ -37,7 +37,7 @@ final class SentinelWatch {
 
     private func ask() {
         guard search == nil, present() != nil else { return }
-        let search = SentinelSearch(group, connector: connector)
+        let search = PrimarySearch(source, connector: connector)
         self.search = search
         search.run { [weak self] result in
             guard let self else { return }
