@@ -87,13 +87,13 @@ extension Doctor {
 
     // MARK: TLS
 
-    func tls(_ session: TLSSession?, now: time_t = time(nil)) -> Finding {
+    func tls(_ session: TLSSession?, target: String, now: time_t = time(nil)) -> Finding {
         guard let session else {
             let isLocal: Bool
             switch configuration.endpoint.address {
             case .tcp(let host, _): isLocal = ["localhost", "::1"].contains(host) || host.hasPrefix("127.")
             case .unix: isLocal = true
-            default: isLocal = false
+            default: isLocal = ["127.", "localhost:", "[::1]:"].contains { target.hasPrefix($0) }
             }
             if isLocal { return Finding(.tls, .ok, "not in use: the server is on this host") }
             return Finding(

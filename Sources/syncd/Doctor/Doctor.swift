@@ -121,7 +121,7 @@ final class Doctor {
                 follows: slow.isEmpty ? nil : "every reconnect takes this long, and the host is isolated meanwhile",
                 remedy: slow.isEmpty ? nil : "find out what makes \(slow.joined(separator: " and ")) slow",
                 figures: steps.map { StatusField("\($0.name.lowercased())-us", .number($0.time.microseconds)) }))
-        add(tls(commands.tlsSession))
+        add(tls(commands.tlsSession, target: commands.target))
         return true
     }
 
