@@ -20,7 +20,7 @@ package struct TrafficWatch: Sendable {
     package static let interval = TimeAmount.milliseconds(500)
     static let replyTime = TimeAmount.seconds(3)
     /// Time without a message after which a subscriber asks for a sign of life, and for which it waits for one.
-    static let quietTime = TimeAmount.milliseconds(1500)
+    package static let quietTime = TimeAmount.milliseconds(1500)
     /// Maximum time of a confirmation. It follows all messages that wait before it, which may be many.
     static let confirmationTime = TimeAmount.seconds(30)
 

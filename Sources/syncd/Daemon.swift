@@ -221,7 +221,8 @@ extension Daemon: EngineHost {
         case .logReplaced(let reason):
             logger.warning(
                 "the log in Redis is replaced: all caches of all hosts are cold", metadata: ["why": "\(reason)"])
-        case .upstreamWarning(let text): logger.warning("Redis may lose the log", metadata: ["setting": "\(text)"])
+        case .upstreamWarning(let text):
+            logger.warning("Redis may lose or refuse the log", metadata: ["setting": "\(text)"])
         case .foreignLog(let incarnation):
             logger.warning(
                 "another deployment publishes on this log's channel: its entries are passed over",

@@ -26,6 +26,19 @@ struct DaemonConfiguration: Sendable {
     var source: String
 }
 
+/// The settings that concern Redis, whether they are in use or not.
+struct RedisConfiguration: Sendable {
+    /// Whether the daemon would use Redis.
+    var isEnabled: Bool
+    var endpoint: RedisEndpoint
+    /// TLS settings, for `rediss://`.
+    var tls: TLSSettings?
+    var namespace: String
+    var limits: Limits
+    /// Rules for the invalidations by events of other programs.
+    var bridge: BridgeRules
+}
+
 /// The settings that can change while the daemon runs.
 struct ReloadableSettings: Sendable {
     var logLevel: Logger.Level
@@ -62,6 +75,15 @@ enum SyncdConfiguration {
             inheritedSocket: try inherited(sockets, path: paths.socket),
             bridge: try readBridge(settings),
             source: settings.source)
+    }
+
+    /// The settings of Redis that `read` would use.
+    static func readRedis(_ settings: Settings) throws -> RedisConfiguration {
+        let endpoint = try RedisEndpoint.parse(try settings.required(.redisURL))
+        return RedisConfiguration(
+            isEnabled: try settings.flag(.redisEnabled), endpoint: endpoint,
+            tls: try TLSSettings.read(settings, for: endpoint), namespace: try readNamespace(settings),
+            limits: try readLimits(settings), bridge: try readBridge(settings))
     }
 
     /// Settings that SIGHUP reads again. Settings that take effect at the next start only have to be valid, too:

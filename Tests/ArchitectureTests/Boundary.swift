@@ -20,6 +20,7 @@ struct Boundary: Sendable {
                 "Sources/IPC/Worker/Connection/SyncdConnection.swift",
                 "Sources/IPCTesting/ScriptedConnection.swift", "Sources/IPCTesting/ScriptedSyncd.swift",
                 "Sources/ClientCheck/CheckedClient.swift",
+                "Sources/syncd/Doctor/DoctorLoop.swift",
                 "Sources/syncd/Redis/ConnectionLoss.swift", "Sources/syncd/Redis/RedisConnection.swift",
                 "Sources/syncd/Redis/RedisConnector.swift", "Sources/syncd/System/DaemonProcess.swift",
                 "Sources/syncd/Workers/Listener.swift",

@@ -6,7 +6,7 @@ import Testing
 /// The user of docs/redis.md, and servers that permit less.
 @Suite(.tags(.servers), .processes) struct ACLTests {
     /// The words of the documented user, after its name.
-    private static func documented() throws -> [String] {
+    static func documented() throws -> [String] {
         let text = try String(contentsOfFile: "\(Executables.packageFolder)/docs/redis.md", encoding: .utf8)
         let start = try #require(text.range(of: "```\nuser syncd "))
         let end = try #require(text.range(of: "```", range: start.upperBound..<text.endIndex))

@@ -113,7 +113,7 @@ import Testing
         let syncd = try Executables.built("syncd")
         for arguments in [
             ["--help"], ["run", "--help"], ["status", "--help"], ["invalidate", "--help"], ["events", "--help"],
-            ["explain", "--help"], ["check-client", "--help"],
+            ["explain", "--help"], ["doctor", "--help"], ["check-client", "--help"],
         ] {
             let help = try await ChildProcess.run(syncd, arguments)
             #expect(help.exit == .status(0) && help.output.contains("USAGE: syncd"))
@@ -161,6 +161,7 @@ import Testing
     /// A script that moves the output into place must not move a part of it.
     @Test(arguments: [
         "status", "status --json", "metrics", "invalidate a", "explain a", "status --watch --interval 0.1",
+        "doctor redis://127.0.0.1:1", "doctor --json redis://127.0.0.1:1",
     ]) func `output that can't be written is an error`(command: String) async throws {
         let (_, syncd) = try await Home.embedded.start()
         let program = try Executables.built("syncd")

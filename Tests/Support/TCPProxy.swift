@@ -13,19 +13,22 @@ package final class TCPProxy: Sendable {
         var mark: String?
         var links: [NIOLoopBound<TCPLink>] = []
         var listener: (any Channel)?
+        var accepted = 0
     }
 
     private let port: ReservedPort
-    private let target: Int
+    private let targets: [Int]
     private let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
     private let state = Mutex(State())
 
     /// Listens in front of a server.
     ///
-    /// - Parameter mark: links on which the client sends this text can be held separately.
-    package init(to target: Int, mark: String? = nil) async throws {
+    /// - Parameters:
+    ///   - other: a second server, to which every other connection is forwarded, like a proxy that balances them.
+    ///   - mark: links on which the client sends this text can be held separately.
+    package init(to target: Int, alternatingWith other: Int? = nil, mark: String? = nil) async throws {
         port = try ReservedPort()
-        self.target = target
+        targets = [target] + (other.map { [$0] } ?? [])
         state.withLock { $0.mark = mark }
         let listener = try await ServerBootstrap(group: eventLoop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -92,7 +95,11 @@ package final class TCPProxy: Sendable {
     private func accept(_ channel: any Channel) throws {
         let link = TCPLink(client: channel, proxy: self)
         let bound = NIOLoopBound(link, eventLoop: eventLoop)
-        state.withLock { $0.links.append(bound) }
+        let target = state.withLock { state in
+            state.links.append(bound)
+            state.accepted += 1
+            return targets[(state.accepted - 1) % targets.count]
+        }
         try channel.pipeline.syncOperations.addHandler(
             ProxyHandler {
                 bound.value.clientSent($0)

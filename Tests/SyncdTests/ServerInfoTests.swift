@@ -55,11 +55,25 @@ import Testing
 
     @Test(arguments: [
         ("0", "noeviction", 0), ("0", "allkeys-lru", 0), ("100", "noeviction", 1), ("100", "allkeys-random", 1),
-        ("100", "allkeys-lfu", 1), ("100", "volatile-lru", 0), ("100", "volatile-ttl", 0),
+        ("100", "allkeys-lfu", 1), ("100", "volatile-lru", 0), ("100", "volatile-ttl", 0), ("100", "oldest-first", 1),
+        ("0", "oldest-first", 1), ("100", "noeviction-at-all", 1),
     ])
     func `settings that endanger the log`(maxmemory: String, policy: String, count: Int) {
         let info = ServerInfo("maxmemory:\(maxmemory)\r\nmaxmemory_policy:\(policy)\r\n")
         #expect(info.warnings.count == count)
         #expect(info.warnings.allSatisfy { $0.contains(policy) && $0.contains("volatile-lru") })
+    }
+
+    @Test(arguments: [(8, 10, 0), (9, 10, 1), (10, 10, 1), (8999, 10_000, 0), (9000, 10_000, 1), (5, 0, 0)])
+    func `connections that are nearly all in use`(connected: Int, limit: Int, count: Int) {
+        let info = ServerInfo("connected_clients:\(connected)\r\nmaxclients:\(limit)\r\n")
+        #expect(info.warnings.count == count)
+        let next = ServerInfo("connected_clients:\(connected + 1)\r\nmaxclients:\(limit)\r\n")
+        #expect(count == 0 || info.warnings == next.warnings, "a text that changes would be logged again and again")
+    }
+
+    @Test func `a node of a cluster`() {
+        #expect(ServerInfo("cluster_enabled:1\r\n").isClusterNode)
+        #expect(!ServerInfo("cluster_enabled:0\r\n").isClusterNode && !ServerInfo(plain).isClusterNode)
     }
 }

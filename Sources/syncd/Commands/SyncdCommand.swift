@@ -14,7 +14,7 @@ struct SyncdCommand: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             RunCommand.self, StatusCommand.self, WaitCommand.self, MetricsCommand.self, InvalidateCommand.self,
-            EventsCommand.self, ExplainCommand.self, CheckClientCommand.self,
+            EventsCommand.self, ExplainCommand.self, DoctorCommand.self, CheckClientCommand.self,
         ])
 
     static func main() async {

@@ -40,8 +40,11 @@ final class RedisConnection: ChannelInboundHandler {
     private(set) var unsentBytes = 0
     private var watch: RepeatedTask?
     private var isSubscriber = false
-    private var hasRead = false
-    private(set) var stage = Stage.new
+    /// Whether anything was received; over TLS, after the handshake.
+    private(set) var hasRead = false
+    private(set) var stage = Stage.new { didSet { stageBegins[stage] = .now() } }
+    /// Time when each stage began.
+    private(set) var stageBegins: [Stage: NIODeadline] = [:]
     private(set) var isClosed = false
     /// Whether received data are being delivered.
     private(set) var isReading = false
@@ -51,7 +54,7 @@ final class RedisConnection: ChannelInboundHandler {
     var onActive: () -> Void = {}
     /// TLS has proved who the server is.
     var onHandshake: () -> Void = {}
-    /// Called with a message of a subscription: `message`, `pmessage` and its parts, and confirmations.
+    /// Called with a message of a subscription: `message`, `pmessage`, `smessage` and its parts, and confirmations.
     var onMessage: ([RESPValue]) -> Void = { _ in }
     /// Called when all received data have been delivered.
     var onChunkEnd: () -> Void = {}
@@ -78,6 +81,14 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     var usesTLS: Bool { tls != nil }
+
+    /// `nil`: the connection has no TLS, or is not open.
+    var tlsSession: TLSSession? {
+        guard stage == .open, let pipeline = context?.pipeline.syncOperations,
+            let handler = try? pipeline.handler(type: NIOSSLClientHandler.self)
+        else { return nil }
+        return TLSSession(handler, try? pipeline.handler(type: CipherWitness.self))
+    }
 
     // MARK: Connecting
 

@@ -11,12 +11,18 @@ final class RedisConnector {
     private let tls: TLSContextSource?
     private let resolver: NameResolver
     private let family: RedisEndpoint.Family?
+    private let watchesCipher: Bool
 
     /// Maximum time for one address. It begins after the lookup.
     private static let connectTimeout = TimeAmount.seconds(1)
 
-    init(for endpoint: RedisEndpoint, tls: TLSSettings? = nil, eventLoop: any EventLoop, logger: Logger) {
+    /// - Parameter watchesCipher: whether the cipher of a connection is of interest.
+    init(
+        for endpoint: RedisEndpoint, tls: TLSSettings? = nil, watchesCipher: Bool = false, eventLoop: any EventLoop,
+        logger: Logger
+    ) {
         self.eventLoop = eventLoop
+        self.watchesCipher = watchesCipher
         self.tls = endpoint.isTLS ? TLSContextSource(tls ?? TLSSettings()) : nil
         resolver = NameResolver(eventLoop: eventLoop, logger: logger)
         family = endpoint.family
@@ -105,6 +111,7 @@ final class RedisConnector {
     private func use(_ channel: any Channel, for connection: RedisConnection, _ identity: CertifiedHost?) {
         guard !connection.isClosed else { return channel.close(promise: nil) }
         do {
+            if tls != nil, watchesCipher { try channel.pipeline.syncOperations.addHandler(CipherWitness()) }
             if let tls, let identity { try channel.pipeline.syncOperations.addHandler(try tls.handler(identity)) }
             try channel.pipeline.syncOperations.addHandler(connection)
         } catch {

@@ -17,9 +17,12 @@ struct RedisKeys: Sendable {
     private let valuePrefix: ByteBuffer
     private let bridgedPrefix: ByteBuffer
 
-    /// - Parameter database: the number of the database that the URL names.
-    init(namespace: String, database: Int = 0) {
-        func name(_ suffix: String) -> ByteBuffer { ByteBuffer(string: "{\(namespace)}:\(suffix)") }
+    /// - Parameters:
+    ///   - database: the number of the database that the URL names.
+    ///   - scratch: names that no syncd uses begin with this behind the namespace, which keeps them within the ACL's
+    ///     patterns: `doctor:1f:`.
+    init(namespace: String, database: Int = 0, scratch: String = "") {
+        func name(_ suffix: String) -> ByteBuffer { ByteBuffer(string: "{\(namespace)}:\(scratch)\(suffix)") }
         let number = database == 0 ? "" : ":\(database)"
         slot = HashSlot.of(tag: namespace)
         incarnation = name("incarnation")

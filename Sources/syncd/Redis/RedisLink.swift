@@ -16,6 +16,8 @@ final class RedisLink {
     private(set) var info: ServerInfo?
     private(set) var connects = 0
     private(set) var lastLoss: ConnectionLoss?
+    /// Whether the server had answered anything before that.
+    private(set) var hadAnswer = false
     /// The answer that led to the connected server.
     private(set) var primary: PrimaryAnswer?
     private var search: PrimarySearch?
@@ -217,6 +219,7 @@ final class RedisLink {
     // MARK: Losing it
 
     private func ended(_ loss: ConnectionLoss) {
+        hadAnswer = connection?.hasRead ?? false
         connection = nil
         primary = nil
         var random = SystemRandomNumberGenerator()

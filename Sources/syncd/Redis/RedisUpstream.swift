@@ -128,6 +128,10 @@ final class RedisUpstream {
         } else if commands.isReady, info?.identity == nil {
             warnings.append("INFO shows no run_id: every reconnect costs a cold cache")
         }
+        if info?.isClusterNode == true, case .tcp = endpoint.address {
+            warnings.append(
+                "the server is a node of a cluster: if the log moves, this host is isolated: use redis+cluster://")
+        }
         if isRoleForbidden {
             warnings.append("ROLE is forbidden: a demoted primary is noticed when it refuses to write")
         }

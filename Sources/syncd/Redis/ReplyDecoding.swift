@@ -4,9 +4,9 @@ import SyncCore
 
 /// The meaning of Redis' replies. `nil` everywhere: the reply is not what Redis' documentation, or our script, says.
 enum ReplyDecoding {
-    private static let messageWord = ByteBuffer.word("message")
+    static let messageWord = ByteBuffer.word("message")
     private static let patternMessageWord = ByteBuffer.word("pmessage")
-    private static let shardMessageWord = ByteBuffer.word("smessage")
+    static let shardMessageWord = ByteBuffer.word("smessage")
     static let shardUnsubscribeWord = ByteBuffer.word("sunsubscribe")
     /// The host of a node whose name is unknown to the others.
     private static let unknownHost = ByteBuffer.word("?")

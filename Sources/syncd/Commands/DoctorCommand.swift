@@ -1,0 +1,62 @@
+import ArgumentParser
+import IPC
+import ProcessSupport
+
+/// `syncd doctor`: tests a server.
+struct DoctorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor", abstract: "Test whether a Redis or Valkey can hold the log.",
+        discussion: """
+            Connects as the daemon would, and tries everything that it needs: what INFO and ROLE say, scripts, \
+            publish/subscribe, whether a read sees the latest write, limits, times, and what a month costs. Needs no \
+            running daemon, and disturbs none: it writes only to keys of its own, for at most a minute. Without URL it \
+            reads the settings that 'syncd run' would read, in the same order.
+
+            Exit status: 0 nothing worse than notes, 1 warnings, 2 failures, 69 no server answers, 78 the URL or a \
+            setting is invalid. docs/redis.md has the checks and the form of the JSON.
+            """)
+
+    @Argument(help: "URL of the server; by default that of the configuration (REDIS_URL).") var url: String?
+    @Flag(help: "Print everything as JSON.") var json = false
+    @Option(help: "File of KEY=value lines.") var config: String?
+    @Option(help: "Prefix of the keys in Redis (SYNCD_NAMESPACE).") var namespace: String?
+    @Option(name: .customLong("redis-tls-ca-file"), help: "Certificates to trust (REDIS_TLS_CA_FILE).")
+    var redisTLSCAFile: String?
+    @Option(name: .customLong("redis-tls-cert-file"), help: "syncd's own certificate (REDIS_TLS_CERT_FILE).")
+    var redisTLSCertificateFile: String?
+    @Option(name: .customLong("redis-tls-key-file"), help: "Its private key (REDIS_TLS_KEY_FILE).")
+    var redisTLSKeyFile: String?
+    @Option(name: .customLong("redis-tls-server-name"), help: "Name in the certificate (REDIS_TLS_SERVER_NAME).")
+    var redisTLSServerName: String?
+
+    private var given: [String: String] {
+        let options: [(ConfigurationKey, String?)] = [
+            (.redisURL, url), (.syncdNamespace, namespace), (.redisTLSAuthorities, redisTLSCAFile),
+            (.redisTLSCertificate, redisTLSCertificateFile), (.redisTLSKey, redisTLSKeyFile),
+            (.redisTLSServerName, redisTLSServerName),
+        ]
+        return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
+    }
+
+    func run() async throws {
+        var read: Settings?
+        let redis: RedisConfiguration
+        do {
+            let settings = try Settings(commandLine: given, configFile: config)
+            read = settings
+            redis = try SyncdConfiguration.readRedis(settings)
+        } catch let error as ConfigurationError {
+            throw Self.invalid(read?.located(error) ?? "\(error)")
+        } catch let error as RedisURLError {
+            throw Self.invalid("\(error)")
+        }
+        let report = await Doctor(redis, isURLGiven: url != nil).examine()
+        try StandardOutput.write(json ? StatusJSON.render(report.fields) : DoctorTable.render(report))
+        if report.exitStatus != 0 { throw ExitCode(report.exitStatus) }
+    }
+
+    private static func invalid(_ message: String) -> ExitCode {
+        StandardError.write("syncd: \(message)\n")
+        return ExitCode(ExitStatus.configuration.rawValue)
+    }
+}
