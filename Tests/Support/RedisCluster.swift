@@ -222,9 +222,26 @@ package final class RedisCluster: Sendable {
     /// Moves a slot to another primary with all its keys, as `redis-cli --cluster reshard` does.
     ///
     /// - Parameter pause: time in the middle of the move, when some keys are at the one node and some at the other.
-    package func move(slot: Int, to target: Int, pause: Duration = .zero) async throws {
+    /// - Returns: whether it has moved; `false`: a failover has ended the move, and keys are at both nodes.
+    @discardableResult
+    package func move(slot: Int, to target: Int, pause: Duration = .zero) async throws -> Bool {
         let source = try await primary(of: slot)
-        guard source != target else { return }
+        guard source != target else { return true }
+        do {
+            try await move(slot: slot, from: source, to: target, pause: pause)
+            return true
+        } catch {
+            let present = try await primary(of: slot)
+            if present == target { return true }
+            guard present != source else { throw error }
+            for node in [source, target, present] {
+                _ = try? await nodes[node].command("CLUSTER", "SETSLOT", "\(slot)", "STABLE")
+            }
+            return false
+        }
+    }
+
+    private func move(slot: Int, from source: Int, to target: Int, pause: Duration) async throws {
         let (from, to) = (nodes[source], nodes[target])
         try await beginMove(slot: slot, to: target)
         var isFirst = true
