@@ -32,7 +32,7 @@ extension FaultStage {
     }
 
     /// The primary of the log's slot has the faults of a server, and there are some of a cluster alone. Afterwards, all
-    /// nodes agree again, with a replica for each primary.
+    /// nodes agree again.
     func harm(_ cluster: RedisCluster, _ fault: Fault) async throws {
         let slot = try await cluster.slot()
         let primary = try await cluster.primary(of: slot)
@@ -52,7 +52,7 @@ extension FaultStage {
             try await cluster.nodes[primary].start()
         default: try await harm(cluster.nodes[primary], fault)
         }
-        try await cluster.waitUntilWell()
+        try await cluster.waitUntilWell(isComplete: false)
     }
 
     // MARK: MongoDB
@@ -120,7 +120,7 @@ extension FaultStage {
                 try await link.heal()
                 await chance.pause(0...400)
             }
-            try await cluster?.waitUntilWell()
+            try await cluster?.waitUntilWell(isComplete: false)
         }
     }
 }

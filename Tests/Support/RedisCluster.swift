@@ -81,7 +81,10 @@ package final class RedisCluster: Sendable {
     }
 
     /// Waits until every node is there, all of them agree on the slots' primaries, and every replica is up to date.
-    package func waitUntilWell() async throws {
+    ///
+    /// - Parameter isComplete: whether each node has to be a primary with slots, or a known replica of one. A slot that
+    ///   moves to a node during its failover stays there, and leaves a primary without a replica.
+    package func waitUntilWell(isComplete: Bool = true) async throws {
         try await waitUntil("the cluster is well") { node in
             let info = try await self.info(node)
             guard info["cluster_state"] == "ok", info["cluster_known_nodes"] == "\(self.nodes.count)" else {
@@ -100,8 +103,8 @@ package final class RedisCluster: Sendable {
                 }
             }
             // Every replica is in the list of its primary.
-            let isComplete = Set(ranges.flatMap { $0.elements?.dropFirst(2).map { $0.elements?[2].string } ?? [] })
-            return owners(ranges) == owners(first) && isComplete.count == self.nodes.count
+            let known = Set(ranges.flatMap { $0.elements?.dropFirst(2).map { $0.elements?[2].string } ?? [] })
+            return owners(ranges) == owners(first) && (!isComplete || known.count == self.nodes.count)
         }
     }
 
@@ -197,14 +200,17 @@ package final class RedisCluster: Sendable {
         return []
     }
 
-    /// Asks a replica of the slot's primary to take its place. Returns the replica.
-    @discardableResult
-    package func failOver(slot: Int) async throws -> Int {
-        let replica = try await replicas(of: primary(of: slot)).first
-        guard let replica else { throw TestFailure("slot \(slot) has no replica") }
+    /// Asks a replica of the slot's primary to take its place, and waits until it has. A primary without a replica
+    /// stays.
+    package func failOver(slot: Int) async throws {
+        guard let replica = try await replicas(of: primary(of: slot)).first else { return }
         let reply = try await nodes[replica].command("CLUSTER", "FAILOVER")
         guard reply.string == "OK" else { throw TestFailure("CLUSTER FAILOVER: \(reply)") }
-        return replica
+        // After 5 s, an attempt has failed. The replica may repeat its election for twice the node time-out.
+        let deadline = PatientClock.now + .seconds(10)
+        while try await primary(of: slot) != replica, PatientClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(20))
+        }
     }
 
     /// Cuts a node off from all others, whose clients still reach it.
@@ -222,9 +228,26 @@ package final class RedisCluster: Sendable {
     /// Moves a slot to another primary with all its keys, as `redis-cli --cluster reshard` does.
     ///
     /// - Parameter pause: time in the middle of the move, when some keys are at the one node and some at the other.
-    package func move(slot: Int, to target: Int, pause: Duration = .zero) async throws {
+    /// - Returns: whether it has moved; `false`: a failover has ended the move, and keys are at both nodes.
+    @discardableResult
+    package func move(slot: Int, to target: Int, pause: Duration = .zero) async throws -> Bool {
         let source = try await primary(of: slot)
-        guard source != target else { return }
+        guard source != target else { return true }
+        do {
+            try await move(slot: slot, from: source, to: target, pause: pause)
+            return true
+        } catch {
+            let present = try await primary(of: slot)
+            if present == target { return true }
+            guard present != source else { throw error }
+            for node in [source, target, present] {
+                _ = try? await nodes[node].command("CLUSTER", "SETSLOT", "\(slot)", "STABLE")
+            }
+            return false
+        }
+    }
+
+    private func move(slot: Int, from source: Int, to target: Int, pause: Duration) async throws {
         let (from, to) = (nodes[source], nodes[target])
         try await beginMove(slot: slot, to: target)
         var isFirst = true

@@ -60,9 +60,7 @@ final class RedisLink {
     var warnings: [String] { connector.warnings }
 
     /// The address of the connection, for people.
-    var target: String {
-        primary?.address.text ?? endpoint.redacted
-    }
+    var target: String { primary?.address.text ?? endpoint.redacted }
 
     func start() { if session.start() { connect() } }
 
@@ -73,12 +71,12 @@ final class RedisLink {
         connect()
     }
 
-    /// The connected node says by `MOVED` that another one serves the log. Closes the connection; the next one leads
+    /// A node says by `MOVED` that another one serves the log. Closes a connection to any other node; the next one leads
     /// there, once: two nodes that name each other do not keep the link from searching.
     func follow(moved text: ByteBuffer) {
-        guard let primary, !isRedirected, let address = ClusterReply.moved(text, from: primary.address.host) else {
-            return
-        }
+        guard let primary, !isRedirected, let address = ClusterReply.moved(text, from: primary.address.host),
+            address != primary.address
+        else { return }
         // The epoch stays, so that a node which knows less than this one does not count as newer.
         redirection = PrimaryAnswer(address: address, configurationEpoch: primary.configurationEpoch)
         close(ConnectionLoss(redisError: text))
