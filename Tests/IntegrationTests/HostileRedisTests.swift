@@ -6,7 +6,7 @@ import Testing
 
 /// A Redis that answers nonsense: syncd lives, its memory stays bounded, it drops the connection and comes back without
 /// haste, writes are answered meanwhile, and when the server is honest again, so is everything else.
-@Suite(.tags(.servers), .processes, .serialized, .timeLimit(.minutes(5))) struct HostileRedisTests {
+@Suite(.tags(.servers), .processes, .serialized, .timeLimit(.minutes(10))) struct HostileRedisTests {
     // MARK: Frames
 
     /// Bytes that are no reply.
@@ -24,6 +24,9 @@ import Testing
 
     /// Which command each of the frames answers: they take turns.
     private static let victims = ["MGET", "INFO", "EVALSHA", "EVAL", "SCRIPT", "ROLE", "CLIENT", "SUBSCRIBE", "PING"]
+
+    /// Commands that are only sent while nothing is appended.
+    private static let quiet = ["MGET", "ROLE", "PING"]
 
     /// Several syncds share the frames: most of the time, each waits before it connects again.
     private static let daemons = 3
@@ -46,8 +49,10 @@ import Testing
         let syncd = try await start(hostile)
         try await syncd.waitUntilAttached()
         let memory = try ProcessMemory.resident(syncd.pid)
-        try await StaleReadWatch(syncd).during {
+        let watch = StaleReadWatch(syncd)
+        try await watch.during {
             for (victim, frame) in lies {
+                watch.rest(Self.quiet.contains(victim))
                 try await harm(
                     hostile, redis, syncd, "\(victim): \(frame.debugDescription)", victim: victim,
                     .bytes(ByteBuffer(string: frame)))
@@ -289,8 +294,12 @@ import Testing
         hostile.lie { _, name in name == victim ? answer : .honest }
         try await provoke(victim, redis)
         await eventually("a lie was told: \(what)", within: .seconds(20), details: { syncd.transcript }) {
-            let reply = try? await syncd.command("INVALIDATE", "TAGS", "hostile")
-            #expect(reply?.number != nil || reply?.string == "DEFERRED", "\(what): \(String(describing: reply))")
+            if Self.quiet.contains(victim) {
+                _ = try? await syncd.command("FETCH", "hostile")
+            } else {
+                let reply = try? await syncd.command("INVALIDATE", "TAGS", "hostile")
+                #expect(reply?.number != nil || reply?.string == "DEFERRED", "\(what): \(String(describing: reply))")
+            }
             if hostile.lies > before { return true }
             // A host that replaces the log, because of the lie before, does not need the entry any more.
             if victim == "XRANGE" { try? await provoke(victim, redis) }

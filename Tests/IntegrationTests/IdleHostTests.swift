@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 
 /// docs/consistency.md, "Idle hosts", with real processes.
-@Suite(.tags(.servers), .processes) struct IdleHostTests {
+@Suite(.tags(.manyProcesses), .processes) struct IdleHostTests {
     private func state(_ host: TestHost) async throws -> String? {
         try await host.syncd?.status("log", "state")?.string
     }

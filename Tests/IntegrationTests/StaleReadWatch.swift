@@ -17,6 +17,7 @@ final class StaleReadWatch: Sendable {
         var stale: [String] = []
         var failures: [String] = []
         var isOver = false
+        var isResting = false
     }
 
     private let syncd: SyncdProcess
@@ -52,6 +53,9 @@ final class StaleReadWatch: Sendable {
         #expect(found.hits > 0 && found.writes > 0, "nothing was tried: \(found.hits) hits, \(found.writes) writes")
     }
 
+    /// Whether the writer rests: appends are as good as probes, so that syncd sends none beside them.
+    func rest(_ isResting: Bool) { book.withLock { $0.isResting = isResting } }
+
     /// Waits until this number of further reads were answered from cache.
     func moreHits(_ count: Int) async {
         let goal = hits + count
@@ -69,6 +73,10 @@ final class StaleReadWatch: Sendable {
         let socket = try await syncd.connect()
         var turn = 0
         while !isOver {
+            if book.withLock({ $0.isResting }) {
+                try await pause()
+                continue
+            }
             let key = keys[turn % keys.count]
             turn += 1
             let version = book.withLock { book in

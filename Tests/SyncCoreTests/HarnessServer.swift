@@ -12,6 +12,7 @@ final class HarnessServer {
     var isPrimary = true
     /// The failure of inspections and appends.
     var isRefusing: UpstreamFailure?
+    var isRefusingProbes: UpstreamFailure?
     /// Each inspection shows another process, as behind a proxy with several servers.
     var isRestless = false
     private(set) var replacements = 0
@@ -38,7 +39,9 @@ final class HarnessServer {
             if let isRefusing { return .reply(id, .failed(isRefusing)) }
             if isRestless, case .inspect = command { identity?.runID += "+" }
         case .replace: replacements += 1
-        case .probe: probes += 1
+        case .probe(let id):
+            probes += 1
+            if let isRefusingProbes { return .reply(id, .failed(isRefusingProbes)) }
         case .reconnect: reconnects += 1
         default: break
         }

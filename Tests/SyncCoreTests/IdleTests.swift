@@ -117,6 +117,26 @@ import Testing
         #expect(host.shownState == .idle)
     }
 
+    @Test func `an idle host whose probe is refused is isolated, and tries again soon`() throws {
+        let host = try idleHost()
+        server.isRefusingProbes = .refused("CLUSTERDOWN")
+        server.isRefusing = .refused("CLUSTERDOWN")
+        host.advance(milliseconds: 90_000)
+        #expect(host.state == .isolated)
+        server.isRefusingProbes = nil
+        server.isRefusing = nil
+        host.advance(milliseconds: 1000)
+        #expect(host.state == .attached)
+    }
+
+    @Test func `garbage on the channel does not isolate an idle host`() throws {
+        let host = try idleHost()
+        host.event(.publishedUnreadable)
+        host.advance(milliseconds: 1000)
+        #expect(host.state == .attached)
+        #expect(host.takeNotices().allSatisfy { if case .isolated = $0 { false } else { true } })
+    }
+
     /// An isolated host must not wait for the long interval.
     @Test func `a late append on an idle host ends with short intervals`() throws {
         let host = try idleHost()
@@ -169,14 +189,15 @@ import Testing
 
     // MARK: The time for which an answer vouches
 
-    @Test func `a shorter time is kept by workers that know only the longest`() {
+    @Test func `a shorter time is kept by workers that know only the longest`() throws {
         var limits = Limits()
         limits.upstreamTrustNanoseconds = 500_000_000
         let host = EngineHarness(.redis, server: server, limits: limits)
         host.connect()
         host.settle()
-        host.advance(milliseconds: 1000)
         #expect(vouches(host))
+        host.client(1)
+        guard case .fetched(.lease) = fetch(host) else { throw TestFailure("a host that has just started is trusted") }
         host.isLinked = false
         host.advance(milliseconds: 510)
         #expect(!vouches(host) && host.state == .isolated)

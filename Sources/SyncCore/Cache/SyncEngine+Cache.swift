@@ -230,9 +230,11 @@ extension SyncEngine {
         for asker in lookup.askers where clients[asker.client] != nil {
             switch asker.purpose {
             case .explain:
-                let ttl = found?.ttlMilliseconds ?? 0
-                explained(
-                    asker.client, asker.request, lookup.key, entry, ttlMilliseconds: ttl, &turn)
+                if let entry, let ttl = found?.ttlMilliseconds {
+                    explained(asker.client, asker.request, lookup.key, entry, ttlMilliseconds: ttl, &turn)
+                } else {
+                    explainArena(asker.client, asker.request, lookup.key, &turn)
+                }
             case .fetch(let wait):
                 guard mayAnswer(turn.now), !isThere else {
                     figures.misses += 1
@@ -358,6 +360,7 @@ extension SyncEngine {
             return
         }
         if let (waiter, lease) = loads.regrant(key, asOf: log.applied, epoch: log.epoch, now: turn.now) {
+            cachesAreUsed(&turn)
             turn.add(.push(waiter.client, .fetched(ticket: waiter.ticket, .lease(lease))))
         }
     }
@@ -379,8 +382,14 @@ extension SyncEngine {
         if isUpstreamConnected, cached(key, now: turn.now) == nil {
             let asker = Asker(client: client, request: id, purpose: .explain)
             lookUp(key, asker, &turn)
-            return
+        } else {
+            explainArena(client, id, key, &turn)
         }
+    }
+
+    private mutating func explainArena(
+        _ client: ClientID, _ id: RequestID, _ key: ByteBuffer, _ turn: inout Turn<Effect>
+    ) {
         let cached = arenaCopy(of: key)
         let left = cached.map { $0.deadline > turn.now ? ($0.deadline - turn.now) / 1_000_000 : 0 } ?? 0
         explained(client, id, key, cached?.stored, ttlMilliseconds: left, &turn)

@@ -61,6 +61,8 @@ package struct Limits: Sendable, Equatable {
     package var idleNanoseconds: UInt64 = 15_000_000_000
     /// Interval of probes on an idle host. They show whether the server is still there.
     package var idleProbeNanoseconds: UInt64 = 90_000_000_000
+    /// Time until syncd tries a server again that refuses for now.
+    package var retryNanoseconds: UInt64 = 250_000_000
     /// Time until syncd tries a server again that refuses user or permission.
     package var deniedNanoseconds: UInt64 = 5_000_000_000
     /// Maximum time for a position that a probe showed to arrive by itself.

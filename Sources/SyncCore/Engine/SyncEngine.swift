@@ -147,7 +147,7 @@ package struct SyncEngine: ~Copyable {
         var trust = Trust(state: log.state, heartbeat: lastHeartbeat, freshAsOf: log.freshAsOf)
         if breaks(.idleHostAnswers), log.isSynced { trust.freshAsOf = max(trust.freshAsOf, lastHeartbeat) }
         trust.heartbeatWindow = breaks(.fenceIgnored) ? .max : TrustTiming.fenceNanoseconds
-        trust.awakeSince = breaks(.fenceIgnored) || breaks(.sleepForgotten) ? 0 : awakeSince
+        trust.awakeSince = breaks(.fenceIgnored) || breaks(.sleepForgotten) ? 0 : log.vouching(awakeSince)
         return trust
     }
 
@@ -225,7 +225,7 @@ package struct SyncEngine: ~Copyable {
     /// Somebody uses a cache of this host: an idle one asks Redis at once, before anything that follows.
     mutating func cachesAreUsed(_ turn: inout Turn<Effect>) {
         log.lastUse = turn.now
-        if log.isIdle { withLog(&turn) { log, turn in log.endIdleness(&turn) } }
+        if log.isIdle { withLog(&turn) { log, turn in log.probeNow(&turn) } }
     }
 
     // MARK: The log's effects

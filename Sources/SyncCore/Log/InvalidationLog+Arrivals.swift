@@ -80,13 +80,22 @@ extension InvalidationLog {
 
     // MARK: Probes
 
-    private mutating func probeNow(_ turn: inout Turn<LogEffect>) {
-        session.whileFollowing { $0.probeNow(turn.now) }
+    /// A probe is sent at once. It ends idleness.
+    mutating func probeNow(_ turn: inout Turn<LogEffect>) {
+        endIdleness(turn.now)
+        session.whileFollowing { $0.nextProbe = turn.now }
         wake(&turn)
     }
 
-    /// Somebody uses a cache of an idle host: a probe is sent at once.
-    mutating func endIdleness(_ turn: inout Turn<LogEffect>) { if session.isIdle { probeNow(&turn) } }
+    /// From here on, answers of the server are expected again.
+    mutating func endIdleness(_ now: BootTime) {
+        guard session.isIdle else { return }
+        inUseSince = now
+        session.whileFollowing { state in
+            state.isIdle = false
+            state.nextProbe = now
+        }
+    }
 
     mutating func probeAnswered(_ reply: UpstreamReply, _ turn: inout Turn<LogEffect>) {
         guard case let probe?? = session.whileFollowing({ $0.takeProbe() }) else { return }
@@ -107,6 +116,10 @@ extension InvalidationLog {
         case .failed(.wrongRole(let why)):
             isolate(.failed(.wrongRole(why)), &turn)
             ask(.reconnect(reason: why), &turn)
+        case .failed(let failure) where session.isIdle:
+            // Nothing would be noticed until the next probe, after the long interval.
+            isolate(.failed(failure), &turn)
+            retry(after: failure, &turn)
         default:
             break  // Trust ends by itself when no probe is confirmed for 2 s.
         }
@@ -136,13 +149,15 @@ extension InvalidationLog {
     }
 
     /// Workers trust an answer for 2 s after this time: a shorter time is kept by an earlier one.
-    private func vouching(_ sentAt: BootTime) -> BootTime {
-        sentAt.saturatingSubtract(TrustTiming.upstreamTrustNanoseconds - limits.upstreamTrustNanoseconds)
+    func vouching(_ sentAt: BootTime) -> BootTime {
+        let less = mode == .redis ? TrustTiming.upstreamTrustNanoseconds - limits.upstreamTrustNanoseconds : 0
+        return sentAt.saturatingSubtract(less)
     }
 
     private var trustEnds: BootTime? {
-        guard let since = session.expectedSince else { return nil }
-        return attachment.trustEnds(expectedSince: vouching(since))
+        guard session.isIdle else { return attachment.trustEnds(expectedSince: vouching(inUseSince)) }
+        guard let sentAt = session.probeSentAt else { return nil }
+        return attachment.trustEnds(expectedSince: vouching(sentAt))
     }
 
     // MARK: Time

@@ -23,6 +23,7 @@ extension InvalidationLog {
 
     /// Inspects the server if there is a connection.
     mutating func inspect(_ turn: inout Turn<LogEffect>) {
+        endIdleness(turn.now)
         let id = makeID()
         if session.inspect(id: id, expected: expected) { ask(.inspect(id, lastApplied: tail.lastApplied), &turn) }
     }
@@ -35,6 +36,7 @@ extension InvalidationLog {
     /// Inspects again after a pause: a short one if the server refuses for now, a long one if it refuses the user.
     mutating func retry(after failure: UpstreamFailure, _ turn: inout Turn<LogEffect>) {
         guard let server = session.server else { return }
+        endIdleness(turn.now)
         attachment.explain(.failed(failure))
         switch failure {
         case .wrongRole(let why): reconnect(why, &turn)
@@ -42,7 +44,7 @@ extension InvalidationLog {
             session.wait(until: turn.now + limits.deniedNanoseconds, server)
             if lastDenial != why { turn.add(.denied(why)) }
             lastDenial = why
-        case .refused, .damaged: session.wait(until: turn.now + limits.probeNanoseconds, server)
+        case .refused, .damaged: session.wait(until: turn.now + limits.retryNanoseconds, server)
         }
     }
 
@@ -82,7 +84,7 @@ extension InvalidationLog {
             distrust(reason, epochReason, &turn)
             attachment.explain(reason)
             // If a replacement did not help, another one right now would not help either.
-            if wasReplaced { return session.wait(until: turn.now + limits.probeNanoseconds, server) }
+            if wasReplaced { return session.wait(until: turn.now + limits.retryNanoseconds, server) }
             replace(server, reason, &turn)
         case .switchLog:
             distrust(.otherLog, .incarnation, &turn)

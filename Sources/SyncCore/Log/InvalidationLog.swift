@@ -37,6 +37,8 @@ struct InvalidationLog: ~Copyable {
     var warnings: [String] = []
     /// The last time at which somebody of this host used a cache.
     var lastUse: BootTime
+    /// Since when answers of the server are expected on a host that was idle.
+    var inUseSince: BootTime = 0
     /// Time from a request to its append's reply.
     var latency = LatencyRing()
     private(set) var lastID: UpstreamID = 0
@@ -97,8 +99,7 @@ struct InvalidationLog: ~Copyable {
     var isSynced: Bool { session.isFollowing }
 
     /// Nobody uses the caches, so that nothing vouches for the table now. The first use is answered after a probe.
-    var isIdle: Bool { state == .attached ? session.isIdle : false }
-    var idleSince: BootTime? { isIdle ? lastUse + limits.idleNanoseconds : nil }
+    var isIdle: Bool { session.isIdle }
 
     // MARK: Appending
 
@@ -199,7 +200,7 @@ struct InvalidationLog: ~Copyable {
     /// whether another host has appended them meanwhile.
     mutating func isolate(_ reason: IsolationReason, _ turn: inout Turn<LogEffect>) {
         if attachment.isolate(reason, now: turn.now) { turn.add(.isolated(reason)) }
-        if session.isIdle { session.whileFollowing { $0.probeNow(turn.now) } }
+        endIdleness(turn.now)
         // An append that was sent may have happened, event included; events are delivered at most once.
         for append in appends.takeAllButBridged() {
             deferred(append, event: append.isSent ? nil : append.event, &turn)

@@ -83,8 +83,6 @@ enum LogSession: ~Copyable {
         var nextProbe: BootTime
         /// The last probe was followed by the long interval: nobody uses the caches, so nothing has to vouch for the table.
         var isIdle = false
-        /// Since when the table has to be vouched for.
-        var inUseSince: BootTime
         /// Unconfirmed probes: positions that are not applied yet, with the time at which each probe was sent.
         var unconfirmed: Deque<(position: LogPosition, sentAt: BootTime)> = []
     }
@@ -123,11 +121,11 @@ enum LogSession: ~Copyable {
         }
     }
 
-    /// Since when an answer of the server is expected; `nil`: none is.
-    var expectedSince: BootTime? {
+    /// When the probe was sent that is not answered; `nil`: there is none.
+    var probeSentAt: BootTime? {
         switch self {
-        case .following(let state): state.expectedSince
-        default: 0
+        case .following(let state): state.probe?.sentAt
+        default: nil
         }
     }
 
@@ -210,7 +208,7 @@ enum LogSession: ~Copyable {
     }
 
     mutating func follow(_ server: Server, from now: BootTime) {
-        self = .following(Following(server: server, nextProbe: now, inUseSince: now))
+        self = .following(Following(server: server, nextProbe: now))
     }
 
     // MARK: Pages
@@ -253,16 +251,6 @@ extension LogSession.Following {
     mutating func takeProbe() -> LogSession.Probe? {
         defer { probe = nil }
         return probe
-    }
-
-    /// Since when an answer is expected; `nil`: none is.
-    var expectedSince: BootTime? { isIdle ? probe?.sentAt : inUseSince }
-
-    /// The next probe is due at once, and then in short intervals.
-    mutating func probeNow(_ now: BootTime) {
-        if isIdle { inUseSince = now }
-        isIdle = false
-        nextProbe = now
     }
 
     /// Another answer, to a command that was sent at `sentAt`, has shown as much as a probe does. One that is due is sent

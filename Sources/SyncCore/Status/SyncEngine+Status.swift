@@ -40,7 +40,8 @@ extension SyncEngine {
     private func logSection(_ now: BootTime) -> [StatusField] {
         let shown = shownState(now: now)
         let isSilent = shown.state == .isolated && log.state == .attached
-        let since = isSilent ? lastHeartbeat : max(log.attachment.since, log.idleSince ?? 0)
+        let idleSince = log.isIdle ? min(now, log.lastUse + limits.idleNanoseconds) : 0
+        let since = isSilent ? lastHeartbeat : max(log.attachment.since, idleSince)
         return [
             StatusField("mode", .text(configuration.mode.rawValue)),
             StatusField("state", .text(shown.state.rawValue)),

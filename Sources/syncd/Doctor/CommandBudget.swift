@@ -10,14 +10,14 @@ struct CommandBudget: Sendable, Equatable {
         /// Between two PINGs of the connection that has subscribed.
         var ping: UInt64
 
-        /// Each probe is one MGET, and one in four has a ROLE with it.
-        private static let commandsPerProbe = 1.25
+        /// Each probe is one MGET, and this part of them has a ROLE with it.
+        var roles = 0.25
         /// A month of 365.25/12 days.
         private static let secondsPerMonth = 2_629_800.0
 
         var commandsPerMonth: UInt64 {
             let (probe, ping) = (Double(max(1, probe)) / 1e9, Double(max(1, ping)) / 1e9)
-            return UInt64(Self.secondsPerMonth * (Self.commandsPerProbe / probe + 1 / ping))
+            return UInt64(Self.secondsPerMonth * ((1 + roles) / probe + 1 / ping))
         }
     }
 
@@ -29,7 +29,7 @@ struct CommandBudget: Sendable, Equatable {
     /// The intervals of a daemon with these limits.
     init(_ limits: Limits) {
         busy = Intervals(probe: limits.probeNanoseconds, ping: UInt64(clamping: TrafficWatch.quietTime.nanoseconds))
-        let rare = Intervals(probe: limits.idleProbeNanoseconds, ping: limits.idleProbeNanoseconds)
+        let rare = Intervals(probe: limits.idleProbeNanoseconds, ping: limits.idleProbeNanoseconds, roles: 1)
         idle = limits.idleNanoseconds == 0 ? busy : rare
     }
 

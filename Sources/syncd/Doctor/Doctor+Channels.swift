@@ -48,6 +48,13 @@ extension Doctor {
         var refused: [String] = []
         if isCluster {
             let log = try await subscription.subscribe("SSUBSCRIBE", live.logChannel)
+            if case .refused(let text) = log, String(buffer: text).hasPrefix("NOPERM") {
+                return add(
+                    Finding(
+                        .shardedChannels, .failure, "SSUBSCRIBE \(live.logChannel.escaped): \(Self.text(log))",
+                        follows: "the entries of other hosts are not heard: hosts are isolated",
+                        remedy: "permit +ssubscribe +spublish"))
+            }
             if log != .confirmed { refused.append("SSUBSCRIBE \(live.logChannel.escaped): \(Self.text(log))") }
         }
         let answer = try await subscription.subscribe("SSUBSCRIBE", scratch.logChannel)

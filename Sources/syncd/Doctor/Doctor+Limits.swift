@@ -64,10 +64,11 @@ extension Doctor {
         if let bulk = settings["proto-max-bulk-len"].flatMap({ UInt64($0) }) {
             seen += ", a value has at most \(InfoFindings.bytes(bulk))"
         }
-        if timeout > 0, timeout < 2 * budget.idle.probe / 1_000_000_000 {
+        let shortest = max(1, 2 * budget.idle.probe / 1_000_000_000)
+        if timeout > 0, timeout < shortest {
             return Finding(
                 .limits, .warning, seen, follows: "the connection of a host without work is closed again and again",
-                remedy: "set timeout 0, or longer than a minute", figures: figures)
+                remedy: "set timeout 0, or at least \(shortest)", figures: figures)
         }
         if let output, output > 0, output < leastOutput {
             return Finding(

@@ -112,14 +112,18 @@ struct ScratchLog {
     mutating func use(arrival: DoctorConnection?) async -> Obstacle? {
         do throws(Obstacle) {
             let first = try await append(to: .none, at: 1)
-            // A doctor that is killed leaves nothing behind for long.
-            for key in keys.log { _ = try await ask([.word("PEXPIRE"), key, .word("60000")]) }
             let second = try await append(to: incarnation, at: 2)
+            try await expire()
             try await read([first, second])
             try await inspect(second)
             if let arrival { try await receive(second, arrival) }
             return nil
         } catch { return error }
+    }
+
+    /// A doctor that is killed leaves nothing behind for long.
+    private func expire() async throws(Obstacle) {
+        for key in keys.log { _ = try await ask([.word("PEXPIRE"), key, .word("60000")]) }
     }
 
     func delete() async throws(ConnectionLoss) { _ = try await commands.ask([.word("DEL")] + keys.log) }
@@ -160,6 +164,7 @@ struct ScratchLog {
         if let text = replaced.errorText, Doctor.isChannelRefusal(text) { return }
         try expect(
             "replacement", replaced, ReplyDecoding.replace(replaced) == .replaced(fresh, position: LogPosition(5)))
+        try await expire()
     }
 
     /// The entry, as the script has published it.

@@ -142,7 +142,7 @@ final class Doctor {
         return Finding(
             .commands, .ok, count,
             follows:
-                "at 0.20 USD for 100 000, for example, \(dollars(budget.idle)) USD idle and \(dollars(budget.busy)) USD in use; each invalidation adds one command, or \(CommandBudget.commandsPerAppend) where commands inside of scripts are billed",
+                "at 0.20 USD for 100 000, for example, \(dollars(budget.idle)) USD idle and \(dollars(budget.busy)) USD in use; each invalidation adds one command, or \(CommandBudget.commandsPerAppend) where commands inside of scripts are billed\(isCluster ? "; the questions for the primary, two to each node every 2 s while the host is in use, are not counted" : "")",
             remedy: "nothing, unless commands are billed: then prefer a fixed price",
             figures: [
                 StatusField("idle-per-month", .number(budget.idle.commandsPerMonth)),

@@ -7,13 +7,13 @@ final class PrimaryWatch {
     private let connector: RedisConnector
     /// The primary that is connected now.
     private let present: () -> PrimaryAnswer?
-    /// Whether the primary has been asked more than once in the last interval.
+    /// Whether the primary has been asked more than once a short while ago.
     private let isInUse: () -> Bool
     private let onMoved: (PrimaryAnswer) -> Void
     private var task: RepeatedTask?
     private var search: PrimarySearch?
 
-    static let interval = TimeAmount.seconds(2)
+    private static let interval = TimeAmount.seconds(2)
 
     init(
         _ source: any PrimarySource, connector: RedisConnector, present: @escaping () -> PrimaryAnswer?,

@@ -37,8 +37,9 @@ final class RedisUpstream {
 
     /// Values are sent only while at most this many bytes wait for the server.
     private static let maximumUnsentBeforeSet = 2 << 20
-    /// One in N probes reads the role, too.
+    /// One in N probes reads the role, too, and each that follows a pause.
     private static let probesPerRole = 4
+    private static let pause = TimeAmount.milliseconds(1500)
     private static let maximumRefusedShown = 16
 
     init(
@@ -159,8 +160,9 @@ final class RedisUpstream {
         return UpstreamFailure(redisError: text)
     }
 
-    /// Whether the last two commands were sent a short while ago: an idle host sends one at a time.
-    private var isInUse: Bool { NIODeadline.now() - askedAt.previous < PrimaryWatch.interval }
+    /// Whether the last two commands were sent a short while ago: an idle host sends one at a time, and another one a
+    /// second apart at most.
+    private var isInUse: Bool { NIODeadline.now() - askedAt.previous < .seconds(3) }
 
     // MARK: Commands
 
@@ -322,7 +324,8 @@ final class RedisUpstream {
         let sentAt = NIODeadline.now()
         var isReplica = false
         probes += 1
-        if probes % Self.probesPerRole == 0, !isRoleForbidden {
+        let isAfterPause = NIODeadline.now() - askedAt.previous > Self.pause
+        if isAfterPause || probes % Self.probesPerRole == 0, !isRoleForbidden {
             connection?.send([.word("ROLE")]) { [weak self] reply in
                 switch reply {
                 case .error(let text): if ForbiddenCommand.isRefusal(text) { self?.isRoleForbidden = true }
@@ -371,23 +374,30 @@ final class RedisUpstream {
         connection.becomeSubscriber()
         refusedChannels.removeAll()
         changeSubscription("SUBSCRIBE", bridgedChannels)
-        if isCluster { subscribeToShard(connection) }
+        if isCluster || subscription.info?.isClusterNode == true { subscribeToShard(connection) }
         connection.sendSubscription([.word("SUBSCRIBE"), encoding.keys.logChannel]) { [weak connection] text in
             connection?.close(ConnectionLoss(redisError: text))
         }
     }
 
-    /// The sharded channel of the log, in addition to the classic one: hosts that may not use it publish there. A server
-    /// before 7.0 has none.
+    /// The sharded channel of the log, in addition to the classic one: hosts that may not publish on it publish there. A
+    /// server before 7.0 has none. A host that lacks the permission to listen would miss the entries of the others, by
+    /// which it knows an event that is invalidated already.
     private func subscribeToShard(_ connection: RedisConnection) {
         let channel = encoding.keys.logChannel
         connection.sendSubscription([.word("SSUBSCRIBE"), channel]) { [weak self, weak connection] text in
             guard let self else { return }
-            if !ForbiddenCommand.isRefusal(text) {
+            let isPermissionMissing = String(buffer: text).hasPrefix("NOPERM")
+            guard isCluster else {
+                if isPermissionMissing {
+                    channelRefused(
+                        channel, text, "entries of hosts that use redis+cluster:// are not heard: +ssubscribe")
+                }
+                return
+            }
+            if isPermissionMissing || !ForbiddenCommand.isRefusal(text) {
                 for link in [self.commands, self.subscription] { link.follow(moved: text) }
                 connection?.close(ConnectionLoss(redisError: text))
-            } else if String(buffer: text).hasPrefix("NOPERM") {
-                self.channelRefused(channel, text, "only classic publish/subscribe is used: +ssubscribe +spublish")
             }
         }
     }
