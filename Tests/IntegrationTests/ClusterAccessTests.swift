@@ -68,20 +68,26 @@ import Testing
         withExtendedLifetime(busPort) {}
     }
 
-    /// Such a host would not hear the entries of others, by which it knows that an event is invalidated already.
-    @Test func `a user that may not listen to sharded channels`() async throws {
+    /// Nobody hears the entries, by which a host knows that an event is invalidated already.
+    @Test func `users that may not listen to sharded channels, and events of other programs`() async throws {
         let (node, busPort) = try await Self.cluster()
         let words = try Self.documented().filter { $0 != "+ssubscribe" }
         _ = try await node.connect().command((["ACL", "SETUSER", "syncd"] + words).map { ByteBuffer(string: $0) })
         let url = "redis+cluster://syncd:PASSWORD@127.0.0.1:\(node.portNumber)/"
-        let syncd = try await start(url, ["LOG_LEVEL": "info"])
-        await eventually("it says what is missing", details: { syncd.transcript }) {
-            syncd.transcript.contains("'ssubscribe'")
+        let hosts = [try await start(url), try await start(url)]
+        for host in hosts { try await host.waitUntilAttached() }
+        for turn in 1...4 {
+            let before = try await hosts[0].status("log", "applied")?.number ?? 0
+            // Nobody can read this one, so it invalidates everything.
+            try await node.command("PUBLISH", "user:updated", "nonsense \(turn)")
+            for host in hosts {
+                await eventually("each event is appended", details: { hosts[0].transcript + hosts[1].transcript }) {
+                    (try? await host.status("log", "applied")?.number).flatMap { $0 } ?? 0 > before
+                }
+            }
         }
-        let reply = try await node.connect().command(
-            ["ACL", "SETUSER", "syncd", "+ssubscribe"].map { ByteBuffer(string: $0) })
-        #expect(reply.string == "OK")
-        try await syncd.waitUntilAttached()
+        let warnings = try await hosts[0].status("redis", "warnings")?.elements?.compactMap(\.string) ?? []
+        #expect(warnings.contains { $0.contains("+ssubscribe") }, "\(warnings)")
         withExtendedLifetime(busPort) {}
     }
 

@@ -20,6 +20,8 @@ extension SyncEngine {
             if !channels.isEmpty { turn.add(.upstream(.subscribe(channels))) }
             if !patterns.isEmpty { turn.add(.upstream(.patternSubscribe(patterns))) }
             withLog(&turn) { log, turn in log.subscriptionConnected(identity, &turn) }
+        // An event cannot be told from one that is in the log already, so each is appended, without a name.
+        case .subscriptionIsPartial: feed.disconnected(last: log.lastID)
         case .subscriptionDisconnected:
             // Probes show the entries that are missed meanwhile.
             log.subscriptionDisconnected()

@@ -176,6 +176,9 @@ package enum UpstreamEvent: Sendable, Hashable {
     /// The log channel is subscribed. The engine subscribes all other channels again. The identity is that of the
     /// process at the other end of this connection, if it shows one.
     case subscriptionConnected(ServerIdentity?)
+    /// Not every entry arrives on the subscription that was connected last: this host may not listen to one of the
+    /// channels on which others publish.
+    case subscriptionIsPartial
     case subscriptionDisconnected(reason: String)
     case reply(UpstreamID, UpstreamReply)
     /// An entry on the log channel.

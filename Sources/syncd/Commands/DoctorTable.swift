@@ -42,7 +42,7 @@ enum DoctorTable {
         let limit = width - verdictWidth - checkWidth
         let hanging = ["so: ", "do: "].contains { text.hasPrefix($0) } ? "    " : ""
         var lines: [String] = []
-        for word in text.split(separator: " ") {
+        for word in shown(text).split(separator: " ") {
             if let last = lines.last, last.count + 1 + word.count <= limit {
                 lines[lines.count - 1] += " \(word)"
             } else {
@@ -50,5 +50,11 @@ enum DoctorTable {
             }
         }
         return lines
+    }
+
+    /// A server may say control characters, which a terminal would obey.
+    private static func shown(_ text: String) -> String {
+        let scalars = text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }
+        return String(String.UnicodeScalarView(scalars))
     }
 }

@@ -51,8 +51,8 @@ extension Doctor {
             if case .refused(let text) = log, String(buffer: text).hasPrefix("NOPERM") {
                 return add(
                     Finding(
-                        .shardedChannels, .failure, "SSUBSCRIBE \(live.logChannel.escaped): \(Self.text(log))",
-                        follows: "the entries of other hosts are not heard: hosts are isolated",
+                        .shardedChannels, .warning, "SSUBSCRIBE \(live.logChannel.escaped): \(Self.text(log))",
+                        follows: "entries of other hosts come by probes only, a quarter of a second late",
                         remedy: "permit +ssubscribe +spublish"))
             }
             if log != .confirmed { refused.append("SSUBSCRIBE \(live.logChannel.escaped): \(Self.text(log))") }

@@ -56,10 +56,13 @@ extension Doctor {
         guard let fields = ReplyDecoding.bulk(reply).map(InfoFields.init) else {
             return add(
                 Finding(
-                    .cluster, .warning,
+                    .cluster, isCluster ? .note : .warning,
                     "a node of a cluster, whose state is not shown (\(reply.errorShown ?? "no text"))",
-                    follows: "missing slots are unknown, and syncd does not follow a moved log from this URL",
-                    remedy: "\(advice); permit +cluster|info for this check"))
+                    follows: isCluster
+                        ? "missing slots are unknown"
+                        : "missing slots are unknown, and syncd does not follow a moved log from this URL",
+                    remedy: isCluster
+                        ? "permit +cluster|info for this check" : "\(advice); permit +cluster|info for this check"))
         }
         let state = fields.shown("cluster_state") ?? "unknown"
         let covered = fields.number("cluster_slots_ok") ?? 0

@@ -139,7 +139,7 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     /// The server is asked something over the other connection.
-    func askedElsewhere() { traffic.askedElsewhere(now: .now()) }
+    func askedElsewhere(now: NIODeadline) { traffic.askedElsewhere(now: now) }
 
     private func write(_ arguments: [ByteBuffer]) {
         var writer = RESPWriter(version: .v2, buffer: output)

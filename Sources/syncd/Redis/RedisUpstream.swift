@@ -32,6 +32,8 @@ final class RedisUpstream {
     private var isRoleForbidden = false
     /// Maximum number of entries of one page: lower after a page that was too long for the reader.
     private var longestPage = Int.max
+    /// The server refuses to let this host listen to the sharded channel of the log.
+    private var isPartial = false
     /// Channels that the server refuses, and the consequence of each.
     private var refusedChannels: [String: String] = [:]
 
@@ -67,7 +69,9 @@ final class RedisUpstream {
         subscription.onMessage = { [weak self] parts in
             guard let self else { return }
             let identity = self.subscription.info?.identity
-            if let event = ReplyDecoding.message(parts, keys: keys, identity: identity) { self.deliver(event) }
+            guard let event = ReplyDecoding.message(parts, keys: keys, identity: identity) else { return }
+            self.deliver(event)
+            if case .subscriptionConnected = event, self.isPartial { self.deliver(.subscriptionIsPartial) }
         }
         for link in [commands, subscription] { link.onChunkEnd = { [weak self] in self?.onChunkEnd() } }
         if let source {
@@ -173,8 +177,9 @@ final class RedisUpstream {
     }
 
     func send(_ command: UpstreamCommand) {
-        subscription.connection?.askedElsewhere()
-        askedAt = (askedAt.last, .now())
+        let now = NIODeadline.now()
+        subscription.connection?.askedElsewhere(now: now)
+        askedAt = (askedAt.last, now)
         switch command {
         case .inspect(let id, let last): inspect(id, lastApplied: last)
         case .append(let id, let append): self.append(id, append)
@@ -373,6 +378,7 @@ final class RedisUpstream {
         commands.tryNow()
         connection.becomeSubscriber()
         refusedChannels.removeAll()
+        isPartial = false
         changeSubscription("SUBSCRIBE", bridgedChannels)
         if isCluster || subscription.info?.isClusterNode == true { subscribeToShard(connection) }
         connection.sendSubscription([.word("SUBSCRIBE"), encoding.keys.logChannel]) { [weak connection] text in
@@ -381,22 +387,16 @@ final class RedisUpstream {
     }
 
     /// The sharded channel of the log, in addition to the classic one: hosts that may not publish on it publish there. A
-    /// server before 7.0 has none. A host that lacks the permission to listen would miss the entries of the others, by
-    /// which it knows an event that is invalidated already.
+    /// server before 7.0 has none.
     private func subscribeToShard(_ connection: RedisConnection) {
         let channel = encoding.keys.logChannel
         connection.sendSubscription([.word("SSUBSCRIBE"), channel]) { [weak self, weak connection] text in
             guard let self else { return }
-            let isPermissionMissing = String(buffer: text).hasPrefix("NOPERM")
-            guard isCluster else {
-                if isPermissionMissing {
-                    channelRefused(
-                        channel, text, "entries of hosts that use redis+cluster:// are not heard: +ssubscribe")
-                }
-                return
-            }
-            if isPermissionMissing || !ForbiddenCommand.isRefusal(text) {
-                for link in [self.commands, self.subscription] { link.follow(moved: text) }
+            if String(buffer: text).hasPrefix("NOPERM") {
+                isPartial = true
+                channelRefused(channel, text, "entries of other hosts come by probes only: +ssubscribe")
+            } else if isCluster, !ForbiddenCommand.isRefusal(text) {
+                for link in [commands, subscription] { link.follow(moved: text) }
                 connection?.close(ConnectionLoss(redisError: text))
             }
         }
