@@ -69,7 +69,8 @@ package struct SyncEngine: ~Copyable {
     /// Replies to INVALIDATE are sent from this time on.
     let acknowledgeAfter: BootTime
     var lastHeartbeat: BootTime = 0
-    /// The time when syncd woke up after it had slept. Earlier replies of Redis do not show that nothing was missed.
+    /// The time when syncd woke up after it had slept. Earlier replies of Redis do not show that nothing was missed. As
+    /// ``InvalidationLog/vouching(_:)`` has it.
     var awakeSince: BootTime = 0
     var isUpstreamConnected = false
     /// Continuity was proven and that was said, since this host was attached last or has connected.
@@ -147,7 +148,7 @@ package struct SyncEngine: ~Copyable {
         var trust = Trust(state: log.state, heartbeat: lastHeartbeat, freshAsOf: log.freshAsOf)
         if breaks(.idleHostAnswers), log.isSynced { trust.freshAsOf = max(trust.freshAsOf, lastHeartbeat) }
         trust.heartbeatWindow = breaks(.fenceIgnored) ? .max : TrustTiming.fenceNanoseconds
-        trust.awakeSince = breaks(.fenceIgnored) || breaks(.sleepForgotten) ? 0 : log.vouching(awakeSince)
+        trust.awakeSince = breaks(.fenceIgnored) || breaks(.sleepForgotten) ? 0 : awakeSince
         return trust
     }
 
@@ -224,7 +225,10 @@ package struct SyncEngine: ~Copyable {
 
     /// Somebody uses a cache of this host: an idle one asks Redis at once, before anything that follows.
     mutating func cachesAreUsed(_ turn: inout Turn<Effect>) {
+        let before = log.lastUse
         log.lastUse = turn.now
+        // On every request, so that one that follows another one costs next to nothing.
+        if turn.now < before + min(limits.idleNanoseconds, 1_000_000_000) { return }
         if log.isIdle { withLog(&turn) { log, turn in log.probeNow(&turn) } }
     }
 

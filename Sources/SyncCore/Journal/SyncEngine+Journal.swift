@@ -191,7 +191,7 @@ extension SyncEngine {
         journal.problem = nil
         if log.isSynced { journal.pending = 0 }
         let sampledAt = breaks(.heartbeatStampedLate) ? turn.now : pass.sampledAt
-        if sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = sampledAt }
+        if sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = log.vouching(sampledAt) }
         lastHeartbeat = max(lastHeartbeat, sampledAt)
         withLog(&turn) { log, turn in
             log.heartbeat(sampledAt: sampledAt, syncs: pass.syncs, &turn)
