@@ -68,7 +68,7 @@ import Testing
         withExtendedLifetime(busPort) {}
     }
 
-    /// Nobody hears the entries, by which a host knows that an event is invalidated already.
+    /// No host hears the entries, by which it would know that an event is invalidated already.
     @Test func `users that may not listen to sharded channels, and events of other programs`() async throws {
         let (node, busPort) = try await Self.cluster()
         let words = try Self.documented().filter { $0 != "+ssubscribe" }

@@ -32,7 +32,7 @@ extension FaultStage {
                 + (home == .cluster ? [.failOver, .moveSlot, .moveSlot] : [])
         }
 
-        /// Those that a host can have with this home of the log.
+        /// The faults that a host can have with this home of the log.
         fileprivate static func possible(_ home: LogHome) -> [Fault] {
             allCases.filter { fault in
                 switch (fault, home) {

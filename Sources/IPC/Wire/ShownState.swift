@@ -2,7 +2,7 @@
 package enum ShownState: String, Sendable {
     /// Caches are used.
     case attached
-    /// Nobody uses the caches, so Redis is asked seldom. The first use costs a round trip.
+    /// The caches are not used, so Redis is asked seldom. The first use costs a round trip.
     case idle
     /// No cache is trusted.
     case isolated

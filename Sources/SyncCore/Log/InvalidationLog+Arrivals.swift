@@ -199,7 +199,7 @@ extension InvalidationLog {
         ask(.probe(id), &turn)
     }
 
-    /// Nobody uses the caches, and nothing else needs probes: no gap, no entry of an unknown log.
+    /// The caches are not used, and nothing else needs probes: no gap, no entry of an unknown log.
     private func becomesIdle(_ now: BootTime) -> Bool {
         guard limits.idleNanoseconds > 0, now >= lastUse + limits.idleNanoseconds, state == .attached else {
             return false

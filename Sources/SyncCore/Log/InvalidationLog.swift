@@ -98,7 +98,7 @@ struct InvalidationLog: ~Copyable {
     /// Whether the continuity check has passed, so that the log can be appended to.
     var isSynced: Bool { session.isFollowing }
 
-    /// Nobody uses the caches, so that nothing vouches for the table now. The first use is answered after a probe.
+    /// The caches are not used, so that nothing vouches for the table now. The first use is answered after a probe.
     var isIdle: Bool { session.isIdle }
 
     // MARK: Appending

@@ -310,7 +310,7 @@ extension Driver {
         }
     }
 
-    /// Nobody reads on a host, and its link breaks without a sign; another host writes. Then somebody reads.
+    /// A host on which no value is read loses its link without a sign, and another host writes. Then a value is read.
     func idleRead() {
         let host = anyHost
         let key = anyKey

@@ -12,7 +12,7 @@ final class DoctorConnection {
     private var startedAt = NIODeadline.now()
     private var readyAt = NIODeadline.now()
     private var opening: CheckedContinuation<Void, Never>?
-    /// Those who wait for a reply.
+    /// The checks that wait for a reply.
     private var waiting: [Int: CheckedContinuation<Result<RESPValue, ConnectionLoss>, Never>] = [:]
     private var lastWaiter = 0
     private var messages: [[RESPValue]] = []
