@@ -9,7 +9,7 @@ struct RunCommand: AsyncParsableCommand {
         discussion: """
             Everything can be set by the environment, by a file of KEY=value lines (--config, and .env in the working \
             directory) or here; this overrides the environment, which overrides the files. The limits that 'syncd status \
-            --json' shows can be set by SYNCD_LIMIT_<NAME>, but for nesting-depth, lease-ms and table-slots. SIGHUP reads log level and limits again. SIGTERM and \
+            --json' shows can be set by SYNCD_LIMIT_<NAME>, but for nesting-depth, lease-ms and table-slots. SIGHUP reads log level, limits and the times of probes and idleness again. SIGTERM and \
             SIGINT end the daemon when what is under way is answered; a second one ends it at once.
 
             """ + ConfigurationKey.syncdKeys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"))

@@ -11,7 +11,7 @@ import Synchronization
 struct DaemonProcess {
     let configuration: DaemonConfiguration
     let manager: ServiceManager
-    /// Reads log level and limits again.
+    /// Reads log level, limits and the times of probes and idleness again.
     let reload: () throws -> ReloadableSettings
 
     /// Maximum time of running requests at the end.
