@@ -39,7 +39,7 @@ package struct RedisData {
     private var bridged: [BridgedEvent: (tags: [ByteBuffer], expiresAt: UInt64)] = [:]
     private static let bridgedMilliseconds: UInt64 = 10_000
 
-    /// Who reads a change feed.
+    /// The reader of each change feed.
     private var feedHolders: [ByteBuffer: (holder: ByteBuffer, expiresAt: UInt64)] = [:]
     /// The tokens of a feed, each with the position of the log when it was stored: the last one counts.
     private var feedTokens: [ByteBuffer: [(position: LogPosition, token: ByteBuffer)]] = [:]
@@ -321,7 +321,8 @@ extension UpstreamCommand {
     /// The id in the command's reply; `nil`: there is no reply.
     package var id: UpstreamID? {
         switch self {
-        case .inspect(let id, _), .append(let id, _), .probe(let id, _), .feed(let id, _), .read(let id, _, _), .replace(let id, _),
+        case .inspect(let id, _), .append(let id, _), .probe(let id, _), .feed(let id, _), .read(let id, _, _),
+            .replace(let id, _),
             .publish(let id, _), .get(let id, _):
             id
         case .set, .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe, .reconnect: nil

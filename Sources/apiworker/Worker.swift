@@ -67,14 +67,21 @@ struct Worker {
             DatabaseWatch(store: store, worker: worker, logger: logger), server,
             EventStreamKeeper(cache: cache, streams: streams),
         ]
-        // A service that returns ends the process, so without syncd the service is left out.
-        if let path = configuration.socketPath {
-            services.append(SyncWatch(cache: cache, socketPath: path, logger: logger))
-            if configuration.followsChanges {
-                services.append(ChangeFollower(cache: cache, changes: UserChanges(pool: pool)))
-            }
-        }
+        services += Self.servicesWithSyncd(configuration, cache, pool, logger)
         self.services = services
+    }
+
+    /// A service that returns ends the process, so without syncd these are left out.
+    private static func servicesWithSyncd(
+        _ configuration: WorkerConfiguration, _ cache: SyncedCache, _ pool: MongoClientPool, _ logger: Logger
+    ) -> [any Service] {
+        guard let path = configuration.socketPath else { return [] }
+        var services: [any Service] = [SyncWatch(cache: cache, socketPath: path, logger: logger)]
+        if configuration.followsChanges {
+            let changes = UserChanges(streams: ChangeStreams(pool: pool))
+            services.append(ChangeFollower(cache: cache, changes: changes, logger: logger))
+        }
+        return services
     }
 
     private static func cacheConfiguration(

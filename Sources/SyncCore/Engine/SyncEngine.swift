@@ -93,6 +93,7 @@ package struct SyncEngine: ~Copyable {
         case publish(UpstreamID)
         case feed(ByteBuffer, ClientID, RequestID)
         case feedQuestion(UpstreamID)
+        case feedSuspects(ByteBuffer)
         case acknowledge
     }
 
@@ -197,6 +198,7 @@ package struct SyncEngine: ~Copyable {
             case .publish(let id): publishes[id] != nil
             case .feed(let name, let client, let request): feeds[name]?.holds(client, request) ?? false
             case .feedQuestion(let id): feedQuestions[id] != nil
+            case .feedSuspects(let name): feeds[name]?.suspects.isEmpty == false
             case .acknowledge: true
             }
         }
@@ -227,6 +229,7 @@ package struct SyncEngine: ~Copyable {
                 }
             case .feed(let name, let client, let request): feedHoldEnded(name, client, request, &turn)
             case .feedQuestion(let id): feedAnswered(id, nil, &turn)
+            case .feedSuspects(let name): countSuspects(name, &turn)
             case .acknowledge:
                 for (client, request, reply) in delayedReplies { turn.add(.reply(client, request, reply)) }
                 delayedReplies.removeAll()

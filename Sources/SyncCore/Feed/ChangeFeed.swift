@@ -1,8 +1,8 @@
+import DequeModule
 import IPCWire
 import NIOCore
 
-/// What this host knows of one change feed (docs/change-feed.md): which of its clients reads it, and what that client has
-/// reported.
+/// One change feed as this host knows it (docs/change-feed.md): the client that reads it, and the reports of that client.
 ///
 /// One client at a time has the role of the reader. Embedded, this syncd gives it; with Redis, a key in Redis names the
 /// host. The role ends with the client's connection, or if the client saves nothing for ``Limits/feedRoleNanoseconds``.
@@ -16,9 +16,16 @@ struct ChangeFeed {
     /// When a token was stored last, and whether this host was idle then.
     var stored: (at: BootTime, isIdle: Bool)?
 
+    /// Changes that were invalidated, and whose own invalidation may still come: until when they are waited for.
+    var suspects: Deque<(change: FeedChange, until: BootTime)> = []
+    /// Further ones count at once.
+    static let maximumSuspects = 4096
+
     // Figures since the start.
     var changes: UInt64 = 0
     var covered: UInt64 = 0
+    /// Changes whose own invalidation came too late: they were invalidated twice.
+    var late: UInt64 = 0
     var resets: UInt64 = 0
     /// Uncovered writes of each collection.
     var uncovered: [ByteBuffer: UInt64] = [:]

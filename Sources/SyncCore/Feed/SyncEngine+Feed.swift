@@ -1,3 +1,4 @@
+import DequeModule
 import IPCWire
 import NIOCore
 
@@ -166,7 +167,13 @@ extension SyncEngine {
     mutating func feedEntryApplied(_ body: LogEntryBody, _ turn: inout Turn<Effect>) {
         guard !feeds.isEmpty, body.operationTime != nil else { return }
         coveredWrites.applied(body)
-        for name in log.watchedFeeds where feeds[name]?.save != nil { settle(name, &turn) }
+        for name in log.watchedFeeds {
+            if feeds[name]?.save != nil { settle(name, &turn) }
+            guard let suspects = feeds[name]?.suspects, !suspects.isEmpty else { continue }
+            let left = suspects.filter { !coveredWrites.covers($0.change) }
+            feeds[name]?.late += UInt64(suspects.count - left.count)
+            feeds[name]?.suspects = .init(left)
+        }
     }
 
     /// A save without uncovered changes: its token is stored from time to time.
@@ -215,7 +222,9 @@ extension SyncEngine {
     /// The behaviour of ``Mutant/feedTokenFirst``.
     private mutating func storeEarly(_ command: FeedCommand, _ turn: inout Turn<Effect>) {
         guard let token = command.token else { return }
-        turn.add(configuration.mode == .redis ? .upstream(.feed(log.makeID(), command)) : .storeFeedToken(command.name, token))
+        turn.add(
+            configuration.mode == .redis
+                ? .upstream(.feed(log.makeID(), command)) : .storeFeedToken(command.name, token))
     }
 
     /// The invalidations of a save are in the log.
@@ -225,11 +234,25 @@ extension SyncEngine {
         guard let save = feeds[name]?.save, save.client == client, save.request == request else { return }
         if configuration.mode == .embedded { turn.add(.storeFeedToken(name, save.token)) }
         feeds[name]?.stored = (turn.now, log.isIdle)
-        for change in save.uncovered { feeds[name]?.count(change) }
-        if let first = save.uncovered.first {
-            turn.add(.notice(.uncoveredWrites(feed: name, count: save.uncovered.count, first)))
-        }
+        let until = turn.now + limits.feedSuspicionNanoseconds
+        for change in save.uncovered { feeds[name]?.suspects.append((change, until)) }
+        if !save.uncovered.isEmpty { deadlines.add(.feedSuspects(name), at: until) }
+        countSuspects(name, &turn)
         ended(name, client, request, .ok, &turn)
+    }
+
+    /// Counts the changes whose own invalidation has not come in time, however late.
+    mutating func countSuspects(_ name: ByteBuffer, _ turn: inout Turn<Effect>) {
+        var (first, count): (FeedChange?, Int) = (nil, 0)
+        while let suspect = feeds[name]?.suspects.first,
+            suspect.until <= turn.now || feeds[name]?.suspects.count ?? 0 > ChangeFeed.maximumSuspects
+        {
+            feeds[name]?.suspects.removeFirst()
+            feeds[name]?.count(suspect.change)
+            first = first ?? suspect.change
+            count += 1
+        }
+        if let first { turn.add(.notice(.uncoveredWrites(feed: name, count: count, first))) }
     }
 
     /// The log has not taken them: the same save comes again.

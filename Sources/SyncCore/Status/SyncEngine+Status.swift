@@ -106,6 +106,7 @@ extension SyncEngine {
                 StatusField("lag-ms", .number(feed.reader == nil ? 0 : feed.lagMilliseconds)),
                 StatusField("changes", .number(feed.changes)),
                 StatusField("covered", .number(feed.covered)),
+                StatusField("late", .number(feed.late)),
                 StatusField("uncovered", .number(feed.uncovered.values.reduce(0, +))),
                 StatusField(
                     "uncovered-by-collection",

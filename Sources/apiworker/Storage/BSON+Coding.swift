@@ -1,5 +1,4 @@
 import Glibc
-import IPC
 
 /// The bytes are not a BSON document.
 struct MalformedBSON: Error, Equatable {}
@@ -280,10 +279,10 @@ struct BSONElement {
     /// The bytes of a document, for ``BSONValue/verbatim(_:)``.
     var documentBytes: [UInt8]? { type == BSONType.document ? Array(value) : nil }
 
-    var timestamp: OperationTime? {
+    var timestamp: MongoTime? {
         guard type == BSONType.timestamp else { return nil }
         let number = value.integer(UInt64.self)
-        return OperationTime(seconds: UInt32(number >> 32), increment: UInt32(truncatingIfNeeded: number))
+        return MongoTime(seconds: UInt32(number >> 32), increment: UInt32(truncatingIfNeeded: number))
     }
 
     /// A copy of the value. Bytes that are not UTF-8 are replaced: another program stored them.

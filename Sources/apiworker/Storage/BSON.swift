@@ -1,4 +1,10 @@
-import IPC
+/// The time of an operation in MongoDB's log of operations (a BSON timestamp).
+struct MongoTime: Sendable, Equatable {
+    /// Seconds since 1970.
+    var seconds: UInt32
+    /// The number of the operation within the second.
+    var increment: UInt32
+}
 
 /// The values that this program writes to MongoDB or reads from it (https://bsonspec.org/spec.html).
 enum BSONValue: Sendable, Equatable {
@@ -14,7 +20,7 @@ enum BSONValue: Sendable, Equatable {
     case regularExpression(String)
     case int32(Int32)
     case int64(Int64)
-    case timestamp(OperationTime)
+    case timestamp(MongoTime)
     /// A document that a server has sent, as it came.
     case verbatim([UInt8])
     /// A value of another type, which is not decoded.
@@ -92,7 +98,7 @@ extension BSONValue {
         Int32(exactly: number).map(BSONValue.int32) ?? .double(number)
     }
 
-    var timestamp: OperationTime? {
+    var timestamp: MongoTime? {
         guard case .timestamp(let time) = self else { return nil }
         return time
     }

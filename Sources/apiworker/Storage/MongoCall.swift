@@ -1,4 +1,3 @@
-import IPC
 import NIOCore
 import Synchronization
 
@@ -26,7 +25,7 @@ final class MongoCall: Sendable {
         /// The server where the write may land, and its deadline.
         var landing: Landing?
         /// When the server has applied the write.
-        var operationTime: OperationTime?
+        var operationTime: MongoTime?
     }
 
     /// The server where a write may land, and the deadline by that server's clock, in milliseconds since 1970.
@@ -111,7 +110,7 @@ final class MongoCall: Sendable {
     }
 
     /// When the server had applied the last write; `nil`: it names no time, or nothing was written.
-    var operationTime: OperationTime? { state.withLock { $0.operationTime } }
+    var operationTime: MongoTime? { state.withLock { $0.operationTime } }
 
     var isWriting: Bool { state.withLock { $0.isWriting } }
 

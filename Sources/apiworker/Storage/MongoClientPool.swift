@@ -38,7 +38,7 @@ final class MongoClientPool: Sendable {
         guard let made = mongoc_client_pool_new_with_error(uri.pointer, &error) else { return error }
         mongoc_client_pool_set_error_api(made, MONGOC_ERROR_API_VERSION_2)
         clocks.follow(made)
-        // Two more than there are threads, for ``LateWrites`` and ``UserChanges``.
+        // Two more than there are threads, for ``LateWrites`` and ``ChangeStreams``.
         mongoc_client_pool_max_size(made, UInt32(size + 2))
         pool.store(made, ordering: .releasing)
         return nil

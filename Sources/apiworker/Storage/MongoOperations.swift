@@ -1,17 +1,16 @@
-import IPC
 import Logging
 import NIOCore
 import NIOPosix
 import Synchronization
 
-/// When the database has applied a write, for whoever invalidates its tags.
+/// The time at which the database has applied a write, for the invalidation of its tags.
 final class WriteTime: Sendable {
-    private let time = Mutex<OperationTime?>(nil)
+    private let time = Mutex<MongoTime?>(nil)
 
-    func set(_ new: OperationTime?) { time.withLock { $0 = new } }
+    func set(_ new: MongoTime?) { time.withLock { $0 = new } }
 
     /// `nil`: unknown.
-    var value: OperationTime? { time.withLock { $0 } }
+    var value: MongoTime? { time.withLock { $0 } }
 }
 
 /// Runs the blocking calls of libmongoc on separate threads, behind async functions.
@@ -49,7 +48,8 @@ final class MongoOperations: Sendable {
     /// - Throws: also when the database doesn't answer in time, while `body` may still be at work.
     ///   - time: gets the time of the write in it, before this returns.
     func run<Value: Sendable>(
-        isProbe: Bool = false, time: WriteTime? = nil, _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
+        isProbe: Bool = false, time: WriteTime? = nil,
+        _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
     ) async throws(StorageFailure) -> Value {
         guard isProbe || isReachable else {
             throw StorageFailure(kind: .unavailable, detail: "the database is known not to answer")

@@ -1,15 +1,17 @@
 import IPC
+import Logging
 import ServiceLifecycle
 
 /// Follows the changes of the database while this worker runs (docs/change-feed.md).
 struct ChangeFollower: Service {
     let cache: SyncedCache
     let changes: UserChanges
+    let logger: Logger
 
     func run() async {
         // A reading of the stream can't be interrupted: the worker does not wait for its end.
         let following = Task {
-            await cache.follow(changes, named: changes.name) { change in
+            await cache.follow(changes, named: changes.name, troubled: log) { change in
                 // Users whose id is no text are in lists at most.
                 CacheTag.writing(change.key.map { [$0] } ?? [])
             }
@@ -18,5 +20,22 @@ struct ChangeFollower: Service {
             while (try? await Task.sleep(for: .seconds(3600))) != nil {}
         }
         following.cancel()
+    }
+
+    private var log: @Sendable (ChangeSourceFailure) -> Void {
+        { [logger] failure in
+            switch failure {
+            case .unavailable(let why):
+                logger.warning(
+                    "The database has no change stream: a write of a program that does not invalidate is not noticed",
+                    metadata: ["why": "\(why)"])
+            case .interrupted(let why):
+                logger.notice("The change stream of the database is interrupted", metadata: ["why": "\(why)"])
+            case .historyLost(let why):
+                logger.notice(
+                    "The changes of the database since the last known one are lost: everything is invalidated",
+                    metadata: ["why": "\(why)"])
+            }
+        }
     }
 }

@@ -62,7 +62,7 @@ struct UserWrites: Sendable {
             do {
                 switch try await write(time) {
                 case .changed(let value, let event, _):
-                    return .changed(.success(value), event: event, at: time.value)
+                    return .changed(.success(value), event: event, at: time.value.map(OperationTime.init))
                 case .unchanged(let value): return .unchanged(.success(value))
                 case .rejected(let error): return .rejected(error)
                 }

@@ -31,7 +31,7 @@ extension Driver {
         }
     }
 
-    /// What any program has written by then is seen everywhere some time later.
+    /// Everything that any program has written by then is seen everywhere some time later.
     func expectChanges(by time: UInt64, seenBy end: UInt64) {
         guard plan.hasFeed else { return }
         world.after(time, nil, "changes to be seen") { [self] in

@@ -187,7 +187,6 @@ struct Plan {
         (hasUnreadableTables, hasQuietWorkers) = (random.oneIn(10), random.oneIn(2))
         drawCaches(&random)
         leaveOutImpossible()
-        if random.oneIn(3) { followChanges() }
     }
 
     /// With times of the same order as the real ones, but shorter.
@@ -202,6 +201,7 @@ struct Plan {
         if random.oneIn(3) { arenaBytes = random.oneIn(2) ? 0 : 65_536 }
         if random.oneIn(3) { becomeIdleSoon() }
         if random.oneIn(6) { limits.upstreamTrustNanoseconds = 700_000_000 }
+        if random.oneIn(3) { followChanges() }
     }
 
     private mutating func becomeIdleSoon() {

@@ -7,7 +7,7 @@ extension Database {
     struct Change {
         var number: UInt64
         var key: Int
-        /// It is on a primary only that has lost the other members.
+        /// The change is on a primary only that has lost the other members.
         var isUncommitted: Bool
     }
 
@@ -46,7 +46,7 @@ extension Database {
         firstKept = last.number
     }
 
-    /// What the stream shows behind a token, in the order of the log of operations.
+    /// The changes behind a token that the stream shows, in the order of the log of operations.
     func committed(after number: UInt64) -> [Change] {
         Array(changes.drop { $0.number <= number }.prefix { !$0.isUncommitted })
     }

@@ -1,5 +1,4 @@
 import IPCWire
-import Logging
 import NIOCore
 import Synchronization
 
@@ -54,7 +53,7 @@ struct FeedReader: Sendable {
             do {
                 try await readOnce(after: known, over: client)
             } catch ChangeSourceFailure.historyLost(let why) {
-                troubles.historyLost(why)
+                troubles.say(.historyLost(why))
                 known = nil
             }
         }
@@ -112,33 +111,19 @@ struct FeedReader: Sendable {
     }
 }
 
-/// What goes wrong with a source, for the log: once, until it works again.
+/// Tells of troubles with a source: once, until the source works again.
 final class FeedTroubles: Sendable {
     private let said = Mutex<ChangeSourceFailure?>(nil)
-    private let logger: Logger
+    private let tell: @Sendable (ChangeSourceFailure) -> Void
 
-    init(logger: Logger) { self.logger = logger }
+    init(_ tell: @escaping @Sendable (ChangeSourceFailure) -> Void) { self.tell = tell }
 
     func say(_ failure: ChangeSourceFailure) {
         let isNews = said.withLock { said in
             defer { said = failure }
             return said != failure
         }
-        guard isNews else { return }
-        switch failure {
-        case .unavailable(let why):
-            logger.warning(
-                "The database has no change stream: a write by a program that does not invalidate is noticed when the time to live ends",
-                metadata: ["why": "\(why)"])
-        case .interrupted(let why), .historyLost(let why):
-            logger.notice("The change stream of the database is interrupted", metadata: ["why": "\(why)"])
-        }
-    }
-
-    func historyLost(_ why: String) {
-        logger.notice(
-            "The database's changes since the last known one are lost: everything is invalidated",
-            metadata: ["why": "\(why)"])
+        if isNews { tell(failure) }
     }
 
     func end() { said.withLock { $0 = nil } }

@@ -11,15 +11,18 @@ extension SyncedCache {
     /// - Parameters:
     ///   - source: the same database for all callers of this name.
     ///   - name: 1 to 64 ASCII letters, digits, `-`, `.` and `_`.
+    ///   - troubled: told of each trouble of the source, once until it works again. On any thread.
     ///   - tags: the tags of a document: those with which its writes are invalidated. At least one of them belongs to this
     ///     document alone. More than 64 stand for everything. A change without tags is passed over.
     public func follow(
-        _ source: any ChangeSource, named name: String, tags: @escaping @Sendable (DocumentChange) -> [CacheTag]
+        _ source: any ChangeSource, named name: String,
+        troubled: @escaping @Sendable (ChangeSourceFailure) -> Void = { _ in },
+        tags: @escaping @Sendable (DocumentChange) -> [CacheTag]
     ) async {
         guard let path = configuration.socketPath else { return }
         let reader = FeedReader(
             source: source, name: ByteBuffer(string: name), tags: tags, clock: clock,
-            troubles: FeedTroubles(logger: logger))
+            troubles: FeedTroubles(troubled))
         while !Task.isCancelled {
             do {
                 let client = try await SyncdClient.connect(
@@ -29,7 +32,7 @@ extension SyncedCache {
                 // An older syncd knows nothing of feeds.
                 if client.greeting.hasFeeds { try await reader.run(over: client) }
             } catch {
-                logger.debug("The change feed has no syncd", metadata: ["error": "\(error)"])
+                // syncd is away, or has ended the connection.
             }
             try? await clock.sleep(clock.now() + FeedReader.pauseNanoseconds)
         }

@@ -1,18 +1,13 @@
 import CMongoC
-import Glibc
-import IPC
-import NIOCore
 import NIOPosix
 
-/// The change stream of the collection (https://www.mongodb.com/docs/manual/changeStreams/), for the change feed
-/// (docs/change-feed.md).
+/// Opens change streams of the collection (https://www.mongodb.com/docs/manual/changeStreams/).
 ///
 /// The cursor is read by plain commands. libmongoc's own change stream returns one change at a time and does not say where
-/// a batch ends: to know that nothing more has come, it waits for the server, and the change before it would have to wait,
-/// too.
-struct UserChanges: ChangeSource {
+/// a batch ends: to know that nothing more has come, it waits for the server, and the change before would have to wait, too.
+struct ChangeStreams: Sendable {
     private let pool: MongoClientPool
-    /// A change is waited for on this thread.
+    /// Changes are waited for on this thread.
     private let thread: NIOThreadPool
 
     init(pool: MongoClientPool) {
@@ -21,63 +16,62 @@ struct UserChanges: ChangeSource {
         thread.start()
     }
 
-    /// The feed's name: that of the database, and of the collection.
-    var name: String {
-        let characters = (pool.database + "." + MongoClient.collection).utf8.prefix(64).map { byte -> Character in
-            switch byte {
-            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: Character(UnicodeScalar(byte))
-            default: "_"
-            }
-        }
-        return String(characters)
+    /// The database and the collection.
+    var name: String { pool.database + "." + MongoClient.collection }
+
+    /// Opens the changes behind a token; `nil`: from now on.
+    func open(after token: [UInt8]?) async throws(StorageFailure) -> ChangeStream {
+        try await onThread { [pool] () throws(StorageFailure) in try ChangeStream(pool: pool, after: token) }
     }
 
-    func open(after token: ByteBuffer?) async throws(ChangeSourceFailure) -> (ChangeCursor, token: ByteBuffer) {
-        let cursor = try await onThread { () throws(StorageFailure) in try UserChangeCursor(pool: pool, after: token) }
-        let reading = ChangeCursor(
-            next: { () async throws(ChangeSourceFailure) in
-                // Changes that follow at once are read together: each reading costs a round trip.
-                try? await Task.sleep(nanoseconds: Self.pauseNanoseconds)
-                return try await onThread { () throws(StorageFailure) in try cursor.next() }
-            },
-            close: { _ = try? await onThread { () throws(StorageFailure) in cursor.close() } })
-        return (reading, cursor.token)
+    /// The changes since the last reading, or those of the next half second.
+    func next(of stream: ChangeStream) async throws(StorageFailure) -> StoredChanges {
+        try await onThread { () throws(StorageFailure) in try stream.next() }
     }
 
-    private static let pauseNanoseconds: UInt64 = 5_000_000
+    func close(_ stream: ChangeStream) async { try? await onThread { () throws(StorageFailure) in stream.close() } }
 
     private func onThread<Value: Sendable>(
         _ body: @escaping @Sendable () throws(StorageFailure) -> Value
-    ) async throws(ChangeSourceFailure) -> Value {
+    ) async throws(StorageFailure) -> Value {
         do {
             return try await thread.runIfActive { try body() }
-        } catch let failure as StorageFailure {
-            throw ChangeSourceFailure(failure)
         } catch {
-            throw .interrupted("\(error)")
+            throw error as? StorageFailure ?? .tooLate
         }
     }
 }
 
+/// Changes of documents, in the order of the log of operations.
+struct StoredChanges: Sendable {
+    /// The id of a user, if it is a text, and the time of the change.
+    var changes: [(id: String?, time: MongoTime)] = []
+    /// Continues behind them.
+    var token: [UInt8]
+    /// The server's wall clock at the newest one: milliseconds since 1970.
+    var newest: Int64?
+    /// The collection was dropped or renamed.
+    var isEnd = false
+}
+
 /// An open change stream: a client of the pool, its session and its cursor.
-///
-/// Unchecked: it is used on one thread, one call after the other.
-private final class UserChangeCursor: @unchecked Sendable {
+// Unchecked: it is used on one thread, one call after the other.
+final class ChangeStream: @unchecked Sendable {
     private let pool: MongoClientPool
     private let client: MongoClient
-    private let session: MongoSession
+    /// `nil`: it is closed. It ends before the client is given back, to which it belongs.
+    private var session: MongoSession?
     private let target: MongoTarget
     private var cursor: Int64 = 0
-    private var isClosed = false
     /// Behind everything that was read.
-    private(set) var token = ByteBuffer()
+    private(set) var token: [UInt8] = []
 
     /// Maximum time of the server for a reading without changes, in milliseconds.
     private static let waitMilliseconds: Int64 = 500
     /// Changes of one reading: small ones.
     private static let batchSize: Int32 = 1000
 
-    init(pool: MongoClientPool, after token: ByteBuffer?) throws(StorageFailure) {
+    fileprivate init(pool: MongoClientPool, after token: [UInt8]?) throws(StorageFailure) {
         self.pool = pool
         let client = try pool.lend(for: MongoCall(now: .now()))
         self.client = client
@@ -99,8 +93,8 @@ private final class UserChangeCursor: @unchecked Sendable {
 
     deinit { close() }
 
-    private func open(after token: ByteBuffer?) throws(StorageFailure) {
-        let position: BSONDocument = token.map { ["resumeAfter": .verbatim(Array(buffer: $0))] } ?? [:]
+    private func open(after token: [UInt8]?) throws(StorageFailure) {
+        let position: BSONDocument = token.map { ["resumeAfter": .verbatim($0)] } ?? [:]
         let fields: BSONDocument = [
             "operationType": .int32(1), "documentKey": .int32(1), "clusterTime": .int32(1), "wallTime": .int32(1),
         ]
@@ -114,19 +108,17 @@ private final class UserChangeCursor: @unchecked Sendable {
             "maxTimeMS": .int64(MongoCall.serverMilliseconds),
         ]
         try run(command) { _ in }
-        guard self.token.readableBytes > 0 else { throw .noChangeStreams }
+        guard !self.token.isEmpty else { throw .noChangeStreams }
     }
 
-    /// The changes since the last reading, or those of the next half second.
-    func next() throws(StorageFailure) -> ChangeBatch {
+    fileprivate func next() throws(StorageFailure) -> StoredChanges {
         let command: BSONDocument = [
             "getMore": .int64(cursor), "collection": .string(MongoClient.collection),
             "batchSize": .int32(Self.batchSize), "maxTimeMS": .int64(Self.waitMilliseconds),
         ]
-        var batch = ChangeBatch(changes: [], token: token)
-        var newest: Int64?
+        var batch = StoredChanges(token: token)
         try run(command) { change in
-            newest = BSONElements.first("wallTime", in: change)?.date ?? newest
+            batch.newest = BSONElements.first("wallTime", in: change)?.date ?? batch.newest
             let type = BSONElements.first("operationType", in: change)?.text.map { String(decoding: $0, as: UTF8.self) }
             switch type {
             case "insert", "update", "replace", "delete":
@@ -135,19 +127,18 @@ private final class UserChangeCursor: @unchecked Sendable {
             default: break
             }
         }
-        if let newest { batch.lag = .milliseconds(max(0, WallClock.milliseconds - newest)) }
         if cursor == 0 { batch.isEnd = true }
         batch.token = token
         return batch
     }
 
-    private static func change(_ bytes: UnsafeRawBufferPointer) -> DocumentChange? {
+    private static func change(_ bytes: UnsafeRawBufferPointer) -> (id: String?, time: MongoTime)? {
         guard let time = BSONElements.first("clusterTime", in: bytes)?.timestamp else { return nil }
         var key: String?
         BSONElements.first("documentKey", in: bytes)?.withDocument { document in
             key = BSONElements.first("_id", in: document)?.text.map { String(decoding: $0, as: UTF8.self) }
         }
-        return DocumentChange(collection: MongoClient.collection, key: key, time: time)
+        return (key, time)
     }
 
     /// Runs a command of the cursor, and takes its id and token.
@@ -158,6 +149,7 @@ private final class UserChangeCursor: @unchecked Sendable {
             bson_destroy(command)
             bson_destroy(options)
         }
+        guard let session else { throw .tooLate }
         try session.append(to: options)
         try BSONDocument.withReplyMemory { reply throws(StorageFailure) in
             defer { bson_destroy(reply) }
@@ -177,7 +169,7 @@ private final class UserChangeCursor: @unchecked Sendable {
             if element.isNamed("id") {
                 cursor = element.integer64 ?? 0
             } else if element.isNamed("postBatchResumeToken"), let bytes = element.documentBytes {
-                token = ByteBuffer(bytes: bytes)
+                token = bytes
             } else if element.isNamed("nextBatch") {
                 element.array?.forEach { $0.withDocument(each) }
             }
@@ -185,25 +177,13 @@ private final class UserChangeCursor: @unchecked Sendable {
     }
 
     /// Gives the client back. The server ends the cursor with its session, or after ten minutes.
-    func close() {
-        guard !isClosed else { return }
-        isClosed = true
+    fileprivate func close() {
+        guard session != nil else { return }
         if cursor != 0 {
             _ = try? run(
                 ["killCursors": .string(MongoClient.collection), "cursors": .array([.int64(cursor)])]) { _ in }
         }
+        session = nil
         pool.giveBack(client)
-    }
-}
-
-extension ChangeSourceFailure {
-    init(_ failure: StorageFailure) {
-        if failure.isHistoryLost {
-            self = .historyLost(failure.detail)
-        } else if failure.isWithoutChangeStreams {
-            self = .unavailable(failure.detail)
-        } else {
-            self = .interrupted(failure.detail)
-        }
     }
 }
