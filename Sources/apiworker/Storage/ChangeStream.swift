@@ -118,11 +118,14 @@ final class ChangeStream: @unchecked Sendable {
         ]
         var batch = StoredChanges(token: token)
         try run(command) { change in
-            batch.newest = BSONElements.first("wallTime", in: change)?.date ?? batch.newest
+            batch.newest = BSONElements.first("wallTime", in: change)?.date
             let type = BSONElements.first("operationType", in: change)?.text.map { String(decoding: $0, as: UTF8.self) }
             switch type {
             case "insert", "update", "replace", "delete":
-                if let known = Self.change(change) { batch.changes.append(known) }
+                guard let known = Self.change(change) else { break }
+                batch.changes.append(known)
+                // Before MongoDB 6.0 there are whole seconds only.
+                batch.newest = batch.newest ?? Int64(known.time.seconds) * 1000
             case "drop", "rename", "dropDatabase", "invalidate": batch.isEnd = true
             default: break
             }

@@ -113,18 +113,29 @@ struct FeedReader: Sendable {
 
 /// Tells of troubles with a source: once, until the source works again.
 final class FeedTroubles: Sendable {
-    private let said = Mutex<ChangeSourceFailure?>(nil)
+    private let said = Mutex<Int?>(nil)
     private let tell: @Sendable (ChangeSourceFailure) -> Void
 
     init(_ tell: @escaping @Sendable (ChangeSourceFailure) -> Void) { self.tell = tell }
 
     func say(_ failure: ChangeSourceFailure) {
         let isNews = said.withLock { said in
-            defer { said = failure }
-            return said != failure
+            defer { said = failure.kind }
+            return said != failure.kind
         }
         if isNews { tell(failure) }
     }
 
     func end() { said.withLock { $0 = nil } }
+}
+
+extension ChangeSourceFailure {
+    /// The same for all texts of a kind: they may change with each attempt.
+    fileprivate var kind: Int {
+        switch self {
+        case .interrupted: 0
+        case .historyLost: 1
+        case .unavailable: 2
+        }
+    }
 }
