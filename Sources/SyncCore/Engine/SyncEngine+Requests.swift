@@ -154,6 +154,7 @@ extension SyncEngine {
             }
         }
         clients[client]?.reported = reported
+        noteAudits(client, reported)
         return hasHits
     }
 

@@ -15,11 +15,13 @@ package struct EngineConfiguration: Sendable {
     package var arenaPath: String
     /// Rules for the invalidations by events of other programs.
     package var bridge: BridgeRules
+    /// The figures of the syncd that ran before; `nil`: there are none.
+    package var report: ReportRecord?
 
     package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
         arenaPath: String = "",
-        bridge: BridgeRules = .none
+        bridge: BridgeRules = .none, report: ReportRecord? = nil
     ) {
         self.mode = mode
         self.limits = limits
@@ -28,6 +30,7 @@ package struct EngineConfiguration: Sendable {
         self.journalPath = journalPath
         self.arenaPath = arenaPath
         self.bridge = bridge
+        self.report = report
     }
 }
 
@@ -36,7 +39,8 @@ package struct EngineConfiguration: Sendable {
 ///
 /// The engine consists of smaller machines with one task each. ``InvalidationLog`` holds the invalidations and whether
 /// they are complete, ``LoadTable`` leases and waiters, ``Subscriptions`` listeners, ``JournalPass`` which journal
-/// files are in the log, and ``BridgeFeed`` which events are those of other programs.
+/// files are in the log, ``BridgeFeed`` which events are those of other programs, and ``ReportRecorder`` how fresh the
+/// caches were.
 package struct SyncEngine: ~Copyable {
     let configuration: EngineConfiguration
     private(set) var limits: Limits
@@ -76,6 +80,7 @@ package struct SyncEngine: ~Copyable {
     /// Continuity was proven and that was said, since this host was attached last or has connected.
     var isSyncedTold = false
     var figures = Figures()
+    var report: ReportRecorder
 
     struct PendingPublish: Sendable {
         var client: ClientID
@@ -104,9 +109,11 @@ package struct SyncEngine: ~Copyable {
     }
 
     /// Takes over the table: from here on, no worker trusts the state that an earlier syncd stored.
+    ///
+    /// - Parameter wallClock: ms since 1970.
     package init(
         configuration: EngineConfiguration, table: TagTable, arena: ValueArenaWriter?,
-        random: any RandomNumberGenerator & Sendable, now: BootTime
+        random: any RandomNumberGenerator & Sendable, now: BootTime, wallClock: UInt64
     ) {
         self.configuration = configuration
         limits = configuration.limits
@@ -115,6 +122,9 @@ package struct SyncEngine: ~Copyable {
         if table.heartbeat > now { table.setHeartbeat(0) }
         if table.scanStarted > now { table.setScanStarted(0) }
         if table.freshAsOf > now { table.setFreshAsOf(0) }
+        // Every syncd stores where its log is.
+        report = ReportRecorder(
+            configuration.report, now: now, wallClock: wallClock, hasTable: table.logMode != nil)
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
         loads = LoadTable(limits: limits, now: now)
         self.arena = arena
@@ -160,7 +170,8 @@ package struct SyncEngine: ~Copyable {
 
     /// Removes a client. Its leases go to the next waiters, and its journal files are collected now.
     package mutating func clientClosed(_ id: ClientID, _ turn: inout Turn<Effect>) {
-        guard clients.removeValue(forKey: id) != nil else { return }
+        guard let client = clients.removeValue(forKey: id) else { return }
+        if let audited = client.audited { report.ledger.left(client.peer.holder, audited) }
         metricsBytes -= metrics.removeValue(forKey: id)?.text.readableBytes ?? 0
         trackers.removeAll { $0 == id }
         unsubscribeAll(id, &turn)
@@ -252,6 +263,7 @@ package struct SyncEngine: ~Copyable {
         case .committed(.publisher(let client, let request, let channel), _):
             acknowledge(client, request, .integer(receivers(channel)), &turn)
         case .committed(.bridge, _): break
+        case .visible(let nanoseconds): report.visibleHere(nanoseconds: nanoseconds)
         case .deferred(.journal, _, _): journal.abort()
         case .deferred(let requester, let tags, let event):
             figures.deferred += 1
@@ -268,13 +280,16 @@ package struct SyncEngine: ~Copyable {
             figures.invalidationsOut += 1
             pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), &turn)
         case .epochRaised(let reason):
+            if let cause = ColdStart(reason) { report.coldStart(cause) }
             turn.add(.notice(.epochRaised(log.epoch, reason)))
             pushTracking(.epoch(log.epoch, reason: reason), &turn)
             if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
         case .attached:
             isSyncedTold = false
+            noteState(turn.now)
             turn.add(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
+            noteState(turn.now)
             turn.add(.notice(.isolated(reason)))
             // An epoch is raised only while the host is isolated.
             if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
@@ -284,7 +299,9 @@ package struct SyncEngine: ~Copyable {
             if breaks(.lostEntriesForgotten) { return }
             // Appended to the new log after all of its entries: no earlier value of it is fresh on any host.
             makePending([ByteBuffer(string: "*")], &turn)
-        case .historyUnknown: if !breaks(.unknownHistoryKept) { arena?.removeAll() }
+        case .historyUnknown:
+            report.foundOtherHistory()
+            if !breaks(.unknownHistoryKept) { arena?.removeAll() }
         case .synced(let version):
             // A server that refuses one append after the other is synced each time.
             if !isSyncedTold { turn.add(.notice(.upstreamReady(version: version))) }

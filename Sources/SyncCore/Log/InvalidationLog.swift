@@ -164,6 +164,7 @@ struct InvalidationLog: ~Copyable {
                 arrived(LogEntry(position: position, body: body(of: append)), &turn)
                 proved(position, sentAt: append.startedAt, &turn)
                 latency.add(turn.now &- append.startedAt)
+                turn.add(.visible(nanoseconds: turn.now &- append.startedAt))
             }
             turn.add(.committed(append.requester, position: position))
         case .alreadyBridged(incarnation):

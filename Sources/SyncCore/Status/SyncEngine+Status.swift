@@ -33,6 +33,7 @@ extension SyncEngine {
         case "fanout": .fields(fanoutSection())
         case "clients": .list(clientsSection(now, transport))
         case "limits": .fields(limitsSection())
+        case Self.reportSection: .fields(reportFields(now))
         default: .null
         }
     }
