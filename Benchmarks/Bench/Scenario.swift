@@ -12,6 +12,7 @@ enum Scenario: String, CaseIterable {
     case http
     case misses
     case put
+    case feed
     case start
     case memory
 
@@ -30,6 +31,7 @@ enum Scenario: String, CaseIterable {
         case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"
         case .misses: "miss-users, miss-stats, miss-graph, beside their limit, and the processor time of each"
         case .put: "put, put-without-syncd"
+        case .feed: "feed-visible-p50, -p99, feed-takeover, feed-echoes, feed-cost"
         case .start: "start-empty, start-100k"
         case .memory: "memory-idle"
         }
@@ -49,6 +51,7 @@ enum Scenario: String, CaseIterable {
         case .http: try await Self.http(rounds)
         case .misses: try await Self.misses(rounds)
         case .put: try await Self.put(rounds)
+        case .feed: try await Self.feed(rounds)
         case .start: try await Self.start(rounds)
         case .memory: try await Self.memory(rounds)
         }

@@ -39,6 +39,11 @@ package struct RedisData {
     private var bridged: [BridgedEvent: (tags: [ByteBuffer], expiresAt: UInt64)] = [:]
     private static let bridgedMilliseconds: UInt64 = 10_000
 
+    /// Who reads a change feed.
+    private var feedHolders: [ByteBuffer: (holder: ByteBuffer, expiresAt: UInt64)] = [:]
+    /// The tokens of a feed, each with the position of the log when it was stored: the last one counts.
+    private var feedTokens: [ByteBuffer: [(position: LogPosition, token: ByteBuffer)]] = [:]
+
     package init() {}
 
     // MARK: Content
@@ -116,7 +121,8 @@ package struct RedisData {
         switch command {
         case .inspect(_, let last): return Execution(reply: .inspected(inspection(lastApplied: last, info)))
         case .append(_, let append): return self.append(append, identity: identity, now: now)
-        case .probe: return Execution(reply: probe())
+        case .probe(_, let feeds): return Execution(reply: probe(feeds, now: now))
+        case .feed(_, let feed): return Execution(reply: self.feed(feed, now: now))
         case .read(_, let after, let count): return Execution(reply: read(after: after, count: count))
         case .replace(_, let replace): return self.replace(replace, identity: identity)
         case .publish(_, let event): return Execution(reply: .published(receivers: 1), event: event)
@@ -150,6 +156,10 @@ package struct RedisData {
             {
                 return Execution(reply: .alreadyBridged(incarnation))
             }
+            if let feed = append.feed {
+                let isHolder = holder(of: feed.name, now: now).map { FeedCommand.isSame($0, feed.holder) } ?? false
+                if !isHolder { return Execution(reply: .feedRoleLost(incarnation)) }
+            }
         } else {
             incarnation = append.fresh
         }
@@ -170,6 +180,7 @@ package struct RedisData {
         stream = .entries(entries, lastID: lastID)
         position = .text(current.description)
         if record == .missing { record = .text(Self.record(incarnation, identity)) }
+        if let feed = append.feed { keep(feed, now: now) }
         if let name = append.bridged { bridged[name] = (append.body.tags, now + Self.bridgedMilliseconds) }
         var event: Event?
         if let channel = append.body.eventChannel, let payload = append.eventPayload {
@@ -229,8 +240,36 @@ package struct RedisData {
 
     // MARK: Plain commands
 
-    private func probe() -> UpstreamReply {
-        .probed(readablePosition == nil ? nil : incarnation, position: readablePosition ?? 0)
+    private func probe(_ feeds: [ByteBuffer], now: UInt64) -> UpstreamReply {
+        .probed(
+            readablePosition == nil ? nil : incarnation, position: readablePosition ?? 0,
+            feeds: feeds.map { FeedHolder(name: $0, holder: holder(of: $0, now: now)) })
+    }
+
+    private func holder(of feed: ByteBuffer, now: UInt64) -> ByteBuffer? {
+        feedHolders[feed].flatMap { $0.expiresAt > now ? $0.holder : nil }
+    }
+
+    package func feedToken(_ feed: ByteBuffer) -> ByteBuffer? { feedTokens[feed]?.last?.token }
+
+    private mutating func feed(_ feed: FeedCommand, now: UInt64) -> UpstreamReply {
+        let holder = holder(of: feed.name, now: now)
+        if !(holder.map { FeedCommand.isSame($0, feed.holder) } ?? false) {
+            if feed.token != nil { return .feed(isHolder: false, token: nil) }
+            if let holder, !FeedCommand.isIdle(holder) || FeedCommand.isIdle(feed.holder) {
+                return .feed(isHolder: false, token: nil)
+            }
+        }
+        keep(feed, now: now)
+        return .feed(isHolder: true, token: feed.token == nil ? feedToken(feed.name) : nil)
+    }
+
+    private mutating func keep(_ feed: FeedCommand, now: UInt64) {
+        feedHolders[feed.name] = (feed.holder, now + feed.ttlMilliseconds)
+        guard let token = feed.token else { return }
+        let position = readablePosition ?? 0
+        feedTokens[feed.name, default: []].removeAll { $0.position >= position }
+        feedTokens[feed.name]?.append((position, token))
     }
 
     private func read(after: LogPosition, count: Int) -> UpstreamReply {
@@ -249,6 +288,9 @@ package struct RedisData {
     }
 
     // MARK: Faults
+
+    /// The reader of a feed was silent for too long.
+    package mutating func expireFeedHolder(_ feed: ByteBuffer) { feedHolders[feed] = nil }
 
     package mutating func flushAll() { self = RedisData() }
 
@@ -269,7 +311,8 @@ package struct RedisData {
         var data = self
         data.stream = .entries(entries, lastID: last - 1)
         data.position = .text((last - 1).description)
-        (data.values, data.bridged) = ([:], [:])
+        (data.values, data.bridged, data.feedHolders) = ([:], [:], [:])
+        for name in data.feedTokens.keys { data.feedTokens[name]?.removeAll { $0.position >= last } }
         return data
     }
 }
@@ -278,7 +321,7 @@ extension UpstreamCommand {
     /// The id in the command's reply; `nil`: there is no reply.
     package var id: UpstreamID? {
         switch self {
-        case .inspect(let id, _), .append(let id, _), .probe(let id), .read(let id, _, _), .replace(let id, _),
+        case .inspect(let id, _), .append(let id, _), .probe(let id, _), .feed(let id, _), .read(let id, _, _), .replace(let id, _),
             .publish(let id, _), .get(let id, _):
             id
         case .set, .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe, .reconnect: nil

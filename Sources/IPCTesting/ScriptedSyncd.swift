@@ -265,14 +265,14 @@ public final class ScriptedSyncd: Sendable {
 
     /// The tags of each invalidation, in the order of arrival.
     public var invalidations: [[CacheTag]] {
-        requests.compactMap { if case .invalidate(let tags, _) = $0 { tags.map(CacheTag.init) } else { nil } }
+        requests.compactMap { if case .invalidate(let tags, _, _) = $0 { tags.map(CacheTag.init) } else { nil } }
     }
 
     /// The events that came, with an invalidation or without.
     public var events: [Event] {
         requests.compactMap {
             switch $0 {
-            case .invalidate(_, let event): event
+            case .invalidate(_, let event, _): event
             case .publish(let event): event
             default: nil
             }
@@ -351,7 +351,7 @@ extension ScriptedSyncd: ScriptedServer {
         switch request {
         case .fetch, .renew: connection.send(.fetched(.lease(newLease())))
         case .fill, .abandon: connection.send(.ok)
-        case .invalidate(let tags, _): connection.send(.integer(invalidate(tags.map(CacheTag.init)).number))
+        case .invalidate(let tags, _, _): connection.send(.integer(invalidate(tags.map(CacheTag.init)).number))
         case .track(let isOn): track(isOn, connection)
         case .publish: connection.send(.integer(0))
         case .subscribe(let names): confirm(.subscribe, names, connection)

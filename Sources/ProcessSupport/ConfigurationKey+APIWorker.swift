@@ -25,8 +25,12 @@ extension ConfigurationKey {
     package static let hosts = ConfigurationKey(
         "WORKER_HOSTS", help: "Host names under which the API may be called, separated by commas; empty: any.")
 
+    package static let changeFeed = ConfigurationKey(
+        "WORKER_CHANGE_FEED", default: "true",
+        help: "Follow the database's change stream, so that writes of programs that do not invalidate are noticed.")
+
     package static let workerKeys = [
         port, host, databaseURL, origins, hosts, syncdSocket, l1Bytes, auditOneIn, graceSeconds, gzipBytes,
-        idleSeconds, logLevel, logFormat,
+        idleSeconds, changeFeed, logLevel, logFormat,
     ]
 }

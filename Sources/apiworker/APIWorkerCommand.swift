@@ -39,6 +39,10 @@ struct APIWorkerCommand: AsyncParsableCommand {
         name: .customLong("worker-idle-seconds"),
         help: "Seconds for which a connection without a request stays open (WORKER_IDLE_SECONDS).")
     var idleSeconds: String?
+    @Option(
+        name: .customLong("worker-change-feed"),
+        help: "true or false: notice writes of programs that do not invalidate (WORKER_CHANGE_FEED).")
+    var changeFeed: String?
     @Option(name: .customLong("worker-hosts"), help: "Host names for this API; empty: any (WORKER_HOSTS).")
     var hosts: String?
     @Option(help: "Lowest level that is logged (LOG_LEVEL).") var logLevel: String?
@@ -52,7 +56,7 @@ struct APIWorkerCommand: AsyncParsableCommand {
             (.syncdSocket, socket), (ConfigurationKey.l1Bytes, l1Bytes),
             (ConfigurationKey.auditOneIn, auditOneIn), (ConfigurationKey.graceSeconds, graceSeconds),
             (ConfigurationKey.gzipBytes, gzipBytes), (ConfigurationKey.idleSeconds, idleSeconds),
-            (ConfigurationKey.hosts, hosts),
+            (ConfigurationKey.hosts, hosts), (ConfigurationKey.changeFeed, changeFeed),
             (.logLevel, logLevel), (.logFormat, logFormat),
         ]
         return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }

@@ -70,6 +70,9 @@ struct Worker {
         // A service that returns ends the process, so without syncd the service is left out.
         if let path = configuration.socketPath {
             services.append(SyncWatch(cache: cache, socketPath: path, logger: logger))
+            if configuration.followsChanges {
+                services.append(ChangeFollower(cache: cache, changes: UserChanges(pool: pool)))
+            }
         }
         self.services = services
     }

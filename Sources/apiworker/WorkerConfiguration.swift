@@ -19,6 +19,8 @@ struct WorkerConfiguration: Sendable {
     var gzipBytes: Int
     /// Time in seconds for which a connection without a request stays open.
     var idleSeconds: Int
+    /// Whether the database's change stream is followed.
+    var followsChanges: Bool
 
     /// Maximum length of a Unix socket's path, in bytes.
     private static let maximumSocketPath = 103
@@ -42,7 +44,8 @@ struct WorkerConfiguration: Sendable {
             auditOneIn: try settings.integer(.auditOneIn, in: 0...1_000_000_000),
             graceSeconds: try settings.integer(.graceSeconds, in: 0...86_400),
             gzipBytes: try settings.integer(.gzipBytes, in: 0...(1 << 40)),
-            idleSeconds: try settings.integer(.idleSeconds, in: 1...86_400))
+            idleSeconds: try settings.integer(.idleSeconds, in: 1...86_400),
+            followsChanges: try settings.flag(.changeFeed))
     }
 
     private static func host(_ settings: Settings) throws(ConfigurationError) -> String {

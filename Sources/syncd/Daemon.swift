@@ -31,6 +31,9 @@ final class Daemon {
     private var trimmer = MemoryTrimmer()
     private var problems: JournalProblems
     private var faultLines = LineBudget()
+    private let feedTokens: FeedTokens
+    private var uncoveredLines = LineBudget()
+    private var isTokenFaultSaid = false
     private var stateLine: StateLine?
     private var reportDue: BootTime
     /// Called when an authorized client has requested the shutdown.
@@ -56,6 +59,7 @@ final class Daemon {
         self.journal = journal
         self.report = report
         checkTable = ownsTable
+        feedTokens = FeedTokens(directory: configuration.paths.directory)
         problems = JournalProblems(path: configuration.paths.journal, logger: logger)
         startedAt = clock()
         reportDue = startedAt + ReportFile.interval
@@ -177,6 +181,20 @@ extension Daemon: EngineHost {
 
     func shutdownAsked() { onShutdownAsked() }
 
+    func feedToken(_ name: ByteBuffer) -> ByteBuffer? { feedTokens.token(name) }
+
+    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer) {
+        let error = feedTokens.store(name, token)
+        if let error, !isTokenFaultSaid {
+            logger.warning(
+                "the token of a change feed cannot be stored: after a restart, its changes come again",
+                metadata: [
+                    "directory": "\(feedTokens.directory)", "error": "\(String(cString: strerror(error)))",
+                ])
+        }
+        isTokenFaultSaid = error != nil
+    }
+
     func statusFields(_ section: String) -> [StatusField]? {
         switch section {
         case "server":
@@ -259,6 +277,22 @@ extension Daemon: EngineHost {
         case .upstreamDenied(let text):
             logger.error("Redis cannot be used as it is configured", metadata: ["reason": "\(text)"])
         case .upstreamReady(let version): logger.info("Redis log proven", metadata: ["version": "\(version)"])
+        case .feedReset(let name):
+            logger.notice(
+                "the changes of the database up to now are unknown: everything is invalidated",
+                metadata: ["feed": "\(name.escaped)"])
+        case .uncoveredWrites(let feed, let count, let first): logUncovered(feed, count, first)
         }
+    }
+
+    private func logUncovered(_ feed: ByteBuffer, _ count: Int, _ first: FeedChange) {
+        let (isAllowed, omitted) = uncoveredLines.take(clock())
+        guard isAllowed else { return }
+        var metadata: Logger.Metadata = [
+            "feed": "\(feed.escaped)", "collection": "\(first.collection.escaped)", "writes": "\(count)",
+            "tags": "\(first.tags.map(\.escaped).joined(separator: " "))",
+        ]
+        if omitted > 0 { metadata["lines-omitted"] = "\(omitted)" }
+        logger.warning("a program has written to the database without an invalidation", metadata: metadata)
     }
 }

@@ -21,6 +21,7 @@ import Testing
         #expect(configuration.l1Bytes == 64 << 20)
         #expect(configuration.hosts == [] && configuration.idleSeconds == 75)
         #expect(configuration.auditOneIn == 1000 && configuration.graceSeconds == 0 && configuration.gzipBytes == 0)
+        #expect(configuration.followsChanges)
     }
 
     @Test func `every key`() throws {
@@ -28,11 +29,11 @@ import Testing
             "PORT": "0", "HOST": "::1", "DB_URL": "mongodb://other/db", "SYNCD_SOCKET": "/s", "WORKER_L1_BYTES": "0",
             "FRONTEND_ORIGIN_URL": "https://a.example", "WORKER_AUDIT_ONE_IN": "0",
             "WORKER_GRACE_SECONDS": "60", "WORKER_GZIP_BYTES": "1048576", "WORKER_IDLE_SECONDS": "1",
-            "WORKER_HOSTS": "API.example, 10.0.0.1,,[::1]",
+            "WORKER_HOSTS": "API.example, 10.0.0.1,,[::1]", "WORKER_CHANGE_FEED": "no",
         ])
         #expect(configuration.idleSeconds == 1 && configuration.hosts == ["api.example", "10.0.0.1", "[::1]"])
         #expect(configuration.auditOneIn == 0 && configuration.graceSeconds == 60)
-        #expect(configuration.gzipBytes == 1 << 20)
+        #expect(configuration.gzipBytes == 1 << 20 && !configuration.followsChanges)
         #expect(configuration.address == .host("::1", port: 0))
         #expect(configuration.databaseURL == "mongodb://other/db")
         #expect(configuration.origins == ["https://a.example"])
@@ -49,7 +50,7 @@ import Testing
         ["WORKER_L1_BYTES": "99999999999999999999"], ["WORKER_AUDIT_ONE_IN": "-1"], ["WORKER_GRACE_SECONDS": "86401"],
         ["WORKER_AUDIT_ONE_IN": "1/1000"], ["WORKER_IDLE_SECONDS": "0"], ["WORKER_IDLE_SECONDS": "86401"],
         ["WORKER_HOSTS": "a.example:3001"], ["WORKER_HOSTS": "https://a.example"], ["WORKER_HOSTS": "a b"],
-        ["WORKER_HOSTS": "::1"],
+        ["WORKER_HOSTS": "::1"], ["WORKER_CHANGE_FEED": "maybe"],
         ["DB_URL": ""],
         ["SYNCD_SOCKET": "/" + String(repeating: "a", count: 103)],
         ["SYNCD_SOCKET": "run/syncd.sock"], ["SYNCD_SOCKET": "@syncd"],

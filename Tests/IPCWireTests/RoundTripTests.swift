@@ -29,6 +29,20 @@ import Testing
         .invalidate(tags: [ByteBuffer(string: "TAGS"), ByteBuffer(string: "EVENT")], event: nil),
         .invalidate(tags: (0..<1024).map { ByteBuffer(string: "\($0)") }, event: event),
         .invalidate(tags: [text], event: Event(channel: ByteBuffer(string: "TAGS"), payload: ByteBuffer())),
+        .invalidate(tags: [awkward], event: event, at: OperationTime(seconds: .max, increment: .max)),
+        .invalidate(tags: [ByteBuffer(string: "AT")], event: nil, at: OperationTime(seconds: 0, increment: 0)),
+        .feed(.claim(name: ByteBuffer(string: "shop.users"))), .feed(.leave(name: ByteBuffer(string: "a"))),
+        .feed(.reset(name: ByteBuffer(string: "a"), token: awkward)),
+        .feed(.save(FeedSave(name: ByteBuffer(string: "a"), token: awkward, lagMilliseconds: 0, changes: []))),
+        .feed(
+            .save(
+                FeedSave(
+                    name: ByteBuffer(string: "a"), token: text, lagMilliseconds: 7,
+                    changes: [
+                        FeedChange(
+                            collection: awkward, time: OperationTime(seconds: 1, increment: 2), tags: [awkward, text]),
+                        FeedChange(collection: text, time: OperationTime(seconds: 1, increment: 3), tags: [text]),
+                    ]))),
         .publish(event), .subscribe([awkward, text]), .unsubscribe([]), .unsubscribe([text]),
         .patternSubscribe([awkward]), .patternUnsubscribe([]), .patternUnsubscribe([text, text]), .track(true),
         .track(false), .explain(key: awkward),

@@ -80,6 +80,19 @@ final class FaultDatabase: Sendable {
         return answer["cursor"]?.document?["firstBatch"]?.array?.compactMap(\.document) ?? []
     }
 
+    /// Writes a round of a register; throws if it may not have happened.
+    func writeDirectly(_ id: String, round: Int) async throws {
+        let position: BSONDocument = ["x": .int32(Int32(round)), "y": 0]
+        let reply = try await primary().connect().command(
+            [
+                "update": "users", "writeConcern": ["w": "majority", "wtimeout": 5000], "maxTimeMS": 5000,
+                "updates": [["q": ["_id": .string(id)], "u": ["$set": ["position": .document(position)]]]],
+            ], database: name, within: .seconds(8))
+        guard reply["writeConcernError"] == nil, reply["n"]?.number == 1 else {
+            throw TestFailure("not committed: \(reply)")
+        }
+    }
+
     // MARK: Faults
 
     /// Maximum time for which a member may be stopped and resumed without consequences: others don't stand for election

@@ -145,10 +145,14 @@ final class FaultHistory: Sendable {
     // MARK: Writes
 
     /// Begins the next round, or the last one again if nobody knows that it has happened.
-    func roundBegins(_ key: Int) -> Int {
+    ///
+    /// - Parameter isDirect: it has happened as soon as the database has shown it. There is one writer, who waits until it
+    ///   has landed.
+    func roundBegins(_ key: Int, isDirect: Bool = false) -> Int {
         state.withLock { state in
             let newest = state.registers[key].newest
-            let isKnown = state.registers[key].own.contains { $0?.round == newest }
+            let isObserved = isDirect && state.registers[key].observed.last?.round == newest
+            let isKnown = isObserved || state.registers[key].own.contains { $0?.round == newest }
             if isKnown || newest == 0 { state.registers[key].newest += 1 }
             return state.registers[key].newest
         }

@@ -7,13 +7,20 @@ extension FaultStage {
     enum Register: Sendable {
         /// A user's place; `x` is the round.
         case position(id: String)
+        /// The same of a user whom a program changes that says nothing to syncd.
+        case direct(id: String)
         /// Two users who are friends in odd rounds.
         case friendship(String, String)
         /// A name that a user has in odd rounds: created, and deleted again.
         case name(String, Owners)
 
         /// Whether its first round happens before the history begins.
-        var isWritten: Bool { if case .position = self { true } else { false } }
+        var isWritten: Bool {
+            switch self {
+            case .position, .direct: true
+            case .friendship, .name: false
+            }
+        }
 
         /// Makes the users that stay.
         static func make(_ pace: Pace, _ http: HTTPConnection) async throws -> [Register] {
@@ -23,6 +30,12 @@ extension FaultStage {
                 let reply = try await http.request("PUT", "/api/users/\(id)", body: #"{"position":{"x":1,"y":0}}"#)
                 #expect(reply.status == 200)
                 registers.append(.position(id: id))
+            }
+            for number in 0..<(pace.database == .standalone ? 0 : pace.directs) {
+                let id = try await TestHost.createUser(http, "user \(number) of others")
+                let reply = try await http.request("PUT", "/api/users/\(id)", body: #"{"position":{"x":1,"y":0}}"#)
+                #expect(reply.status == 200)
+                registers.append(.direct(id: id))
             }
             for number in 0..<pace.friendships {
                 let first = try await TestHost.createUser(http, "friend \(number)")
@@ -62,7 +75,7 @@ extension FaultStage.Register {
     /// Where one user is read who shows this register; `nil`: nobody is known yet.
     func path(round: Int) -> String? {
         switch self {
-        case .position(let id): "/api/users/\(id)"
+        case .position(let id), .direct(let id): "/api/users/\(id)"
         case .friendship(let first, let second): "/api/users/\(Bool.random() ? first : second)"
         case .name(_, let owners): owners.last(upTo: round).map { "/api/users/\($0.id)" }
         }
@@ -71,7 +84,7 @@ extension FaultStage.Register {
     /// The state that the answer to a ``path(round:)`` shows; `nil`: none.
     func shown(by reply: HTTPReply, path: String) -> FaultHistory.Shown? {
         switch self {
-        case .position, .friendship:
+        case .position, .direct, .friendship:
             // These users are never deleted: 404 is from before the history.
             if reply.status == 404 { return .round(-1) }
             return reply.status == 200 ? shown(in: [reply.json]) : nil
@@ -88,7 +101,7 @@ extension FaultStage.Register {
     /// The state that a list of users shows; `nil`: none.
     func shown(in users: [JSON]) -> FaultHistory.Shown? {
         switch self {
-        case .position(let id):
+        case .position(let id), .direct(let id):
             return .round(Int(users.first { $0["_id"].string == id }?["position"]["x"].number ?? 0))
         case .friendship(let first, let second):
             guard let user = users.first(where: { $0["_id"].string == first || $0["_id"].string == second }),
@@ -128,7 +141,7 @@ struct Snapshot {
     func round(of register: FaultStage.Register, newest: Int) -> Int? {
         let isOdd: Bool
         switch register {
-        case .position(let id): return users[id]?["position"]?.document?["x"]?.number.map { Int($0) }
+        case .position(let id), .direct(let id): return users[id]?["position"]?.document?["x"]?.number.map { Int($0) }
         case .friendship(let first, let second):
             let (one, other) = (hasFriend(first, second), hasFriend(second, first))
             // A server without transactions makes one half after the other.

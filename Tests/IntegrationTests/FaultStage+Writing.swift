@@ -40,6 +40,23 @@ extension FaultStage {
         }
     }
 
+    /// Takes the register of a user through its rounds as a program does that knows nothing of syncd. Each round has to be
+    /// seen by all when the database has had it for some time.
+    func keepDirectly(_ key: Int, _ id: String) async {
+        while !history.isOver {
+            await pause(500...3000)
+            guard !history.isOver else { return }
+            let round = history.roundBegins(key, isDirect: true)
+            do {
+                try await database.writeDirectly(id, round: round)
+            } catch {
+                // It may land later, and must not land behind the next one.
+                history.unknownOutcome()
+                await wait(until: .now + Self.landing)
+            }
+        }
+    }
+
     /// Without transactions, a link that fails half way takes its half back, later, and would take another's along.
     private func areHalvesPossible(_ register: Register) -> Bool {
         if case .friendship = register { database.kind == .standalone } else { false }
@@ -136,7 +153,7 @@ private struct WriteRequest {
 
     init(_ register: FaultStage.Register, _ round: Int, owner: String?) {
         switch register {
-        case .position(let id):
+        case .position(let id), .direct(let id):
             self.init(
                 name: "PUT", method: "PUT", path: "/api/users/\(id)", body: #"{"position":{"x":\#(round),"y":0}}"#,
                 answers: [200: true])

@@ -25,6 +25,8 @@ struct FaultStage: Sendable {
         var keys = 6
         var friendships = 2
         var names = 2
+        /// Users whom another program changes, where MongoDB has a change stream.
+        var directs = 2
         /// Milliseconds between two requests of a writer, and of a reader.
         var betweenWrites = 0...300
         var betweenReads = 0...5
@@ -128,7 +130,11 @@ struct FaultStage: Sendable {
     /// Writes, reads and causes faults for this time; `beside` runs meanwhile, until the history is over.
     func run(for length: Duration, beside: @escaping @Sendable () async throws -> Void = {}) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for key in registers.indices { group.addTask { await keep(key) } }
+            for key in registers.indices {
+                group.addTask {
+                    if case .direct(let id) = registers[key] { await keepDirectly(key, id) } else { await keep(key) }
+                }
+            }
             for host in hosts {
                 for worker in host.readers { group.addTask { await read(worker, host) } }
             }

@@ -66,7 +66,7 @@ import TestSupport
         let some = incarnations[random.below(incarnations.count)]
         let believed = random.oneIn(4) ? some : model.incarnation ?? some
         let event = Event(channel: channel, payload: ByteBuffer(string: "{}"))
-        switch random.below(14) {
+        switch random.below(19) {
         case 0...3:
             let tags = (0...random.below(3)).map { ByteBuffer(bytes: [UInt8($0), 0x0d, 0x0a, 0xff, 0x2a]) }
             let isWithEvent = random.oneIn(4)
@@ -83,7 +83,18 @@ import TestSupport
                 AppendCommand(
                     incarnation: believed, fresh: some, body: body, eventPayload: nil,
                     bridged: bridgedEvents[random.below(bridgedEvents.count)]))
-        case 7: return .probe(id)
+        case 7: return .probe(id, feeds: random.oneIn(2) ? feeds : [])
+        case 14, 15: return .feed(id, feed(token: nil, &random))
+        case 16: return .feed(id, feed(token: id, &random))
+        case 17:
+            let body = LogEntryBody(
+                origin: 7, nonce: id.number, eventChannel: nil, tags: [ByteBuffer(string: "users")],
+                operationTime: OperationTime(seconds: 5, increment: UInt32(id.number)))
+            return .append(
+                id,
+                AppendCommand(
+                    incarnation: believed, fresh: some, body: body, eventPayload: nil,
+                    feed: feed(token: id, &random)))
         case 8: return .read(id, after: LogPosition(UInt64(random.below(20))), count: 1 + random.below(5))
         case 9, 10: return .inspect(id, lastApplied: LogPosition(UInt64(random.below(20))))
         case 11:
@@ -94,6 +105,16 @@ import TestSupport
         case 12: return .publish(id, event)
         default: return .get(id, key: ByteBuffer(string: "k"))
         }
+    }
+
+    private static let feeds = [ByteBuffer(string: "a.users"), ByteBuffer(string: "b")]
+
+    /// Of one of two hosts, in use or idle. The role is kept for longer than the test takes.
+    private static func feed(token: UpstreamID?, _ random: inout SeededRandom) -> FeedCommand {
+        let holder = ["7", "7 idle", "70", "70 idle"][random.below(4)]
+        return FeedCommand(
+            name: feeds[random.below(2)], holder: ByteBuffer(string: holder), ttlMilliseconds: 1_000_000_000,
+            token: token.map { ByteBuffer(string: "token \($0)") })
     }
 
     /// Few, so that some come again.

@@ -39,7 +39,7 @@ final class HarnessServer {
             if let isRefusing { return .reply(id, .failed(isRefusing)) }
             if isRestless, case .inspect = command { identity?.runID += "+" }
         case .replace: replacements += 1
-        case .probe(let id):
+        case .probe(let id, _):
             probes += 1
             if let isRefusingProbes { return .reply(id, .failed(isRefusingProbes)) }
         case .reconnect: reconnects += 1

@@ -17,6 +17,32 @@ import Testing
         #expect(LogEntryBody(encoded: silent.encoded()) == silent)
     }
 
+    @Test func `a time of the database, in a note that older versions take for a tag`() {
+        var timed = body
+        timed.operationTime = OperationTime(seconds: .max, increment: 7)
+        #expect(LogEntryBody(encoded: timed.encoded()) == timed)
+        let text = String(decoding: timed.encoded().readableBytesView, as: UTF8.self)
+        #expect(text.hasPrefix("*6\r\n") && text.hasSuffix("@t4294967295.7\r\n"))
+        var full = timed
+        full.tags = (0..<LogEntryBody.maximumTags).map { ByteBuffer(string: "\($0)") }
+        #expect(LogEntryBody(encoded: full.encoded())?.operationTime == nil, "no more elements than older versions read")
+    }
+
+    @Test(arguments: [
+        ("@", nil), ("@t5.6", 5), ("@x1 t5.6 y", 5), ("@t5.6 s99", 5), ("@t5", nil), ("@t5.", nil), ("@t-5.6", nil),
+        ("@t4294967296.1", nil),
+    ] as [(String, UInt32?)]) func `a note of another version`(text: String, seconds: UInt32?) {
+        let note = [0xff] + Array(text.utf8)
+        var writer = RESPWriter(version: .v2)
+        writer.arrayHeader(5)
+        for element in [Array("1".utf8), Array("2".utf8), [], Array("users".utf8), note] {
+            writer.bulkString(ByteBuffer(bytes: element))
+        }
+        let read = LogEntryBody(encoded: writer.buffer)
+        #expect(read?.tags == [ByteBuffer(string: "users")])
+        #expect(read?.operationTime == seconds.map { OperationTime(seconds: $0, increment: 6) })
+    }
+
     @Test(arguments: [
         "", "hello", "*0\r\n", "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$0\r\n\r\n",
         "*4\r\n$1\r\nx\r\n$1\r\n2\r\n$0\r\n\r\n$1\r\na\r\n",

@@ -30,6 +30,10 @@ package struct WireLimits: Sendable, Equatable {
     package static let metricsBytes = 256 << 10
     /// Bytes of the name that a client wants for its metrics. A longer one is an error.
     package static let workerNameBytes = 64
+    /// Bytes of the name of a change feed. A longer one is an error.
+    package static let feedNameBytes = 64
+    /// Bytes of the token of a change feed: it has the key of a document in it. A longer one is answered `-TOOBIG`.
+    package static let feedTokenBytes = 16 << 10
     /// Greatest number of the protocol: every integer up to it is also exact as a double, the number type of JavaScript
     /// and Lua.
     package static let maximumNumber: UInt64 = 1 << 53

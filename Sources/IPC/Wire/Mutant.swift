@@ -23,6 +23,8 @@ package enum Mutant: String, CaseIterable, Sendable {
     case probeNotCovered, appendNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof,
         damageForgotten
     case lostEntriesForgotten
+    // Change feeds.
+    case feedTokenFirst, echoOfAnyTime, twoFeedReaders
     // Duties of the storage.
     case readFromLaggingReplica, deadlineMissing
 

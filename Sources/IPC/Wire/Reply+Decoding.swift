@@ -76,6 +76,30 @@ extension ReportedMetrics {
     }
 }
 
+extension FeedRole {
+    /// The reply to `FEED CLAIM`.
+    package var reply: Reply {
+        switch self {
+        case .tail(let token): .array([.bulk(.word("tail")), token.map { .bulk($0) } ?? .null])
+        case .wait: .array([.bulk(.word("wait"))])
+        }
+    }
+
+    /// Decodes the reply to `FEED CLAIM`.
+    package init(_ value: RESPValue) throws(MalformedReply) {
+        guard case .array(let parts) = value else { throw MalformedReply("an array for FEED CLAIM") }
+        var reader = PartReader(parts[...])
+        let kind = try reader.bytes("a role")
+        if kind.isWord("tail") {
+            self = .tail(token: try reader.optionalBytes("token"))
+        } else if kind.isWord("wait") {
+            self = .wait
+        } else {
+            throw MalformedReply("tail or wait")
+        }
+    }
+}
+
 extension ReplyError {
     /// Decodes the text of an error reply: the first word is the code. An unknown code is a general error.
     package init(_ text: ByteBuffer) {
@@ -119,7 +143,7 @@ extension Greeting {
             state: try text("state") == SyncState.attached.label ? .attached : .isolated, logMode: logMode,
             table: try text("table"), journal: try text("journal"),
             arena: fields.contains { $0.name == "arena" } ? try text("arena") : nil,
-            trustWindowMilliseconds: try number("trust-window-ms"))
+            hasFeeds: fields.contains { $0.name == "feeds" }, trustWindowMilliseconds: try number("trust-window-ms"))
     }
 }
 

@@ -62,7 +62,7 @@ extension FetchOutcome {
 
 extension Greeting {
     func encode(into writer: inout RESPWriter) {
-        writer.mapHeader(arena == nil ? 15 : 16)
+        writer.mapHeader(15 + (arena == nil ? 0 : 1) + (hasFeeds ? 1 : 0))
         func text(_ name: StaticString, _ value: String) {
             writer.word(name)
             writer.bulkString(value)
@@ -87,6 +87,7 @@ extension Greeting {
         text("table", table)
         text("journal", journal)
         if let arena { text("arena", arena) }
+        if hasFeeds { number("feeds", 1) }
         number("trust-window-ms", trustWindowMilliseconds)
     }
 }

@@ -19,6 +19,7 @@ package enum ErrorCode: String, Sendable, Hashable, CaseIterable {
     case tooBig = "TOOBIG"
     case busy = "BUSY"
     case denied = "DENIED"
+    case noRole = "NOROLE"
     case noProtocol = "NOPROTO"
 }
 
@@ -93,6 +94,8 @@ package struct Greeting: Sendable, Hashable {
     package var journal: String
     /// Path of the value arena; `nil` if there is none.
     package var arena: String?
+    /// Whether syncd takes part in change feeds: FEED, and AT in INVALIDATE.
+    package var hasFeeds: Bool
     /// Maximum age of a trusted heartbeat.
     package var trustWindowMilliseconds: UInt64
 
@@ -100,7 +103,7 @@ package struct Greeting: Sendable, Hashable {
     package init(
         version: String, proto: RESPVersion, clientID: UInt64, epoch: Epoch, incarnation: String, applied: LogPosition,
         state: SyncState, logMode: LogMode, table: String, journal: String, arena: String? = nil,
-        trustWindowMilliseconds: UInt64
+        hasFeeds: Bool = true, trustWindowMilliseconds: UInt64
     ) {
         self.version = version
         self.proto = proto
@@ -113,6 +116,7 @@ package struct Greeting: Sendable, Hashable {
         self.table = table
         self.journal = journal
         self.arena = arena
+        self.hasFeeds = hasFeeds
         self.trustWindowMilliseconds = trustWindowMilliseconds
     }
 }

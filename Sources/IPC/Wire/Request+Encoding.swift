@@ -13,9 +13,16 @@ extension Request {
             ]
             writer.command("FILL", head + fill.tags + (fill.value.map { [$0] } ?? []))
         case .abandon(let key, let lease): writer.command("ABANDON", [key, .number(lease.number)])
-        case .invalidate(let tags, nil): writer.command("INVALIDATE", [.word("TAGS")] + tags)
-        case .invalidate(let tags, let event?):
-            writer.command("INVALIDATE", [.word("EVENT"), event.channel, event.payload, .word("TAGS")] + tags)
+        case .invalidate(let tags, let event, let time):
+            var words: [ByteBuffer] = []
+            if let event { words += [.word("EVENT"), event.channel, event.payload] }
+            if let time {
+                words.append(.word("AT"))
+                words += time.words
+            }
+            words.append(.word("TAGS"))
+            writer.command("INVALIDATE", words + tags)
+        case .feed(let request): writer.command("FEED", request.words)
         case .publish(let event): writer.command("PUBLISH", [event.channel, event.payload])
         case .subscribe(let channels): writer.command("SUBSCRIBE", channels)
         case .unsubscribe(let channels): writer.command("UNSUBSCRIBE", channels)
@@ -64,6 +71,29 @@ extension Request {
             }
         case .configGet: writer.command("CONFIG", [.word("GET"), .word("*")])
         default: break
+        }
+    }
+}
+
+extension OperationTime {
+    fileprivate var words: [ByteBuffer] { [.number(UInt64(seconds)), .number(UInt64(increment))] }
+}
+
+extension FeedRequest {
+    fileprivate var words: [ByteBuffer] {
+        switch self {
+        case .claim(let name): return [.word("CLAIM"), name]
+        case .save(let save):
+            var words: [ByteBuffer] = [.word("SAVE"), save.name, save.token, .number(save.lagMilliseconds)]
+            for change in save.changes {
+                words.append(change.collection)
+                words += change.time.words
+                words.append(.number(UInt64(change.tags.count)))
+                words += change.tags
+            }
+            return words
+        case .reset(let name, let token): return [.word("RESET"), name, token]
+        case .leave(let name): return [.word("LEAVE"), name]
         }
     }
 }

@@ -23,6 +23,7 @@ extension Request {
         if name.isWord("PSUBSCRIBE") { return .patternSubscribe(try reader.channels(atLeast: 1)) }
         if name.isWord("PUNSUBSCRIBE") { return .patternUnsubscribe(try reader.channels(atLeast: 0)) }
         if name.isWord("TRACK") { return try track(&reader) }
+        if name.isWord("FEED") { return .feed(try feed(&reader)) }
         if name.isWord("EXPLAIN") {
             return try reader.last { (reader) throws(ReplyError) in .explain(key: try reader.key()) }
         }
@@ -185,8 +186,14 @@ extension Request {
             event = try reader.event()
             option = try reader.next("TAGS")
         }
+        var time: OperationTime?
+        if option.isWord("AT") {
+            time = try reader.operationTime()
+            option = try reader.next("TAGS")
+        }
         guard option.isWord("TAGS") else {
-            throw ReplyError(.generic, "syntax error in INVALIDATE at '\(option.shown)': EVENT or TAGS is expected")
+            throw ReplyError(
+                .generic, "syntax error in INVALIDATE at '\(option.shown)': EVENT, AT or TAGS is expected")
         }
         guard reader.remaining > 0 else { throw ReplyError(.generic, "INVALIDATE needs at least one tag") }
         guard reader.remaining <= reader.limits.tagsPerInvalidation else {
@@ -195,7 +202,31 @@ extension Request {
         var tags: [ByteBuffer] = []
         tags.reserveCapacity(reader.remaining)
         while reader.remaining > 0 { tags.append(try reader.invalidatedTag()) }
-        return .invalidate(tags: tags, event: event)
+        return .invalidate(tags: tags, event: event, at: time)
+    }
+
+    private static func feed(_ reader: inout ArgumentReader) throws(ReplyError) -> FeedRequest {
+        let subcommand = try reader.next("CLAIM, SAVE, RESET or LEAVE")
+        let request: FeedRequest
+        if subcommand.isWord("CLAIM") {
+            request = .claim(name: try reader.feedName())
+        } else if subcommand.isWord("SAVE") {
+            var save = FeedSave(
+                name: try reader.feedName(), token: try reader.feedToken(),
+                lagMilliseconds: try reader.number("lag-ms"), changes: [])
+            while reader.remaining > 0 { save.changes.append(try reader.feedChange()) }
+            request = .save(save)
+        } else if subcommand.isWord("RESET") {
+            request = .reset(name: try reader.feedName(), token: try reader.feedToken())
+        } else if subcommand.isWord("LEAVE") {
+            request = .leave(name: try reader.feedName())
+        } else {
+            throw ReplyError(
+                .generic,
+                "syntax error in FEED at '\(subcommand.shown)': CLAIM, SAVE, RESET or LEAVE is expected")
+        }
+        _ = try reader.finish(.feed(request))
+        return request
     }
 
     private static func track(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
@@ -228,7 +259,7 @@ extension Request {
             throw ReplyError(.generic, "syntax error in METRICS at '\(subcommand.shown)': SET or GET is expected")
         }
         let (worker, text) = (try reader.next("worker"), try reader.next("text"))
-        guard worker.readableBytes <= WireLimits.workerNameBytes, worker.isWorkerName else {
+        guard worker.readableBytes <= WireLimits.workerNameBytes, worker.isPlainName else {
             throw ReplyError(
                 .generic,
                 "worker is at most \(WireLimits.workerNameBytes) ASCII letters, digits, '-', '.' and '_', or empty")
@@ -320,6 +351,41 @@ private struct ArgumentReader {
         return tag
     }
 
+    mutating func operationTime() throws(ReplyError) -> OperationTime {
+        let (seconds, increment) = (try number("seconds"), try number("increment"))
+        guard let seconds = UInt32(exactly: seconds), let increment = UInt32(exactly: increment) else {
+            throw ReplyError(.generic, "a time has two numbers of 32 bits: seconds since 1970, and an increment")
+        }
+        return OperationTime(seconds: seconds, increment: increment)
+    }
+
+    mutating func feedName() throws(ReplyError) -> ByteBuffer {
+        let name = try next("name")
+        guard (1...WireLimits.feedNameBytes).contains(name.readableBytes), name.isPlainName else {
+            throw ReplyError(
+                .generic,
+                "the name of a feed is 1 to \(WireLimits.feedNameBytes) ASCII letters, digits, '-', '.' and '_'")
+        }
+        return name
+    }
+
+    mutating func feedToken() throws(ReplyError) -> ByteBuffer {
+        try bytes("token", limit: WireLimits.feedTokenBytes)
+    }
+
+    mutating func feedChange() throws(ReplyError) -> FeedChange {
+        let collection = try bytes("collection", limit: limits.channelBytes)
+        let time = try operationTime()
+        let count = try number("tag-count")
+        guard (1...UInt64(limits.tagsPerEntry)).contains(count) else {
+            throw ReplyError(.generic, "a change has 1 to \(limits.tagsPerEntry) tags")
+        }
+        var tags: [ByteBuffer] = []
+        tags.reserveCapacity(Int(count))
+        for _ in 0..<count { tags.append(try invalidatedTag()) }
+        return FeedChange(collection: collection, time: time, tags: tags)
+    }
+
     mutating func channels(atLeast minimum: Int) throws(ReplyError) -> [ByteBuffer] {
         var channels: [ByteBuffer] = []
         repeat {
@@ -354,8 +420,8 @@ private struct ArgumentReader {
 }
 
 extension ByteBuffer {
-    /// Whether all bytes may be in the name of a worker, which becomes a label of its metrics.
-    fileprivate var isWorkerName: Bool {
+    /// Whether all bytes may be in the name of a worker or a feed, which becomes a label of metrics.
+    fileprivate var isPlainName: Bool {
         readableBytesView.allSatisfy { byte in
             switch byte {
             case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

@@ -30,7 +30,9 @@ package enum Request: Sendable, Hashable {
     case renew(key: ByteBuffer, ttlMilliseconds: UInt64)
     case fill(Fill)
     case abandon(key: ByteBuffer, lease: LeaseID)
-    case invalidate(tags: [ByteBuffer], event: Event?)
+    /// `at`: when the database has applied the write, if it is known.
+    case invalidate(tags: [ByteBuffer], event: Event?, at: OperationTime? = nil)
+    case feed(FeedRequest)
     case publish(Event)
     case subscribe([ByteBuffer])
     case unsubscribe([ByteBuffer])

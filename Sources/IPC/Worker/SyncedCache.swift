@@ -22,8 +22,8 @@ public final class SyncedCache: Sendable {
     let platform: WorkerPlatform
     var clock: WorkerClock { platform.clock }
     let limits = WireLimits()
-    private let eventLoop: any EventLoop
-    private let logger: Logger
+    let eventLoop: any EventLoop
+    let logger: Logger
     private let notify: AsyncStream<CacheNotification>.Continuation
 
     /// Every event of the subscribed channels and every invalidation, in syncd's order. For one consumer.

@@ -34,6 +34,10 @@ package enum Effect: Sendable, Hashable {
     case writePending([ByteBuffer])
     /// Replace all pending files of syncd by one marker: "replace the incarnation".
     case writeMarker
+    /// Answer `FEED CLAIM` with the token that was stored last on this host.
+    case answerFeedClaim(ClientID, RequestID, ByteBuffer)
+    /// Store the token of a feed on this host: everything before it is in the table.
+    case storeFeedToken(ByteBuffer, ByteBuffer)
     case notice(Notice)
     /// Answer STATUS, or INFO as text: the host has sections in addition to ``SyncEngine/statusSections``.
     case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)
@@ -58,4 +62,8 @@ package enum Notice: Sendable, Hashable {
     /// The server refuses a command that syncd needs: its settings or ours are wrong.
     case upstreamDenied(String)
     case upstreamReady(version: String)
+    /// The changes of a feed up to now are unknown: everything was invalidated.
+    case feedReset(ByteBuffer)
+    /// A program has written to the database without an invalidation.
+    case uncoveredWrites(feed: ByteBuffer, count: Int, FeedChange)
 }

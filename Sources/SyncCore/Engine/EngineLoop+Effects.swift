@@ -29,6 +29,10 @@ extension EngineLoop {
         case .removeJournalFile(let name, let version): removeJournalFile(name, version: version)
         case .writePending(let tags): pending.append(tags)
         case .writeMarker: writeMarker()
+        case .answerFeedClaim(let id, let request, let name):
+            answer(id, request) { FeedRole.tail(token: host.feedToken(name)).reply }
+        // In the folder of another syncd, the token would be ahead of its table.
+        case .storeFeedToken(let name, let token): if keepsTable() { host.storeFeedToken(name, token) }
         case .notice(let notice): host.log(.notice(notice))
         case .answerStatus(let id, let request, let sections, let asText):
             answer(id, request) { status(sections, asText: asText) }

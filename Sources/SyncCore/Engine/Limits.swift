@@ -96,6 +96,20 @@ package struct Limits: Sendable, Equatable {
     /// Interval of attempts to delete a file that could not be deleted.
     package var deletionNanoseconds: UInt64 = 10_000_000_000
 
+    /// Change feeds; `-BUSY` beyond.
+    package var feeds = 16
+    /// Time for the invalidation of a write to arrive after its change was reported. After it, the write counts as one
+    /// without an invalidation.
+    package var feedHoldNanoseconds: UInt64 = 20_000_000
+    /// Time without a save after which another client may become the reader of a feed.
+    package var feedRoleNanoseconds: UInt64 = 4_000_000_000
+    /// The same for other hosts that are idle, too; a host in use may take the role from an idle one at any time.
+    package var idleFeedRoleNanoseconds: UInt64 = 200_000_000_000
+    /// Interval at which the token of a feed without uncovered changes is stored.
+    package var feedStoreNanoseconds: UInt64 = 1_500_000_000
+    /// The same on an idle host.
+    package var idleFeedStoreNanoseconds: UInt64 = 90_000_000_000
+
     package init() {}
 
     /// A limit that can be configured, and that STATUS shows under the same name.

@@ -26,12 +26,13 @@ extension SyncEngine {
                 regrant(key, &turn)
             }
             reply(.ok)
-        case .invalidate(let tags, let event):
+        case .invalidate(let tags, let event, let time):
             figures.invalidationsIn += 1
             withLog(&turn) { log, turn in
-                log.append(tags: tags, event: event, for: .client(client, id), &turn)
+                log.append(tags: tags, event: event, at: time, for: .client(client, id), &turn)
             }
             if configuration.mode == .embedded, let event { _ = relay(event, &turn) }
+        case .feed(let request): changeFeed(client, id, request, &turn)
         case .publish(let event): publish(client, id, event, &turn)
         case .subscribe(let names): subscribe(client, id, names, .channel, &turn)
         case .patternSubscribe(let names): subscribe(client, id, names, .pattern, &turn)
@@ -130,7 +131,7 @@ extension SyncEngine {
         let isMeant =
             switch request {
             case .publish(let event): LogChannel.isOne(event.channel)
-            case .invalidate(_, let event): event.map { LogChannel.isOne($0.channel) } ?? false
+            case .invalidate(_, let event, _): event.map { LogChannel.isOne($0.channel) } ?? false
             case .subscribe(let names): names.contains(where: LogChannel.isOne)
             default: false
             }
@@ -194,7 +195,7 @@ extension SyncEngine {
     /// event with all patterns. A step takes some ns, and a byte of a long request some tens.
     func serverWork(of request: Request) -> Int {
         switch request {
-        case .publish(let event), .invalidate(_, let event?): subscriptions.matchingSteps(event.channel) / 8
+        case .publish(let event), .invalidate(_, let event?, _): subscriptions.matchingSteps(event.channel) / 8
         default: 0
         }
     }

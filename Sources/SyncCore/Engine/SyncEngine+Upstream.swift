@@ -13,6 +13,7 @@ extension SyncEngine {
             log.commandsDisconnected(reason: reason)
             endLookups(&turn)
             endPublishes(&turn)
+            endFeedQuestions(&turn)
         case .subscriptionConnected(let identity):
             feed.connected(last: log.lastID)
             let channels = subscriptions.allChannels.filter { !isBridged($0) }
@@ -81,8 +82,10 @@ extension SyncEngine {
             }
             return
         }
-        if case .probed(let incarnation, let position) = reply, incarnation == log.incarnation {
+        if feedQuestions[id] != nil { return feedAnswered(id, reply, &turn) }
+        if case .probed(let incarnation, let position, let holders) = reply, incarnation == log.incarnation {
             feed.probed(id, position: position)
+            feedsProbed(holders)
         }
         withLog(&turn) { log, turn in log.replied(id, reply, &turn) }
     }

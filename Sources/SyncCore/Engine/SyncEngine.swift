@@ -49,6 +49,10 @@ package struct SyncEngine: ~Copyable {
     var loads: LoadTable
     var subscriptions = Subscriptions()
     var feed = BridgeFeed()
+    /// The change feeds that clients of this host have asked for.
+    var feeds: [ByteBuffer: ChangeFeed] = [:]
+    var coveredWrites = CoveredWrites()
+    var feedQuestions: [UpstreamID: (question: FeedQuestion, name: ByteBuffer)] = [:]
     var unreadableEvents = UnreadableEvents()
     var journal = JournalPass()
     /// L2 on this host; `nil`: it could not be made.
@@ -92,6 +96,8 @@ package struct SyncEngine: ~Copyable {
     enum Due: Sendable, Hashable {
         case lookup(UpstreamID)
         case publish(UpstreamID)
+        case feed(ByteBuffer, ClientID, RequestID)
+        case feedQuestion(UpstreamID)
         case acknowledge
     }
 
@@ -174,6 +180,7 @@ package struct SyncEngine: ~Copyable {
         if let audited = client.audited { report.ledger.left(client.peer.holder, audited) }
         metricsBytes -= metrics.removeValue(forKey: id)?.text.readableBytes ?? 0
         trackers.removeAll { $0 == id }
+        feedReaderClosed(id)
         unsubscribeAll(id, &turn)
         for key in loads.removeClient(id) { regrant(key, &turn) }
         // A reading now is earlier than the next heartbeat. Many short connections must not cause as many readings.
@@ -199,6 +206,8 @@ package struct SyncEngine: ~Copyable {
             switch due {
             case .lookup(let id): lookups[id] != nil
             case .publish(let id): publishes[id] != nil
+            case .feed(let name, let client, let request): feeds[name]?.holds(client, request) ?? false
+            case .feedQuestion(let id): feedQuestions[id] != nil
             case .acknowledge: true
             }
         }
@@ -227,6 +236,8 @@ package struct SyncEngine: ~Copyable {
                 if let publish = publishes.removeValue(forKey: id) {
                     turn.add(.reply(publish.client, publish.request, .integer(0)))
                 }
+            case .feed(let name, let client, let request): feedHoldEnded(name, client, request, &turn)
+            case .feedQuestion(let id): feedAnswered(id, nil, &turn)
             case .acknowledge:
                 for (client, request, reply) in delayedReplies { turn.add(.reply(client, request, reply)) }
                 delayedReplies.removeAll()
@@ -264,7 +275,13 @@ package struct SyncEngine: ~Copyable {
             acknowledge(client, request, .integer(receivers(channel)), &turn)
         case .committed(.bridge, _): break
         case .visible(let nanoseconds): report.visibleHere(nanoseconds: nanoseconds)
+        case .committed(.feed(let name, let client, let request), _): feedCommitted(name, client, request, &turn)
         case .deferred(.journal, _, _): journal.abort()
+        // The database keeps the changes: they come again, and need not be written down.
+        case .deferred(.feed(let name, let client, let request), _, _):
+            feedDeferred(name, client, request, isRoleLost: false, &turn)
+        case .feedRoleLost(let name, let client, let request):
+            feedDeferred(name, client, request, isRoleLost: true, &turn)
         case .deferred(let requester, let tags, let event):
             figures.deferred += 1
             if !breaks(.deferredIsForgotten) { makePending(tags, &turn) }
@@ -274,10 +291,11 @@ package struct SyncEngine: ~Copyable {
                 acknowledge(client, request, .simple(.deferred), &turn)
             case .publisher(let client, let request, _):
                 acknowledge(client, request, .integer(count), &turn)
-            case .bridge, .journal: break
+            case .bridge, .journal, .feed: break
             }
         case .applied(let entry):
             figures.invalidationsOut += 1
+            feedEntryApplied(entry.body, &turn)
             pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), &turn)
         case .epochRaised(let reason):
             if let cause = ColdStart(reason) { report.coldStart(cause) }

@@ -30,13 +30,15 @@ package enum UpstreamCommand: Sendable, Hashable {
     /// Read all data of the continuity check.
     case inspect(UpstreamID, lastApplied: LogPosition)
     case append(UpstreamID, AppendCommand)
-    /// Read incarnation and position.
-    case probe(UpstreamID)
+    /// Read incarnation and position, and who reads these change feeds.
+    case probe(UpstreamID, feeds: [ByteBuffer] = [])
     /// Read at most `count` entries after a position.
     case read(UpstreamID, after: LogPosition, count: Int)
     /// Replace the log, if its incarnation still is `expected` (`nil`: there is none, or it is unreadable).
     case replace(UpstreamID, ReplaceCommand)
     case publish(UpstreamID, Event)
+    /// Take or keep the role of a change feed's reader, and store its token if there is one in the command.
+    case feed(UpstreamID, FeedCommand)
     case get(UpstreamID, key: ByteBuffer)
     /// Store an entry. There is no reply: a failed write is no error.
     case set(key: ByteBuffer, entry: ByteBuffer, ttlMilliseconds: UInt64)
@@ -60,16 +62,20 @@ package struct AppendCommand: Sendable, Hashable {
     /// The name of another program's event. If the server has accepted an append with this name and the same tags a
     /// short while ago, it does not append, and answers ``UpstreamReply/alreadyBridged(_:)``.
     package var bridged: BridgedEvent?
+    /// The token of a change feed that is stored with the entry. If another host has the role, the server does not append,
+    /// and answers ``UpstreamReply/feedRoleLost(_:)``.
+    package var feed: FeedCommand?
 
     package init(
         incarnation: Incarnation, fresh: Incarnation, body: LogEntryBody, eventPayload: ByteBuffer?,
-        bridged: BridgedEvent? = nil
+        bridged: BridgedEvent? = nil, feed: FeedCommand? = nil
     ) {
         self.incarnation = incarnation
         self.fresh = fresh
         self.body = body
         self.eventPayload = eventPayload
         self.bridged = bridged
+        self.feed = feed
     }
 }
 
@@ -156,7 +162,11 @@ package enum UpstreamReply: Sendable, Hashable {
     case otherIncarnation(Incarnation?)
     /// Not appended: this log has the event already, from another host or an earlier attempt.
     case alreadyBridged(Incarnation)
-    case probed(Incarnation?, position: LogPosition)
+    /// Not appended: another host reads the change feed.
+    case feedRoleLost(Incarnation)
+    case probed(Incarnation?, position: LogPosition, feeds: [FeedHolder] = [])
+    /// Whether this host has the role; if it asked for it, the stored token.
+    case feed(isHolder: Bool, token: ByteBuffer?)
     /// Entries, and the incarnation of their log.
     case entries(Incarnation?, [LogEntry])
     /// The log's incarnation and position after the attempt, whichever host won.

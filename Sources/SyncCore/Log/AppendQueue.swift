@@ -7,6 +7,9 @@ struct PendingAppend: Sendable {
     var requester: AppendRequester
     var tags: [ByteBuffer]
     var event: Event?
+    var operationTime: OperationTime?
+    /// The token of a change feed that is stored with it.
+    var feed: FeedCommand?
     var nonce: UInt64
     var startedAt: BootTime
     /// Whether it was written to the present connection.

@@ -100,9 +100,9 @@ extension InvalidationLog {
     mutating func probeAnswered(_ reply: UpstreamReply, _ turn: inout Turn<LogEffect>) {
         guard case let probe?? = session.whileFollowing({ $0.takeProbe() }) else { return }
         switch reply {
-        case .probed(incarnation, let position) where position < probe.applied:
+        case .probed(incarnation, let position, _) where position < probe.applied:
             requireResync(.logWentBack, .discontinuous, &turn)
-        case .probed(incarnation, let position):
+        case .probed(incarnation, let position, _):
             if let unknown = probe.unknown, logs.currentIsThere(after: unknown, now: turn.now) {
                 turn.add(.foreignLog(unknown))
             }
@@ -111,7 +111,7 @@ extension InvalidationLog {
             if breaks(.probeNotCovered) { attachment.confirm(vouching(probe.sentAt)) }
             confirm()
             if tail.hasGap { expectArrival(turn.now) }
-        case .probed(let theirs, _): isOfAnotherLog(theirs, &turn)
+        case .probed(let theirs, _, _): isOfAnotherLog(theirs, &turn)
         case .failed(.damaged(let why)): damaged(why, &turn)
         case .failed(.wrongRole(let why)):
             isolate(.failed(.wrongRole(why)), &turn)
@@ -196,7 +196,7 @@ extension InvalidationLog {
             state.nextProbe = turn.now + interval
             state.isIdle = isIdle
         }
-        ask(.probe(id), &turn)
+        ask(.probe(id, feeds: watchedFeeds), &turn)
     }
 
     /// The caches are not used, and nothing else needs probes: no gap, no entry of an unknown log.

@@ -42,6 +42,8 @@ struct InvalidationLog: ~Copyable {
     /// Time from a request to its append's reply.
     var latency = LatencyRing()
     private(set) var lastID: UpstreamID = 0
+    /// The change feeds whose readers the probes ask for.
+    var watchedFeeds: [ByteBuffer] = []
 
     /// State of the subscription connection.
     struct Subscription: Sendable {
@@ -106,12 +108,15 @@ struct InvalidationLog: ~Copyable {
     /// Appends an invalidation, or defers it if the log cannot accept it. An invalidation that is too long for an entry
     /// invalidates everything.
     mutating func append(
-        tags: [ByteBuffer], event: Event?, for requester: AppendRequester, _ turn: inout Turn<LogEffect>
+        tags: [ByteBuffer], event: Event?, at time: OperationTime? = nil, with feed: FeedCommand? = nil,
+        for requester: AppendRequester, _ turn: inout Turn<LogEffect>
     ) {
-        let body = LogEntryBody(origin: origin, nonce: 0, eventChannel: event?.channel, tags: tags)
-        let tags = body.isAppendable ? tags : [ByteBuffer(string: "*")]
+        var body = LogEntryBody(
+            origin: origin, nonce: 0, eventChannel: event?.channel, tags: tags, operationTime: time)
+        let isAppendable = body.isAppendable
+        let tags = isAppendable ? tags : [ByteBuffer(string: "*")]
         if mode == .embedded {
-            let body = LogEntryBody(origin: origin, nonce: 0, eventChannel: event?.channel, tags: tags)
+            body.tags = tags
             let entry = LogEntry(position: tail.applied + 1, body: body)
             apply(entry, &turn)
             turn.add(.committed(requester, position: entry.position))
@@ -127,8 +132,8 @@ struct InvalidationLog: ~Copyable {
         }
         let id = makeID()
         let append = PendingAppend(
-            requester: requester, tags: tags, event: event, nonce: random.next() >> 11, startedAt: turn.now,
-            bytes: body.isAppendable ? body.memoryBytes : 0)
+            requester: requester, tags: tags, event: event, operationTime: time, feed: feed,
+            nonce: random.next() >> 11, startedAt: turn.now, bytes: isAppendable ? body.memoryBytes : 0)
         appends.add(append, id: id, deadline: turn.now + limits.appendNanoseconds)
         if isSynced { send(id, &turn) }
     }
@@ -138,13 +143,14 @@ struct InvalidationLog: ~Copyable {
         let bridged: BridgedEvent? = if case .bridge(let name) = append.requester { name } else { nil }
         let command = AppendCommand(
             incarnation: incarnation, fresh: freshIncarnation(), body: body(of: append),
-            eventPayload: append.event?.payload, bridged: bridged)
+            eventPayload: append.event?.payload, bridged: bridged, feed: append.feed)
         turn.add(.upstream(.append(id, command)))
     }
 
     private func body(of append: PendingAppend) -> LogEntryBody {
         LogEntryBody(
-            origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags)
+            origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags,
+            operationTime: append.operationTime)
     }
 
     mutating func appendAnswered(
@@ -169,6 +175,10 @@ struct InvalidationLog: ~Copyable {
             turn.add(.committed(append.requester, position: position))
         case .alreadyBridged(incarnation):
             break  // Its entry was published after the event, so it comes, or a probe shows that it is missing.
+        case .feedRoleLost(incarnation):
+            if case .feed(let name, let client, let request) = append.requester {
+                turn.add(.feedRoleLost(name, client, request))
+            }
         case .appended:
             // The log was gone and this append made a new one: its event is published, its tags are not safe.
             deferred(append, event: nil, &turn)

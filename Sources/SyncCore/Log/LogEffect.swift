@@ -10,6 +10,8 @@ enum AppendRequester: Sendable, Hashable {
     case publisher(ClientID, RequestID, channel: ByteBuffer)
     /// An event of another program; without a name, it is appended whichever host has done so already.
     case bridge(BridgedEvent?)
+    /// Changes that the reader of a feed has saved.
+    case feed(ByteBuffer, ClientID, RequestID)
 
     var isBridge: Bool { if case .bridge = self { true } else { false } }
 }
@@ -23,6 +25,8 @@ enum LogEffect: Sendable, Hashable {
     case visible(nanoseconds: UInt64)
     /// The log has not accepted the invalidation: it is pending. An event has not been published.
     case deferred(AppendRequester, tags: [ByteBuffer], Event?)
+    /// Another host reads the feed: its append was refused.
+    case feedRoleLost(ByteBuffer, ClientID, RequestID)
     /// `applied` moved to this entry.
     case applied(LogEntry)
     case epochRaised(EpochReason)

@@ -23,12 +23,18 @@ package struct LogEntryBody: Sendable, Hashable {
     /// The channel of the event that was published together with the entry, directly after it.
     package var eventChannel: ByteBuffer?
     package var tags: [ByteBuffer]
+    /// When the database had applied the write, and everything before it; `nil`: unknown.
+    package var operationTime: OperationTime?
 
-    package init(origin: UInt64, nonce: UInt64, eventChannel: ByteBuffer?, tags: [ByteBuffer]) {
+    package init(
+        origin: UInt64, nonce: UInt64, eventChannel: ByteBuffer?, tags: [ByteBuffer],
+        operationTime: OperationTime? = nil
+    ) {
         self.origin = origin
         self.nonce = nonce
         self.eventChannel = eventChannel
         self.tags = tags
+        self.operationTime = operationTime
     }
 
     /// Maximum number of tags of an entry: the greatest `tags-per-invalidation` that can be set.
@@ -36,9 +42,14 @@ package struct LogEntryBody: Sendable, Hashable {
     /// Maximum number of bytes of tags and channel together.
     package static let maximumBytes = 1 << 20
 
+    /// The first bytes of an entry's last element if that is no tag but a note of its writer. Older versions take a note
+    /// for one more tag, which is harmless.
+    package static let notePrefix: [UInt8] = [0xff, UInt8(ascii: "@")]
+
     /// Whether a syncd may have appended such an entry. Others are not read either, because their writer is unknown.
     package var isAppendable: Bool {
         (1...Self.maximumTags).contains(tags.count) && bytes <= Self.maximumBytes
+            && tags.last?.readableBytesView.starts(with: Self.notePrefix) != true
     }
 
     private var bytes: Int { tags.reduce(eventChannel?.readableBytes ?? 0) { $0 + $1.readableBytes } }

@@ -21,7 +21,7 @@ package struct Transport: Sendable, Hashable {
 
 extension SyncEngine {
     /// The names of the sections of STATUS that the engine provides (docs/protocol.md, "STATUS").
-    package static let statusSections = ["log", "cache", "fanout", "clients", "limits"]
+    package static let statusSections = ["log", "cache", "fanout", "feeds", "clients", "limits"]
 
     /// One section of STATUS. `transport` returns the properties of a client's connection.
     package func statusSection(
@@ -31,6 +31,7 @@ extension SyncEngine {
         case "log": .fields(logSection(now))
         case "cache": .fields(cacheSection())
         case "fanout": .fields(fanoutSection())
+        case "feeds": .list(feedsSection())
         case "clients": .list(clientsSection(now, transport))
         case "limits": .fields(limitsSection())
         case Self.reportSection: .fields(reportFields(now))
@@ -91,6 +92,28 @@ extension SyncEngine {
             StatusField("latency-max-us", .number(latency[2])),
             StatusField("latency-histogram-us", .fields(log.latency.histogram.statusFields)),
         ]
+    }
+
+    private func feedsSection() -> [StatusValue] {
+        log.watchedFeeds.compactMap { name in
+            guard let feed = feeds[name] else { return nil }
+            let byCollection = feed.uncovered.sorted {
+                $0.key.readableBytesView.lexicographicallyPrecedes($1.key.readableBytesView)
+            }
+            return .fields([
+                StatusField("name", .bytes(name)),
+                StatusField("reader", feed.reader.map { .number($0.client.number) } ?? .null),
+                StatusField("elsewhere", .flag(feed.reader == nil && feed.isHeldElsewhere)),
+                StatusField("lag-ms", .number(feed.reader == nil ? 0 : feed.lagMilliseconds)),
+                StatusField("changes", .number(feed.changes)),
+                StatusField("covered", .number(feed.covered)),
+                StatusField("uncovered", .number(feed.uncovered.values.reduce(0, +))),
+                StatusField(
+                    "uncovered-by-collection",
+                    .fields(byCollection.map { StatusField($0.key.escaped, .number($0.value)) })),
+                StatusField("resets", .number(feed.resets)),
+            ])
+        }
     }
 
     private func clientsSection(_ now: BootTime, _ transport: (ClientID) -> Transport?) -> [StatusValue] {

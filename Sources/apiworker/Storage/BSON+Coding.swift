@@ -1,4 +1,5 @@
 import Glibc
+import IPC
 
 /// The bytes are not a BSON document.
 struct MalformedBSON: Error, Equatable {}
@@ -76,6 +77,8 @@ extension BSONDocument {
             appendCString("i", to: &bytes)
         case .int32(let number): append(number, to: &bytes)
         case .int64(let number): append(number, to: &bytes)
+        case .timestamp(let time): append(UInt64(time.seconds) << 32 | UInt64(time.increment), to: &bytes)
+        case .verbatim(let document): bytes.append(contentsOf: document)
         }
     }
 
@@ -91,6 +94,8 @@ extension BSONDocument {
         case .regularExpression: BSONType.regularExpression
         case .int32: BSONType.int32
         case .int64: BSONType.int64
+        case .timestamp: BSONType.timestamp
+        case .verbatim: BSONType.document
         }
     }
 
@@ -263,8 +268,23 @@ struct BSONElement {
         }
     }
 
+    /// A whole number of 64 bits, such as a cursor's id.
+    var integer64: Int64? { type == BSONType.int64 ? value.integer(Int64.self) : nil }
+
+    /// Calls a function with the bytes of a document.
+    func withDocument(_ body: (UnsafeRawBufferPointer) -> Void) { if type == BSONType.document { body(value) } }
+
     /// Milliseconds since 1970.
     var date: Int64? { type == BSONType.date ? value.integer(Int64.self) : nil }
+
+    /// The bytes of a document, for ``BSONValue/verbatim(_:)``.
+    var documentBytes: [UInt8]? { type == BSONType.document ? Array(value) : nil }
+
+    var timestamp: OperationTime? {
+        guard type == BSONType.timestamp else { return nil }
+        let number = value.integer(UInt64.self)
+        return OperationTime(seconds: UInt32(number >> 32), increment: UInt32(truncatingIfNeeded: number))
+    }
 
     /// A copy of the value. Bytes that are not UTF-8 are replaced: another program stored them.
     fileprivate var decoded: BSONValue {
@@ -278,6 +298,7 @@ struct BSONElement {
         case BSONType.null: .null
         case BSONType.int32: .int32(value.integer(Int32.self))
         case BSONType.int64: .int64(value.integer(Int64.self))
+        case BSONType.timestamp: timestamp.map(BSONValue.timestamp) ?? .other
         default: .other
         }
     }

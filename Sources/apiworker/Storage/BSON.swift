@@ -1,3 +1,5 @@
+import IPC
+
 /// The values that this program writes to MongoDB or reads from it (https://bsonspec.org/spec.html).
 enum BSONValue: Sendable, Equatable {
     case double(Double)
@@ -12,6 +14,9 @@ enum BSONValue: Sendable, Equatable {
     case regularExpression(String)
     case int32(Int32)
     case int64(Int64)
+    case timestamp(OperationTime)
+    /// A document that a server has sent, as it came.
+    case verbatim([UInt8])
     /// A value of another type, which is not decoded.
     case other
 }
@@ -85,6 +90,11 @@ extension BSONValue {
     /// A number as JavaScript's driver stores it: whole numbers of 32 bits as such.
     static func number(_ number: Double) -> BSONValue {
         Int32(exactly: number).map(BSONValue.int32) ?? .double(number)
+    }
+
+    var timestamp: OperationTime? {
+        guard case .timestamp(let time) = self else { return nil }
+        return time
     }
 
     static func strings(_ texts: [String]) -> BSONValue { .array(texts.map(BSONValue.string)) }

@@ -1,3 +1,4 @@
+import IPC
 import NIOCore
 import Synchronization
 
@@ -24,6 +25,8 @@ final class MongoCall: Sendable {
         var isWriting = false
         /// The server where the write may land, and its deadline.
         var landing: Landing?
+        /// When the server has applied the write.
+        var operationTime: OperationTime?
     }
 
     /// The server where a write may land, and the deadline by that server's clock, in milliseconds since 1970.
@@ -100,6 +103,15 @@ final class MongoCall: Sendable {
 
     /// The landing of a write of unknown outcome; `nil`: unknown.
     var landing: Landing? { state.withLock { $0.landing } }
+
+    /// A write is done. A server that keeps no log of operations names no time.
+    func wrote(_ reply: BSONDocument) {
+        guard let time = reply["operationTime"]?.timestamp else { return }
+        state.withLock { $0.operationTime = time }
+    }
+
+    /// When the server had applied the last write; `nil`: it names no time, or nothing was written.
+    var operationTime: OperationTime? { state.withLock { $0.operationTime } }
 
     var isWriting: Bool { state.withLock { $0.isWriting } }
 

@@ -115,7 +115,9 @@ extension MongoClient {
     /// Sends a write. It is not repeated.
     private func change(_ command: BSONDocument, at target: MongoTarget) throws(StorageFailure) -> BSONDocument {
         do {
-            return try run(command, at: target)
+            let reply = try run(command, at: target)
+            call.wrote(reply)
+            return reply
         } catch {
             let isCertain =
                 error.kind == .duplicate || error.isRefusedBySecondary || error.serverCode == Self.conversionFailure

@@ -38,8 +38,8 @@ final class MongoClientPool: Sendable {
         guard let made = mongoc_client_pool_new_with_error(uri.pointer, &error) else { return error }
         mongoc_client_pool_set_error_api(made, MONGOC_ERROR_API_VERSION_2)
         clocks.follow(made)
-        // One more than there are threads, for ``LateWrites``.
-        mongoc_client_pool_max_size(made, UInt32(size + 1))
+        // Two more than there are threads, for ``LateWrites`` and ``UserChanges``.
+        mongoc_client_pool_max_size(made, UInt32(size + 2))
         pool.store(made, ordering: .releasing)
         return nil
     }
@@ -56,10 +56,8 @@ final class MongoClientPool: Sendable {
     /// Number of connections in use at this moment.
     var usedCount: Int { used.load(ordering: .relaxed) }
 
-    /// Lends a client to `body`. Blocks; must not be called on an event loop.
-    func withClient<Value>(
-        for call: MongoCall, _ body: (MongoClient) throws(StorageFailure) -> Value
-    ) throws(StorageFailure) -> Value {
+    /// Lends a client until it is given back. Blocks; must not be called on an event loop.
+    func lend(for call: MongoCall) throws(StorageFailure) -> MongoClient {
         guard let pool = found() else {
             throw StorageFailure(
                 kind: .unavailable,
@@ -69,11 +67,20 @@ final class MongoClientPool: Sendable {
             throw StorageFailure(kind: .unavailable, detail: "no free connection")
         }
         used.add(1, ordering: .relaxed)
-        defer {
-            mongoc_client_pool_push(pool, client)
-            used.subtract(1, ordering: .relaxed)
-        }
-        return try body(
-            MongoClient(pointer: client, database: database, call: call, repetitions: repetitions, clocks: clocks))
+        return MongoClient(pointer: client, database: database, call: call, repetitions: repetitions, clocks: clocks)
+    }
+
+    func giveBack(_ client: MongoClient) {
+        if let pool = pool.load(ordering: .acquiring) { mongoc_client_pool_push(pool, client.pointer) }
+        used.subtract(1, ordering: .relaxed)
+    }
+
+    /// Lends a client to `body`. Blocks; must not be called on an event loop.
+    func withClient<Value>(
+        for call: MongoCall, _ body: (MongoClient) throws(StorageFailure) -> Value
+    ) throws(StorageFailure) -> Value {
+        let client = try lend(for: call)
+        defer { giveBack(client) }
+        return try body(client)
     }
 }

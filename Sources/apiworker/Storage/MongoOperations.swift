@@ -1,7 +1,18 @@
+import IPC
 import Logging
 import NIOCore
 import NIOPosix
 import Synchronization
+
+/// When the database has applied a write, for whoever invalidates its tags.
+final class WriteTime: Sendable {
+    private let time = Mutex<OperationTime?>(nil)
+
+    func set(_ new: OperationTime?) { time.withLock { $0 = new } }
+
+    /// `nil`: unknown.
+    var value: OperationTime? { time.withLock { $0 } }
+}
 
 /// Runs the blocking calls of libmongoc on separate threads, behind async functions.
 ///
@@ -33,10 +44,12 @@ final class MongoOperations: Sendable {
 
     /// Carries out `body` on a thread.
     ///
-    /// - Parameter isProbe: runs also while the database is known not to answer.
+    /// - Parameters:
+    ///   - isProbe: runs also while the database is known not to answer.
     /// - Throws: also when the database doesn't answer in time, while `body` may still be at work.
+    ///   - time: gets the time of the write in it, before this returns.
     func run<Value: Sendable>(
-        isProbe: Bool = false, _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
+        isProbe: Bool = false, time: WriteTime? = nil, _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
     ) async throws(StorageFailure) -> Value {
         guard isProbe || isReachable else {
             throw StorageFailure(kind: .unavailable, detail: "the database is known not to answer")
@@ -51,6 +64,7 @@ final class MongoOperations: Sendable {
             }
             threads.submit { [self] state in
                 let result = state == .active ? carryOut(body, for: call) : .failure(.tooLate)
+                time?.set(call.operationTime)
                 if call.finish() { answer(result) }
             }
         }

@@ -3,6 +3,7 @@ import CMongoC
 /// A session of a client, for a transaction or a cursor. Belongs to the thread that has the client.
 final class MongoSession {
     private let pointer: OpaquePointer
+    private let call: MongoCall
 
     init(_ client: MongoClient) throws(StorageFailure) {
         let options = mongoc_session_opts_new()
@@ -14,6 +15,7 @@ final class MongoSession {
             throw StorageFailure(error, reply: [:])
         }
         self.pointer = pointer
+        call = client.call
     }
 
     deinit { mongoc_client_session_destroy(pointer) }
@@ -56,7 +58,10 @@ final class MongoSession {
         let (isDone, reply, error) = BSONDocument.reply { reply, error in
             mongoc_client_session_commit_transaction(pointer, reply, error)
         }
-        guard !isDone else { return .committed }
+        guard !isDone else {
+            call.wrote(reply)
+            return .committed
+        }
         let failure = StorageFailure(error, reply: reply)
         return failure.isTransactionLost ? .lost(failure) : .unknown(failure)
     }

@@ -28,6 +28,22 @@ extension StorageFailure {
     /// (https://github.com/mongodb/specifications/blob/master/source/retryable-reads).
     private static let passing: Set<Int32> = notPrimary.union([6, 7, 89, 91, 189, 9001, 11_600, 11_602])
 
+    /// Codes of a change stream that cannot be continued: ChangeStreamFatalError, ChangeStreamHistoryLost,
+    /// InvalidResumeToken.
+    private static let lostHistory: Set<Int32> = [280, 286, 260]
+    /// Codes of a server without change streams for this user: Unauthorized, and a server that is in no replica set.
+    private static let withoutChangeStreams: Set<Int32> = [13, 40_573]
+
+    /// Asking again soon would be in vain.
+    var isWithoutChangeStreams: Bool { serverCode.map(Self.withoutChangeStreams.contains) ?? false }
+
+    /// A standalone server.
+    static let noChangeStreams = StorageFailure(
+        kind: .rejected, evidence: .answered, serverCode: 40_573, detail: "only a replica set has change streams")
+
+    /// The server has understood the command, and does not want to carry it out, now or later.
+    var isRefusal: Bool { kind == .rejected && serverCode != nil && !mayPassByItself && !isWithoutChangeStreams }
+
     /// A server that is no primary has not even begun.
     var isRefusedBySecondary: Bool { serverCode.map(Self.notPrimary.contains) ?? false }
 
@@ -55,6 +71,8 @@ extension StorageFailure {
                 kind: .rejected, evidence: .answered, detail: "driver domain \(error.domain), driver code \(code)")
         }
         isTransactionLost = reply.hasErrorLabel("TransientTransactionError")
+        isHistoryLost =
+            reply.hasErrorLabel("NonResumableChangeStreamError") || serverCode.map(Self.lostHistory.contains) ?? false
     }
 
     /// libmongoc's message about servers and connections. These texts quote names of hosts and sets, and reasons of the

@@ -38,6 +38,8 @@ struct StorageFailure: Error, Sendable, Equatable {
     /// The operation was not done, for a reason that may be gone now: a connection was lost, or the server is not the
     /// primary any more.
     var mayPassByItself = false
+    /// A change stream: the server does not have the changes behind the token any more.
+    var isHistoryLost = false
     /// The end of the write, if its outcome is unknown.
     var settlement: Settlement?
     /// Details for the log: the driver's information about servers and connections, else only codes. Other texts may
@@ -48,6 +50,13 @@ struct StorageFailure: Error, Sendable, Equatable {
     func naming(_ more: String) -> StorageFailure {
         var failure = self
         if !more.isEmpty { failure.detail += "; " + more }
+        return failure
+    }
+
+    /// The same failure of a change stream whose token the server does not accept.
+    var ofLostHistory: StorageFailure {
+        var failure = self
+        failure.isHistoryLost = true
         return failure
     }
 

@@ -28,9 +28,9 @@ extension UserStore {
     /// Changes both users or neither: in a transaction, or on a server without transactions in two steps, the first of
     /// which is undone if the second fails.
     func change(
-        _ change: FriendshipChange, between first: String, and second: String
+        _ change: FriendshipChange, between first: String, and second: String, time: WriteTime? = nil
     ) async throws(StorageFailure) -> Friendship {
-        try await operations.run { client throws(StorageFailure) in
+        try await operations.run(time: time) { client throws(StorageFailure) in
             let target = try client.beginWriting()
             let step = FriendshipStep(client: client, target: target, change: change, first: first, second: second)
             switch target.kind {

@@ -1,6 +1,6 @@
 extension UserStore {
-    func insert(_ user: User) async throws(StorageFailure) {
-        try await operations.run { client throws(StorageFailure) in
+    func insert(_ user: User, time: WriteTime? = nil) async throws(StorageFailure) {
+        try await operations.run(time: time) { client throws(StorageFailure) in
             try client.insert(user.document, at: try client.beginWriting())
         }
     }
@@ -13,8 +13,10 @@ extension UserStore {
         case notFound
     }
 
-    func update(_ id: String, _ change: UserChange) async throws(StorageFailure) -> Update {
-        try await operations.run { client throws(StorageFailure) in
+    func update(
+        _ id: String, _ change: UserChange, time: WriteTime? = nil
+    ) async throws(StorageFailure) -> Update {
+        try await operations.run(time: time) { client throws(StorageFailure) in
             guard !change.isEmpty else { return try client.user(id).map(Update.unchanged) ?? .notFound }
             let document = try client.findAndUpdate(
                 id, ["$set": .document(change.fields)], at: try client.beginWriting())
@@ -32,8 +34,8 @@ extension UserStore {
         case notFound
     }
 
-    func delete(_ id: String) async throws(StorageFailure) -> Deletion {
-        try await operations.run { client throws(StorageFailure) in
+    func delete(_ id: String, time: WriteTime? = nil) async throws(StorageFailure) -> Deletion {
+        try await operations.run(time: time) { client throws(StorageFailure) in
             try client.deleteLonely(id, at: try client.beginWriting())
         }
     }

@@ -9,16 +9,16 @@ struct UserWrites: Sendable {
 
     func create(_ new: NewUser) async throws -> User {
         let user = new.user(atMilliseconds: now())
-        return try await invalidating([user.id]) {
-            try await store.insert(user)
+        return try await invalidating([user.id]) { time in
+            try await store.insert(user, time: time)
             return .changed(user, event: event(.created(id: user.id)))
         }
     }
 
     /// - Returns: `nil` if there is no such user.
     func update(_ id: String, _ change: UserChange) async throws -> User? {
-        try await invalidating([id]) {
-            switch try await store.update(id, change) {
+        try await invalidating([id]) { time in
+            switch try await store.update(id, change, time: time) {
             case .changed(let user): .changed(user, event: event(.updated(id: id)))
             case .unchanged(let user): .unchanged(user)
             case .notFound: .unchanged(nil)
@@ -27,8 +27,8 @@ struct UserWrites: Sendable {
     }
 
     func delete(_ id: String) async throws -> UserStore.Deletion {
-        try await invalidating([id]) {
-            let deletion = try await store.delete(id)
+        try await invalidating([id]) { time in
+            let deletion = try await store.delete(id, time: time)
             guard case .deleted = deletion else { return .unchanged(deletion) }
             return .changed(deletion, event: event(.deleted(id: id)))
         }
@@ -36,8 +36,8 @@ struct UserWrites: Sendable {
 
     /// - Returns: whether both users exist.
     func change(_ change: FriendshipChange, between id: String, and friend: String) async throws -> Bool {
-        try await invalidating([id, friend]) {
-            switch try await store.change(change, between: id, and: friend) {
+        try await invalidating([id, friend]) { time in
+            switch try await store.change(change, between: id, and: friend, time: time) {
             case .changed:
                 .changed(
                     true,
@@ -55,12 +55,14 @@ struct UserWrites: Sendable {
     /// Every answer of the database is followed by an invalidation, also a refusal, since it shows the present state. A
     /// request that never reached the database is not.
     private func invalidating<Value: Sendable>(
-        _ ids: [String], write: @Sendable () async throws -> WriteResult<Value>
+        _ ids: [String], write: @Sendable (WriteTime) async throws -> WriteResult<Value>
     ) async throws -> Value {
+        let time = WriteTime()
         let result: Result<Value, StorageFailure> = try await cache.invalidating(CacheTag.writing(ids)) {
             do {
-                switch try await write() {
-                case .changed(let value, let event): return .changed(.success(value), event: event)
+                switch try await write(time) {
+                case .changed(let value, let event, _):
+                    return .changed(.success(value), event: event, at: time.value)
                 case .unchanged(let value): return .unchanged(.success(value))
                 case .rejected(let error): return .rejected(error)
                 }

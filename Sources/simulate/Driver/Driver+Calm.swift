@@ -31,6 +31,19 @@ extension Driver {
         }
     }
 
+    /// What any program has written by then is seen everywhere some time later.
+    func expectChanges(by time: UInt64, seenBy end: UInt64) {
+        guard plan.hasFeed else { return }
+        world.after(time, nil, "changes to be seen") { [self] in
+            let versions = database.notedVersions
+            world.after(end - time, nil, "changes are seen") { [self] in
+                for (key, version) in versions.enumerated() {
+                    for host in hosts { oracle.promiseNow(key, version: version, on: host.index) }
+                }
+            }
+        }
+    }
+
     /// Reads everywhere from time to time.
     func readEverywhere(every interval: UInt64, until end: BootTime) {
         world.after(interval, nil, "calm reads") { [self] in

@@ -58,7 +58,9 @@ extension Driver {
                             throw UnknownOutcome(error, settled: { await write.settled() })
                         }
                         let event = Event(channel: "events", payload: "x")
-                        return write.isChange ? .changed((), event: hasEvent ? event : nil) : .unchanged(())
+                        return write.isChange
+                            ? .changed((), event: hasEvent ? event : nil, at: write.change.map(Database.time))
+                            : .unchanged(())
                     }
                     versions = write.parts.compactMap { part in part.seen.map { (part.key, $0) } }
                 } catch {

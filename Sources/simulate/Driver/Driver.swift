@@ -39,7 +39,12 @@ final class Driver: @unchecked Sendable {
         }
         database.landed = { [unowned self] in landed($0, $1) }
         database.rolledBack = { [unowned self] in rolledBack($0, $1, $2) }
+        if plan.hasFeed {
+            database.noted = { [unowned self] in oracle.changed($0, $1) }
+            database.undone = { [unowned self] in oracle.undo($0) }
+        }
         hosts = (0..<plan.hosts).map { Host(world: world, plan: plan, index: $0, oracle: oracle) }
+        oracle.tables = { [unowned self] in hosts.map(\.table) }
         for host in hosts {
             host.startSyncd(cluster: cluster)
             for number in 0..<plan.workersPerHost { startWorker(number, on: host) }
@@ -52,7 +57,8 @@ final class Driver: @unchecked Sendable {
     func startWorker(_ number: Int, on host: Host) {
         workerNumbers += 1
         let worker = SimulatedWorker(
-            host: host, number: number, name: "worker\(host.index).\(number).\(workerNumbers)", oracle: oracle)
+            host: host, number: number, name: "worker\(host.index).\(number).\(workerNumbers)", oracle: oracle,
+            database: database)
         if number < host.workers.count { host.workers[number] = worker } else { host.workers.append(worker) }
         world.after(0, worker, "worker starts") { worker.start() }
     }
@@ -212,6 +218,11 @@ final class Driver: @unchecked Sendable {
         case .doubtWithoutJournal: doubtWithoutJournal()
         case .syncdStarts: syncdStarts()
         case .undeletableMarker: undeletableMarker()
+        case .writeDirectly:
+            let key = anyKey
+            _ = database.writeDirectly(key)
+            oracle.wrote(key, version: database.versions[key], by: nil)
+        case .forgetChanges: database.forgetChanges()
         default: fault(action)
         }
     }

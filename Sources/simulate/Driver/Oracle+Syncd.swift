@@ -14,7 +14,7 @@ extension Oracle {
             hosts[host].fetches[client, default: [:]][id] = key
             figures.add("renewals asked for")
         case .fill(let fill): hosts[host].fills[client, default: [:]][id] = fill
-        case .invalidate(let tags, _): hosts[host].invalidations[client, default: [:]][id] = versions(of: tags)
+        case .invalidate(let tags, _, _): hosts[host].invalidations[client, default: [:]][id] = versions(of: tags)
         case .abandon(let key, let lease):
             if let current = hosts[host].leases[key], current.id == lease, current.holder == client {
                 hosts[host].leases[key] = nil
@@ -63,6 +63,7 @@ extension Oracle {
             if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
             if name.hasSuffix(".orphan") { figures.add("goal: orphan repeated to its end") }
         case .notice(let notice): self.notice(notice, syncd)
+        case .storeFeedToken(_, let token): stored(token, embeddedIn: syncd.host.table)
         case .writeMarker: figures.add("goal: marker written")
         case .writePending: figures.add("goal: write deferred")
         default: break
@@ -125,6 +126,8 @@ extension Oracle {
                 figures.add("goal: link lost and resumed in the same epoch")
             }
             hosts[host].lostLink = nil
+        case .feedReset: figures.add("goal: feed reset")
+        case .uncoveredWrites: figures.add("goal: uncovered write")
         case .logReplaced, .upstreamWarning, .upstreamDenied, .foreignLog, .unreadableEvent: break
         }
     }

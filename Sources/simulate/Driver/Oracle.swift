@@ -39,6 +39,12 @@ final class Oracle: @unchecked Sendable {
     /// All entries that any server ever accepted, per incarnation.
     private var ghost: [Incarnation: [LogPosition: LogEntry]] = [:]
     var hosts: [HostState]
+    /// The tables of all hosts.
+    var tables: () -> [TagTable] = { [] }
+    /// Changes of the database that no entry of the log covers.
+    var openChanges: [OpenChange] = []
+    /// The last token that an embedded syncd has stored.
+    var lastToken: UInt64 = 0
     private var isRewound = false
     private var nonces: Set<[UInt64]> = []
 
@@ -332,6 +338,12 @@ final class Oracle: @unchecked Sendable {
         {
             hosts[syncd.host.index].hasLostSubscription = false
             figures.add("goal: subscription lost and caught up from the stream")
+        }
+        if case .published(_, let entry) = execution.published { closeChanges(entry.body.tags) }
+        switch (command, execution.reply) {
+        case (.feed(_, let feed), .feed(isHolder: true, _)): if let token = feed.token { stored(token) }
+        case (.append(_, let append), .appended): if let token = append.feed?.token { stored(token) }
+        default: break
         }
         guard case .published(let incarnation, let entry) = execution.published else { return }
         figures.add("entries appended")

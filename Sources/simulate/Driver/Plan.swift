@@ -18,6 +18,8 @@ struct Plan {
     var hasUnreadableTables = false
     /// Some workers want no pushes.
     var hasQuietWorkers = false
+    /// Workers follow the changes of the database, and some programs write without an invalidation.
+    var hasFeed = false
     /// A client per host that has no table.
     var hasPlainClients = false
 
@@ -64,6 +66,7 @@ struct Plan {
         case cut, cutRequests, cutAnswers, dropCommands, dropSubscription
         case stopRedis, restartRedis, loseRedis, failOver, splitEngine
         case flushAll, deleteKey, damageKey, trim, deleteEntry, goBack, evictValues, refuseWrites, refuseAll
+        case writeDirectly, forgetChanges
         case fillJournal, closeJournal, removeJournal, replaceJournal, moveJournal, emptyJournal, keepFiles, keepFile
 
         /// The class that a seed may switch off.
@@ -85,6 +88,7 @@ struct Plan {
             case .fillJournal, .closeJournal, .removeJournal, .replaceJournal, .moveJournal, .emptyJournal, .keepFiles,
                 .keepFile:
                 6
+            case .writeDirectly, .forgetChanges: 7
             }
         }
 
@@ -93,6 +97,8 @@ struct Plan {
             case .read: 200
             case .burst, .readPair, .writeBoth: 20
             case .write: 60
+            case .writeDirectly: 30
+            case .forgetChanges: 2
             case .invalidate: 15
             case .restartWorker, .restartSyncd: 30
             case .killWorker, .killSyncd, .stopWorker, .stopSyncd: 6
@@ -163,7 +169,7 @@ struct Plan {
         pace = [4_000_000, 15_000_000, 50_000_000, 150_000_000][random.below(4)]
         let isGroupOff = (0...6).map { $0 > 0 && random.oneIn(3) }
         let areFaultsRare = random.oneIn(3)
-        for action in Action.allCases where !isGroupOff[action.group] {
+        for action in Action.allCases where action.group < 7 && !isGroupOff[action.group] {
             var weight = action.weight
             if action.group > 0 {
                 if random.oneIn(3) { weight = 0 }
@@ -181,6 +187,15 @@ struct Plan {
         (hasUnreadableTables, hasQuietWorkers) = (random.oneIn(10), random.oneIn(2))
         drawCaches(&random)
         leaveOutImpossible()
+        if random.oneIn(3) { followChanges() }
+    }
+
+    /// With times of the same order as the real ones, but shorter.
+    private mutating func followChanges() {
+        hasFeed = true
+        limits.feedRoleNanoseconds = 2_000_000_000
+        limits.feedStoreNanoseconds = 800_000_000
+        for action: Action in [.writeDirectly, .forgetChanges] { weights[action] = action.weight }
     }
 
     private mutating func drawCaches(_ random: inout SeededRandom) {
@@ -225,6 +240,7 @@ struct Plan {
         hasCacheFeatures = variation.hasCacheFeatures
         if variation.often == .undeletableMarker { limits.pending = 2 }
         if variation.often == .idleRead { becomeIdleSoon() }
+        if variation.often == .writeDirectly { followChanges() }
         if let often = variation.often { weights[often] = max(60, weights.values.reduce(0, +) / 4) }
     }
 }

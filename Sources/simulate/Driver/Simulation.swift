@@ -61,6 +61,7 @@ struct Simulation {
     private func calm(_ driver: Driver, _ world: World) {
         let oracle = driver.oracle
         driver.calmDown()
+        driver.expectChanges(by: 4_500_000_000, seenBy: 6_000_000_000)
         let end = world.now + Self.recovery
         // Reads run from the start, so that every worker is checked; the last of them count as hits.
         driver.lastRead = end - 4_000_000_000

@@ -99,7 +99,7 @@ final class RedisServer: Process, @unchecked Sendable {
 extension UpstreamCommand {
     fileprivate var isWrite: Bool {
         switch self {
-        case .append, .replace, .set: true
+        case .append, .replace, .set, .feed: true
         default: false
         }
     }

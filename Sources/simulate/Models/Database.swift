@@ -31,6 +31,16 @@ final class Database: @unchecked Sendable {
     /// Called when these writes of a register were rolled back.
     var rolledBack: (_ key: Int, _ version: UInt64, [Write]) -> Void = { _, _, _ in }
     var figures = Figures()
+    /// The log of operations, as far as it is kept, and what it has forgotten.
+    var changes: [Change] = []
+    var lastChange: UInt64 = 0
+    var firstKept: UInt64 = 0
+    /// Of each register: the version after the last change that the stream shows, or will show.
+    var notedVersions: [UInt64]
+    /// Called with the numbers of changes that never happened.
+    var undone: (Set<UInt64>) -> Void = { _ in }
+    /// Called with the number of a change that has landed.
+    var noted: (UInt64, [Int]) -> Void = { _, _ in }
 
     /// Maximum time that a call waits for its answer, and deadline of a write of one document, after which the server
     /// refuses it.
@@ -42,6 +52,7 @@ final class Database: @unchecked Sendable {
         versions = Array(repeating: 1, count: plan.keys)
         contents = Array(repeating: 0, count: plan.keys)
         changedAt = Array(repeating: 0, count: plan.keys)
+        notedVersions = versions
     }
 
     /// The value of a key at a version: both, and bytes that make it longer or shorter. For some versions, none.

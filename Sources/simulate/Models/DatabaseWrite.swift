@@ -31,6 +31,8 @@ extension Database {
         /// The outcome and the time of landing, if these are not left to chance.
         var fate = Fate.chance
         var landing: UInt64?
+        /// The number of its last change.
+        var change: UInt64?
         /// The journal that holds its intent.
         var record: JournalRecord?
         let beganAt: BootTime

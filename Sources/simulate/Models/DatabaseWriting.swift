@@ -117,12 +117,14 @@ extension Database {
             if write.endedAt == nil { part.seenAtEnd = part.seen }
             write.parts[index] = part
         }
+        let changed = write.parts[parts].filter { $0.version != nil && $0.version == versions[$0.key] }.map(\.key)
+        if plan.hasFeed, !changed.isEmpty { write.change = note(changed, isUncommitted: isAlone) }
         if isAlone { uncommitted.append(write) }
         if write.parts.count > 1, write.isTransaction { figures.add("goal: transaction changed two keys") }
         for part in write.parts[parts] where part.version != nil { landed(write, part) }
     }
 
-    private func change(_ key: Int, to content: Int) {
+    func change(_ key: Int, to content: Int) {
         contents[key] = content
         versions[key] += 1
         changedAt[key] = world.now
@@ -138,6 +140,7 @@ extension Database {
         world.after(duration, nil, "primary not alone") { [self] in
             let (writes, former) = (uncommitted, formerContents)
             (uncommitted, formerContents) = ([], [:])
+            endUncommitted(isDeposed: isDeposed)
             guard isDeposed else {
                 for write in writes {
                     for index in write.parts.indices { write.parts[index].isUncommitted = false }

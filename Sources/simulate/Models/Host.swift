@@ -20,6 +20,8 @@ final class Host: @unchecked Sendable {
     /// Daemons whose runtime directory was removed without their noticing before another one started.
     private(set) var formerSyncds: [SimulatedSyncd] = []
     var workers: [SimulatedWorker] = []
+    /// The token of the change feed beside the table.
+    var feedToken: ByteBuffer?
     /// The network between its processes and Redis.
     let network: Network
     /// The time until which the journal was or is unusable.
@@ -51,6 +53,8 @@ final class Host: @unchecked Sendable {
     /// The runtime directory is deleted: the next syncd makes a new one.
     func wipe() {
         isTableMissing = true
+        feedToken = nil
+        if oracle.cluster == nil { oracle.forgetChanges() }
         if oracle.cluster != nil { oracle.lostTable(of: self) }
         // Without Redis, no cache on this host is older than an acknowledged write: the caches were lost with syncd.
         removeJournal(isPendingLost: oracle.cluster != nil)

@@ -167,6 +167,9 @@ extension SimulatedSyncd: EngineHost {
     func send(_ command: UpstreamCommand) { upstream?.send(command) }
     func flushUpstream() { upstream?.flush() }
 
+    func feedToken(_ name: ByteBuffer) -> ByteBuffer? { host.feedToken }
+    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer) { host.feedToken = token }
+
     func log(_ event: EngineEvent) {
         switch event {
         case .clientGone(let client, _): oracle.clientClosed(self, client)

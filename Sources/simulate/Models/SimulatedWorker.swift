@@ -11,13 +11,19 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     let number: Int
     private(set) var cache: SyncedCache?
     private let loop = EmbeddedEventLoop()
-    private var link: (channel: EmbeddedChannel, socket: Socket)?
+    private typealias Link = (channel: EmbeddedChannel, socket: Socket)
+    private var link: Link?
     private var links = 0
+    /// The connection of the reader of changes.
+    private var feedLink: Link?
+    private let database: Database
+    @TaskLocal private static var isFeed = false
     private let plan: Plan
     private let oracle: Oracle
 
-    init(host: Host, number: Int, name: String, oracle: Oracle) {
+    init(host: Host, number: Int, name: String, oracle: Oracle, database: Database) {
         self.number = number
+        self.database = database
         self.plan = host.plan
         self.oracle = oracle
         isTableUnreadable = plan.hasUnreadableTables && host.world.random.oneIn(2)
@@ -48,6 +54,15 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         // Its connection gets no heartbeats: the table has them.
         if plan.hasQuietWorkers, number.isMultiple(of: 2) { cache.notifiesInvalidations = false }
         Task { try? await cache.run() }
+        guard plan.hasFeed else { return }
+        let changes = SimulatedChanges(database: database, worker: self)
+        Task {
+            await Self.$isFeed.withValue(true) {
+                await cache.follow(changes, named: SimulatedChanges.name) { [oracle] change in
+                    [oracle.names.reaching[change.key.flatMap(Int.init) ?? 0][1]]
+                }
+            }
+        }
     }
 
     /// The worker may not map the table.
@@ -80,18 +95,23 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
 
     override func turnEnded() {
         loop.run()
-        guard let link else { return }
+        link = flushed(link)
+        feedLink = flushed(feedLink)
+    }
+
+    /// Returns `nil` for a connection that has ended.
+    private func flushed(_ link: Link?) -> Link? {
+        guard let link else { return nil }
         // Reading from an embedded channel fails only for another type.
         while let bytes = try? link.channel.readOutbound(as: ByteBuffer.self) { link.socket.toServer.send(bytes) }
-        if !link.channel.isActive {
-            link.socket.closeClient()
-            self.link = nil
-        }
+        guard !link.channel.isActive else { return link }
+        link.socket.closeClient()
+        return nil
     }
 
     override func died() {
-        link?.socket.closeClient()
-        link = nil
+        for link in [link, feedLink] { link?.socket.closeClient() }
+        (link, feedLink) = (nil, nil)
     }
 
     // MARK: The machine
@@ -169,15 +189,20 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
     private struct ConnectionRefused: Error {}
 
     private func connect(_ makeHandler: @escaping @Sendable () -> any ChannelHandler) async throws -> any Channel {
-        try await withUnsafeThrowingContinuation { (result: UnsafeContinuation<any Channel, any Error>) in
+        let isFeed = Self.isFeed
+        return try await withUnsafeThrowingContinuation { (result: UnsafeContinuation<any Channel, any Error>) in
             world.after(world.random.number(10_000...200_000), self, "connect") { [self] in
                 guard let server = host.listener else { return result.resume(throwing: ConnectionRefused()) }
                 let socket = Socket(
                     world: world, client: self, server: server, plan: plan)
                 socket.toClient.late = { [self] in oracle.figures.add("goal: heartbeat received late") }
                 let channel = EmbeddedChannel(handler: makeHandler(), loop: loop)
-                link = (channel, socket)
-                links += 1
+                if isFeed {
+                    feedLink = (channel, socket)
+                } else {
+                    link = (channel, socket)
+                    links += 1
+                }
                 socket.toClient.deliver = { bytes in
                     // Errors end the channel, which `turnEnded` detects.
                     if channel.isActive { _ = try? channel.writeInbound(bytes) }

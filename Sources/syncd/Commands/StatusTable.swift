@@ -48,6 +48,7 @@ enum StatusTable {
                 "fanout",
                 "append to table p50 \(plain("fanout", "latency-p50-us")) µs, p99 \(plain("fanout", "latency-p99-us")) µs, max \(plain("fanout", "latency-max-us")) µs  in \(plain("fanout", "invalidations-in"))  out \(plain("fanout", "invalidations-out"))  deferred \(plain("fanout", "deferred"))"
             ))
+        for feed in FeedFigures.all(sections) { rows.append(("feed", feed.text)) }
         if let audit = AuditFigures(sections) { rows.append(("audit", audit.text)) }
         let head = rows.map { name, text in name + String(repeating: " ", count: 9 - name.count) + text + "\n" }
         return head.joined() + "\n" + clients(sections)

@@ -105,10 +105,34 @@ enum SyncdMetrics {
                 help: "Settings and permissions of Redis that endanger something, and lookups of its name that hang.",
                 Double(warnings.count))
         }
+        addFeeds(sections, to: &text)
         addClients(sections, to: &text)
         let limits = fields(sections, ["limits"]).map { ([("limit", $0.name)], number($0.value) ?? 0) }
         text.add("limit", .gauge, help: "The limits in force.", limits)
         return text.text
+    }
+
+    private static func addFeeds(_ sections: [StatusField], to text: inout PrometheusText) {
+        let feeds = FeedFigures.all(sections)
+        func sum(_ name: String) -> Double { feeds.reduce(0) { $0 + (number($1.fields.value(name)) ?? 0) } }
+        text.add(
+            "feed_changes_total", .counter, help: "Changes of the database that readers on this host have reported.",
+            sum("changes"))
+        let uncovered = feeds.flatMap { feed in
+            feed.uncovered.map { ([("feed", feed.name), ("collection", $0.name)], number($0.value) ?? 0) }
+        }
+        text.add(
+            "feed_uncovered_writes_total", .counter,
+            help: "Writes of programs that did not invalidate, as readers on this host have found them.",
+            uncovered.isEmpty ? [([], 0)] : uncovered)
+        text.add(
+            "feed_resets_total", .counter, help: "Times at which the changes of the database were unknown.",
+            sum("resets"))
+        text.add(
+            "feed_readers", .gauge, help: "Change feeds that a client of this host reads.",
+            Double(feeds.count { $0.fields.value("reader") != .null }))
+        text.add(
+            "feed_lag_seconds", .gauge, help: "Age of the newest change when it was reported.", sum("lag-ms") / 1000)
     }
 
     private static func addClients(_ sections: [StatusField], to text: inout PrometheusText) {

@@ -19,7 +19,7 @@ extension Doctor {
                 let value = ByteBuffer(string: "\(2 * round + index + 1)")
                 let written = try await pair.0.ask([.word("SET"), scratch.position, value, .word("PX"), .word("60000")])
                 let sentAt = NIODeadline.now()
-                let read = try await pair.1.ask(encoding.probe)
+                let read = try await pair.1.ask(encoding.probe())
                 roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds))
                 if let failure = written.failure ?? read.failure { return add(Self.unreadable(failure)) }
                 guard case .array(let parts) = read, parts.count == 2 else {

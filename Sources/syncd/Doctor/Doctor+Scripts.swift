@@ -142,7 +142,7 @@ struct ScratchLog {
     }
 
     private func read(_ bodies: [LogEntryBody]) async throws(Obstacle) {
-        let probe = try await ask(encoding.probe)
+        let probe = try await ask(encoding.probe())
         try expect("MGET", probe, ReplyDecoding.probe(probe) == .probed(incarnation, position: LogPosition(2)))
         let before = ReplyDecoding.incarnation(try await ask(encoding.readRecord))
         let entries = try await ask(encoding.readEntries(after: LogPosition(0), count: 10))

@@ -14,7 +14,7 @@ struct CommandEncoding {
     /// tags must not fill Redis.
     private static let retainedBytes = 64 << 20
     private static let evalWord = ByteBuffer.word("EVALSHA")
-    private static let keyCounts = (0...4).map { ByteBuffer.number(UInt64($0)) }
+    private static let keyCounts = (0...5).map { ByteBuffer.number(UInt64($0)) }
     private static let usuallyRetained = ByteBuffer(string: "\(mostRetained)")
 
     /// Approximate number of entries in the stream beside an entry of this size.
@@ -35,7 +35,9 @@ struct CommandEncoding {
 
     // MARK: Commands
 
-    var probe: [ByteBuffer] { [.word("MGET"), keys.incarnation, keys.position] }
+    func probe(feeds: [ByteBuffer] = []) -> [ByteBuffer] {
+        [.word("MGET"), keys.incarnation, keys.position] + feeds.map(keys.feedHolder)
+    }
 
     /// MGET finds nothing in a key of another type, where GET would fail.
     var readRecord: [ByteBuffer] { [.word("MGET"), keys.incarnation] }
@@ -70,7 +72,13 @@ struct CommandEncoding {
     }
 
     func append(_ append: AppendCommand) -> ScriptCall {
-        var words = Self.call(append.bridged.map { keys.log + [keys.bridged($0)] } ?? keys.log)
+        var names = keys.log
+        if let feed = append.feed {
+            names += [keys.feedHolder(feed.name), keys.feedToken(feed.name)]
+        } else if let bridged = append.bridged {
+            names.append(keys.bridged(bridged))
+        }
+        var words = Self.call(names)
         words.append(append.incarnation.text)
         words.append(append.fresh.text)
         words.append(contentsOf: identity)
@@ -78,12 +86,19 @@ struct CommandEncoding {
         words.append(body)
         words.append(keys.logChannel)
         words.append(Self.retainedEntries(beside: body.readableBytes))
-        if let channel = append.body.eventChannel, let payload = append.eventPayload {
+        if let feed = append.feed, let token = feed.token {
+            words += [feed.holder, .number(feed.ttlMilliseconds), token]
+        } else if let channel = append.body.eventChannel, let payload = append.eventPayload {
             words += [channel, payload]
         } else if append.bridged != nil {
             words += [append.body.encodedTags(), Self.bridgedMilliseconds]
         }
         return words
+    }
+
+    func feed(_ feed: FeedCommand) -> ScriptCall {
+        Self.call([keys.feedHolder(feed.name), keys.feedToken(feed.name)])
+            + [feed.holder, .number(feed.ttlMilliseconds)] + (feed.token.map { [$0] } ?? [])
     }
 
     func replace(_ replace: ReplaceCommand) -> ScriptCall {

@@ -3,17 +3,41 @@ import NIOCore
 import SyncCore
 
 // The encoding of an entry's body in the stream and on the log channel: a RESP array of origin, nonce, event channel or
-// an empty text, and tags.
+// an empty text, tags, and optionally a note.
 extension LogEntryBody {
     func encoded() -> ByteBuffer {
         var writer = RESPWriter(version: .v2)
         writer.buffer.reserveCapacity(minimumWritableBytes: 128)
-        writer.arrayHeader(3 + tags.count)
+        // A body has as many elements as older versions accept.
+        let note = tags.count < Self.maximumTags ? note : nil
+        writer.arrayHeader(3 + tags.count + (note == nil ? 0 : 1))
         writer.bulkString(origin)
         writer.bulkString(nonce)
         writer.bulkString(eventChannel ?? ByteBuffer())
         for tag in tags { writer.bulkString(tag) }
+        if let note { writer.bulkString(note) }
         return writer.buffer
+    }
+
+    /// The fields of the note, each a letter and a value, separated by spaces; `nil`: there is none.
+    private var note: ByteBuffer? {
+        guard let operationTime else { return nil }
+        var note = ByteBuffer(bytes: Self.notePrefix)
+        note.writeString("t\(operationTime.seconds).\(operationTime.increment)")
+        return note
+    }
+
+    /// Takes the last element if it is a note. Fields of later versions are passed over.
+    private mutating func takeNote() {
+        guard tags.count > 1, let last = tags.last, last.readableBytesView.starts(with: Self.notePrefix) else { return }
+        tags.removeLast()
+        for field in last.readableBytesView.dropFirst(Self.notePrefix.count).split(separator: UInt8(ascii: " ")) {
+            let value = ByteBuffer(bytes: field.dropFirst())
+            switch field.first {
+            case UInt8(ascii: "t"): operationTime = RedisNumber.operationTime(value)
+            default: break
+            }
+        }
     }
 
     /// The tags alone, in the same form.
@@ -24,8 +48,8 @@ extension LogEntryBody {
         return writer.buffer
     }
 
-    /// Size of the longest entry that a syncd appends, in bytes: three more texts, and the header of each.
-    private static let maximumEncodedBytes = maximumBytes + (maximumTags + 4) * 16
+    /// Size of the longest entry that a syncd appends, in bytes: four more texts, and the header of each.
+    private static let maximumEncodedBytes = maximumBytes + (maximumTags + 4) * 16 + 64
 
     /// `nil` for anything that is not an output of `encoded()`, or that no syncd appends.
     init?(encoded bytes: ByteBuffer) {
@@ -38,6 +62,7 @@ extension LogEntryBody {
         self.init(
             origin: origin, nonce: nonce, eventChannel: parts[2].readableBytes == 0 ? nil : parts[2],
             tags: Array(parts[3...]))
+        takeNote()
         guard isAppendable else { return nil }
     }
 
@@ -130,6 +155,14 @@ enum RedisNumber {
             }
             return number
         }
+    }
+
+    /// `<seconds>.<increment>`.
+    static func operationTime(_ text: ByteBuffer) -> OperationTime? {
+        let parts = text.readableBytesView.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+            .map { canonical(ByteBuffer(bytes: $0)).flatMap(UInt32.init(exactly:)) }
+        guard parts.count == 2, let seconds = parts[0], let increment = parts[1] else { return nil }
+        return OperationTime(seconds: seconds, increment: increment)
     }
 
     /// 1 to 16 decimal digits.

@@ -16,6 +16,7 @@ struct RedisKeys: Sendable {
     let slot: Int
     private let valuePrefix: ByteBuffer
     private let bridgedPrefix: ByteBuffer
+    private let feedPrefix: ByteBuffer
 
     /// - Parameters:
     ///   - database: the number of the database that the URL names.
@@ -34,11 +35,26 @@ struct RedisKeys: Sendable {
         // The name of an event depends on the order of messages on the channel, so only hosts that receive the same
         // channel share names.
         bridgedPrefix = name("bridged" + number + ":")
+        feedPrefix = name("feed:")
     }
 
     func value(_ key: ByteBuffer) -> ByteBuffer {
         var name = valuePrefix
         name.writeImmutableBuffer(key)
+        return name
+    }
+
+    /// The key that names the host that reads a change feed.
+    func feedHolder(_ feed: ByteBuffer) -> ByteBuffer {
+        var name = feedToken(feed)
+        name.writeString(":reader")
+        return name
+    }
+
+    /// The key with the token of a change feed. A feed's name has no colon.
+    func feedToken(_ feed: ByteBuffer) -> ByteBuffer {
+        var name = feedPrefix
+        name.writeImmutableBuffer(feed)
         return name
     }
 

@@ -9,6 +9,7 @@ struct RedisScript: Sendable {
         case inspect
         case replace
         case get
+        case feed
     }
 
     let kind: Kind
@@ -46,6 +47,10 @@ extension RedisScript {
     /// For an event of another program there is no event to publish. A fourth key remembers it; ARGV 8 and 9 are its
     /// tags and the time to remember (ms). Returns {2, incarnation} if it is in the log already.
     ///
+    /// For changes of a feed, there are two further keys: who reads the feed, and its token. ARGV 8, 9 and 10 are the
+    /// host, the time for which it keeps the role (ms), and the token, which is stored last. Returns {3, incarnation} if
+    /// another host has the role.
+    ///
     /// XADD comes first and PUBLISH last: Lua keeps earlier writes when a later call fails, and a superfluous
     /// invalidation is harmless. MGET finds nothing in a key of another type: types are checked only then. Positions
     /// stay text: Lua writes numbers above 1e14 as 1e+14.
@@ -70,7 +75,14 @@ extension RedisScript {
         if record then
           incarnation = string.match(record, '^(%x+) ')
           if incarnation ~= ARGV[1] then return {0, incarnation or ''} end
-          if KEYS[4] and redis.pcall('GET', KEYS[4]) == ARGV[8] then return {2, incarnation} end
+          if KEYS[5] then
+            local holder = redis.call('GET', KEYS[4])
+            if not holder or string.match(holder, '^%d+') ~= string.match(ARGV[8], '^%d+') then
+              return {3, incarnation}
+            end
+          elseif KEYS[4] and redis.pcall('GET', KEYS[4]) == ARGV[8] then
+            return {2, incarnation}
+          end
         else
           incarnation = ARGV[2]
           if redis.call('TYPE', KEYS[3]).ok == 'stream' then
@@ -97,7 +109,10 @@ extension RedisScript {
           redis.call('SET', KEYS[1], incarnation .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
         end
         redis.call('PUBLISH', ARGV[6], incarnation .. ' ' .. position .. ' ' .. ARGV[5])
-        if KEYS[4] then
+        if KEYS[5] then
+          redis.call('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
+          redis.call('SET', KEYS[5], ARGV[10])
+        elseif KEYS[4] then
           redis.pcall('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
         elseif ARGV[8] then
           local sent = redis.pcall('PUBLISH', ARGV[8], ARGV[9])
@@ -166,6 +181,26 @@ extension RedisScript {
         redis.call('SET', KEYS[1], ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5])
         redis.call('PUBLISH', ARGV[7], ARGV[3] .. ' ' .. position)
         return {ARGV[3], position}
+        """)
+
+    /// KEYS: who reads a change feed, and its token. ARGV: the host (its number, followed by ` idle` if nobody reads there),
+    /// the time for which it keeps the role (ms), and the token to store if it has the role. Without a token it wants the
+    /// role, and gets it if there is no reader, or an idle one and it is not idle itself. Returns {1, token} or {0}.
+    static let feed = RedisScript(
+        .feed,
+        """
+        local holder = redis.call('GET', KEYS[1])
+        local mine = holder and string.match(holder, '^%d+') == string.match(ARGV[1], '^%d+')
+        if not mine then
+          if ARGV[3] then return {0} end
+          if holder and (not string.find(holder, ' ', 1, true) or string.find(ARGV[1], ' ', 1, true)) then
+            return {0}
+          end
+        end
+        redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+        if not ARGV[3] then return {1, redis.call('GET', KEYS[2])} end
+        redis.call('SET', KEYS[2], ARGV[3])
+        return {1}
         """)
 
     /// KEYS: that of a value; ARGV: the length of the longest value to send. Returns {time to live in ms, value}, or

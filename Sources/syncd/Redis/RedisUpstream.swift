@@ -183,11 +183,12 @@ final class RedisUpstream {
         switch command {
         case .inspect(let id, let last): inspect(id, lastApplied: last)
         case .append(let id, let append): self.append(id, append)
-        case .probe(let id): probe(id)
+        case .probe(let id, let feeds): probe(id, feeds)
         case .read(let id, let after, let count): read(id, after: after, count: count)
         case .replace(let id, let replace):
             let script: RedisScript = isCluster ? .shardedReplace : .replace
             run(id, script, encoding.replace(replace), ReplyDecoding.replace)
+        case .feed(let id, let feed): run(id, .feed, encoding.feed(feed), ReplyDecoding.feed)
         case .publish(let id, let event): ask(id, encoding.publish(event), ReplyDecoding.publish)
         case .get(let id, let key): get(id, key)
         case .set(let key, let entry, let ttl):
@@ -325,7 +326,7 @@ final class RedisUpstream {
 
     /// Reads incarnation and position, and from time to time the role: a demoted primary continues to answer, possibly
     /// with old data.
-    private func probe(_ id: UpstreamID) {
+    private func probe(_ id: UpstreamID, _ feeds: [ByteBuffer]) {
         let sentAt = NIODeadline.now()
         var isReplica = false
         probes += 1
@@ -338,9 +339,9 @@ final class RedisUpstream {
                 }
             }
         }
-        ask(id, encoding.probe) { [weak self] reply in
+        ask(id, encoding.probe(feeds: feeds)) { [weak self] reply in
             if isReplica { return .failed(.wrongRole("Redis has become a replica")) }
-            let answer = ReplyDecoding.probe(reply)
+            let answer = ReplyDecoding.probe(reply, feeds: feeds)
             if answer != nil { self?.roundTrips.add(UInt64(clamping: (NIODeadline.now() - sentAt).nanoseconds)) }
             return answer
         }

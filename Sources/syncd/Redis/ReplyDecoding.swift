@@ -54,16 +54,23 @@ enum ReplyDecoding {
         else { return nil }
         let incarnation = Incarnation(text)
         if isAppended == 2, let incarnation { return (.alreadyBridged(incarnation), nil) }
+        if isAppended == 3, let incarnation { return (.feedRoleLost(incarnation), nil) }
         guard isAppended == 1 else { return (.otherIncarnation(incarnation), nil) }
         guard let incarnation, (3...4).contains(parts.count), let position = position(parts[2]) else { return nil }
         return (.appended(incarnation, position: position), parts.count == 4 ? bulk(parts[3]) : nil)
     }
 
-    static func probe(_ reply: RESPValue) -> UpstreamReply? {
-        guard case .array(let parts) = reply, parts.count == 2 else { return nil }
+    static func probe(_ reply: RESPValue, feeds: [ByteBuffer] = []) -> UpstreamReply? {
+        guard case .array(let parts) = reply, parts.count == 2 + feeds.count else { return nil }
+        let holders = zip(feeds, parts[2...]).map { FeedHolder(name: $0, holder: bulk($1)) }
         // Without a readable position there is no log: 0 could be the applied position of a host.
-        guard let position = position(parts[1]) else { return .probed(nil, position: 0) }
-        return .probed(LogRecord(parts[0])?.incarnation, position: position)
+        guard let position = position(parts[1]) else { return .probed(nil, position: 0, feeds: holders) }
+        return .probed(LogRecord(parts[0])?.incarnation, position: position, feeds: holders)
+    }
+
+    static func feed(_ reply: RESPValue) -> UpstreamReply? {
+        guard case .array(let parts) = reply, case .integer(let isHolder)? = parts.first else { return nil }
+        return .feed(isHolder: isHolder == 1, token: parts.count > 1 ? bulk(parts[1]) : nil)
     }
 
     /// The incarnation in an answer to MGET of the record.

@@ -58,9 +58,10 @@ package final class SyncdClient: Sendable {
     ///   - name: as which this client is shown in STATUS.
     ///   - timeout: how long the greeting and each answer may take.
     ///   - eventLoop: the one that carries the connection.
+    ///   - platform: its sockets and its clock.
     package static func connect(
         path: String, name: String = "syncd-cli", timeout: Duration = .seconds(5),
-        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
+        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any(), platform: WorkerPlatform = .system()
     ) async throws(SyncdClientError) -> SyncdClient {
         var settings = ConnectionSettings(clientName: name, isTracking: false)
         settings.replyNanoseconds = max(.seconds(1), timeout).wholeNanoseconds
@@ -68,8 +69,8 @@ package final class SyncdClient: Sendable {
             of: Push.self, bufferingPolicy: .bufferingNewest(maximumPushes))
         let observer = ClientObserver(notify: notify)
         do {
-            _ = try await SyncdConnection.connect(path: path, eventLoop: eventLoop) { [settings] in
-                ConnectionHandler(settings: settings, clock: .boot, observer: observer)
+            _ = try await platform.connect(path, eventLoop) { [settings, clock = platform.clock] in
+                ConnectionHandler(settings: settings, clock: clock, observer: observer)
             }
         } catch {
             throw .unreachable(path: path, reason: SystemError.text(of: error))

@@ -11,6 +11,8 @@ final class SyncdSession: ConnectionObserver {
         /// Number of connections that have become ready so far.
         var generation: UInt64 = 0
         var logMode: LogMode?
+        /// Whether syncd takes part in change feeds.
+        var hasFeeds = false
         /// The last heartbeat that came as a push; `nil` on a fresh connection.
         var heartbeat: Heartbeat?
         var mapped: MappedTagTable?
@@ -79,6 +81,9 @@ final class SyncdSession: ConnectionObserver {
         state.withLock { ($0.connection, $0.generation) }
     }
 
+    /// Whether the syncd that was connected last takes part in change feeds.
+    var hasFeeds: Bool { state.withLock { $0.hasFeeds } }
+
     /// Waits for a connection that became ready after the one numbered `generation`. `nil` when the task is cancelled
     /// first.
     func connection(after generation: UInt64) async -> (connection: SyncdConnection, generation: UInt64)? {
@@ -130,6 +135,7 @@ final class SyncdSession: ConnectionObserver {
             state.connection = connection
             state.generation += 1
             state.logMode = greeting.logMode
+            state.hasFeeds = greeting.hasFeeds
             state.heartbeat = nil
             (state.isTracking, state.isTrackingDue) = (true, false)
             defer { state.arrivals = [:] }

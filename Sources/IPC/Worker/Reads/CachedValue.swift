@@ -55,7 +55,10 @@ public struct Loaded: Sendable, Hashable {
 /// The outcome of a write. A write of unknown outcome throws instead (``UnknownOutcome``, or any other error).
 public enum WriteResult<Value: Sendable>: Sendable {
     /// The database was changed: the tags are invalidated and the event is published with them.
-    case changed(Value, event: Event?)
+    ///
+    /// `at`: when the database has applied the write and everything before it, if its reply says that: a change feed
+    /// (``SyncedCache/follow(_:named:tags:)``) then knows the write's own change.
+    case changed(Value, event: Event?, at: OperationTime? = nil)
     /// The database was asked and changed nothing: the values are equal, there is no such document, or there is one
     /// already. The tags are invalidated all the same. Such a write has read the newest state and shows it to its
     /// caller, so no client may be answered from cache with an older state afterwards.

@@ -12,10 +12,12 @@ enum InvalidationAnswer: Sendable, Hashable {
 
 extension SyncdConnection {
     /// Invalidates tags, and publishes an event with them.
-    func invalidate(_ tags: [CacheTag], event: Event?) async -> InvalidationAnswer {
+    ///
+    /// - Parameter time: when the database has applied the write. For a syncd that knows of change feeds only.
+    func invalidate(_ tags: [CacheTag], event: Event?, at time: OperationTime? = nil) async -> InvalidationAnswer {
         let tags = tags.map(\.bytes)
         let bytes = tags.reduce(event?.payload.readableBytes ?? 0) { $0 + $1.readableBytes }
-        let request = Request.invalidate(tags: tags, event: event)
+        let request = Request.invalidate(tags: tags, event: event, at: time)
         switch await self.request(request, cost: RequestCost(bytes: bytes, isUrgent: true)) {
         case .success(.integer): return .taken
         case .success(.simpleString(let text)) where text == ByteBuffer(string: "DEFERRED"): return .taken

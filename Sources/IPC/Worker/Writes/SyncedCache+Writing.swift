@@ -44,10 +44,12 @@ extension SyncedCache {
                 await commit(Commitment(tags: tags, event: nil, intent: intent, isOutcomeUnknown: false))
             }
             return value
-        case .changed(let value, let event):
+        case .changed(let value, let event, let time):
             if isShared {
                 await commit(
-                    Commitment(tags: tags, event: event.flatMap(publishable), intent: intent, isOutcomeUnknown: false))
+                    Commitment(
+                        tags: tags, event: event.flatMap(publishable), time: time, intent: intent,
+                        isOutcomeUnknown: false))
             }
             return value
         }
@@ -57,6 +59,8 @@ extension SyncedCache {
     private struct Commitment: Sendable {
         var tags: [CacheTag]
         var event: Event?
+        /// When the database has applied the write.
+        var time: OperationTime?
         var intent: Intent?
         /// The write may still reach the database.
         var isOutcomeUnknown: Bool
@@ -76,7 +80,9 @@ extension SyncedCache {
             if commitment.isOutcomeUnknown { follow(commitment, isRepeatedBySyncd: isOrphan) }
         }
         let (connection, generation) = session.current
-        let answer = await connection?.invalidate(commitment.tags, event: commitment.event) ?? .none(wasSent: false)
+        let time = session.hasFeeds ? commitment.time : nil
+        let answer =
+            await connection?.invalidate(commitment.tags, event: commitment.event, at: time) ?? .none(wasSent: false)
         if breaks(.silenceIsSuccess), answer == .none(wasSent: true) { return commitment.intent?.delete() ?? () }
         if answer == .taken {
             if !commitment.isOutcomeUnknown { commitment.intent?.delete() }

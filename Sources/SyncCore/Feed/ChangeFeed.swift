@@ -1,0 +1,133 @@
+import IPCWire
+import NIOCore
+
+/// What this host knows of one change feed (docs/change-feed.md): which of its clients reads it, and what that client has
+/// reported.
+///
+/// One client at a time has the role of the reader. Embedded, this syncd gives it; with Redis, a key in Redis names the
+/// host. The role ends with the client's connection, or if the client saves nothing for ``Limits/feedRoleNanoseconds``.
+struct ChangeFeed {
+    /// The client that reads, and when it was heard last.
+    var reader: (client: ClientID, heardAt: BootTime)?
+    /// A save whose changes may still turn out to be covered, or that is on its way to Redis.
+    var save: HeldSave?
+    /// What Redis said about the role last.
+    var holder = Holder.unknown
+    /// When a token was stored last, and whether this host was idle then.
+    var stored: (at: BootTime, isIdle: Bool)?
+
+    // Figures since the start.
+    var changes: UInt64 = 0
+    var covered: UInt64 = 0
+    var resets: UInt64 = 0
+    /// Uncovered writes of each collection.
+    var uncovered: [ByteBuffer: UInt64] = [:]
+    var lagMilliseconds: UInt64 = 0
+    /// Further collections count as `otherCollections`.
+    static let maximumCollections = 64
+    static let otherCollections = ByteBuffer(string: "others")
+
+    struct HeldSave {
+        var client: ClientID
+        var request: RequestID
+        var token: ByteBuffer
+        /// Changes that no entry of the log covers; of a reset, none.
+        var uncovered: [FeedChange]
+        var isReset = false
+        /// Its append is under way, or its token on its way to Redis.
+        var isSent = false
+    }
+
+    /// The host that has the role in Redis.
+    enum Holder {
+        case unknown
+        case none
+        /// One on which nobody reads: another one may take the role.
+        case idle
+        case busy
+
+        init(_ text: ByteBuffer?) {
+            guard let text else {
+                self = .none
+                return
+            }
+            self = FeedCommand.isIdle(text) ? .idle : .busy
+        }
+    }
+
+    /// Whether another client than the reader may have the role now.
+    func isFree(_ now: BootTime, limits: Limits) -> Bool {
+        reader.map { now > $0.heardAt + limits.feedRoleNanoseconds } ?? true
+    }
+
+    /// Whether a token that says nothing but that all is well has to be stored.
+    func isStoreDue(_ now: BootTime, isIdle: Bool, limits: Limits) -> Bool {
+        guard let stored else { return true }
+        if stored.isIdle && !isIdle { return true }
+        return now >= stored.at + (isIdle ? limits.idleFeedStoreNanoseconds : limits.feedStoreNanoseconds)
+    }
+
+    /// Whether a client of another host reads, as far as is known.
+    var isHeldElsewhere: Bool {
+        switch holder {
+        case .idle, .busy: true
+        case .unknown, .none: false
+        }
+    }
+
+    /// Whether the changes of this save are still waited for.
+    func holds(_ client: ClientID, _ request: RequestID) -> Bool {
+        save.map { $0.client == client && $0.request == request && !$0.isSent } ?? false
+    }
+
+    mutating func count(_ change: FeedChange) {
+        let isKnown = uncovered[change.collection] != nil || uncovered.count < Self.maximumCollections
+        uncovered[isKnown ? change.collection.compacted : Self.otherCollections, default: 0] += 1
+    }
+}
+
+/// The role and the token of a feed in Redis.
+package struct FeedCommand: Sendable, Hashable {
+    package var name: ByteBuffer
+    /// The host, as the key names it.
+    package var holder: ByteBuffer
+    /// For how long the role is kept.
+    package var ttlMilliseconds: UInt64
+    /// The token to store, if this host has the role; `nil`: it wants the role.
+    package var token: ByteBuffer?
+
+    package init(name: ByteBuffer, holder: ByteBuffer, ttlMilliseconds: UInt64, token: ByteBuffer?) {
+        self.name = name
+        self.holder = holder
+        self.ttlMilliseconds = ttlMilliseconds
+        self.token = token
+    }
+
+    private static let idleMark = " idle"
+
+    /// The text of the key: the host's number, and whether somebody reads there.
+    static func holder(_ origin: UInt64, isIdle: Bool) -> ByteBuffer {
+        ByteBuffer(string: "\(origin)" + (isIdle ? idleMark : ""))
+    }
+
+    /// Whether a host that is in use may take the role from this one.
+    package static func isIdle(_ holder: ByteBuffer) -> Bool { holder.readableBytesView.contains(UInt8(ascii: " ")) }
+
+    /// Whether both texts name the same host.
+    package static func isSame(_ one: ByteBuffer, _ other: ByteBuffer) -> Bool {
+        let space = UInt8(ascii: " ")
+        return one.readableBytesView.prefix { $0 != space } == other.readableBytesView.prefix { $0 != space }
+    }
+}
+
+/// The holder of a feed's role, as a probe has found it.
+package struct FeedHolder: Sendable, Hashable {
+    package var name: ByteBuffer
+    /// `nil`: there is none.
+    package var holder: ByteBuffer?
+
+    package init(name: ByteBuffer, holder: ByteBuffer?) {
+        self.name = name
+        self.holder = holder
+    }
+}

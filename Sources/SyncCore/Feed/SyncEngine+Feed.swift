@@ -1,0 +1,251 @@
+import IPCWire
+import NIOCore
+
+// Change feeds: writes of programs that do not say what they change (docs/change-feed.md).
+extension SyncEngine {
+    mutating func changeFeed(_ client: ClientID, _ id: RequestID, _ request: FeedRequest, _ turn: inout Turn<Effect>) {
+        switch request {
+        case .claim(let name): claim(client, id, name.compacted, &turn)
+        case .leave(let name):
+            if feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
+            turn.add(.reply(client, id, .ok))
+        case .save(let save):
+            let held = ChangeFeed.HeldSave(
+                client: client, request: id, token: save.token.compacted, uncovered: save.changes)
+            guard take(held, of: save.name, &turn) else { return }
+            feeds[save.name]?.changes += UInt64(save.changes.count)
+            feeds[save.name]?.lagMilliseconds = save.lagMilliseconds
+            settle(save.name, &turn)
+            if feeds[save.name]?.save?.isSent == false {
+                deadlines.add(.feed(save.name.compacted, client, id), at: turn.now + limits.feedHoldNanoseconds)
+            }
+        case .reset(let name, let token):
+            let held = ChangeFeed.HeldSave(
+                client: client, request: id, token: token.compacted, uncovered: [], isReset: true)
+            guard take(held, of: name, &turn) else { return }
+            feeds[name]?.resets += 1
+            turn.add(.notice(.feedReset(name)))
+            appendSave(name, &turn)
+        }
+    }
+
+    // MARK: The role
+
+    private mutating func claim(
+        _ client: ClientID, _ id: RequestID, _ name: ByteBuffer, _ turn: inout Turn<Effect>
+    ) {
+        guard feeds[name] != nil || feeds.count < limits.feeds else {
+            return turn.add(
+                .reply(client, id, .error(ReplyError(.busy, "no room for more feeds: the limit is \(limits.feeds)"))))
+        }
+        let feed = feeds[name, default: ChangeFeed()]
+        feeds[name] = feed
+        log.watchedFeeds = feeds.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
+        let isReader = feed.reader?.client == client
+        guard isReader || feed.isFree(turn.now, limits: limits) || breaks(.twoFeedReaders) else {
+            return turn.add(.reply(client, id, FeedRole.wait.reply))
+        }
+        guard configuration.mode == .redis else {
+            feeds[name]?.reader = (client, turn.now)
+            return turn.add(.answerFeedClaim(client, id, name))
+        }
+        let mayAsk =
+            switch feed.holder {
+            case .unknown, .none: true
+            case .idle: !log.isIdle
+            case .busy: isReader
+            }
+        guard log.isSynced, isUpstreamConnected, mayAsk else {
+            return turn.add(.reply(client, id, FeedRole.wait.reply))
+        }
+        ask(.claim(client, id), name, token: nil, &turn)
+    }
+
+    /// A question about a feed that Redis has not answered.
+    enum FeedQuestion: Sendable {
+        case claim(ClientID, RequestID)
+        case store(ClientID, RequestID)
+    }
+
+    private mutating func ask(
+        _ question: FeedQuestion, _ name: ByteBuffer, token: ByteBuffer?, _ turn: inout Turn<Effect>
+    ) {
+        let command = log.makeID()
+        feedQuestions[command] = (question, name)
+        deadlines.add(.feedQuestion(command), at: turn.now + limits.appendNanoseconds)
+        let isIdle = log.isIdle
+        if token != nil { feeds[name]?.stored = (turn.now, isIdle) }
+        turn.add(.upstream(.feed(command, feedCommand(name, token: token, isIdle: isIdle))))
+    }
+
+    private func feedCommand(_ name: ByteBuffer, token: ByteBuffer?, isIdle: Bool) -> FeedCommand {
+        let role = isIdle ? limits.idleFeedRoleNanoseconds : limits.feedRoleNanoseconds
+        return FeedCommand(
+            name: name, holder: FeedCommand.holder(log.origin, isIdle: isIdle), ttlMilliseconds: role / 1_000_000,
+            token: token)
+    }
+
+    /// Redis has answered, or does not answer (`nil`).
+    mutating func feedAnswered(_ id: UpstreamID, _ reply: UpstreamReply?, _ turn: inout Turn<Effect>) {
+        guard let (question, name) = feedQuestions.removeValue(forKey: id) else { return }
+        switch (question, reply) {
+        case (.claim(let client, let request), .feed(isHolder: true, let token)):
+            // Another client of this host may have been faster, and this one may be gone.
+            let isFree = feeds[name]?.isFree(turn.now, limits: limits) ?? false
+            guard clients[client] != nil, isFree || feeds[name]?.reader?.client == client else {
+                return turn.add(.reply(client, request, FeedRole.wait.reply))
+            }
+            feeds[name]?.reader = (client, turn.now)
+            feeds[name]?.stored = nil
+            turn.add(.reply(client, request, FeedRole.tail(token: token).reply))
+        case (.claim(let client, let request), let reply):
+            if case .feed(isHolder: false, _) = reply { feeds[name]?.holder = .busy }
+            turn.add(.reply(client, request, FeedRole.wait.reply))
+        case (.store(let client, let request), .feed(isHolder: true, _)):
+            ended(name, client, request, .ok, &turn)
+        case (.store(let client, let request), .feed(isHolder: false, _)):
+            feeds[name]?.reader = nil
+            ended(name, client, request, .error(Self.noRole), &turn)
+        case (.store(let client, let request), _):
+            ended(name, client, request, .error(Self.isolated), &turn)
+        }
+    }
+
+    /// The command connection is lost: nothing of this will be answered.
+    mutating func endFeedQuestions(_ turn: inout Turn<Effect>) {
+        for id in feedQuestions.keys.sorted() { feedAnswered(id, nil, &turn) }
+        for name in feeds.keys { feeds[name]?.holder = .unknown }
+    }
+
+    /// A probe has shown the holders of roles.
+    mutating func feedsProbed(_ holders: [FeedHolder]) {
+        for holder in holders { feeds[holder.name]?.holder = ChangeFeed.Holder(holder.holder) }
+    }
+
+    mutating func feedReaderClosed(_ client: ClientID) {
+        for name in feeds.keys {
+            if feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
+            if feeds[name]?.save?.client == client { feeds[name]?.save = nil }
+        }
+    }
+
+    private static let noRole = ReplyError(.noRole, "another client reads this feed: FEED CLAIM")
+    private static let isolated = ReplyError(.isolated, "the log does not accept anything now: save the same again")
+
+    // MARK: Saves
+
+    /// Returns whether the client may save.
+    private mutating func take(
+        _ save: ChangeFeed.HeldSave, of name: ByteBuffer, _ turn: inout Turn<Effect>
+    ) -> Bool {
+        func refuse(_ error: ReplyError) -> Bool {
+            turn.add(.reply(save.client, save.request, .error(error)))
+            return false
+        }
+        let isReader = feeds[name]?.reader?.client == save.client || breaks(.twoFeedReaders)
+        guard feeds[name] != nil, isReader else { return refuse(Self.noRole) }
+        guard feeds[name]?.save == nil else {
+            return refuse(ReplyError(.busy, "one save at a time: wait for the reply to the one before"))
+        }
+        feeds[name]?.reader?.heardAt = turn.now
+        feeds[name]?.save = save
+        return true
+    }
+
+    /// Drops the changes of a held save that are covered. If none is left, the save ends.
+    private mutating func settle(_ name: ByteBuffer, _ turn: inout Turn<Effect>) {
+        guard var save = feeds[name]?.save, !save.isSent, !save.isReset else { return }
+        let before = save.uncovered.count
+        save.uncovered.removeAll { coveredWrites.covers($0) }
+        feeds[name]?.covered += UInt64(before - save.uncovered.count)
+        feeds[name]?.save = save
+        if save.uncovered.isEmpty { storeToken(name, save, &turn) }
+    }
+
+    /// An entry of the log was applied: changes may be covered by now.
+    mutating func feedEntryApplied(_ body: LogEntryBody, _ turn: inout Turn<Effect>) {
+        guard !feeds.isEmpty, body.operationTime != nil else { return }
+        coveredWrites.applied(body)
+        for name in log.watchedFeeds where feeds[name]?.save != nil { settle(name, &turn) }
+    }
+
+    /// A save without uncovered changes: its token is stored from time to time.
+    private mutating func storeToken(_ name: ByteBuffer, _ save: ChangeFeed.HeldSave, _ turn: inout Turn<Effect>) {
+        feeds[name]?.save?.isSent = true
+        report.uncoveredWrites(0)
+        guard feeds[name]?.isStoreDue(turn.now, isIdle: log.isIdle, limits: limits) == true else {
+            return ended(name, save.client, save.request, .ok, &turn)
+        }
+        guard configuration.mode == .redis else {
+            feeds[name]?.stored = (turn.now, false)
+            turn.add(.storeFeedToken(name, save.token))
+            return ended(name, save.client, save.request, .ok, &turn)
+        }
+        guard log.isSynced, isUpstreamConnected else {
+            return ended(name, save.client, save.request, .error(Self.isolated), &turn)
+        }
+        ask(.store(save.client, save.request), name, token: save.token, &turn)
+    }
+
+    /// The time for the save's own invalidations is over: what is not covered by now was written by a program that does
+    /// not invalidate.
+    mutating func feedHoldEnded(
+        _ name: ByteBuffer, _ client: ClientID, _ request: RequestID, _ turn: inout Turn<Effect>
+    ) {
+        if feeds[name]?.holds(client, request) == true { appendSave(name, &turn) }
+    }
+
+    /// Appends the uncovered changes of a held save, and stores its token with them: never before them.
+    private mutating func appendSave(_ name: ByteBuffer, _ turn: inout Turn<Effect>) {
+        guard let save = feeds[name]?.save else { return }
+        feeds[name]?.save?.isSent = true
+        var tags: [ByteBuffer] = []
+        var known: Set<ByteBuffer> = []
+        for tag in save.uncovered.flatMap(\.tags) where known.insert(tag).inserted { tags.append(tag) }
+        if save.isReset || tags.count > limits.wire.tagsPerInvalidation { tags = [ByteBuffer(string: "*")] }
+        let isIdle = log.isIdle
+        let command = feedCommand(name, token: save.token, isIdle: isIdle)
+        if breaks(.feedTokenFirst) { storeEarly(command, &turn) }
+        withLog(&turn) { log, turn in
+            log.append(
+                tags: tags, event: nil, with: command,
+                for: .feed(name, save.client, save.request), &turn)
+        }
+    }
+
+    /// The behaviour of ``Mutant/feedTokenFirst``.
+    private mutating func storeEarly(_ command: FeedCommand, _ turn: inout Turn<Effect>) {
+        guard let token = command.token else { return }
+        turn.add(configuration.mode == .redis ? .upstream(.feed(log.makeID(), command)) : .storeFeedToken(command.name, token))
+    }
+
+    /// The invalidations of a save are in the log.
+    mutating func feedCommitted(
+        _ name: ByteBuffer, _ client: ClientID, _ request: RequestID, _ turn: inout Turn<Effect>
+    ) {
+        guard let save = feeds[name]?.save, save.client == client, save.request == request else { return }
+        if configuration.mode == .embedded { turn.add(.storeFeedToken(name, save.token)) }
+        feeds[name]?.stored = (turn.now, log.isIdle)
+        for change in save.uncovered { feeds[name]?.count(change) }
+        report.uncoveredWrites(UInt64(save.uncovered.count))
+        if let first = save.uncovered.first {
+            turn.add(.notice(.uncoveredWrites(feed: name, count: save.uncovered.count, first)))
+        }
+        ended(name, client, request, .ok, &turn)
+    }
+
+    /// The log has not taken them: the same save comes again.
+    mutating func feedDeferred(
+        _ name: ByteBuffer, _ client: ClientID, _ request: RequestID, isRoleLost: Bool, _ turn: inout Turn<Effect>
+    ) {
+        if isRoleLost, feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
+        ended(name, client, request, .error(isRoleLost ? Self.noRole : Self.isolated), &turn)
+    }
+
+    private mutating func ended(
+        _ name: ByteBuffer, _ client: ClientID, _ request: RequestID, _ reply: Reply, _ turn: inout Turn<Effect>
+    ) {
+        if feeds[name]?.save?.client == client, feeds[name]?.save?.request == request { feeds[name]?.save = nil }
+        turn.add(.reply(client, request, reply))
+    }
+}

@@ -1,0 +1,219 @@
+import IPCTesting
+import IPCWire
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import IPC
+
+/// The reader of a change feed beside a scripted syncd: what it asks, saves and repeats.
+@Suite struct FeedReaderTests {
+    /// A database that says what the test wants.
+    private final class Source: ChangeSource {
+        struct State {
+            var batches: [ChangeBatch] = []
+            var opened: [String?] = []
+            var failures: [ChangeSourceFailure] = []
+            var closed = 0
+        }
+        let state = Mutex(State())
+
+        func open(after token: ByteBuffer?) async throws(ChangeSourceFailure) -> (ChangeCursor, token: ByteBuffer) {
+            let failure = state.withLock { state -> ChangeSourceFailure? in
+                state.opened.append(token.map { String(buffer: $0) })
+                return state.failures.isEmpty ? nil : state.failures.removeFirst()
+            }
+            if let failure { throw failure }
+            let cursor = ChangeCursor(
+                next: { () async throws(ChangeSourceFailure) in
+                    while true {
+                        let batch = self.state.withLock { $0.batches.isEmpty ? nil : $0.batches.removeFirst() }
+                        if let batch { return batch }
+                        do {
+                            try await Task.sleep(for: .milliseconds(2))
+                        } catch {
+                            throw .interrupted("cancelled")
+                        }
+                    }
+                },
+                close: { self.state.withLock { $0.closed += 1 } })
+            return (cursor, token: ByteBuffer(string: "start"))
+        }
+
+        func add(_ keys: String..., token: String, isEnd: Bool = false) {
+            let changes = keys.map {
+                DocumentChange(collection: "users", key: $0, time: OperationTime(seconds: 5, increment: 1))
+            }
+            state.withLock {
+                $0.batches.append(ChangeBatch(changes: changes, token: ByteBuffer(string: token), isEnd: isEnd))
+            }
+        }
+    }
+
+    /// What the script answers to requests of the feed, the last one for ever.
+    private final class Answers: Sendable {
+        private let answers: Mutex<[Reply]>
+        init(_ answers: [Reply]) { self.answers = Mutex(answers) }
+        func next() -> Reply { answers.withLock { $0.count > 1 ? $0.removeFirst() : $0[0] } }
+    }
+
+    private func following(
+        _ source: Source, claims: [Reply], saves: [Reply] = [.ok], _ body: (ScriptedSyncd) async throws -> Void
+    ) async throws {
+        let syncd = try ScriptedSyncd()
+        let (claims, saves) = (Answers(claims), Answers(saves))
+        syncd.script { request in
+            switch request {
+            case .feed(.claim): .reply(claims.next())
+            case .feed(.save), .feed(.reset): .reply(saves.next())
+            case .feed(.leave): .reply(.ok)
+            default: nil
+            }
+        }
+        try await syncd.start()
+        let cache = SyncedCache(
+            configuration: SyncedCacheConfiguration(socketPath: syncd.socketPath),
+            eventLoop: MultiThreadedEventLoopGroup.singleton.next(), logger: Logger(label: "test"))
+        let task = Task {
+            await cache.follow(source, named: "f") { change in
+                change.key == "none" ? [] : ["users", CacheTag("user:\(change.key ?? "")")]
+            }
+        }
+        do {
+            try await body(syncd)
+        } catch {
+            task.cancel()
+            throw error
+        }
+        task.cancel()
+        await task.value
+        await syncd.stop()
+    }
+
+    private func feedRequests(_ syncd: ScriptedSyncd) -> [String] {
+        syncd.requests.compactMap { request -> String? in
+            guard case .feed(let request) = request else { return nil }
+            switch request {
+            case .claim: return "claim"
+            case .leave: return "leave"
+            case .reset(_, let token): return "reset \(String(buffer: token))"
+            case .save(let save):
+                let tags = save.changes.map { $0.tags.map { String(buffer: $0) }.joined(separator: "+") }
+                return "save \(String(buffer: save.token)) [\(tags.joined(separator: " "))]"
+            }
+        }
+    }
+
+    private func expect(_ requests: [String], of syncd: ScriptedSyncd) async {
+        await eventually("it sends \(requests)", details: { "\(feedRequests(syncd))" }) {
+            feedRequests(syncd).starts(with: requests)
+        }
+    }
+
+    private func tail(_ token: String?) -> Reply { FeedRole.tail(token: token.map { ByteBuffer(string: $0) }).reply }
+
+    @Test func `it continues behind the token`() async throws {
+        let source = Source()
+        source.add("a", "b", token: "t1")
+        source.add(token: "t2")
+        try await following(source, claims: [tail("t0")]) { syncd in
+            await expect(["claim", "save t1 [users+user:a users+user:b]", "save t2 []"], of: syncd)
+            #expect(source.state.withLock { $0.opened } == ["t0"])
+        }
+        #expect(source.state.withLock { $0.closed } == 1)
+    }
+
+    @Test func `without a token everything is invalidated, once the source is open`() async throws {
+        let source = Source()
+        source.add("a", token: "t1")
+        try await following(source, claims: [tail(nil)]) { syncd in
+            await expect(["claim", "reset start", "save t1 [users+user:a]"], of: syncd)
+            #expect(source.state.withLock { $0.opened } == [nil])
+        }
+    }
+
+    @Test func `lost history is the same as none`() async throws {
+        let source = Source()
+        source.state.withLock { $0.failures = [.historyLost("too old")] }
+        try await following(source, claims: [tail("t0")]) { syncd in
+            await expect(["claim", "reset start"], of: syncd)
+            #expect(source.state.withLock { $0.opened } == ["t0", nil])
+        }
+    }
+
+    @Test func `after a drop the rest is saved, and then all is invalidated`() async throws {
+        let source = Source()
+        source.add("a", token: "t1", isEnd: true)
+        try await following(source, claims: [tail("t0")]) { syncd in
+            await expect(["claim", "save t1 [users+user:a]", "reset start"], of: syncd)
+            #expect(source.state.withLock { $0.opened } == ["t0", nil])
+        }
+    }
+
+    @Test func `a save that the log does not take is repeated`() async throws {
+        let source = Source()
+        source.add("a", token: "t1")
+        let isolated = Reply.error(ReplyError(.isolated, "later"))
+        try await following(source, claims: [tail("t0")], saves: [isolated, isolated, .ok]) { syncd in
+            let save = "save t1 [users+user:a]"
+            await expect(["claim", save, save, save], of: syncd)
+        }
+    }
+
+    @Test func `a reader without the role asks for it again`() async throws {
+        let source = Source()
+        source.add("a", token: "t1")
+        let lost = Reply.error(ReplyError(.noRole, "lost"))
+        try await following(
+            source, claims: [tail("t0"), FeedRole.wait.reply, tail("t1")], saves: [lost, .ok]
+        ) { syncd in
+            await expect(["claim", "save t1 [users+user:a]", "claim", "claim"], of: syncd)
+            await eventually("it is opened again") { source.state.withLock { $0.opened } == ["t0", "t1"] }
+        }
+        #expect(source.state.withLock { $0.closed } == 2)
+    }
+
+    @Test func `an interrupted source gives the role back, and asks again`() async throws {
+        let source = Source()
+        source.state.withLock { $0.failures = [.interrupted("no primary")] }
+        try await following(source, claims: [tail("t0")]) { syncd in
+            await expect(["claim", "leave", "claim"], of: syncd)
+        }
+    }
+
+    @Test func `a database without changes is left alone`() async throws {
+        let source = Source()
+        source.state.withLock { $0.failures = Array(repeating: .unavailable("standalone"), count: 100) }
+        try await following(source, claims: [tail("t0")]) { syncd in
+            await expect(["claim", "leave"], of: syncd)
+            try await Task.sleep(for: .milliseconds(1500))
+            #expect(feedRequests(syncd) == ["claim", "leave"])
+        }
+    }
+
+    @Test func `a long batch is saved in parts, and its token with the last`() async throws {
+        let source = Source()
+        let keys = (0..<1100).map { "\($0)" }
+        source.state.withLock {
+            $0.batches.append(
+                ChangeBatch(
+                    changes: keys.map {
+                        DocumentChange(collection: "users", key: $0, time: OperationTime(seconds: 5, increment: 1))
+                    }, token: ByteBuffer(string: "t9")))
+        }
+        try await following(source, claims: [tail("t0")]) { syncd in
+            await eventually("all are saved") { feedRequests(syncd).count >= 4 }
+            let tokens = feedRequests(syncd).dropFirst().map { $0.prefix(8) }
+            #expect(tokens == ["save t0 ", "save t0 ", "save t9 "])
+        }
+    }
+
+    @Test func `a change without tags is passed over`() async throws {
+        let source = Source()
+        source.add("none", token: "t1")
+        try await following(source, claims: [tail("t0")]) { syncd in await expect(["claim", "save t1 []"], of: syncd) }
+    }
+}
