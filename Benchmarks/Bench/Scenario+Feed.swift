@@ -107,7 +107,9 @@ extension Scenario {
         return [
             row("feed-visible-p50", what + ", p50", .nanoseconds, 30e6, seen.p50AndP99[0]),
             row("feed-visible-p99", "the same, p99", .nanoseconds, 150e6, seen.p50AndP99[1]),
-            row("feed-takeover", "the same, after the reading worker and its syncd were killed", .nanoseconds, 6e9, takeover),
+            row(
+                "feed-takeover", "the same, after the reading worker and its syncd were killed", .nanoseconds, 6e9,
+                takeover),
             row("feed-echoes", "own writes whose echo was invalidated again", .percent, 0.1, echo),
             row("feed-cost", "processor time of the reader, 1000 changes/s", .percent, 5, cost),
         ]

@@ -321,7 +321,8 @@ extension UpstreamCommand {
     /// The id in the command's reply; `nil`: there is no reply.
     package var id: UpstreamID? {
         switch self {
-        case .inspect(let id, _), .append(let id, _), .probe(let id, _), .feed(let id, _), .read(let id, _, _), .replace(let id, _),
+        case .inspect(let id, _), .append(let id, _), .probe(let id, _), .feed(let id, _), .read(let id, _, _),
+            .replace(let id, _),
             .publish(let id, _), .get(let id, _):
             id
         case .set, .subscribe, .unsubscribe, .patternSubscribe, .patternUnsubscribe, .reconnect: nil

@@ -18,7 +18,8 @@ import Testing
     }
 
     private static func start(_ home: Home) async throws -> (TestHost, HTTPConnection, path: String) {
-        let host = try await TestHost.start(workers: 1, home: home,
+        let host = try await TestHost.start(
+            workers: 1, home: home,
             environment: ["WORKER_AUDIT_ONE_IN": "1", "WORKER_CHANGE_FEED": "false"])
         let http = try host.connect()
         let id = try await TestHost.createUser(http, "Ada")

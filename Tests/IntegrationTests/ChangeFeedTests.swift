@@ -84,7 +84,8 @@ import Testing
     }
 
     @Test func `a standalone server has no changes, and that is said once`() async throws {
-        let host = try await TestHost.start(workers: 1, home: .embedded, mongo: try await MongoServer.shared(.standalone))
+        let host = try await TestHost.start(
+            workers: 1, home: .embedded, mongo: try await MongoServer.shared(.standalone))
         let line = "The database has no change stream"
         await eventually("it is said", details: { host.transcript }) { host.workers[0].log.contains(line) }
         try await Task.sleep(for: .seconds(3))
@@ -133,7 +134,9 @@ import Testing
         func writeAndSee(_ connections: [Int], _ what: Comment) async throws {
             age += 1
             for index in connections {
-                try await eventually("it is cached") { try await self.age(pair.connections[index], id) == Double(age - 1) }
+                try await eventually("it is cached") {
+                    try await self.age(pair.connections[index], id) == Double(age - 1)
+                }
             }
             try await writeDirectly(pair.mongo, pair.database, id, age: age)
             for index in connections {
@@ -198,7 +201,8 @@ import Testing
         try await writeDirectlyAfter(host, syncd, connection)
     }
 
-    private func writeDirectlyAfter(_ host: TestHost, _ syncd: SyncdProcess, _ connection: HTTPConnection) async throws {
+    private func writeDirectlyAfter(_ host: TestHost, _ syncd: SyncdProcess, _ connection: HTTPConnection) async throws
+    {
         try await waitForReader([syncd])
         let id = try await TestHost.createUser(connection, "b")
         #expect(try await age(connection, id) == 30)

@@ -118,6 +118,25 @@ import Testing
         #expect(try await Self.report(host.syncd).number("starts") == 1, "a damaged file counts as none")
     }
 
+    @Test func `a host measures invalidations of another host`() async throws {
+        let redis = try await RedisServer()
+        let hosts = try await Host.several(2, redis)
+        func seen(_ host: Host) async throws -> Object {
+            try await Self.report(host.syncd).object("total").object("visible-from-others")
+        }
+        // One of them may have told the other that it found another log.
+        let (writerBefore, before) = (try await seen(hosts[0]), try await seen(hosts[1]))
+        let position = try await hosts[0].client.invalidate("a")
+        await hosts[1].waitUntilApplied(position)
+        let after = try await seen(hosts[1])
+        #expect(after.number("count") == before.number("count") + 1)
+        // Both have the clock of this machine.
+        #expect(after.number("max-ms") < 60_000)
+        #expect(try await seen(hosts[0]).number("count") == writerBefore.number("count"))
+        let people = try await hosts[1].syncd.runTool(["report"])
+        #expect(people.output.contains("\nfrom others   p50 "), "\(people.output)")
+    }
+
     @Test func `STATUS has the section only when it is asked for`() async throws {
         let (_, syncd) = try await Home.embedded.start()
         let status = try await syncd.status()

@@ -58,6 +58,27 @@ import Testing
         #expect(total(embedded).visibleHere.count == 0, "without Redis nothing takes time")
     }
 
+    @Test func `entries of other hosts are measured by the clocks of both, but not those before the start`() {
+        let writer = EngineHarness.attached(server)
+        writer.client(1)
+        writer.request(.invalidate(tags: [.text("early")], event: nil))
+        let reader = EngineHarness(.redis, server: server, seed: 2, wallClockAtZero: 1_700_000_000_250)
+        reader.connect()
+        reader.settle()
+        #expect(reader.state == .attached && total(reader).visibleFromOthers.count == 0)
+        reader.now = writer.now
+        reader.heartbeat()
+        writer.request(.invalidate(tags: [.text("t")], event: nil))
+        reader.deliver()
+        #expect(total(reader).visibleFromOthers.count == 1 && total(reader).visibleFromOthers.maximum == 250)
+        #expect(total(writer).visibleFromOthers.count == 0, "its own")
+        writer.wallClockAtZero += 3_600_000
+        writer.heartbeat()
+        writer.request(.invalidate(tags: [.text("t")], event: nil))
+        reader.deliver()
+        #expect(total(reader).visibleFromOthers.count == 2 && total(reader).visibleFromOthers.maximum == 250)
+    }
+
     @Test func `an invalidation waits from the moment when it is deferred until it is in the log`() {
         let host = EngineHarness.attached(server)
         host.client(1)

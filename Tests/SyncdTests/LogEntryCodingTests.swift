@@ -25,13 +25,25 @@ import Testing
         #expect(text.hasPrefix("*6\r\n") && text.hasSuffix("@t4294967295.7\r\n"))
         var full = timed
         full.tags = (0..<LogEntryBody.maximumTags).map { ByteBuffer(string: "\($0)") }
-        #expect(LogEntryBody(encoded: full.encoded())?.operationTime == nil, "no more elements than older versions read")
+        #expect(
+            LogEntryBody(encoded: full.encoded())?.operationTime == nil, "no more elements than older versions read")
     }
 
-    @Test(arguments: [
-        ("@", nil), ("@t5.6", 5), ("@x1 t5.6 y", 5), ("@t5.6 s99", 5), ("@t5", nil), ("@t5.", nil), ("@t-5.6", nil),
-        ("@t4294967296.1", nil),
-    ] as [(String, UInt32?)]) func `a note of another version`(text: String, seconds: UInt32?) {
+    @Test func `the time of sending, alone and with a time of the database`() {
+        var sent = body
+        sent.sentAt = 1_700_000_000_123
+        #expect(LogEntryBody(encoded: sent.encoded()) == sent)
+        #expect(String(decoding: sent.encoded().readableBytesView, as: UTF8.self).hasSuffix("@s1700000000123\r\n"))
+        sent.operationTime = OperationTime(seconds: 5, increment: 6)
+        #expect(LogEntryBody(encoded: sent.encoded()) == sent)
+    }
+
+    @Test(
+        arguments: [
+            ("@", nil), ("@t5.6", 5), ("@x1 t5.6 y", 5), ("@t5.6 s99", 5), ("@t5", nil), ("@t5.", nil), ("@t-5.6", nil),
+            ("@t4294967296.1", nil),
+        ] as [(String, UInt32?)]) func `a note of another version`(text: String, seconds: UInt32?)
+    {
         let note = [0xff] + Array(text.utf8)
         var writer = RESPWriter(version: .v2)
         writer.arrayHeader(5)

@@ -132,6 +132,7 @@ package struct SyncEngine: ~Copyable {
         report = ReportRecorder(
             configuration.report, now: now, wallClock: wallClock, hasTable: table.logMode != nil)
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
+        log.wallClock = WallClock(boot: now, milliseconds: wallClock)
         loads = LoadTable(limits: limits, now: now)
         self.arena = arena
         copies = SieveCache(byteBudget: max(ArenaCopy.byteBudget, 2 * limits.wire.valueBytes))
@@ -295,6 +296,7 @@ package struct SyncEngine: ~Copyable {
             }
         case .applied(let entry):
             figures.invalidationsOut += 1
+            noteVisibility(of: entry.body, turn.now)
             feedEntryApplied(entry.body, &turn)
             pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), &turn)
         case .epochRaised(let reason):

@@ -216,7 +216,9 @@ extension SyncEngine {
     /// The behaviour of ``Mutant/feedTokenFirst``.
     private mutating func storeEarly(_ command: FeedCommand, _ turn: inout Turn<Effect>) {
         guard let token = command.token else { return }
-        turn.add(configuration.mode == .redis ? .upstream(.feed(log.makeID(), command)) : .storeFeedToken(command.name, token))
+        turn.add(
+            configuration.mode == .redis
+                ? .upstream(.feed(log.makeID(), command)) : .storeFeedToken(command.name, token))
     }
 
     /// The invalidations of a save are in the log.

@@ -6,6 +6,7 @@ extension SyncEngine {
     ///
     /// - Parameter wallClock: ms since 1970.
     package mutating func heartbeatDue(wallClock: UInt64, _ turn: inout Turn<Effect>) {
+        log.wallClock = WallClock(boot: turn.now, milliseconds: wallClock)
         // The first heartbeat after a stop shows nothing: the one that it begins is not through.
         if report.heartbeat(now: turn.now, wallClock: wallClock) { noteState(turn.now) }
         scanJournal(&turn)

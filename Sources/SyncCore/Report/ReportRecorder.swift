@@ -13,9 +13,7 @@ struct ReportRecorder: Sendable {
     /// The figures of the present day since it began, or since this process started.
     private var current = PeriodFigures()
     private var day: UInt64
-    /// A moment of both clocks.
-    private var boot: BootTime
-    private var wall: UInt64
+    private var clock: WallClock
     private var countedTo: BootTime
     private(set) var state = ReportedState.isolated(.starting)
     private(set) var stateBegan: BootTime
@@ -45,7 +43,8 @@ struct ReportRecorder: Sendable {
         }
         ledger = AuditLedger(record.workers)
         isHistoryOpen = hasTable
-        (boot, wall, countedTo, stateBegan) = (now, wallClock, now, now)
+        clock = WallClock(boot: now, milliseconds: wallClock)
+        (countedTo, stateBegan) = (now, now)
         day = record.countedTo / Self.dayMilliseconds
         if let known, known.countedTo < wallClock {
             count((wallClock - known.countedTo) * 1_000_000, in: .isolated(.notRunning), from: known.countedTo)
@@ -58,15 +57,13 @@ struct ReportRecorder: Sendable {
 
     // MARK: Time
 
-    /// The wall clock in ms since 1970, as accurate as the last heartbeat's.
-    func wallClock(_ now: BootTime) -> UInt64 {
-        now >= boot ? wall.saturatingAdd((now - boot) / 1_000_000) : wall - min(wall, (boot - now) / 1_000_000)
-    }
+    /// The wall clock in ms since 1970.
+    func wallClock(_ now: BootTime) -> UInt64 { clock.time(now) }
 
     /// A heartbeat. Returns whether the process has run since the last sign of life.
     mutating func heartbeat(now: BootTime, wallClock: UInt64) -> Bool {
         let hasRun = count(upTo: now)
-        (boot, wall) = (now, wallClock)
+        clock = WallClock(boot: now, milliseconds: wallClock)
         moveTo(wallClock / Self.dayMilliseconds)
         return hasRun
     }

@@ -17,6 +17,13 @@ extension SyncEngine {
         return log.isIdle ? .idle : .attached
     }
 
+    /// An entry was applied. Those that a syncd applies before it is attached to their log are as old as its start.
+    mutating func noteVisibility(of body: LogEntryBody, _ now: BootTime) {
+        guard let sentAt = body.sentAt, body.origin != log.origin, !log.attachment.needsResync else { return }
+        let time = report.wallClock(now)
+        report.visibleFromOther(milliseconds: time - min(time, sentAt))
+    }
+
     mutating func noteAudits(_ client: ClientID, _ reported: [ReportField]) {
         guard let counts = AuditCounts(reported), let known = clients[client], counts != known.audited else { return }
         let former = known.audited ?? report.ledger.takeFormer(of: known.peer.holder, before: counts)

@@ -49,7 +49,8 @@ final class MongoOperations: Sendable {
     /// - Throws: also when the database doesn't answer in time, while `body` may still be at work.
     ///   - time: gets the time of the write in it, before this returns.
     func run<Value: Sendable>(
-        isProbe: Bool = false, time: WriteTime? = nil, _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
+        isProbe: Bool = false, time: WriteTime? = nil,
+        _ body: @escaping @Sendable (MongoClient) throws(StorageFailure) -> Value
     ) async throws(StorageFailure) -> Value {
         guard isProbe || isReachable else {
             throw StorageFailure(kind: .unavailable, detail: "the database is known not to answer")

@@ -21,7 +21,8 @@ struct FeedFigures {
     var text: String {
         let isElsewhere = [.flag(true), .number(1)].contains(fields.value("elsewhere"))
         let reader = fields.value("reader")
-        let place = reader != .null ? "read here by client \(reader.plain)" : isElsewhere ? "read elsewhere" : "nobody reads"
+        let place =
+            reader != .null ? "read here by client \(reader.plain)" : isElsewhere ? "read elsewhere" : "nobody reads"
         let collections = uncovered.map { "\($0.name) \($0.value.plain)" }.joined(separator: ", ")
         return "\(name)  \(place)  lag \(fields.value("lag-ms").plain) ms  changes \(fields.value("changes").plain)  "
             + "uncovered \(fields.value("uncovered").plain)" + (collections.isEmpty ? "" : " (\(collections))")
