@@ -59,7 +59,7 @@ let package = Package(
         .target(
             name: "ClientCheck", dependencies: ["IPC", "IPCTesting", "IPCWire", nioCore, nioPosix],
             swiftSettings: strict),
-        .target(name: "SyncCore", dependencies: ["IPCWire", "Sieve", nioCore, deque, heap], swiftSettings: strict),
+        .target(name: "SyncCore", dependencies: ["IPCWire", "Notation", "Sieve", nioCore, deque, heap], swiftSettings: strict),
         .target(name: "EngineHosting", dependencies: ["SyncCore", "IPC", nioCore, deque], swiftSettings: strict),
         .target(name: "EngineTesting", dependencies: ["SyncCore", "IPCWire", nioCore], swiftSettings: strict),
         .target(

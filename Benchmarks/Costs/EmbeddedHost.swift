@@ -10,6 +10,7 @@ final class EmbeddedHost: EngineHost {
     private let socket = PromptClient()
     let journalDirectory: any EngineJournal = EmptyJournal()
     let now: BootTime = 1_000_000_000_000
+    let wallClock: UInt64 = 1_700_000_000_000
     let ownsTable = true
 
     static let fetch = command(["FETCH", "user:000000000001"])

@@ -18,6 +18,8 @@ final class Daemon {
     private let table: TagTable
     private let arena: ValueArenaWriter?
     private let journal: JournalDirectory
+    /// The figures of the syncd that ran before.
+    private let report: ReportRecord?
     /// Whether the path of the table, and that of its lock, still name this process's.
     private let checkTable: () -> Bool
     private let logger: Logger
@@ -33,16 +35,19 @@ final class Daemon {
     private var uncoveredLines = LineBudget()
     private var isTokenFaultSaid = false
     private var stateLine: StateLine?
+    private var reportDue: BootTime
     /// Called when an authorized client has requested the shutdown.
     var onShutdownAsked: () -> Void = {}
     /// Called when the runtime directory no longer belongs to this process, which has to end without touching it.
     var onTableLost: () -> Void = {}
     /// Called when the state or its reason has changed.
     var onStateChanged: (StateLine) -> Void = { _ in }
+    /// Called when the figures of the report have to be kept.
+    var onReportDue: (ReportRecord) -> Void = { _ in }
 
     init(
         configuration: DaemonConfiguration, table: TagTable, arena: ValueArenaWriter?, journal: JournalDirectory,
-        ownsTable: @escaping () -> Bool,
+        report: ReportRecord? = nil, ownsTable: @escaping () -> Bool,
         eventLoop: any EventLoop, logger: Logger, clock: @escaping () -> BootTime = { BootClock.now }
     ) {
         self.configuration = configuration
@@ -52,10 +57,12 @@ final class Daemon {
         self.logger = logger
         self.clock = clock
         self.journal = journal
+        self.report = report
         checkTable = ownsTable
         feedTokens = FeedTokens(directory: configuration.paths.directory)
         problems = JournalProblems(path: configuration.paths.journal, logger: logger)
         startedAt = clock()
+        reportDue = startedAt + ReportFile.interval
     }
 
     private func makeLoop() -> EngineLoop {
@@ -64,7 +71,7 @@ final class Daemon {
             configuration: EngineConfiguration(
                 mode: configuration.mode, limits: configuration.limits, version: Version.current,
                 tablePath: configuration.paths.table, journalPath: configuration.paths.journal,
-                arenaPath: configuration.paths.arena, bridge: configuration.bridge),
+                arenaPath: configuration.paths.arena, bridge: configuration.bridge, report: report),
             table: table, arena: arena, random: BufferedRandom())
     }
 
@@ -100,6 +107,9 @@ final class Daemon {
     /// From here on no client is told to trust a cache; running requests may still be answered.
     func beginStop() { loop.beginStop() }
 
+    /// The figures of the report up to now.
+    var reportRecord: ReportRecord { loop.reportRecord() }
+
     /// Closes all connections.
     func stop() -> EventLoopFuture<Void> {
         for timer in timers.values { timer.cancel() }
@@ -111,6 +121,11 @@ final class Daemon {
 
 extension Daemon: EngineHost {
     var now: BootTime { clock() }
+    var wallClock: UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UInt64(max(0, time.tv_sec)) * 1000 + UInt64(time.tv_nsec) / 1_000_000
+    }
     var journalDirectory: any EngineJournal { journal }
     var ownsTable: Bool { checkTable() }
 
@@ -139,6 +154,10 @@ extension Daemon: EngineHost {
 
     func heartbeatEnded() {
         reportState()
+        if clock() >= reportDue {
+            reportDue = clock() + ReportFile.interval
+            onReportDue(loop.reportRecord())
+        }
         let budget = loop.budget
         trimmer.heartbeat(peak: budget.takePeak(), used: budget.used, now: clock())
     }

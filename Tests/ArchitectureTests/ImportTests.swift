@@ -30,7 +30,7 @@ import Testing
         #expect(table["IPCWire"] == ["Notation", "NIOCore"])
         #expect(table["Sieve"] == [])
         #expect(table["Notation"] == [])
-        #expect(table["SyncCore"] == ["IPCWire", "Sieve", "NIOCore", "DequeModule", "HeapModule"])
+        #expect(table["SyncCore"] == ["IPCWire", "Notation", "Sieve", "NIOCore", "DequeModule", "HeapModule"])
         #expect(table["IPC"]?.isDisjoint(with: ["CHiredis", "CMongoC", "SyncCore", "ProcessSupport"]) == true)
         #expect(table["apiworker"]?.isDisjoint(with: ["SyncCore", "CHiredis", "syncd"]) == true)
         #expect(table["syncd"]?.isDisjoint(with: ["CMongoC", "apiworker", "CCrypto"]) == true)

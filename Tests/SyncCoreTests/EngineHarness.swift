@@ -19,6 +19,9 @@ final class EngineHarness: EngineHost {
     let arena: ValueArena?
     let server: HarnessServer?
     var now: BootTime
+    /// ms since 1970; it goes on with ``now``.
+    var wallClock: UInt64 { wallClockAtZero + now.number / 1_000_000 }
+    var wallClockAtZero: UInt64
     /// Commands that were sent at this instant: as no time passes, what asks again and again would never end.
     private var instant: (time: BootTime, commands: Int) = (0, 0)
     private static let commandsPerInstant = 10_000
@@ -39,15 +42,18 @@ final class EngineHarness: EngineHost {
 
     init(
         _ mode: LogMode, server: HarnessServer? = nil, table: TagTable = .inMemory(), arena: ValueArena? = .inMemory(),
-        limits: Limits = Limits(), bridge: BridgeRules = .none, now: BootTime = 1_000_000_000_000, seed: UInt64 = 1
+        limits: Limits = Limits(), bridge: BridgeRules = .none, now: BootTime = 1_000_000_000_000, seed: UInt64 = 1,
+        wallClockAtZero: UInt64 = 1_700_000_000_000, report: ReportRecord? = nil
     ) {
         self.now = now
+        self.wallClockAtZero = wallClockAtZero
         self.table = table
         self.arena = arena
         self.server = server
         self.seed = seed
         configuration = EngineConfiguration(
-            mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j", bridge: bridge)
+            mode: mode, limits: limits, version: "test", tablePath: "/t", journalPath: "/j", bridge: bridge,
+            report: report)
         loop.start()
     }
 

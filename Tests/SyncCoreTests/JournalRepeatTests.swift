@@ -208,7 +208,7 @@ import Testing
         table.setFreshAsOf(.max)
         let engine = SyncEngine(
             configuration: EngineConfiguration(mode: .embedded, version: "test", tablePath: "/t", journalPath: "/j"),
-            table: table, arena: nil, random: SeededRandom(seed: 1), now: now)
+            table: table, arena: nil, random: SeededRandom(seed: 1), now: now, wallClock: 0)
         #expect(engine.state == .isolated)
         #expect(table.heartbeat <= now && table.scanStarted <= now && table.freshAsOf <= now)
         let host = EngineHarness(.embedded, table: table)

@@ -21,6 +21,7 @@ final class TracedHost: EngineHost {
     private(set) var trace: [Action] = []
     private(set) var timers: [EngineTimer: BootTime] = [:]
     var now: BootTime = 1_000_000_000_000
+    let wallClock: UInt64 = 1_700_000_000_000
     var ownsTable = true
     /// How long each request takes.
     var nanosecondsPerRequest: UInt64 = 0

@@ -29,6 +29,15 @@ import Testing
             LogEntryBody(encoded: full.encoded())?.operationTime == nil, "no more elements than older versions read")
     }
 
+    @Test func `the time of sending, alone and with a time of the database`() {
+        var sent = body
+        sent.sentAt = 1_700_000_000_123
+        #expect(LogEntryBody(encoded: sent.encoded()) == sent)
+        #expect(String(decoding: sent.encoded().readableBytesView, as: UTF8.self).hasSuffix("@s1700000000123\r\n"))
+        sent.operationTime = OperationTime(seconds: 5, increment: 6)
+        #expect(LogEntryBody(encoded: sent.encoded()) == sent)
+    }
+
     @Test(
         arguments: [
             ("@", nil), ("@t5.6", 5), ("@x1 t5.6 y", 5), ("@t5.6 s99", 5), ("@t5", nil), ("@t5.", nil), ("@t-5.6", nil),

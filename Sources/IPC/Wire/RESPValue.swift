@@ -62,12 +62,12 @@ package enum RESPError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 /// Strict reading of the numbers in headers: plain digits, no sign, no leading zero, bounded before arithmetic.
-enum PlainNumber {
+package enum PlainNumber {
     /// 2^53 has 16 digits.
     static let maximumDigits = 16
 
     /// A number of 0 … 2^53, or `nil`.
-    static func parse<Bytes: Collection>(_ digits: Bytes) -> UInt64? where Bytes.Element == UInt8 {
+    package static func parse<Bytes: Collection>(_ digits: Bytes) -> UInt64? where Bytes.Element == UInt8 {
         guard let first = digits.first, digits.count <= maximumDigits,
             first != UInt8(ascii: "0") || digits.count == 1
         else { return nil }

@@ -11,6 +11,8 @@ struct Client: Sendable {
     var isTracking = false
     /// The values that the client reported, in the order of their first report.
     var reported: [ReportField] = []
+    /// The auditor's counters among them that are in the report; `nil`: it has reported none.
+    var audited: AuditCounts?
 
     init(id: ClientID, peer: Peer, connectedAt: BootTime) {
         self.id = id

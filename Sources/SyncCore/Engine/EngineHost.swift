@@ -9,6 +9,8 @@ import NIOCore
 package protocol EngineHost: AnyObject {
     /// CLOCK_BOOTTIME in ns.
     var now: BootTime { get }
+    /// CLOCK_REALTIME in ms since 1970. No decision depends on it: the report divides its figures by days.
+    var wallClock: UInt64 { get }
     var journalDirectory: any EngineJournal { get }
     /// Whether the path of the tag table, and that of its lock, still name this process's.
     var ownsTable: Bool { get }

@@ -69,6 +69,8 @@ extension EngineLoop {
         if let index = names.firstIndex(of: "redis") { names.insert(names.remove(at: index), at: min(2, index)) }
         let asked = asked.map { $0.lowercased() }
         if !asked.isEmpty, asked.allSatisfy({ !["all", "everything", "default"].contains($0) }) {
+            // The report is long, and nobody needs it as often as the others.
+            if !asText { names.append(SyncEngine.reportSection) }
             let known = names.filter(asked.contains)
             // Exporters request sections of INFO that only Redis has, and expect an empty reply.
             if !asText, known.isEmpty {

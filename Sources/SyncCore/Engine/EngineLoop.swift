@@ -83,7 +83,9 @@ package final class EngineLoop {
         limits = configuration.limits
         budget = BufferBudget(limit: configuration.limits.bufferedBytes)
         window = RequestWindow(limits: configuration.limits)
-        engine = SyncEngine(configuration: configuration, table: table, arena: arena, random: random, now: host.now)
+        engine = SyncEngine(
+            configuration: configuration, table: table, arena: arena, random: random, now: host.now,
+            wallClock: host.wallClock)
     }
 
     /// Goes through the journal and gives the first heartbeat. After it, clients may come.
@@ -205,7 +207,7 @@ package final class EngineLoop {
         host.schedule(.heartbeat, at: now + TrustTiming.heartbeatIntervalNanoseconds)
         guard keepsTable() else { return }
         turn.now = now
-        engine.heartbeatDue(&turn)
+        engine.heartbeatDue(wallClock: host.wallClock, &turn)
         turns.age()
         cutOffSlowRequests(now)
         isHeartbeatDue = true
@@ -394,4 +396,6 @@ package final class EngineLoop {
     package var epoch: Epoch { engine.epoch }
     package var applied: LogPosition { engine.applied }
     package func shownState() -> (state: ShownState, reason: String?) { engine.shownState(now: host.now) }
+    /// The figures of the report up to now, which a host keeps for the next syncd.
+    package func reportRecord() -> ReportRecord { engine.reportRecord(now: host.now) }
 }

@@ -155,6 +155,7 @@ extension SyncEngine {
             }
         }
         clients[client]?.reported = reported
+        noteAudits(client, reported)
         return hasHits
     }
 

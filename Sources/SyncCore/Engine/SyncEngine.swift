@@ -15,11 +15,13 @@ package struct EngineConfiguration: Sendable {
     package var arenaPath: String
     /// Rules for the invalidations by events of other programs.
     package var bridge: BridgeRules
+    /// The figures of the syncd that ran before; `nil`: there are none.
+    package var report: ReportRecord?
 
     package init(
         mode: LogMode, limits: Limits = Limits(), version: String, tablePath: String, journalPath: String,
         arenaPath: String = "",
-        bridge: BridgeRules = .none
+        bridge: BridgeRules = .none, report: ReportRecord? = nil
     ) {
         self.mode = mode
         self.limits = limits
@@ -28,6 +30,7 @@ package struct EngineConfiguration: Sendable {
         self.journalPath = journalPath
         self.arenaPath = arenaPath
         self.bridge = bridge
+        self.report = report
     }
 }
 
@@ -36,7 +39,8 @@ package struct EngineConfiguration: Sendable {
 ///
 /// The engine consists of smaller machines with one task each. ``InvalidationLog`` holds the invalidations and whether
 /// they are complete, ``LoadTable`` leases and waiters, ``Subscriptions`` listeners, ``JournalPass`` which journal
-/// files are in the log, and ``BridgeFeed`` which events are those of other programs.
+/// files are in the log, ``BridgeFeed`` which events are those of other programs, and ``ReportRecorder`` how fresh the
+/// caches were.
 package struct SyncEngine: ~Copyable {
     let configuration: EngineConfiguration
     private(set) var limits: Limits
@@ -80,6 +84,7 @@ package struct SyncEngine: ~Copyable {
     /// Continuity was proven and that was said, since this host was attached last or has connected.
     var isSyncedTold = false
     var figures = Figures()
+    var report: ReportRecorder
 
     struct PendingPublish: Sendable {
         var client: ClientID
@@ -111,9 +116,11 @@ package struct SyncEngine: ~Copyable {
     }
 
     /// Takes over the table: from here on, no worker trusts the state that an earlier syncd stored.
+    ///
+    /// - Parameter wallClock: ms since 1970.
     package init(
         configuration: EngineConfiguration, table: TagTable, arena: ValueArenaWriter?,
-        random: any RandomNumberGenerator & Sendable, now: BootTime
+        random: any RandomNumberGenerator & Sendable, now: BootTime, wallClock: UInt64
     ) {
         self.configuration = configuration
         limits = configuration.limits
@@ -122,7 +129,11 @@ package struct SyncEngine: ~Copyable {
         if table.heartbeat > now { table.setHeartbeat(0) }
         if table.scanStarted > now { table.setScanStarted(0) }
         if table.freshAsOf > now { table.setFreshAsOf(0) }
+        // Every syncd stores where its log is.
+        report = ReportRecorder(
+            configuration.report, now: now, wallClock: wallClock, hasTable: table.logMode != nil)
         log = InvalidationLog(table: table, mode: configuration.mode, limits: limits, random: random, now: now)
+        log.wallClock = WallClock(boot: now, milliseconds: wallClock)
         loads = LoadTable(limits: limits, now: now)
         self.arena = arena
         copies = SieveCache(byteBudget: max(ArenaCopy.byteBudget, 2 * limits.wire.valueBytes))
@@ -167,7 +178,8 @@ package struct SyncEngine: ~Copyable {
 
     /// Removes a client. Its leases go to the next waiters, and its journal files are collected now.
     package mutating func clientClosed(_ id: ClientID, _ turn: inout Turn<Effect>) {
-        guard clients.removeValue(forKey: id) != nil else { return }
+        guard let client = clients.removeValue(forKey: id) else { return }
+        if let audited = client.audited { report.ledger.left(client.peer.holder, audited) }
         metricsBytes -= metrics.removeValue(forKey: id)?.text.readableBytes ?? 0
         trackers.removeAll { $0 == id }
         feedReaderClosed(id)
@@ -260,42 +272,27 @@ package struct SyncEngine: ~Copyable {
     private mutating func perform(_ effect: LogEffect, _ turn: inout Turn<Effect>) {
         switch effect {
         case .upstream(let command): turn.add(.upstream(command))
-        case .committed(.client(let client, let request), let position):
-            acknowledge(client, request, .integer(position.number), &turn)
-        case .committed(.journal(let group), _): journalCommitted(group, &turn)
-        case .committed(.publisher(let client, let request, let channel), _):
-            acknowledge(client, request, .integer(receivers(channel)), &turn)
-        case .committed(.bridge, _): break
-        case .committed(.feed(let name, let client, let request), _): feedCommitted(name, client, request, &turn)
-        case .deferred(.journal, _, _): journal.abort()
-        // The database keeps the changes: they come again, and need not be written down.
-        case .deferred(.feed(let name, let client, let request), _, _):
-            feedDeferred(name, client, request, isRoleLost: false, &turn)
+        case .committed(let requester, let position): committed(requester, position, &turn)
+        case .visible(let nanoseconds): report.visibleHere(nanoseconds: nanoseconds)
+        case .deferred(let requester, let tags, let event): deferred(requester, tags, event, &turn)
         case .feedRoleLost(let name, let client, let request):
             feedDeferred(name, client, request, isRoleLost: true, &turn)
-        case .deferred(let requester, let tags, let event):
-            figures.deferred += 1
-            if !breaks(.deferredIsForgotten) { makePending(tags, &turn) }
-            let count = event.map { relay($0, &turn) } ?? 0
-            switch requester {
-            case .client(let client, let request):
-                acknowledge(client, request, .simple(.deferred), &turn)
-            case .publisher(let client, let request, _):
-                acknowledge(client, request, .integer(count), &turn)
-            case .bridge, .journal, .feed: break
-            }
         case .applied(let entry):
             figures.invalidationsOut += 1
+            noteVisibility(of: entry.body, turn.now)
             feedEntryApplied(entry.body, &turn)
             pushTracking(.invalidate(position: entry.position, tags: entry.body.tags), &turn)
         case .epochRaised(let reason):
+            if let cause = ColdStart(reason) { report.coldStart(cause) }
             turn.add(.notice(.epochRaised(log.epoch, reason)))
             pushTracking(.epoch(log.epoch, reason: reason), &turn)
             if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
         case .attached:
             isSyncedTold = false
+            noteState(turn.now)
             turn.add(.notice(.attached(epoch: log.epoch, applied: log.applied)))
         case .isolated(let reason):
+            noteState(turn.now)
             turn.add(.notice(.isolated(reason)))
             // An epoch is raised only while the host is isolated.
             if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
@@ -305,7 +302,9 @@ package struct SyncEngine: ~Copyable {
             if breaks(.lostEntriesForgotten) { return }
             // Appended to the new log after all of its entries: no earlier value of it is fresh on any host.
             makePending([ByteBuffer(string: "*")], &turn)
-        case .historyUnknown: if !breaks(.unknownHistoryKept) { arena?.removeAll() }
+        case .historyUnknown:
+            report.foundOtherHistory()
+            if !breaks(.unknownHistoryKept) { arena?.removeAll() }
         case .synced(let version):
             // A server that refuses one append after the other is synced each time.
             if !isSyncedTold { turn.add(.notice(.upstreamReady(version: version))) }
@@ -315,6 +314,41 @@ package struct SyncEngine: ~Copyable {
         case .warning(let text): turn.add(.notice(.upstreamWarning(text)))
         case .foreignLog(let incarnation): turn.add(.notice(.foreignLog(incarnation)))
         case .denied(let text): turn.add(.notice(.upstreamDenied(text)))
+        }
+    }
+
+    /// Log and table have an invalidation.
+    private mutating func committed(
+        _ requester: AppendRequester, _ position: LogPosition, _ turn: inout Turn<Effect>
+    ) {
+        switch requester {
+        case .client(let client, let request): acknowledge(client, request, .integer(position.number), &turn)
+        case .journal(let group): journalCommitted(group, &turn)
+        case .publisher(let client, let request, let channel):
+            acknowledge(client, request, .integer(receivers(channel)), &turn)
+        case .bridge: break
+        case .feed(let name, let client, let request): feedCommitted(name, client, request, &turn)
+        }
+    }
+
+    /// The log has not accepted an invalidation.
+    private mutating func deferred(
+        _ requester: AppendRequester, _ tags: [ByteBuffer], _ event: Event?, _ turn: inout Turn<Effect>
+    ) {
+        switch requester {
+        case .journal: return journal.abort()
+        // The database keeps the changes: they come again, and need not be written down.
+        case .feed(let name, let client, let request):
+            return feedDeferred(name, client, request, isRoleLost: false, &turn)
+        case .client, .publisher, .bridge: break
+        }
+        figures.deferred += 1
+        if !breaks(.deferredIsForgotten) { makePending(tags, &turn) }
+        let count = event.map { relay($0, &turn) } ?? 0
+        switch requester {
+        case .client(let client, let request): acknowledge(client, request, .simple(.deferred), &turn)
+        case .publisher(let client, let request, _): acknowledge(client, request, .integer(count), &turn)
+        case .bridge, .journal, .feed: break
         }
     }
 

@@ -179,6 +179,7 @@ extension SyncEngine {
     /// A save without uncovered changes: its token is stored from time to time.
     private mutating func storeToken(_ name: ByteBuffer, _ save: ChangeFeed.HeldSave, _ turn: inout Turn<Effect>) {
         feeds[name]?.save?.isSent = true
+        report.uncoveredWrites(0)
         guard feeds[name]?.isStoreDue(turn.now, isIdle: log.isIdle, limits: limits) == true else {
             return ended(name, save.client, save.request, .ok, &turn)
         }
@@ -252,6 +253,7 @@ extension SyncEngine {
             first = first ?? suspect.change
             count += 1
         }
+        report.uncoveredWrites(UInt64(count))
         if let first { turn.add(.notice(.uncoveredWrites(feed: name, count: count, first))) }
     }
 

@@ -3,7 +3,12 @@ import NIOCore
 
 extension SyncEngine {
     /// A heartbeat is due: reads the journal first.
-    package mutating func heartbeatDue(_ turn: inout Turn<Effect>) {
+    ///
+    /// - Parameter wallClock: ms since 1970.
+    package mutating func heartbeatDue(wallClock: UInt64, _ turn: inout Turn<Effect>) {
+        log.wallClock = WallClock(boot: turn.now, milliseconds: wallClock)
+        // The first heartbeat after a stop shows nothing: the one that it begins is not through.
+        if report.heartbeat(now: turn.now, wallClock: wallClock) { noteState(turn.now) }
         scanJournal(&turn)
     }
 
@@ -189,7 +194,10 @@ extension SyncEngine {
             return
         }
         journal.problem = nil
-        if log.isSynced { journal.pending = 0 }
+        if log.isSynced {
+            journal.pending = 0
+            report.nothingIsPending(now: turn.now)
+        }
         let sampledAt = breaks(.heartbeatStampedLate) ? turn.now : pass.sampledAt
         if sampledAt > lastHeartbeat + TrustTiming.fenceNanoseconds { awakeSince = log.vouching(sampledAt) }
         lastHeartbeat = max(lastHeartbeat, sampledAt)
@@ -204,6 +212,7 @@ extension SyncEngine {
     /// Stores an invalidation that the log has not accepted.
     mutating func makePending(_ tags: [ByteBuffer], _ turn: inout Turn<Effect>) {
         journal.pending += 1
+        report.becamePending(UInt64(journal.pending), now: turn.now)
         journal.becomeOutdated()
         if journal.pending > limits.pending {
             journal.mark()

@@ -12,6 +12,8 @@ struct PendingAppend: Sendable {
     var feed: FeedCommand?
     var nonce: UInt64
     var startedAt: BootTime
+    /// The wall clock when it was sent last, in ms since 1970.
+    var sentAt: UInt64?
     /// Whether it was written to the present connection.
     var isSent = false
     /// The applied position when it was sent: its own position must be greater.
@@ -56,10 +58,11 @@ struct AppendQueue: Sendable {
     }
 
     /// Marks the append as sent and returns it; `nil` if it is unknown or sent already.
-    mutating func send(_ id: UpstreamID, applied: LogPosition) -> PendingAppend? {
+    mutating func send(_ id: UpstreamID, applied: LogPosition, at wallClock: UInt64?) -> PendingAppend? {
         guard var append = appends[id], !append.isSent else { return nil }
         append.isSent = true
         append.appliedWhenSent = applied
+        append.sentAt = wallClock
         appends[id] = append
         return append
     }

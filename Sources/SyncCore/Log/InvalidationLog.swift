@@ -42,6 +42,8 @@ struct InvalidationLog: ~Copyable {
     /// Time from a request to its append's reply.
     var latency = LatencyRing()
     private(set) var lastID: UpstreamID = 0
+    /// The clock that entries tell when they were sent; `nil` until the engine has set it.
+    var wallClock: WallClock?
     /// The change feeds whose readers the probes ask for.
     var watchedFeeds: [ByteBuffer] = []
 
@@ -139,7 +141,7 @@ struct InvalidationLog: ~Copyable {
     }
 
     private mutating func send(_ id: UpstreamID, _ turn: inout Turn<LogEffect>) {
-        guard let append = appends.send(id, applied: tail.applied) else { return }
+        guard let append = appends.send(id, applied: tail.applied, at: wallClock?.time(turn.now)) else { return }
         let bridged: BridgedEvent? = if case .bridge(let name) = append.requester { name } else { nil }
         let command = AppendCommand(
             incarnation: incarnation, fresh: freshIncarnation(), body: body(of: append),
@@ -148,9 +150,11 @@ struct InvalidationLog: ~Copyable {
     }
 
     private func body(of append: PendingAppend) -> LogEntryBody {
-        LogEntryBody(
-            origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags,
-            operationTime: append.operationTime)
+        var body = LogEntryBody(
+            origin: origin, nonce: append.nonce, eventChannel: append.event?.channel, tags: append.tags)
+        // As other hosts read it: an entry that comes back has to be the same.
+        if body.hasRoomForNote { (body.operationTime, body.sentAt) = (append.operationTime, append.sentAt) }
+        return body
     }
 
     mutating func appendAnswered(
@@ -170,6 +174,7 @@ struct InvalidationLog: ~Copyable {
                 arrived(LogEntry(position: position, body: body(of: append)), &turn)
                 proved(position, sentAt: append.startedAt, &turn)
                 latency.add(turn.now &- append.startedAt)
+                turn.add(.visible(nanoseconds: turn.now &- append.startedAt))
             }
             turn.add(.committed(append.requester, position: position))
         case .alreadyBridged(incarnation):

@@ -21,6 +21,8 @@ enum LogEffect: Sendable, Hashable {
     case upstream(UpstreamCommand)
     /// The log and the table have the invalidation.
     case committed(AppendRequester, position: LogPosition)
+    /// An append is in the log and in the table, this many ns after it began. Without Redis that takes no time.
+    case visible(nanoseconds: UInt64)
     /// The log has not accepted the invalidation: it is pending. An event has not been published.
     case deferred(AppendRequester, tags: [ByteBuffer], Event?)
     /// Another host reads the feed: its append was refused.

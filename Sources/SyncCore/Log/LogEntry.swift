@@ -25,6 +25,8 @@ package struct LogEntryBody: Sendable, Hashable {
     package var tags: [ByteBuffer]
     /// When the database had applied the write, and everything before it; `nil`: unknown.
     package var operationTime: OperationTime?
+    /// The writer's wall clock when it sent the append, in ms since 1970; `nil`: unknown.
+    package var sentAt: UInt64?
 
     package init(
         origin: UInt64, nonce: UInt64, eventChannel: ByteBuffer?, tags: [ByteBuffer],
@@ -45,6 +47,9 @@ package struct LogEntryBody: Sendable, Hashable {
     /// The first bytes of an entry's last element if that is no tag but a note of its writer. Older versions take a note
     /// for one more tag, which is harmless.
     package static let notePrefix: [UInt8] = [0xff, UInt8(ascii: "@")]
+
+    /// Whether a note can follow the tags: older versions read no more elements.
+    package var hasRoomForNote: Bool { tags.count < Self.maximumTags }
 
     /// Whether a syncd may have appended such an entry. Others are not read either, because their writer is unknown.
     package var isAppendable: Bool {

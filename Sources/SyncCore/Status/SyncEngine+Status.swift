@@ -34,6 +34,7 @@ extension SyncEngine {
         case "feeds": .list(feedsSection())
         case "clients": .list(clientsSection(now, transport))
         case "limits": .fields(limitsSection())
+        case Self.reportSection: .fields(reportFields(now))
         default: .null
         }
     }

@@ -150,6 +150,8 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
 
 extension SimulatedSyncd: EngineHost {
     var now: BootTime { world.now }
+    /// Every run has the same day.
+    var wallClock: UInt64 { 1_700_000_000_000 + world.now.number / 1_000_000 }
     var journalDirectory: any EngineJournal { journal }
     var ownsTable: Bool { host.ownsTable(table) }
 

@@ -22,6 +22,24 @@ struct AuditFigures: Equatable {
         guard isReported else { return nil }
     }
 
+    /// The figures of a period of the report.
+    init(reported fields: [StatusField]) {
+        func number(_ name: String) -> UInt64 { UInt64(fields.value(name).plain) ?? 0 }
+        (sampled, stale, superseded) = (number("sampled"), number("stale"), number("superseded"))
+    }
+
+    /// Superseded values were not judged.
+    var judged: UInt64 { sampled - min(sampled, superseded) }
+
+    /// Number of judged values and the bound on the share of stale ones, for the report's JSON.
+    var bound: [StatusField] {
+        let share = StaleBound.share(stale: stale, judged: judged)
+        return [
+            StatusField("judged", .number(judged)),
+            StatusField("stale-share-at-most", share.map { .text(StaleBound.text($0)) } ?? .null),
+        ]
+    }
+
     /// The separate section for JSON.
     var section: StatusField {
         StatusField(
@@ -35,7 +53,6 @@ struct AuditFigures: Equatable {
     /// The text of one line. No stale value in *n* samples means, with 95 % confidence, that less than 3 of *n* are
     /// stale (the rule of three).
     var text: String {
-        let judged = sampled - min(sampled, superseded)
         let bound = stale == 0 && judged > 0 ? " (< 3/\(judged))" : ""
         return "stale \(stale) of \(judged) sampled\(bound)  superseded \(superseded)"
     }

@@ -68,7 +68,12 @@ enum StatusTable {
                 bytes(client.value("output-bytes")), client.value("requests").plain,
             ])
         }
-        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        return columns(rows)
+    }
+
+    /// Rows of as many cells each, one below the other.
+    static func columns(_ rows: [[String]]) -> String {
+        let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
         return rows.map { row in
             let cells = zip(row, widths).map { cell, width in
                 cell + String(repeating: " ", count: width - cell.count)

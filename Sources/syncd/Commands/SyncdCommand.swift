@@ -13,8 +13,9 @@ struct SyncdCommand: AsyncParsableCommand {
             """,
         version: Version.current,
         subcommands: [
-            RunCommand.self, StatusCommand.self, WaitCommand.self, MetricsCommand.self, InvalidateCommand.self,
-            EventsCommand.self, ExplainCommand.self, DoctorCommand.self, CheckClientCommand.self,
+            RunCommand.self, StatusCommand.self, ReportCommand.self, WaitCommand.self, MetricsCommand.self,
+            InvalidateCommand.self, EventsCommand.self, ExplainCommand.self, DoctorCommand.self,
+            CheckClientCommand.self,
         ])
 
     static func main() async {

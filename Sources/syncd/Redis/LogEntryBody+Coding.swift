@@ -8,8 +8,7 @@ extension LogEntryBody {
     func encoded() -> ByteBuffer {
         var writer = RESPWriter(version: .v2)
         writer.buffer.reserveCapacity(minimumWritableBytes: 128)
-        // A body has as many elements as older versions accept.
-        let note = tags.count < Self.maximumTags ? note : nil
+        let note = hasRoomForNote ? note : nil
         writer.arrayHeader(3 + tags.count + (note == nil ? 0 : 1))
         writer.bulkString(origin)
         writer.bulkString(nonce)
@@ -21,9 +20,10 @@ extension LogEntryBody {
 
     /// The fields of the note, each a letter and a value, separated by spaces; `nil`: there is none.
     private var note: ByteBuffer? {
-        guard let operationTime else { return nil }
+        if operationTime == nil, sentAt == nil { return nil }
         var note = ByteBuffer(bytes: Self.notePrefix)
-        note.writeString("t\(operationTime.seconds).\(operationTime.increment)")
+        if let operationTime { note.writeString("t\(operationTime.seconds).\(operationTime.increment)") }
+        if let sentAt { note.writeString("\(operationTime == nil ? "" : " ")s\(sentAt)") }
         return note
     }
 
@@ -35,6 +35,7 @@ extension LogEntryBody {
             let value = ByteBuffer(bytes: field.dropFirst())
             switch field.first {
             case UInt8(ascii: "t"): operationTime = RedisNumber.operationTime(value)
+            case UInt8(ascii: "s"): sentAt = RedisNumber.digits(value)
             default: break
             }
         }

@@ -39,11 +39,12 @@ struct DaemonProcess {
             request.yield($0)
         }
         let isTableLost = Atomic(false)
+        let reportFile = ReportFile(path: paths.report, logger: logger)
         let tablePath = paths.table
         let daemon = try await eventLoop.submit { [configuration, manager, logger] in
             let daemon = Daemon(
                 configuration: configuration, table: table.table, arena: Self.takeArena(configuration, logger),
-                journal: journal,
+                journal: journal, report: ReportFile.read(paths.report),
                 ownsTable: { table.isFile(at: tablePath) && tableLock.isHeld },
                 eventLoop: eventLoop, logger: logger)
             daemon.onShutdownAsked = { request.yield(.shutdown(.drain, reason: "SHUTDOWN")) }
@@ -52,6 +53,7 @@ struct DaemonProcess {
                 request.yield(.shutdown(.immediate, reason: "the runtime directory is another one"))
             }
             daemon.onStateChanged = { manager.notify(.status($0.description)) }
+            daemon.onReportDue = { record in Task { await reportFile.write(record) } }
             daemon.start()
             _ = Watchdog()?.start(on: eventLoop, manager: manager)
             return NIOLoopBound(daemon, eventLoop: eventLoop)
@@ -73,9 +75,17 @@ struct DaemonProcess {
         try? await listener.close().get()
         try await eventLoop.submit { daemon.value.beginStop() }.get()
         if end == .drain { try await drain(daemon, on: eventLoop) { isCut.load(ordering: .relaxed) } }
-        try await eventLoop.flatSubmit { daemon.value.stop() }.get()
+        try await stop(daemon, on: eventLoop, reportFile)
         try await group.shutdownGracefully()
         withExtendedLifetime((lock, tableLock)) {}
+    }
+
+    private func stop(
+        _ daemon: NIOLoopBound<Daemon>, on eventLoop: any EventLoop, _ reportFile: ReportFile
+    ) async throws {
+        let record = try await eventLoop.submit { daemon.value.reportRecord }.get()
+        try await eventLoop.flatSubmit { daemon.value.stop() }.get()
+        await reportFile.write(record)
     }
 
     private func announceListening() {

@@ -21,6 +21,7 @@ struct RuntimePaths: Sendable {
     var table: String { RuntimeDirectory.tagTable(socketPath: socket) }
     var arena: String { RuntimeDirectory.arena(socketPath: socket) }
     var journal: String { RuntimeDirectory.journal(socketPath: socket) }
+    var report: String { RuntimeDirectory.report(socketPath: socket) }
     var directory: String {
         let end = socket.lastIndex(of: "/") ?? socket.startIndex
         return end == socket.startIndex ? "/" : String(socket[..<end])
