@@ -43,6 +43,7 @@ package struct SyncEngine: ~Copyable {
     let table: TagTable
     var log: InvalidationLog
     var loads: LoadTable
+    var positionWaits = PositionWaits()
     var subscriptions = Subscriptions()
     var feed = BridgeFeed()
     var unreadableEvents = UnreadableEvents()
@@ -87,6 +88,8 @@ package struct SyncEngine: ~Copyable {
     enum Due: Sendable, Hashable {
         case lookup(UpstreamID)
         case publish(UpstreamID)
+        /// A ticket of ``PositionWaits``.
+        case position(UInt64)
         case acknowledge
     }
 
@@ -165,6 +168,7 @@ package struct SyncEngine: ~Copyable {
         trackers.removeAll { $0 == id }
         unsubscribeAll(id, &turn)
         for key in loads.removeClient(id) { regrant(key, &turn) }
+        positionWaits.removeClient(id)
         // A reading now is earlier than the next heartbeat. Many short connections must not cause as many readings.
         if turn.now > lastHeartbeat + Self.scanIntervalNanoseconds { scanJournal(&turn) }
     }
@@ -188,6 +192,7 @@ package struct SyncEngine: ~Copyable {
             switch due {
             case .lookup(let id): lookups[id] != nil
             case .publish(let id): publishes[id] != nil
+            case .position(let ticket): positionWaits.contains(ticket)
             case .acknowledge: true
             }
         }
@@ -216,6 +221,8 @@ package struct SyncEngine: ~Copyable {
                 if let publish = publishes.removeValue(forKey: id) {
                     turn.add(.reply(publish.client, publish.request, .integer(0)))
                 }
+            case .position(let ticket):
+                if let wait = positionWaits.remove(ticket) { positionWaitEnded(wait, &turn) }
             case .acknowledge:
                 for (client, request, reply) in delayedReplies { turn.add(.reply(client, request, reply)) }
                 delayedReplies.removeAll()
@@ -241,6 +248,7 @@ package struct SyncEngine: ~Copyable {
         var ofLog = Turn<LogEffect>(now: turn.now)
         body(&log, &ofLog)
         for effect in ofLog.effects { perform(effect, &turn) }
+        if positionWaits.count > 0 { answerAppliedPositions(&turn) }
     }
 
     private mutating func perform(_ effect: LogEffect, _ turn: inout Turn<Effect>) {
@@ -279,6 +287,7 @@ package struct SyncEngine: ~Copyable {
             // An epoch is raised only while the host is isolated.
             if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
             endLookups(&turn)
+            endPositionWaits(&turn)
             pushTracking(.heartbeat(heartbeat), &turn)
         case .switched:
             if breaks(.lostEntriesForgotten) { return }
