@@ -6,6 +6,7 @@ enum Unit {
     case perSecond
     case milliseconds
     case bytes
+    case count
 
     func text(_ value: Double) -> String {
         switch self {
@@ -14,6 +15,7 @@ enum Unit {
         case .nanoseconds: "\(Self.short(value / 1_000_000)) ms"
         case .perSecond: "\(Int(value.rounded()))/s"
         case .milliseconds: "\(Self.short(value)) ms"
+        case .count: "\(Int(value.rounded()))"
         case .bytes where value >= 10_485_760: "\(Self.short(value / 1_048_576)) MiB"
         case .bytes: "\(Self.short(value / 1024)) KiB"
         }
