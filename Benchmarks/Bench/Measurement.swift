@@ -7,6 +7,7 @@ enum Unit {
     case milliseconds
     case bytes
     case percent
+    case count
 
     func text(_ value: Double) -> String {
         switch self {
@@ -16,6 +17,7 @@ enum Unit {
         case .perSecond: "\(Int(value.rounded()))/s"
         case .milliseconds: "\(Self.short(value)) ms"
         case .percent: "\((value * 100).rounded() / 100) %"
+        case .count: "\(Int(value.rounded()))"
         case .bytes where value >= 10_485_760: "\(Self.short(value / 1_048_576)) MiB"
         case .bytes: "\(Self.short(value / 1024)) KiB"
         }

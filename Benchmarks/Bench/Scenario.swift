@@ -5,6 +5,7 @@ enum Scenario: String, CaseIterable {
     case fetch
     case fetchRedis = "fetch-redis"
     case invalidate
+    case positions
     case workers
     case hotKey = "hot-key"
     case workersMemory = "workers-memory"
@@ -24,6 +25,7 @@ enum Scenario: String, CaseIterable {
         case .fetch: "fetch-p50, fetch-p99, fetch-pipelined"
         case .fetchRedis: "fetch-redis-p50, fetch-redis-rate"
         case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
+        case .positions: "position-read, position-stale"
         case .workers: "invalidate-8-workers, invalidate-64-workers, invalidate-64-listeners"
         case .hotKey: "hot-key, hot-key-at-once, and the processor time of each"
         case .workersMemory: "workers-memory-shared, workers-memory"
@@ -44,6 +46,7 @@ enum Scenario: String, CaseIterable {
         case .fetch: try await Self.fetch(rounds)
         case .fetchRedis: try await Self.fetchRedis(rounds)
         case .invalidate: try await Self.invalidate(rounds)
+        case .positions: try await Self.positions(rounds)
         case .workers: try await Self.workers(rounds)
         case .hotKey: try await Self.hotKey(rounds)
         case .workersMemory: try await Self.workersMemory(rounds)

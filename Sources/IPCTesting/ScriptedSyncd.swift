@@ -350,6 +350,9 @@ extension ScriptedSyncd: ScriptedServer {
         if let reply = answerToHandshake(request, greeting: greeting) { return connection.send(reply) }
         switch request {
         case .fetch, .renew: connection.send(.fetched(.lease(newLease())))
+        case .fetchAfter(let position, _, _):
+            let isApplied = position.place.map { table.verdict(on: $0) == .applied } ?? false
+            connection.send(.fetched(isApplied ? .lease(newLease()) : .miss))
         case .fill, .abandon: connection.send(.ok)
         case .invalidate(let tags, _, _): connection.send(.integer(invalidate(tags.map(CacheTag.init)).number))
         case .track(let isOn): track(isOn, connection)

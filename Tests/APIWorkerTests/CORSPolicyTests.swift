@@ -22,7 +22,7 @@ import Testing
     func `an allowed origin`(origin: String) {
         let headers = Self.response(Self.policy, [("Origin", origin)])
         #expect(headers.list("Access-Control-Allow-Origin") == origin)
-        #expect(headers.list("Access-Control-Expose-Headers") == "ETag, X-Cache, X-Worker")
+        #expect(headers.list("Access-Control-Expose-Headers") == "ETag, X-Cache, X-Sync-Position, X-Worker")
         #expect(headers.list("Vary") == "Origin")
         #expect(headers.list("Access-Control-Allow-Credentials") == nil)
     }

@@ -45,7 +45,7 @@ import Testing
         }
         func checkOrigin(_ reply: HTTPReply, _ what: String) {
             #expect(reply["access-control-allow-origin"] == "https://a.example", "\(what)")
-            #expect(reply["access-control-expose-headers"] == "ETag, X-Cache, X-Worker", "\(what)")
+            #expect(reply["access-control-expose-headers"] == "ETag, X-Cache, X-Sync-Position, X-Worker", "\(what)")
             #expect(reply["vary"] == "Origin" && reply["access-control-allow-credentials"] == nil, "\(what)")
         }
         for request in cases {

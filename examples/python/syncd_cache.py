@@ -5,6 +5,7 @@ from redis.exceptions import RedisError, ResponseError
 from syncd_files import Arena, Journal, Table, boot_time
 
 SILENCE, TRUST_WINDOW, MOST_ENTRIES = 0.5, 1.0, 10_000  # the first two in seconds
+POSITION_WAIT = 0.05  # seconds
 
 
 class Cache:
@@ -70,8 +71,11 @@ class Cache:
         except (OSError, RedisError, TimeoutError):
             await connection.disconnect(nowait=True)
 
-    async def value(self, key, tags, ttl, load):
-        """The value of a key and its source; `load` reads the database. `ttl` is in ms."""
+    async def value(self, key, tags, ttl, load, after=None):
+        """The value of a key and its source; `load` reads the database. `ttl` is in ms. With `after`, the position of a
+        write on any host, the value is not older than that write."""
+        if after is not None and not await self.follows(after):
+            return await load(), "BYPASS"
         table, kept = self.table, self.entries.get(key)
         if kept and kept[-1] > boot_time() and table.is_fresh(*kept[1:-1]):
             return kept[0], "L1"
@@ -95,6 +99,15 @@ class Cache:
             self.keep(table, key, value, table.slots(key, tags), as_of, epoch, boot_time() + ttl * 1_000_000)
         return value, "MISS"
 
+    async def follows(self, position):
+        """Whether this host has applied a position, after a short wait if need be."""
+        end = boot_time() + POSITION_WAIT * 1e9
+        while self.table and (has_applied := self.table.has_applied(position)) is not None:
+            if has_applied or boot_time() >= end:
+                return has_applied
+            await asyncio.sleep(0.001)
+        return False
+
     def shared(self, table, key):
         """A value that another process of this host has loaded, out of shared memory; None: there is none."""
         if not (table and self.arena):
@@ -117,19 +130,26 @@ class Cache:
 
     async def invalidating(self, tags, write):
         """Runs a write; when it returns, no client of this host is answered from cache with anything older."""
+        return (await self.writing(tags, write))[0]
+
+    async def writing(self, tags, write):
+        """The same; the result of the write, and its position for reads on other hosts: "-" if it is unknown."""
         note = self.journal.begin(tags)
         try:
-            return await write()
+            value = await write()
         except BaseException:  # It may have happened, or happen yet: syncd invalidates it now and once more later.
             note = note.rename(note.with_suffix(".orphan"))
             raise
         finally:
+            log = self.table and self.table.log()
             reply = await self.ask("INVALIDATE", "TAGS", *tags)
             is_taken = isinstance(reply, int) or reply == b"DEFERRED"
             if note.suffix == ".intent":
                 note.unlink() if is_taken else note.rename(note.with_suffix(".pending"))
             if not is_taken:  # syncd goes through the journal before it writes heartbeats again; nobody believes an older heartbeat.
                 await asyncio.sleep(TRUST_WINDOW + 0.001)
+        # The reply does not name the log: it is the one that the table names before and after it.
+        return value, f"{log}-{reply}" if isinstance(reply, int) and log and log == self.table.log() else "-"
 
 
 def settle(future, result):

@@ -34,6 +34,17 @@ class Table:
             h = (h ^ h >> 33) * factor & MASK
         return h ^ h >> 33
 
+    def log(self):
+        """The incarnation of the log that this host is attached to; None: it is isolated. The state is loaded first."""
+        return "%016x%016x" % (self.words[14], self.words[15]) if self.words[8] == 2 else None
+
+    def has_applied(self, position):
+        """Whether this host has applied the position of a write; None: it cannot be compared with this host's log."""
+        log, _, number = position.partition("-")
+        is_same, applied = self.log() == log, self.words[12]
+        # A log never comes back: what was loaded in between belongs to it.
+        return applied >= int(number) if is_same and self.log() == log and number.isdecimal() else None
+
     def is_fresh(self, slots, as_of, epoch, log=None):
         """`log`: the incarnation of a value that does not come from syncd itself, but out of the arena."""
         state, heartbeat, fresh_as_of = self.words[8], self.words[10], self.words[11]  # These first,

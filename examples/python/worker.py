@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""A worker in Python: answers "<id> read <key>" and "<id> write <key>" on stdin; its database is a Redis.
+"""A worker in Python: answers "<id> read <key> [<position>]" and "<id> write <key>" on stdin; its database is a Redis.
+
+The answer to a write ends with its position, which a read on any host may bring.
 
     SYNCD_SOCKET=… DATABASE_SOCKET=… PROTOCOL=3 worker.py
 """
@@ -9,15 +11,15 @@ from redis.exceptions import RedisError
 from syncd_cache import Cache
 
 
-async def serve(cache, database, number, verb, key):
+async def serve(cache, database, number, verb, key, after=None):
     tags = [b"register:" + key]
     try:
         if verb == b"read":
-            value, source = await cache.value(key, tags, 60_000, lambda: database.get(key))
+            value, source = await cache.value(key, tags, 60_000, lambda: database.get(key), after and after.decode())
             print(number, "ok", "-" if value is None else value.decode(), source, flush=True)
         else:
-            value = await cache.invalidating(tags, lambda: database.incr(key))
-            print(number, "ok", value, "-", flush=True)
+            value, position = await cache.writing(tags, lambda: database.incr(key))
+            print(number, "ok", value, position, flush=True)
     except (OSError, RedisError) as error:
         print(number, "error", repr(error), flush=True)
 
@@ -30,8 +32,8 @@ async def main():
     async with asyncio.TaskGroup() as tasks:
         connection = tasks.create_task(cache.run())
         while line := await lines.readline():
-            number, verb, key = line.split()
-            tasks.create_task(serve(cache, database, number.decode(), verb, key))
+            number, verb, *words = line.split()
+            tasks.create_task(serve(cache, database, number.decode(), verb, *words))
         connection.cancel()
 
 

@@ -6,6 +6,9 @@ extension Request {
         switch self {
         case .fetch(let key, nil): writer.command("FETCH", [key])
         case .fetch(let key, let wait?): writer.command("FETCH", [key, .word("WAIT"), .number(wait)])
+        case .fetchAfter(let position, let key, let wait):
+            let waiting: [ByteBuffer] = wait.map { [.word("WAIT"), .number($0)] } ?? []
+            writer.command("FETCH", [key] + waiting + [.word("AFTER"), ByteBuffer(string: position.description)])
         case .renew(let key, let ttl): writer.command("FETCH", [key, .word("RENEW"), .number(ttl)])
         case .fill(let fill):
             let head = [

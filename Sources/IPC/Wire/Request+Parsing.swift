@@ -139,20 +139,27 @@ extension Request {
 
     private static func fetch(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
         let key = try reader.key()
-        guard let option = reader.optional() else { return .fetch(key: key, waitMilliseconds: nil) }
-        if option.isWord("RENEW") {
+        if reader.skip("RENEW") {
             let ttl = try reader.number("ttl-ms")
             guard ttl <= reader.limits.maximumTTLMilliseconds else {
                 throw ReplyError(.generic, "RENEW is at most \(reader.limits.maximumTTLMilliseconds) ms")
             }
             return try reader.finish(.renew(key: key, ttlMilliseconds: ttl))
         }
-        guard option.isWord("WAIT") else {
-            throw ReplyError(.generic, "syntax error in FETCH at '\(option.shown)': WAIT or RENEW is expected")
+        var wait: UInt64?
+        if reader.skip("WAIT") {
+            let milliseconds = try reader.number("ms")
+            guard milliseconds <= reader.limits.maximumWaitMilliseconds else {
+                throw ReplyError(.generic, "WAIT is at most \(reader.limits.maximumWaitMilliseconds) ms")
+            }
+            wait = milliseconds
         }
-        let wait = try reader.number("ms")
-        guard wait <= reader.limits.maximumWaitMilliseconds else {
-            throw ReplyError(.generic, "WAIT is at most \(reader.limits.maximumWaitMilliseconds) ms")
+        if reader.skip("AFTER") {
+            let position = SyncPosition(try reader.next("position"))
+            return try reader.finish(.fetchAfter(position, key: key, waitMilliseconds: wait))
+        }
+        if wait == nil, let option = reader.optional() {
+            throw ReplyError(.generic, "syntax error in FETCH at '\(option.shown)': WAIT, RENEW or AFTER is expected")
         }
         return try reader.finish(.fetch(key: key, waitMilliseconds: wait))
     }
@@ -288,6 +295,13 @@ private struct ArgumentReader {
         guard index < arguments.count else { return nil }
         index += 1
         return arguments[index - 1]
+    }
+
+    /// Takes the next argument if it is this word.
+    mutating func skip(_ word: StaticString) -> Bool {
+        guard index < arguments.count, arguments[index].isWord(word) else { return false }
+        index += 1
+        return true
     }
 
     mutating func next(_ what: String) throws(ReplyError) -> ByteBuffer {

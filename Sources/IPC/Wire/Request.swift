@@ -26,6 +26,8 @@ package enum Request: Sendable, Hashable {
     case command(CommandSubcommand)
     case configGet
     case fetch(key: ByteBuffer, waitMilliseconds: UInt64?)
+    /// `FETCH … AFTER`: the value must not be older than the write at this position.
+    case fetchAfter(SyncPosition, key: ByteBuffer, waitMilliseconds: UInt64?)
     /// `FETCH … RENEW`: the value that the asker has may live for this long still, and is to be loaded anew.
     case renew(key: ByteBuffer, ttlMilliseconds: UInt64)
     case fill(Fill)

@@ -18,6 +18,7 @@ public final class SyncedCache: Sendable {
     let auditor: Auditor?
     let singleFlight = SingleFlight()
     let bypassLoads: BypassLoads
+    let positions: AppliedPositions
     let slowLoads = SlowLoads()
     let platform: WorkerPlatform
     var clock: WorkerClock { platform.clock }
@@ -62,6 +63,7 @@ public final class SyncedCache: Sendable {
         }
         bypassLoads = BypassLoads(
             limit: configuration.maximumConcurrentLoads, executor: configuration.loadExecutor)
+        positions = AppliedPositions(l1: l1, clock: platform.clock, executor: configuration.loadExecutor)
         shared = SharedValues(l1: l1, auditor: auditor, now: platform.clock.now)
         session = SyncdSession(
             l1: l1, shared: shared, auditor: auditor, eventLoop: eventLoop, platform: platform, logger: logger,
@@ -111,8 +113,10 @@ public final class SyncedCache: Sendable {
     /// The present state of the cache.
     public var status: CacheStatus { session.status }
 
-    /// Number of callers that wait for another request's load, or for their turn.
-    package var waitingCount: Int { singleFlight.waitingCount + bypassLoads.waitingCount }
+    /// Number of callers that wait for another request's load, for their turn, or for a position.
+    package var waitingCount: Int {
+        singleFlight.waitingCount + bypassLoads.waitingCount + positions.waitingCount
+    }
 
     /// Sets the application's values that syncd shows in STATUS for this client, replacing earlier ones. They are sent
     /// once a second, together with those of L1.

@@ -102,12 +102,13 @@ struct LoadTable: Sendable {
     /// Gives the request the lease, or a place among the waiters.
     ///
     /// - Parameters:
+    ///   - ticket: that the client has already; `nil`: a waiter gets a new one.
     ///   - isRenewal: whether a fresh value is there all the same.
     ///   - isWithinShare: whether the asker may have one more lease or wait once more, as far as the shares of processes and users
     ///     go.
     mutating func admit(
-        _ key: ByteBuffer, client: ClientID, wait: UInt64?, isRenewal: Bool = false, asOf: LogPosition, epoch: Epoch,
-        now: BootTime, isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
+        _ key: ByteBuffer, client: ClientID, wait: UInt64?, ticket: UInt64? = nil, isRenewal: Bool = false,
+        asOf: LogPosition, epoch: Epoch, now: BootTime, isWithinShare: (_ isLease: Bool) -> Bool = { _ in true }
     ) -> Admission {
         let present = loads[key]
         let isSecond =
@@ -124,14 +125,19 @@ struct LoadTable: Sendable {
         guard let wait, wait > 0 else { return .loading }
         guard load.waiters.count < limits.waitersPerKey, waiting.count < limits.waiters, isWithinShare(false)
         else { return .full }
-        nextTicket += 1
         clients.insert(client)
-        let waiter = Waiter(client: client, ticket: nextTicket, deadline: now + wait * 1_000_000)
+        let waiter = Waiter(client: client, ticket: ticket ?? makeTicket(), deadline: now + wait * 1_000_000)
         loads[key]?.waiters.append(waiter)
         waiting.insert(waiter.ticket)
         waitersOf[client, default: 0] += 1
         deadlines.add(.waiter(key: key.compacted, ticket: waiter.ticket), at: waiter.deadline)
         return .wait(ticket: waiter.ticket)
+    }
+
+    /// A number that no other wait has.
+    mutating func makeTicket() -> UInt64 {
+        nextTicket += 1
+        return nextTicket
     }
 
     private mutating func grant(

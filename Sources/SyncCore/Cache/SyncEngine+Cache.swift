@@ -30,7 +30,8 @@ extension SyncEngine {
     }
 
     enum Purpose: Sendable {
-        case fetch(waitMilliseconds: UInt64?)
+        /// With a ticket, the client has the reply already, and the outcome is pushed.
+        case fetch(waitMilliseconds: UInt64?, ticket: UInt64?)
         /// The client has a value that may live for this long still.
         case renew(ttlMilliseconds: UInt64)
         case explain
@@ -39,28 +40,43 @@ extension SyncEngine {
     // MARK: FETCH
 
     mutating func fetch(
-        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, _ turn: inout Turn<Effect>
+        _ client: ClientID, _ id: RequestID, ticket: UInt64? = nil, key: ByteBuffer, wait: UInt64?,
+        _ turn: inout Turn<Effect>
     ) {
         // A hit is trusted already: the rule looks at that, too.
         if let hit = cached(key, now: turn.now) {
             figures.hits += 1
-            turn.add(.reply(client, id, .fetched(.hit(hit))))
+            answer(client, id, ticket, .hit(hit), &turn)
             return
         }
         let isEndingIdleness = isEndingIdleness(turn.now)
         guard mayAnswer(turn.now) || isEndingIdleness else {
             figures.misses += 1
-            turn.add(.reply(client, id, .fetched(.miss)))
+            answer(client, id, ticket, .miss, &turn)
             return
         }
         let wait = wait != nil && clients[client]?.version == .v3 ? wait : nil
         if isUpstreamConnected, !loads.isLoading(key) || loads.isRenewing(key) || isEndingIdleness {
             // Redis answers in order: when it has answered this, the probe before it has been answered, too.
-            let asker = Asker(client: client, request: id, purpose: .fetch(waitMilliseconds: wait))
+            let purpose = Purpose.fetch(waitMilliseconds: wait, ticket: ticket)
+            let asker = Asker(client: client, request: id, purpose: purpose)
             lookUp(key, asker, &turn)
         } else {
             // While somebody loads it, Redis has not got it, unless it is renewed.
-            admit(client, id, key: key, wait: wait, &turn)
+            admit(client, id, ticket: ticket, key: key, wait: wait, &turn)
+        }
+    }
+
+    /// Sends the outcome of a FETCH.
+    ///
+    /// - Parameter ticket: that the client was told before; `nil`: the outcome is the reply.
+    private func answer(
+        _ client: ClientID, _ id: RequestID, _ ticket: UInt64?, _ outcome: FetchOutcome, _ turn: inout Turn<Effect>
+    ) {
+        if let ticket {
+            turn.add(.push(client, .fetched(ticket: ticket, outcome)))
+        } else {
+            turn.add(.reply(client, id, .fetched(outcome)))
         }
     }
 
@@ -173,8 +189,8 @@ extension SyncEngine {
 
     /// The key is not in the cache: the first request gets a lease, later ones a ticket.
     private mutating func admit(
-        _ client: ClientID, _ id: RequestID, key: ByteBuffer, wait: UInt64?, isRenewal: Bool = false,
-        _ turn: inout Turn<Effect>
+        _ client: ClientID, _ id: RequestID, ticket: UInt64? = nil, key: ByteBuffer, wait: UInt64?,
+        isRenewal: Bool = false, _ turn: inout Turn<Effect>
     ) {
         let isWithinShare = (
             lease: self.isWithinShare(client, total: loads.leaseCount, limit: limits.leases) {
@@ -185,20 +201,21 @@ extension SyncEngine {
             }
         )
         let admission = loads.admit(
-            key, client: client, wait: wait, isRenewal: isRenewal, asOf: log.applied, epoch: log.epoch, now: turn.now,
-            isWithinShare: { isLease in isLease ? isWithinShare.lease : isWithinShare.wait })
-        let reply: Reply
+            key, client: client, wait: wait, ticket: ticket, isRenewal: isRenewal, asOf: log.applied, epoch: log.epoch,
+            now: turn.now, isWithinShare: { isLease in isLease ? isWithinShare.lease : isWithinShare.wait })
         switch admission {
         case .lease(let lease):
             if !isRenewal { figures.misses += 1 }
-            reply = .fetched(.lease(lease))
-        case .wait(let ticket): reply = .wait(ticket: ticket)
+            answer(client, id, ticket, .lease(lease), &turn)
+        case .wait(let given): if ticket == nil { turn.add(.reply(client, id, .wait(ticket: given))) }
         case .loading:
             figures.misses += 1
-            reply = .fetched(.miss)
-        case .full: reply = .error(ReplyError(.busy, "no room for one more lease or waiter: read the database"))
+            answer(client, id, ticket, .miss, &turn)
+        case .full where ticket != nil: answer(client, id, ticket, .miss, &turn)
+        case .full:
+            let error = ReplyError(.busy, "no room for one more lease or waiter: read the database")
+            turn.add(.reply(client, id, .error(error)))
         }
-        turn.add(.reply(client, id, reply))
     }
 
     // MARK: L2 in Redis
@@ -238,18 +255,18 @@ extension SyncEngine {
                 } else {
                     explainArena(asker.client, asker.request, lookup.key, &turn)
                 }
-            case .fetch(let wait):
+            case .fetch(let wait, let ticket):
                 guard mayAnswer(turn.now), !isThere else {
                     figures.misses += 1
-                    turn.add(.reply(asker.client, asker.request, .fetched(.miss)))
+                    answer(asker.client, asker.request, ticket, .miss, &turn)
                     continue
                 }
                 let hit = freshHit(entry, lookup, found?.ttlMilliseconds, now: turn.now)
                 if let hit = hit ?? cached(lookup.key, now: turn.now) {
                     figures.hits += 1
-                    turn.add(.reply(asker.client, asker.request, .fetched(.hit(hit))))
+                    answer(asker.client, asker.request, ticket, .hit(hit), &turn)
                 } else {
-                    admit(asker.client, asker.request, key: lookup.key, wait: wait, &turn)
+                    admit(asker.client, asker.request, ticket: ticket, key: lookup.key, wait: wait, &turn)
                 }
             case .renew(let ttl):
                 guard mayAnswer(turn.now), !isThere else {

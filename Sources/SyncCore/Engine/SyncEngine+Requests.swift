@@ -15,6 +15,9 @@ extension SyncEngine {
         case .fetch(let key, let wait):
             cachesAreUsed(&turn)
             fetch(client, id, key: key, wait: wait, &turn)
+        case .fetchAfter(let position, let key, let wait):
+            cachesAreUsed(&turn)
+            fetchAfter(position, client, id, key: key, wait: wait, &turn)
         case .renew(let key, let ttl):
             cachesAreUsed(&turn)
             renew(client, id, key: key, ttlMilliseconds: ttl, &turn)

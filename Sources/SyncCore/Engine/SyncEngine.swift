@@ -47,6 +47,7 @@ package struct SyncEngine: ~Copyable {
     let table: TagTable
     var log: InvalidationLog
     var loads: LoadTable
+    var positionWaits = PositionWaits()
     var subscriptions = Subscriptions()
     var feed = BridgeFeed()
     /// The change feeds that clients of this host have asked for.
@@ -99,6 +100,8 @@ package struct SyncEngine: ~Copyable {
         case feed(ByteBuffer, ClientID, RequestID)
         case feedQuestion(UpstreamID)
         case feedSuspects(ByteBuffer)
+        /// A ticket of ``PositionWaits``.
+        case position(UInt64)
         case acknowledge
     }
 
@@ -185,6 +188,7 @@ package struct SyncEngine: ~Copyable {
         feedReaderClosed(id)
         unsubscribeAll(id, &turn)
         for key in loads.removeClient(id) { regrant(key, &turn) }
+        positionWaits.removeClient(id)
         // A reading now is earlier than the next heartbeat. Many short connections must not cause as many readings.
         if turn.now > lastHeartbeat + Self.scanIntervalNanoseconds { scanJournal(&turn) }
     }
@@ -211,6 +215,7 @@ package struct SyncEngine: ~Copyable {
             case .feed(let name, let client, let request): feeds[name]?.holds(client, request) ?? false
             case .feedQuestion(let id): feedQuestions[id] != nil
             case .feedSuspects(let name): feeds[name]?.suspects.isEmpty == false
+            case .position(let ticket): positionWaits.contains(ticket)
             case .acknowledge: true
             }
         }
@@ -242,6 +247,8 @@ package struct SyncEngine: ~Copyable {
             case .feed(let name, let client, let request): feedHoldEnded(name, client, request, &turn)
             case .feedQuestion(let id): feedAnswered(id, nil, &turn)
             case .feedSuspects(let name): countSuspects(name, &turn)
+            case .position(let ticket):
+                if let wait = positionWaits.remove(ticket) { positionWaitEnded(wait, &turn) }
             case .acknowledge:
                 for (client, request, reply) in delayedReplies { turn.add(.reply(client, request, reply)) }
                 delayedReplies.removeAll()
@@ -267,6 +274,7 @@ package struct SyncEngine: ~Copyable {
         var ofLog = Turn<LogEffect>(now: turn.now)
         body(&log, &ofLog)
         for effect in ofLog.effects { perform(effect, &turn) }
+        if positionWaits.count > 0 { answerAppliedPositions(&turn) }
     }
 
     private mutating func perform(_ effect: LogEffect, _ turn: inout Turn<Effect>) {
@@ -297,6 +305,7 @@ package struct SyncEngine: ~Copyable {
             // An epoch is raised only while the host is isolated.
             if !breaks(.leaseOutlivesEpoch) { endLoads(&turn) }
             endLookups(&turn)
+            endPositionWaits(&turn)
             pushTracking(.heartbeat(heartbeat), &turn)
         case .switched:
             if breaks(.lostEntriesForgotten) { return }

@@ -4,7 +4,7 @@ import NIOHTTP1
 /// response has a CORS header.
 struct CORSPolicy: Sendable, Hashable {
     /// Response headers that a page may read in addition to the basic ones.
-    static let exposedHeaders = "ETag, X-Cache, X-Worker"
+    static let exposedHeaders = "ETag, X-Cache, X-Sync-Position, X-Worker"
     /// Lifetime of a cached preflight in the browser, in seconds.
     static let maximumAge = "600"
 

@@ -70,9 +70,14 @@ struct Responder: Sendable {
             return try await routes.answer(route, request)
         } catch let error as APIError {
             return error.response
+        } catch let refused as RefusedWrite {
+            log(refused.failure)
+            return APIError(refused.failure).response.at(refused.position)
         } catch let failure as StorageFailure {
             log(failure)
-            return APIError(failure).response
+            let response = APIError(failure).response
+            // The write may be in the database, or land there yet.
+            return failure.isOutcomeUnknown ? response.at(.unknown) : response
         } catch is CancellationError {
             return APIError.databaseUnavailable.response
         } catch {

@@ -25,13 +25,15 @@ struct Routes: Sendable {
 
     /// The body of a GET or HEAD that L1 answers.
     func bodyInMemory(_ route: Route, _ request: Request) -> ByteBuffer? {
+        let entry: CacheEntry
         switch route {
-        case .users: users.bodyInMemory(.users)
-        case .statistics: users.bodyInMemory(.statistics)
-        case .graph: users.bodyInMemory(Self.graph(request))
-        case .user(let id): UserID.isValid(id) ? users.bodyInMemory(.user(id: id)) : nil
-        default: nil
+        case .users: entry = .users
+        case .statistics: entry = .statistics
+        case .graph: entry = Self.graph(request)
+        case .user(let id) where UserID.isValid(id): entry = .user(id: id)
+        default: return nil
         }
+        return users.bodyInMemory(entry, after: request.after)
     }
 
     /// The response to a request that waits for nothing; `nil`: another one.
@@ -75,10 +77,12 @@ struct Routes: Sendable {
         case (.host, _): JSONResponse.entity(await host.body)
         case (.metrics, _): Response(type: PrometheusText.contentType, await metrics.body)
         case (.users, .POST): try await create(request)
-        case (.users, _): await cached(try await users.users(), for: request)
+        case (.users, _): await cached(try await users.users(after: request.after), for: request)
         case (.paginatedUsers, _): try await list(request)
-        case (.statistics, _): await cached(try await users.statistics(), for: request)
-        case (.graph, _): await cached(try await users.graph(Self.graph(request)), for: request)
+        case (.statistics, _): await cached(try await users.statistics(after: request.after), for: request)
+        case (.graph, _):
+            await cached(
+                try await users.graph(Self.graph(request), after: request.after), for: request)
         case (.user(let id), .PUT): try await update(id, request)
         case (.user(let id), .DELETE): try await delete(id)
         case (.user(let id), _): try await user(id, request)
@@ -104,7 +108,7 @@ struct Routes: Sendable {
 
     private nonisolated(nonsending) func user(_ id: String, _ request: Request) async throws -> Response {
         guard UserID.isValid(id) else { throw APIError.userNotFound }
-        return await cached(try await users.user(id), for: request)
+        return await cached(try await users.user(id, after: request.after), for: request)
     }
 
     /// Whether the response to a request may be compressed.
@@ -144,23 +148,28 @@ struct Routes: Sendable {
     // MARK: Writes
 
     private func create(_ request: Request) async throws -> Response {
-        let user = try await writes.create(try valid(try await object(request), NewUser.validate))
-        return JSONResponse.make(body(of: user), status: .created)
+        let written = try await writes.create(try valid(try await object(request), NewUser.validate))
+        return JSONResponse.make(body(of: written.value), status: .created).at(written.position)
     }
 
     private func update(_ id: String, _ request: Request) async throws -> Response {
         let change = try valid(try await object(request), UserChange.validate)
-        guard UserID.isValid(id), let user = try await writes.update(id, change) else { throw APIError.userNotFound }
-        return JSONResponse.make(body(of: user))
+        guard UserID.isValid(id) else { throw APIError.userNotFound }
+        let written = try await writes.update(id, change)
+        let response = written.value.map { JSONResponse.make(body(of: $0)) } ?? APIError.userNotFound.response
+        return response.at(written.position)
     }
 
     private func delete(_ id: String) async throws -> Response {
         guard UserID.isValid(id) else { throw APIError.userNotFound }
-        switch try await writes.delete(id) {
-        case .deleted: return JSONResponse.message("User deleted successfully")
-        case .hasFriends: throw APIError.userHasFriends
-        case .notFound: throw APIError.userNotFound
-        }
+        let written = try await writes.delete(id)
+        let response =
+            switch written.value {
+            case .deleted: JSONResponse.message("User deleted successfully")
+            case .hasFriends: APIError.userHasFriends.response
+            case .notFound: APIError.userNotFound.response
+            }
+        return response.at(written.position)
     }
 
     private func change(_ change: FriendshipChange, _ id: String, _ request: Request) async throws -> Response {
@@ -168,12 +177,15 @@ struct Routes: Sendable {
             throw APIError.friendIDMissing
         }
         if change == .link, friend == id { throw APIError.linkToSelf }
-        guard UserID.isValid(id), UserID.isValid(friend), try await writes.change(change, between: id, and: friend)
-        else { throw APIError.eitherUserNotFound }
-        switch change {
-        case .link: return JSONResponse.message("Users linked successfully")
-        case .unlink: return JSONResponse.message("Users unlinked successfully")
-        }
+        guard UserID.isValid(id), UserID.isValid(friend) else { throw APIError.eitherUserNotFound }
+        let written = try await writes.change(change, between: id, and: friend)
+        let response =
+            switch change {
+            case _ where !written.value: APIError.eitherUserNotFound.response
+            case .link: JSONResponse.message("Users linked successfully")
+            case .unlink: JSONResponse.message("Users unlinked successfully")
+            }
+        return response.at(written.position)
     }
 
     private nonisolated(nonsending) func object(_ request: Request) async throws(APIError) -> JSONValue {

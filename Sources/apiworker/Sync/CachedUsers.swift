@@ -8,33 +8,38 @@ struct CachedUsers: Sendable {
     let store: UserStore
 
     /// The body of an entry that this process has in memory.
-    func bodyInMemory(_ entry: CacheEntry) -> ByteBuffer? { cache.valueInMemory(for: entry.key) }
-
-    /// All users.
-    nonisolated(nonsending) func users() async throws -> CachedValue {
-        try await value(.users) { [store] in try await store.users() }
+    ///
+    /// - Parameter position: of a write that it must not be older than, as for all reads.
+    func bodyInMemory(_ entry: CacheEntry, after position: SyncPosition?) -> ByteBuffer? {
+        cache.valueInMemory(for: entry.key, after: position)
     }
 
-    nonisolated(nonsending) func statistics() async throws -> CachedValue {
-        try await value(.statistics) { [store] in try await store.statistics() }
+    /// All users.
+    nonisolated(nonsending) func users(after position: SyncPosition?) async throws -> CachedValue {
+        try await value(.users, after: position) { [store] in try await store.users() }
+    }
+
+    nonisolated(nonsending) func statistics(after position: SyncPosition?) async throws -> CachedValue {
+        try await value(.statistics, after: position) { [store] in try await store.statistics() }
     }
 
     /// - Parameter entry: a graph.
-    nonisolated(nonsending) func graph(_ entry: CacheEntry) async throws -> CachedValue {
-        guard case .graph(let request, let includesConnections) = entry else { return try await users() }
-        return try await value(entry) { [store] in
+    nonisolated(nonsending) func graph(_ entry: CacheEntry, after position: SyncPosition?) async throws -> CachedValue {
+        guard case .graph(let request, let includesConnections) = entry else { return try await users(after: position) }
+        return try await value(entry, after: position) { [store] in
             try await store.graph(request, includesConnections: includesConnections)
         }
     }
 
     /// One user. The absence of a user is cached, too.
-    nonisolated(nonsending) func user(_ id: String) async throws -> CachedValue {
-        try await value(.user(id: id)) { [store] in try await store.userBody(id) }
+    nonisolated(nonsending) func user(_ id: String, after position: SyncPosition?) async throws -> CachedValue {
+        try await value(.user(id: id), after: position) { [store] in try await store.userBody(id) }
     }
 
     private nonisolated(nonsending) func value(
-        _ entry: CacheEntry, load: @escaping @Sendable () async throws -> ByteBuffer?
+        _ entry: CacheEntry, after position: SyncPosition?, load: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> CachedValue {
-        try await cache.value(for: entry.key, tags: entry.tags, ttl: entry.timeToLive, load: load)
+        try await cache.value(
+            for: entry.key, tags: entry.tags, ttl: entry.timeToLive, after: position, load: load)
     }
 }

@@ -1,5 +1,11 @@
 import IPC
 
+/// The database has refused a write. Its answer shows the present state, so it has a position as a write that succeeded.
+struct RefusedWrite: Error {
+    var failure: StorageFailure
+    var position: SyncPosition
+}
+
 /// Writes, each inside the invalidation of its tags (docs/consistency.md, "Writing").
 struct UserWrites: Sendable {
     let cache: SyncedCache
@@ -7,7 +13,7 @@ struct UserWrites: Sendable {
     /// Milliseconds since 1970.
     var now: @Sendable () -> Int64 = { WallClock.milliseconds }
 
-    func create(_ new: NewUser) async throws -> User {
+    func create(_ new: NewUser) async throws -> Written<User> {
         let user = new.user(atMilliseconds: now())
         return try await invalidating([user.id]) { time in
             try await store.insert(user, time: time)
@@ -15,8 +21,8 @@ struct UserWrites: Sendable {
         }
     }
 
-    /// - Returns: `nil` if there is no such user.
-    func update(_ id: String, _ change: UserChange) async throws -> User? {
+    /// - Returns: `nil` as the value if there is no such user.
+    func update(_ id: String, _ change: UserChange) async throws -> Written<User?> {
         try await invalidating([id]) { time in
             switch try await store.update(id, change, time: time) {
             case .changed(let user): .changed(user, event: event(.updated(id: id)))
@@ -26,7 +32,7 @@ struct UserWrites: Sendable {
         }
     }
 
-    func delete(_ id: String) async throws -> UserStore.Deletion {
+    func delete(_ id: String) async throws -> Written<UserStore.Deletion> {
         try await invalidating([id]) { time in
             let deletion = try await store.delete(id, time: time)
             guard case .deleted = deletion else { return .unchanged(deletion) }
@@ -35,7 +41,7 @@ struct UserWrites: Sendable {
     }
 
     /// - Returns: whether both users exist.
-    func change(_ change: FriendshipChange, between id: String, and friend: String) async throws -> Bool {
+    func change(_ change: FriendshipChange, between id: String, and friend: String) async throws -> Written<Bool> {
         try await invalidating([id, friend]) { time in
             switch try await store.change(change, between: id, and: friend, time: time) {
             case .changed:
@@ -56,9 +62,9 @@ struct UserWrites: Sendable {
     /// request that never reached the database is not.
     private func invalidating<Value: Sendable>(
         _ ids: [String], write: @Sendable (WriteTime) async throws -> WriteResult<Value>
-    ) async throws -> Value {
+    ) async throws -> Written<Value> {
         let time = WriteTime()
-        let result: Result<Value, StorageFailure> = try await cache.invalidating(CacheTag.writing(ids)) {
+        let written: Written<Result<Value, StorageFailure>> = try await cache.writing(CacheTag.writing(ids)) {
             do {
                 switch try await write(time) {
                 case .changed(let value, let event, _):
@@ -73,6 +79,9 @@ struct UserWrites: Sendable {
                 return failure.evidence == .answered ? .unchanged(.failure(failure)) : .rejected(failure)
             }
         }
-        return try result.get()
+        switch written.value {
+        case .success(let value): return Written(value: value, position: written.position)
+        case .failure(let failure): throw RefusedWrite(failure: failure, position: written.position)
+        }
     }
 }

@@ -10,6 +10,7 @@ extension Oracle {
         let host = syncd.host.index
         switch request {
         case .fetch(let key, _): hosts[host].fetches[client, default: [:]][id] = key
+        case .fetchAfter(_, let key, _): hosts[host].fetches[client, default: [:]][id] = key
         case .renew(let key, _):
             hosts[host].fetches[client, default: [:]][id] = key
             figures.add("renewals asked for")

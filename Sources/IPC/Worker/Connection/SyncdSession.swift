@@ -121,7 +121,7 @@ final class SyncdSession: ConnectionObserver {
     /// - Returns: false when the task is cancelled first.
     func invalidate(_ tags: [CacheTag]) async -> Bool {
         while let (connection, _) = await connection(after: 0) {
-            if await connection.invalidate(tags, event: nil) == .taken { return true }
+            if await connection.invalidate(tags, event: nil).isTaken { return true }
             try? await clock.sleep(clock.now() + Self.housekeepingNanoseconds)
         }
         return false

@@ -66,3 +66,18 @@ public enum WriteResult<Value: Sendable>: Sendable {
     /// The write certainly never reached the database. Nothing is invalidated, and the error is thrown.
     case rejected(any Error)
 }
+
+/// The result of a write that the database answered.
+public struct Written<Value: Sendable>: Sendable {
+    /// The value that the write has returned.
+    public var value: Value
+    /// The place of the invalidation in the log. A read that brings it is not answered with anything older than the write,
+    /// on any host. ``SyncPosition/unknown``: syncd is away or isolated, or nothing was invalidated.
+    public var position: SyncPosition
+
+    /// A value and its position.
+    public init(value: Value, position: SyncPosition) {
+        self.value = value
+        self.position = position
+    }
+}

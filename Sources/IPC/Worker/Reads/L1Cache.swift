@@ -287,8 +287,11 @@ package final class L1Cache: Sendable {
         }
     }
 
+    /// The table to judge by.
+    var table: TagTable? { state.withLock { $0.table } }
+
     /// Whether there is a table to judge by.
-    var isUsable: Bool { state.withLock { $0.table != nil } }
+    var isUsable: Bool { table != nil }
 
     /// Frees entries that can never be fresh again, visiting ``sweepStep`` places from `start` on.
     ///

@@ -92,7 +92,7 @@ extension SyncedCache {
     }
 
     /// Reads the database without storing anything.
-    private func direct(
+    func direct(
         _ key: CacheKey, _ load: @escaping @Sendable () async throws -> Loaded
     ) async throws -> CachedValue {
         let value = try await bypassLoads.value(for: key) { try await load().value }

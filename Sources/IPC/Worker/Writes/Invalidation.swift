@@ -3,11 +3,13 @@ import NIOCore
 
 /// syncd's answer to an invalidation.
 enum InvalidationAnswer: Sendable, Hashable {
-    /// The invalidation is in the log, or pending in an isolated syncd.
-    case taken
+    /// The invalidation is in the log at this position; `nil`: it is pending in an isolated syncd.
+    case taken(LogPosition?)
     case refused
     /// There is no answer; `wasSent` if syncd may have received the request nevertheless.
     case none(wasSent: Bool)
+
+    var isTaken: Bool { if case .taken = self { true } else { false } }
 }
 
 extension SyncdConnection {
@@ -19,8 +21,8 @@ extension SyncdConnection {
         let bytes = tags.reduce(event?.payload.readableBytes ?? 0) { $0 + $1.readableBytes }
         let request = Request.invalidate(tags: tags, event: event, at: time)
         switch await self.request(request, cost: RequestCost(bytes: bytes, isUrgent: true)) {
-        case .success(.integer): return .taken
-        case .success(.simpleString(let text)) where text == ByteBuffer(string: "DEFERRED"): return .taken
+        case .success(.integer(let position)): return .taken(UInt64(exactly: position).map { LogPosition($0) })
+        case .success(.simpleString(let text)) where text == ByteBuffer(string: "DEFERRED"): return .taken(nil)
         case .success(.error): return .refused
         case .success:
             close()

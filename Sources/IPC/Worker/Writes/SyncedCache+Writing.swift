@@ -18,6 +18,13 @@ extension SyncedCache {
     public func invalidating<Value: Sendable>(
         _ tags: [CacheTag], write: @Sendable () async throws -> WriteResult<Value>
     ) async throws -> Value {
+        try await writing(tags, write: write).value
+    }
+
+    /// The same as ``invalidating(_:write:)``, with the position of the write in the log, for reads on other hosts.
+    public func writing<Value: Sendable>(
+        _ tags: [CacheTag], write: @Sendable () async throws -> WriteResult<Value>
+    ) async throws -> Written<Value> {
         let isShared = configuration.socketPath != nil && !tags.isEmpty
         let tags = invalidatable(tags)
         let intent = isShared ? session.begin(tags) : nil
@@ -27,12 +34,13 @@ extension SyncedCache {
         } catch {
             let unknown = error as? UnknownOutcome
             if isShared {
-                await commit(
+                _ = await commit(
                     Commitment(
                         tags: tags, event: nil, intent: intent, isOutcomeUnknown: true, settled: unknown?.settled))
             }
             throw unknown?.underlying ?? error
         }
+        var position = SyncPosition.unknown
         switch result {
         case .rejected(let error):
             intent?.delete()
@@ -41,17 +49,17 @@ extension SyncedCache {
             if breaks(.unchangedNotInvalidated) {
                 intent?.delete()
             } else if isShared {
-                await commit(Commitment(tags: tags, event: nil, intent: intent, isOutcomeUnknown: false))
+                position = await commit(Commitment(tags: tags, event: nil, intent: intent, isOutcomeUnknown: false))
             }
-            return value
+            return Written(value: value, position: position)
         case .changed(let value, let event, let time):
             if isShared {
-                await commit(
+                position = await commit(
                     Commitment(
                         tags: tags, event: event.flatMap(publishable), time: time, intent: intent,
                         isOutcomeUnknown: false))
             }
-            return value
+            return Written(value: value, position: position)
         }
     }
 
@@ -68,10 +76,13 @@ extension SyncedCache {
         var settled: (@Sendable () async -> Void)?
     }
 
-    /// Returns when the write may be acknowledged. A client that disconnects must not cause this too early: nothing in
-    /// here heeds cancellation.
-    private func commit(_ commitment: Commitment) async {
-        if breaks(.unknownOutcomeIsForgotten), commitment.isOutcomeUnknown { return commitment.intent?.delete() ?? () }
+    /// Returns the position of the invalidation, when the write may be acknowledged. A client that disconnects must not
+    /// cause this too early: nothing in here heeds cancellation.
+    private func commit(_ commitment: Commitment) async -> SyncPosition {
+        if breaks(.unknownOutcomeIsForgotten), commitment.isOutcomeUnknown {
+            commitment.intent?.delete()
+            return .unknown
+        }
         // From the rename on syncd invalidates the tags before every heartbeat, with or without a request from here.
         let isOrphan = commitment.isOutcomeUnknown ? commitment.intent?.becomeOrphan() ?? false : false
         var isRecorded = isOrphan
@@ -80,13 +91,17 @@ extension SyncedCache {
             if commitment.isOutcomeUnknown { follow(commitment, isRepeatedBySyncd: isOrphan) }
         }
         let (connection, generation) = session.current
+        let log = l1.table?.attachedLog
         let time = session.hasFeeds ? commitment.time : nil
         let answer =
             await connection?.invalidate(commitment.tags, event: commitment.event, at: time) ?? .none(wasSent: false)
-        if breaks(.silenceIsSuccess), answer == .none(wasSent: true) { return commitment.intent?.delete() ?? () }
-        if answer == .taken {
+        if breaks(.silenceIsSuccess), answer == .none(wasSent: true) {
+            commitment.intent?.delete()
+            return .unknown
+        }
+        if case .taken(let position) = answer {
             if !commitment.isOutcomeUnknown { commitment.intent?.delete() }
-            return
+            return self.position(position, attachedBefore: log)
         }
         if !isOrphan {
             isRecorded = commitment.intent?.becomePending() ?? false
@@ -96,9 +111,9 @@ extension SyncedCache {
         if !isRead { session.unjournaled.add(commitment.tags) }
         // An event is published at most once: again only if syncd certainly has not received it.
         let event = answer == .none(wasSent: false) ? commitment.event : nil
-        if breaks(.noTrustWindowWait) { return }
+        if breaks(.noTrustWindowWait) { return .unknown }
         let distrustedAt = distrustedAt(recordedAt: recordedAt, isRecorded: isRecorded)
-        guard clock.now() < distrustedAt else { return }
+        guard clock.now() < distrustedAt else { return .unknown }
         // A separate task, since waiting for a connection or for a time does heed cancellation.
         await Task {
             await takenOrDistrusted(commitment.tags, event: event, after: generation) { [isRecorded] in
@@ -112,6 +127,16 @@ extension SyncedCache {
                 try await self.clock.sleep(self.distrustedAt(recordedAt: self.clock.now(), isRecorded: true))
             }
         }.value
+        return .unknown
+    }
+
+    /// The position of an invalidation that syncd has appended.
+    ///
+    /// syncd's reply does not name the log. An incarnation never comes back, so a log that the table shows as the attached
+    /// one before and after it is the one that the position belongs to.
+    private func position(_ position: LogPosition?, attachedBefore log: Incarnation?) -> SyncPosition {
+        guard let position, let log, l1.table?.attachedLog == log else { return .unknown }
+        return SyncPosition(SyncPosition.Place(incarnation: log, position: position))
     }
 
     /// The time from which no heartbeat is trusted any more that may have missed the record.

@@ -84,7 +84,7 @@ final class UnjournaledWrites: Sendable {
             let part = Array(rest.prefix(limit))
             rest = rest.dropFirst(limit)
             Task {
-                if await connection.invalidate(part, event: nil) != .taken { add(part) }
+                if await !connection.invalidate(part, event: nil).isTaken { add(part) }
             }
         }
     }
