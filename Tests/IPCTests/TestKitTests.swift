@@ -12,9 +12,9 @@ import Testing
     @Test func `the example is what this suite runs`() throws {
         let page = try String(contentsOfFile: "\(Executables.packageFolder)/docs/cache.md", encoding: .utf8)
         let source = try String(contentsOfFile: #filePath, encoding: .utf8)
-        let block = try #require(page.firstRange(of: "```swift\n"))
+        let block = try #require(page.firstRange(of: "```swift\nimport IPC\n"))
         let end = try #require(page[block.upperBound...].firstRange(of: "```\n"))
-        for line in page[block.upperBound..<end.lowerBound].split(separator: "\n") {
+        for line in page[block.lowerBound..<end.lowerBound].split(separator: "\n").dropFirst() {
             #expect(source.contains("    \(line)\n") || source.contains("\(line)\n"), "\(line)")
         }
     }

@@ -37,7 +37,7 @@ import Testing
         Reply.greeting(
             Greeting(
                 version: "1", proto: .v3, clientID: 1, epoch: 1, incarnation: "i", applied: 1, state: .attached,
-                logMode: .redis, table: "t", journal: "j", trustWindowMilliseconds: 1000)
+                logMode: .redis, table: "t", journal: "j", hasFeeds: false, trustWindowMilliseconds: 1000)
         ).encode(into: &writer)
         var decoder = RESPDecoder(limits: WireLimits())
         decoder.feed(writer.buffer)

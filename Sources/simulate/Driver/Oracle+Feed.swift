@@ -18,8 +18,11 @@ extension Oracle {
     /// These changes never happened.
     func undo(_ numbers: Set<UInt64>) { openChanges.removeAll { numbers.contains($0.number) } }
 
-    /// Without Redis, nothing is left of the caches when the runtime directory is gone.
-    func forgetChanges() { (openChanges, lastToken) = ([], 0) }
+    /// A host has a new table. Without Redis, its positions begin anew, and nothing is left of caches and tokens.
+    func madeTable() {
+        lastToken = 0
+        for index in openChanges.indices { openChanges[index].positions = [] }
+    }
 
     /// The greatest position of any tag that affects a document.
     private static func newest(_ key: Int, _ names: Names, in table: TagTable) -> LogPosition {

@@ -7,6 +7,8 @@ extension Database {
     struct Change {
         var number: UInt64
         var key: Int
+        /// The version that it made.
+        var version: UInt64
         /// The change is on a primary only that has lost the other members.
         var isUncommitted: Bool
     }
@@ -18,14 +20,18 @@ extension Database {
     /// Notes that a command has changed these registers.
     func note(_ keys: [Int], isUncommitted: Bool) -> UInt64 {
         lastChange += 1
-        for key in keys { changes.append(Change(number: lastChange, key: key, isUncommitted: isUncommitted)) }
-        for key in keys { notedVersions[key] = versions[key] }
+        for key in keys {
+            changes.append(
+                Change(number: lastChange, key: key, version: versions[key], isUncommitted: isUncommitted))
+            if !isUncommitted { notedVersions[key] = versions[key] }
+        }
         noted(lastChange, keys)
         return lastChange
     }
 
     /// A program that knows nothing of syncd changes a register.
     func writeDirectly(_ key: Int) -> UInt64 {
+        if world.now < aloneUntil, formerContents[key] == nil { formerContents[key] = contents[key] }
         change(key, to: newContent())
         return note([key], isUncommitted: world.now < aloneUntil)
     }
@@ -36,7 +42,10 @@ extension Database {
             undone(Set(changes.filter(\.isUncommitted).map(\.number)))
             changes.removeAll(where: \.isUncommitted)
         }
-        for index in changes.indices { changes[index].isUncommitted = false }
+        for index in changes.indices where changes[index].isUncommitted {
+            changes[index].isUncommitted = false
+            notedVersions[changes[index].key] = changes[index].version
+        }
     }
 
     /// The oldest changes are forgotten.
@@ -102,15 +111,23 @@ struct SimulatedChanges: ChangeSource, @unchecked Sendable {
         init(_ number: UInt64) { self.number = number }
     }
 
+    private typealias Change = Database.Change
+
     private func next(_ cursor: Cursor) async throws(ChangeSourceFailure) -> ChangeBatch {
-        var found = try await asked { database.committed(after: cursor.number) }
-        if found.isEmpty { found = try await asked(wait: 300_000_000) { database.committed(after: cursor.number) } }
-        if database.firstKept > cursor.number, world.random.oneIn(2) { throw .historyLost("the cursor is too old") }
-        let changes = found.map {
+        func read(_ wait: UInt64 = 0) async throws(ChangeSourceFailure) -> (found: [Change], present: UInt64)? {
+            try await asked(wait: wait) {
+                guard database.firstKept <= cursor.number else { return nil }
+                return (database.committed(after: cursor.number), database.present)
+            }
+        }
+        var batch = try await read()
+        if batch?.found.isEmpty == true { batch = try await read(300_000_000) }
+        guard let batch else { throw .historyLost("the cursor is too old") }
+        let changes = batch.found.map {
             DocumentChange(collection: "keys", key: "\($0.key)", time: Database.time($0.number))
         }
         // A quiet stream has tokens, too.
-        cursor.number = found.last?.number ?? max(cursor.number, world.random.oneIn(2) ? database.present : 0)
+        cursor.number = batch.found.last?.number ?? max(cursor.number, world.random.oneIn(2) ? batch.present : 0)
         return ChangeBatch(changes: changes, token: Self.token(cursor.number))
     }
 }

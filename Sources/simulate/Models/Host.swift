@@ -54,7 +54,6 @@ final class Host: @unchecked Sendable {
     func wipe() {
         isTableMissing = true
         feedToken = nil
-        if oracle.cluster == nil { oracle.forgetChanges() }
         if oracle.cluster != nil { oracle.lostTable(of: self) }
         // Without Redis, no cache on this host is older than an acknowledged write: the caches were lost with syncd.
         removeJournal(isPendingLost: oracle.cluster != nil)
@@ -144,6 +143,7 @@ final class Host: @unchecked Sendable {
         starts += 1
         if isTableMissing {
             table = .inMemory(epoch: Epoch(world.random.number(1...1_000_000)), madeAt: world.now)
+            if cluster == nil { oracle.madeTable() }
             arena = makeArena()
             isTableMissing = false
         }
