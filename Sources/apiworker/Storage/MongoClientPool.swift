@@ -53,10 +53,10 @@ final class MongoClientPool: Sendable {
         return pool.load(ordering: .acquiring)
     }
 
-    /// Number of connections in use at this moment.
+    /// Number of connections that requests use at this moment.
     var usedCount: Int { used.load(ordering: .relaxed) }
 
-    /// Lends a client until it is given back. Blocks; must not be called on an event loop.
+    /// Lends a client until it is given back, in addition to those of requests. Blocks; must not be called on an event loop.
     func lend(for call: MongoCall) throws(StorageFailure) -> MongoClient {
         guard let pool = found() else {
             throw StorageFailure(
@@ -66,13 +66,11 @@ final class MongoClientPool: Sendable {
         guard let client = mongoc_client_pool_pop(pool) else {
             throw StorageFailure(kind: .unavailable, detail: "no free connection")
         }
-        used.add(1, ordering: .relaxed)
         return MongoClient(pointer: client, database: database, call: call, repetitions: repetitions, clocks: clocks)
     }
 
     func giveBack(_ client: MongoClient) {
         if let pool = pool.load(ordering: .acquiring) { mongoc_client_pool_push(pool, client.pointer) }
-        used.subtract(1, ordering: .relaxed)
     }
 
     /// Lends a client to `body`. Blocks; must not be called on an event loop.
@@ -80,7 +78,11 @@ final class MongoClientPool: Sendable {
         for call: MongoCall, _ body: (MongoClient) throws(StorageFailure) -> Value
     ) throws(StorageFailure) -> Value {
         let client = try lend(for: call)
-        defer { giveBack(client) }
+        used.add(1, ordering: .relaxed)
+        defer {
+            giveBack(client)
+            used.subtract(1, ordering: .relaxed)
+        }
         return try body(client)
     }
 }
