@@ -205,9 +205,24 @@ import Testing
                     }, token: ByteBuffer(string: "t9")))
         }
         try await following(source, claims: [tail("t0")]) { syncd in
-            await eventually("all are saved") { feedRequests(syncd).count >= 4 }
-            let tokens = feedRequests(syncd).dropFirst().map { $0.prefix(8) }
-            #expect(tokens == ["save t0 ", "save t0 ", "save t9 "])
+            await eventually("all are saved") { feedRequests(syncd).count >= 10 }
+            let tokens = feedRequests(syncd).dropFirst().map { String($0.prefix(8)) }
+            #expect(tokens == Array(repeating: "save t0 ", count: 8) + ["save t9 "])
+        }
+    }
+
+    @Test func `a key that is too long for a tag changes everything`() async throws {
+        let source = Source()
+        source.add(String(repeating: "x", count: 300), token: "t1")
+        try await following(source, claims: [tail("t0")]) { syncd in await expect(["claim", "save t1 [*]"], of: syncd) }
+    }
+
+    @Test func `a save that syncd refuses is not repeated for ever`() async throws {
+        let source = Source()
+        source.add("a", token: "t1")
+        let refusal = Reply.error(ReplyError(.tooBig, "token"))
+        try await following(source, claims: [tail("t0")], saves: [refusal, .ok]) { syncd in
+            await expect(["claim", "save t1 [users+user:a]", "reset start"], of: syncd)
         }
     }
 

@@ -160,10 +160,10 @@ import Testing
         var covered = CoveredWrites()
         let count = UInt32(CoveredWrites.maximumTags)
         for number in 1...3 * count {
-            covered.applied(
-                LogEntryBody(
-                    origin: 1, nonce: 1, eventChannel: nil, tags: [.text("user:\(number)")],
-                    operationTime: OperationTime(seconds: number, increment: 1)))
+            let body = LogEntryBody(
+                origin: 1, nonce: 1, eventChannel: nil, tags: [.text("user:\(number)")],
+                operationTime: OperationTime(seconds: number, increment: 1))
+            if let write = CoveredWrites.Write(body) { covered.add(write, bytes: 64) }
         }
         func covers(_ number: UInt32) -> Bool {
             covered.covers(
@@ -317,14 +317,64 @@ import Testing
         #expect(error.code == .busy)
     }
 
-    @Test func `there are at most 16 feeds`() {
+    @Test func `there are at most 16 feeds, and unused ones make room`() {
         let host = embedded()
         for number in 1...16 { _ = host.request(.feed(.claim(name: .text("f\(number)")))) }
-        guard case .error(let error) = host.request(.feed(.claim(name: .text("f17")))) else {
-            Issue.record("accepted")
-            return
+        func isRefused() -> Bool {
+            guard case .error(let error) = host.request(.feed(.claim(name: .text("f17"))), from: 2) else {
+                return false
+            }
+            return error.code == .busy
         }
-        #expect(error.code == .busy)
+        #expect(isRefused())
+        host.close(1)
+        #expect(!isRefused())
+        #expect(host.loop.engine.feeds.count == 16)
+    }
+
+    @Test func `long entries are forgotten sooner`() {
+        var covered = CoveredWrites()
+        let common = (0..<1000).map { ByteBuffer.text("common \($0)") }
+        for number: UInt32 in 1...1000 {
+            let body = LogEntryBody(
+                origin: 1, nonce: 1, eventChannel: nil, tags: common + [.text("user:\(number)")],
+                operationTime: OperationTime(seconds: number, increment: 1))
+            if let write = CoveredWrites.Write(body) { covered.add(write, bytes: body.memoryBytes) }
+        }
+        func covers(_ number: UInt32) -> Bool {
+            covered.covers(
+                FeedChange(
+                    collection: .text("users"), time: OperationTime(seconds: number, increment: 1),
+                    tags: [.text("user:\(number)")]))
+        }
+        #expect(covers(1000) && !covers(1))
+    }
+
+    @Test func `the role outlasts the change from use to idleness`() {
+        let host = attached()
+        _ = claim(host)
+        #expect(save(host, [], token: "t1") == .ok)
+        // The host becomes idle, and its next save still takes the role in time.
+        for number in 2...20 {
+            host.advance(milliseconds: 1000)
+            #expect(save(host, [], token: "t\(number)") == .ok)
+        }
+        #expect(host.shownState == .idle)
+        #expect(token() != "t1")
+        // Its own role is no reason to wait for anybody.
+        host.close(1)
+        #expect(claim(host, from: 2) != wait)
+    }
+
+    @Test func `a save that is repeated counts once`() {
+        let host = attached()
+        _ = claim(host)
+        server.isRefusing = .refused("OOM")
+        #expect(isIsolated(host.request(.feed(.reset(name: Self.name, token: .text("now"))))))
+        server.isRefusing = nil
+        host.advance(milliseconds: 1000)
+        #expect(host.request(.feed(.reset(name: Self.name, token: .text("now")))) == .ok)
+        #expect(host.loop.engine.feeds[Self.name]?.resets == 1)
     }
 
     @Test func `a tag that looks like a note of the log stands for everything`() {

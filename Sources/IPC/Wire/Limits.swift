@@ -32,6 +32,8 @@ package struct WireLimits: Sendable, Equatable {
     package static let workerNameBytes = 64
     /// Bytes of the name of a change feed. A longer one is an error.
     package static let feedNameBytes = 64
+    /// Changes in one save of a change feed. More is answered `-TOOBIG`.
+    package static let feedChanges = 512
     /// Bytes of the token of a change feed: it has the key of a document in it. A longer one is answered `-TOOBIG`.
     package static let feedTokenBytes = 16 << 10
     /// Greatest number of the protocol: every integer up to it is also exact as a double, the number type of JavaScript

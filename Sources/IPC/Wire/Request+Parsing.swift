@@ -221,7 +221,12 @@ extension Request {
             var save = FeedSave(
                 name: try reader.feedName(), token: try reader.feedToken(),
                 lagMilliseconds: try reader.number("lag-ms"), changes: [])
-            while reader.remaining > 0 { save.changes.append(try reader.feedChange()) }
+            while reader.remaining > 0 {
+                guard save.changes.count < WireLimits.feedChanges else {
+                    throw ReplyError(.tooBig, "a save has at most \(WireLimits.feedChanges) changes")
+                }
+                save.changes.append(try reader.feedChange())
+            }
             request = .save(save)
         } else if subcommand.isWord("RESET") {
             request = .reset(name: try reader.feedName(), token: try reader.feedToken())

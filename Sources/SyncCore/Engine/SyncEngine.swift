@@ -53,6 +53,8 @@ package struct SyncEngine: ~Copyable {
     /// The change feeds that clients of this host have asked for.
     var feeds: [ByteBuffer: ChangeFeed] = [:]
     var coveredWrites = CoveredWrites()
+    /// The server refuses a command of feeds, and this was reported.
+    var isFeedFailureTold = false
     var feedQuestions: [UpstreamID: (question: FeedQuestion, name: ByteBuffer)] = [:]
     var unreadableEvents = UnreadableEvents()
     var journal = JournalPass()

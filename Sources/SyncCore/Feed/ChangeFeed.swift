@@ -9,6 +9,8 @@ import NIOCore
 struct ChangeFeed {
     /// The client that reads, and when it was heard last.
     var reader: (client: ClientID, heardAt: BootTime)?
+    /// When a client asked for the role last.
+    var claimedAt: BootTime = 0
     /// A save whose changes may still turn out to be covered, or that is on its way to Redis.
     var save: HeldSave?
     /// What Redis said about the role last.
@@ -18,8 +20,9 @@ struct ChangeFeed {
 
     /// Changes that were invalidated, and whose own invalidation may still come: until when they are waited for.
     var suspects: Deque<(change: FeedChange, until: BootTime)> = []
-    /// Further ones count at once.
-    static let maximumSuspects = 4096
+    /// Further ones, and long ones, count at once.
+    static let maximumSuspects = 512
+    private static let maximumSuspectBytes = 8192
 
     // Figures since the start.
     var changes: UInt64 = 0
@@ -41,6 +44,11 @@ struct ChangeFeed {
         /// Changes that no entry of the log covers; of a reset, none.
         var uncovered: [FeedChange]
         var isReset = false
+        /// Changes in it, and those that were covered.
+        var changes: UInt64 = 0
+        var covered: UInt64 = 0
+        /// Whether this host was idle when its command was made.
+        var isIdle = false
         /// Its append is under way, or its token on its way to Redis.
         var isSent = false
     }
@@ -53,8 +61,9 @@ struct ChangeFeed {
         case idle
         case busy
 
-        init(_ text: ByteBuffer?) {
-            guard let text else {
+        /// - Parameter own: this host. It may ask for its own role at any time.
+        init(_ text: ByteBuffer?, own: ByteBuffer) {
+            guard let text, !FeedCommand.isSame(text, own) else {
                 self = .none
                 return
             }
@@ -71,7 +80,9 @@ struct ChangeFeed {
     func isStoreDue(_ now: BootTime, isIdle: Bool, limits: Limits) -> Bool {
         guard let stored else { return true }
         if stored.isIdle && !isIdle { return true }
-        return now >= stored.at + (isIdle ? limits.idleFeedStoreNanoseconds : limits.feedStoreNanoseconds)
+        // The role was taken for as long as the host's state of that time demands.
+        let isLong = stored.isIdle && isIdle
+        return now >= stored.at + (isLong ? limits.idleFeedStoreNanoseconds : limits.feedStoreNanoseconds)
     }
 
     /// Whether a client of another host reads, as far as is known.
@@ -86,6 +97,19 @@ struct ChangeFeed {
     func holds(_ client: ClientID, _ request: RequestID) -> Bool {
         save.map { $0.client == client && $0.request == request && !$0.isSent } ?? false
     }
+
+    /// Waits for a change's own invalidation. Returns false if there is no room: it counts at once.
+    mutating func suspect(_ change: FeedChange, until: BootTime) -> Bool {
+        let bytes = change.tags.reduce(0) { $0 + $1.readableBytes }
+        guard suspects.count < Self.maximumSuspects, bytes <= Self.maximumSuspectBytes else { return false }
+        let kept = FeedChange(
+            collection: change.collection.compacted, time: change.time, tags: change.tags.map(\.compacted))
+        suspects.append((kept, until))
+        return true
+    }
+
+    /// Whether nothing is lost with it.
+    var isUnused: Bool { reader == nil && save == nil && suspects.isEmpty }
 
     mutating func count(_ change: FeedChange) {
         let isKnown = uncovered[change.collection] != nil || uncovered.count < Self.maximumCollections

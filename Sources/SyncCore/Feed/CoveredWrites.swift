@@ -7,37 +7,55 @@ import NIOCore
 /// database had applied the change, so that no value which was read afterwards lacks it. All tags have to be in one entry:
 /// in a sharded cluster, times of two documents say nothing about the order in which they were written.
 struct CoveredWrites {
-    private struct Write {
-        var time: OperationTime
-        var tags: [ByteBuffer]
+    /// An entry of the log, shared by its tags.
+    final class Write: Sendable {
+        let time: OperationTime
+        let tags: Set<ByteBuffer>
+
+        /// `nil`: the time of the write is unknown.
+        init?(_ body: LogEntryBody) {
+            guard let time = body.operationTime else { return nil }
+            self.time = time
+            tags = Set(body.tags.map(\.compacted))
+        }
+
+        func covers(_ change: FeedChange) -> Bool {
+            if breaks(.echoOfAnyTime) { return change.tags.contains(where: tags.contains) }
+            return time >= change.time && change.tags.allSatisfy(tags.contains)
+        }
     }
 
     /// The latest write of each tag. When `recent` is full, it takes the place of `older`.
     private var recent: [ByteBuffer: Write] = [:]
     private var older: [ByteBuffer: Write] = [:]
+    /// Memory of the entries since then, in bytes.
+    private var bytes = 0
     /// Tags in each of the two: more than are written until a change has come. Beyond, a change counts as uncovered, and a
     /// needless invalidation follows.
     static let maximumTags = 32_768
+    /// Memory of the entries in each of the two, in bytes.
+    static let maximumBytes = 16 << 20
+    /// Entries that are looked at for one change: its own write is among the latest of its tags.
+    private static let entriesPerChange = 8
 
-    /// An entry of the log was applied.
-    mutating func applied(_ body: LogEntryBody) {
-        guard let time = body.operationTime else { return }
-        let tags = body.tags.map(\.compacted)
-        for tag in tags where latest(tag).map({ $0.time < time }) ?? true {
-            recent[tag] = Write(time: time, tags: tags)
-        }
-        guard recent.count > Self.maximumTags else { return }
+    mutating func add(_ write: Write, bytes: Int) {
+        for tag in write.tags where latest(tag).map({ $0.time < write.time }) ?? true { recent[tag] = write }
+        self.bytes += bytes
+        guard recent.count > Self.maximumTags || self.bytes > Self.maximumBytes else { return }
         older = recent
-        recent = [:]
+        (recent, self.bytes) = ([:], 0)
     }
 
     private func latest(_ tag: ByteBuffer) -> Write? { recent[tag] ?? older[tag] }
 
     func covers(_ change: FeedChange) -> Bool {
-        change.tags.contains { tag in
-            guard let write = latest(tag) else { return false }
-            if breaks(.echoOfAnyTime) { return true }
-            return write.time >= change.time && change.tags.allSatisfy(write.tags.contains)
+        var seen: [Write] = []
+        for tag in change.tags {
+            guard let write = latest(tag), !seen.contains(where: { $0 === write }) else { continue }
+            if write.covers(change) { return true }
+            seen.append(write)
+            if seen.count == Self.entriesPerChange { return false }
         }
+        return false
     }
 }

@@ -11,10 +11,10 @@ extension SyncEngine {
             if feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
             turn.add(.reply(client, id, .ok))
         case .save(let save):
-            let held = ChangeFeed.HeldSave(
+            var held = ChangeFeed.HeldSave(
                 client: client, request: id, token: save.token.compacted, uncovered: save.changes)
+            held.changes = UInt64(save.changes.count)
             guard take(held, of: save.name, &turn) else { return }
-            feeds[save.name]?.changes += UInt64(save.changes.count)
             feeds[save.name]?.lagMilliseconds = save.lagMilliseconds
             settle(save.name, &turn)
             if feeds[save.name]?.save?.isSent == false {
@@ -24,8 +24,6 @@ extension SyncEngine {
             let held = ChangeFeed.HeldSave(
                 client: client, request: id, token: token.compacted, uncovered: [], isReset: true)
             guard take(held, of: name, &turn) else { return }
-            feeds[name]?.resets += 1
-            turn.add(.notice(.feedReset(name)))
             appendSave(name, &turn)
         }
     }
@@ -35,11 +33,13 @@ extension SyncEngine {
     private mutating func claim(
         _ client: ClientID, _ id: RequestID, _ name: ByteBuffer, _ turn: inout Turn<Effect>
     ) {
+        if feeds[name] == nil, feeds.count >= limits.feeds { dropUnusedFeed() }
         guard feeds[name] != nil || feeds.count < limits.feeds else {
             return turn.add(
                 .reply(client, id, .error(ReplyError(.busy, "no room for more feeds: the limit is \(limits.feeds)"))))
         }
-        let feed = feeds[name, default: ChangeFeed()]
+        var feed = feeds[name, default: ChangeFeed()]
+        feed.claimedAt = turn.now
         feeds[name] = feed
         log.watchedFeeds = feeds.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
         let isReader = feed.reader?.client == client
@@ -60,6 +60,13 @@ extension SyncEngine {
             return turn.add(.reply(client, id, FeedRole.wait.reply))
         }
         ask(.claim(client, id), name, token: nil, &turn)
+    }
+
+    /// Makes room for another feed: one that nobody reads goes, the one that was asked for longest ago.
+    private mutating func dropUnusedFeed() {
+        let unused = log.watchedFeeds.filter { feeds[$0]?.isUnused == true }
+        guard let oldest = unused.min(by: { feeds[$0]?.claimedAt ?? 0 < feeds[$1]?.claimedAt ?? 0 }) else { return }
+        feeds[oldest] = nil
     }
 
     /// A question about a feed that Redis has not answered.
@@ -101,6 +108,10 @@ extension SyncEngine {
             turn.add(.reply(client, request, FeedRole.tail(token: token).reply))
         case (.claim(let client, let request), let reply):
             if case .feed(isHolder: false, _) = reply { feeds[name]?.holder = .busy }
+            if case .failed(let failure) = reply, !isFeedFailureTold {
+                isFeedFailureTold = true
+                turn.add(.notice(.upstreamWarning("change feeds: \(failure.message)")))
+            }
             turn.add(.reply(client, request, FeedRole.wait.reply))
         case (.store(let client, let request), .feed(isHolder: true, _)):
             ended(name, client, request, .ok, &turn)
@@ -120,7 +131,8 @@ extension SyncEngine {
 
     /// A probe has shown the holders of roles.
     mutating func feedsProbed(_ holders: [FeedHolder]) {
-        for holder in holders { feeds[holder.name]?.holder = ChangeFeed.Holder(holder.holder) }
+        let own = FeedCommand.holder(log.origin, isIdle: false)
+        for holder in holders { feeds[holder.name]?.holder = ChangeFeed.Holder(holder.holder, own: own) }
     }
 
     mutating func feedReaderClosed(_ client: ClientID) {
@@ -158,19 +170,20 @@ extension SyncEngine {
         guard var save = feeds[name]?.save, !save.isSent, !save.isReset else { return }
         let before = save.uncovered.count
         save.uncovered.removeAll { coveredWrites.covers($0) }
-        feeds[name]?.covered += UInt64(before - save.uncovered.count)
+        save.covered += UInt64(before - save.uncovered.count)
         feeds[name]?.save = save
         if save.uncovered.isEmpty { storeToken(name, save, &turn) }
     }
 
     /// An entry of the log was applied: changes may be covered by now.
     mutating func feedEntryApplied(_ body: LogEntryBody, _ turn: inout Turn<Effect>) {
-        guard !feeds.isEmpty, body.operationTime != nil else { return }
-        coveredWrites.applied(body)
+        guard !feeds.isEmpty, let write = CoveredWrites.Write(body) else { return }
+        coveredWrites.add(write, bytes: body.memoryBytes)
         for name in log.watchedFeeds {
             if feeds[name]?.save != nil { settle(name, &turn) }
             guard let suspects = feeds[name]?.suspects, !suspects.isEmpty else { continue }
-            let left = suspects.filter { !coveredWrites.covers($0.change) }
+            let left = suspects.filter { !write.covers($0.change) }
+            if left.count == suspects.count { continue }
             feeds[name]?.late += UInt64(suspects.count - left.count)
             feeds[name]?.suspects = .init(left)
         }
@@ -211,6 +224,7 @@ extension SyncEngine {
         for tag in save.uncovered.flatMap(\.tags) where known.insert(tag).inserted { tags.append(tag) }
         if save.isReset || tags.count > limits.wire.tagsPerInvalidation { tags = [ByteBuffer(string: "*")] }
         let isIdle = log.isIdle
+        feeds[name]?.save?.isIdle = isIdle
         let command = feedCommand(name, token: save.token, isIdle: isIdle)
         if breaks(.feedTokenFirst) { storeEarly(command, &turn) }
         withLog(&turn) { log, turn in
@@ -234,27 +248,36 @@ extension SyncEngine {
     ) {
         guard let save = feeds[name]?.save, save.client == client, save.request == request else { return }
         if configuration.mode == .embedded { turn.add(.storeFeedToken(name, save.token)) }
-        feeds[name]?.stored = (turn.now, log.isIdle)
+        feeds[name]?.stored = (turn.now, save.isIdle)
+        if save.isReset {
+            feeds[name]?.resets += 1
+            turn.add(.notice(.feedReset(name)))
+        }
         let until = turn.now + limits.feedSuspicionNanoseconds
-        for change in save.uncovered { feeds[name]?.suspects.append((change, until)) }
+        for change in save.uncovered where feeds[name]?.suspect(change, until: until) == false {
+            accuse(change, count: 1, name, &turn)
+        }
         if !save.uncovered.isEmpty { deadlines.add(.feedSuspects(name), at: until) }
-        countSuspects(name, &turn)
         ended(name, client, request, .ok, &turn)
     }
 
     /// Counts the changes whose own invalidation has not come in time, however late.
     mutating func countSuspects(_ name: ByteBuffer, _ turn: inout Turn<Effect>) {
         var (first, count): (FeedChange?, Int) = (nil, 0)
-        while let suspect = feeds[name]?.suspects.first,
-            suspect.until <= turn.now || feeds[name]?.suspects.count ?? 0 > ChangeFeed.maximumSuspects
-        {
+        while let suspect = feeds[name]?.suspects.first, suspect.until <= turn.now {
             feeds[name]?.suspects.removeFirst()
-            feeds[name]?.count(suspect.change)
+            if first != nil { feeds[name]?.count(suspect.change) }
             first = first ?? suspect.change
             count += 1
         }
+        if let first { accuse(first, count: count, name, &turn) }
+    }
+
+    /// Tells of uncovered writes, of which this one is not counted yet.
+    private mutating func accuse(_ first: FeedChange, count: Int, _ name: ByteBuffer, _ turn: inout Turn<Effect>) {
+        feeds[name]?.count(first)
         report.uncoveredWrites(UInt64(count))
-        if let first { turn.add(.notice(.uncoveredWrites(feed: name, count: count, first))) }
+        turn.add(.notice(.uncoveredWrites(feed: name, count: count, first)))
     }
 
     /// The log has not taken them: the same save comes again.
@@ -268,7 +291,14 @@ extension SyncEngine {
     private mutating func ended(
         _ name: ByteBuffer, _ client: ClientID, _ request: RequestID, _ reply: Reply, _ turn: inout Turn<Effect>
     ) {
-        if feeds[name]?.save?.client == client, feeds[name]?.save?.request == request { feeds[name]?.save = nil }
+        if let save = feeds[name]?.save, save.client == client, save.request == request {
+            feeds[name]?.save = nil
+            // The same save comes again otherwise.
+            if reply == .ok {
+                feeds[name]?.changes += save.changes
+                feeds[name]?.covered += save.covered
+            }
+        }
         turn.add(.reply(client, request, reply))
     }
 }

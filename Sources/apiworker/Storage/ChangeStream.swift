@@ -91,7 +91,7 @@ final class ChangeStream: @unchecked Sendable {
         }
     }
 
-    deinit { close() }
+    deinit { close(atServer: false) }
 
     private func open(after token: [UInt8]?) throws(StorageFailure) {
         let position: BSONDocument = token.map { ["resumeAfter": .verbatim($0)] } ?? [:]
@@ -180,9 +180,11 @@ final class ChangeStream: @unchecked Sendable {
     }
 
     /// Gives the client back. The server ends the cursor with its session, or after ten minutes.
-    fileprivate func close() {
+    ///
+    /// - Parameter isAtServer: whether the server is told. That takes a round trip.
+    fileprivate func close(atServer isAtServer: Bool = true) {
         guard session != nil else { return }
-        if cursor != 0 {
+        if cursor != 0, isAtServer {
             _ = try? run(
                 ["killCursors": .string(MongoClient.collection), "cursors": .array([.int64(cursor)])]) { _ in }
         }

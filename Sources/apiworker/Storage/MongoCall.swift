@@ -109,6 +109,8 @@ final class MongoCall: Sendable {
         state.withLock { $0.operationTime = time }
     }
 
+    func forgetTime() { state.withLock { $0.operationTime = nil } }
+
     /// When the server had applied the last write; `nil`: it names no time, or nothing was written.
     var operationTime: MongoTime? { state.withLock { $0.operationTime } }
 

@@ -13,6 +13,8 @@ struct MongoTarget {
     /// libmongoc's number for the server.
     let id: UInt32
     let kind: Kind
+    /// Whether two documents may be on servers with separate clocks.
+    let isSharded: Bool
     /// A lower bound of the server's clock minus this host's monotonic time, in milliseconds.
     private let offset: Int64
 
@@ -33,6 +35,7 @@ struct MongoTarget {
         case "RSPrimary", "Mongos", "LoadBalancer": kind = .replicated
         default: throw .noPrimary(type, of: inHello("setName")?.text.map { String(decoding: $0, as: UTF8.self) })
         }
+        isSharded = type == "Mongos" || type == "LoadBalancer"
         id = mongoc_server_description_id(server)
         // Not noted: behind a load balancer there are no heartbeats.
         offset =
@@ -42,7 +45,7 @@ struct MongoTarget {
 
     /// The same server, after it was asked for its time.
     init(_ target: MongoTarget, time: Int64) {
-        (id, kind) = (target.id, target.kind)
+        (id, kind, isSharded) = (target.id, target.kind, target.isSharded)
         offset = time - Self.now
     }
 }

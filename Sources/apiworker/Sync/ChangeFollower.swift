@@ -12,8 +12,9 @@ struct ChangeFollower: Service {
         // A reading of the stream can't be interrupted: the worker does not wait for its end.
         let following = Task {
             await cache.follow(changes, named: changes.name, troubled: log) { change in
-                // Users whose id is no text are in lists at most.
-                CacheTag.writing(change.key.map { [$0] } ?? [])
+                // Users whose id is no text are in lists at most, and no own write is theirs. A tag that nobody else has
+                // keeps them from being covered by one.
+                CacheTag.writing([change.key ?? "?\(change.time.seconds).\(change.time.increment)"])
             }
         }
         await cancelWhenGracefulShutdown {

@@ -121,10 +121,14 @@ enum SyncdMetrics {
         let uncovered = feeds.flatMap { feed in
             feed.uncovered.map { ([("feed", feed.name), ("collection", $0.name)], number($0.value) ?? 0) }
         }
+        // Without labels, so that it is there from the start: an alert on a series that begins with 1 sees no increase.
         text.add(
             "feed_uncovered_writes_total", .counter,
             help: "Writes of programs that did not invalidate, as readers on this host have found them.",
-            uncovered.isEmpty ? [([], 0)] : uncovered)
+            sum("uncovered"))
+        text.add(
+            "feed_uncovered_writes_by_collection_total", .counter,
+            help: "The same, by feed and collection, from the first one on.", uncovered)
         text.add(
             "feed_resets_total", .counter, help: "Times at which the changes of the database were unknown.",
             sum("resets"))

@@ -16,10 +16,13 @@ struct FeedReader: Sendable {
     private static let retryNanoseconds: UInt64 = 100_000_000
     /// Interval at which a database that has no changes to offer is asked again.
     private static let unavailableNanoseconds: UInt64 = 60_000_000_000
-    /// Changes in one save.
-    private static let changesPerSave = 512
-    /// A change with more tags than this changes everything.
-    private static let maximumTags = WireLimits().tagsPerEntry
+    /// Changes in one save: few enough for each limit that an operator may set.
+    private static let changesPerSave = 128
+    /// A change with more tags than this, or a longer one, changes everything.
+    private static let maximumTags = 8
+    private static let maximumTagBytes = WireLimits().tagBytes
+    /// An open source that fails as often as this without a new token will fail for ever.
+    private static let maximumFailures = 10
 
     /// Why reading has ended.
     private enum End: Error {
@@ -31,7 +34,10 @@ struct FeedReader: Sendable {
     func run(over client: SyncdClient) async throws {
         while !Task.isCancelled {
             var pause = Self.pauseNanoseconds
-            if case .tail(let token) = try FeedRole(await client.request(.feed(.claim(name: name)))) {
+            let reply = try await client.request(.feed(.claim(name: name)))
+            if case .error(let text) = reply {
+                troubles.say(.interrupted("syncd refuses a reader: \(ReplyError(text).message)"))
+            } else if case .tail(let token) = try FeedRole(reply) {
                 do {
                     try await read(after: token, over: client)
                 } catch End.roleLost {
@@ -68,7 +74,7 @@ struct FeedReader: Sendable {
             var token = known ?? first
             while true {
                 try Task.checkCancellation()
-                let batch = try await cursor.next()
+                let batch = try await next(of: cursor, behind: token)
                 try await save(batch, behind: token, over: client)
                 token = batch.token
                 if batch.isEnd { throw ChangeSourceFailure.historyLost("the collection was dropped or renamed") }
@@ -79,12 +85,27 @@ struct FeedReader: Sendable {
         }
     }
 
+    /// - Throws: lost history instead of one more interruption, if there were too many at this token.
+    private func next(
+        of cursor: ChangeCursor, behind token: ByteBuffer
+    ) async throws(ChangeSourceFailure) -> ChangeBatch {
+        do throws(ChangeSourceFailure) {
+            return try await cursor.next()
+        } catch {
+            guard case .interrupted(let why) = error, troubles.failed(at: token) >= Self.maximumFailures else {
+                throw error
+            }
+            throw .historyLost("it cannot be read on: \(why)")
+        }
+    }
+
     /// - Parameter token: the one of the batch before: it stays until the whole batch is in the log.
     private func save(_ batch: ChangeBatch, behind token: ByteBuffer, over client: SyncdClient) async throws {
         var changes = batch.changes.compactMap { change -> FeedChange? in
             var tags = tags(change)
             if tags.isEmpty { return nil }
-            if tags.count > Self.maximumTags { tags = [.everything] }
+            let isSavable = tags.allSatisfy { (1...Self.maximumTagBytes).contains($0.bytes.readableBytes) }
+            if tags.count > Self.maximumTags || !isSavable { tags = [.everything] }
             return FeedChange(
                 collection: ByteBuffer(string: change.collection), time: change.time, tags: tags.map(\.bytes))
         }[...]
@@ -105,7 +126,8 @@ struct FeedReader: Sendable {
             switch error.code {
             case .noRole: throw End.roleLost
             case .isolated, .busy: try await clock.sleep(clock.now() + Self.retryNanoseconds)
-            default: throw error
+            // The same save would be refused again: everything behind this token counts as unknown.
+            default: throw ChangeSourceFailure.historyLost("syncd refuses a save: \(error.message)")
             }
         }
     }
@@ -114,6 +136,7 @@ struct FeedReader: Sendable {
 /// Tells of troubles with a source: once, until the source works again.
 final class FeedTroubles: Sendable {
     private let said = Mutex<Int?>(nil)
+    private let failures = Mutex<(token: ByteBuffer?, count: Int)>((nil, 0))
     private let tell: @Sendable (ChangeSourceFailure) -> Void
 
     init(_ tell: @escaping @Sendable (ChangeSourceFailure) -> Void) { self.tell = tell }
@@ -127,6 +150,14 @@ final class FeedTroubles: Sendable {
     }
 
     func end() { said.withLock { $0 = nil } }
+
+    /// Reading has failed behind a token. Returns how often that has happened there, one time after the other.
+    func failed(at token: ByteBuffer) -> Int {
+        failures.withLock { failures in
+            failures = (token, failures.token == token ? failures.count + 1 : 1)
+            return failures.count
+        }
+    }
 }
 
 extension ChangeSourceFailure {
