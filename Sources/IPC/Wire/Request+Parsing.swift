@@ -139,6 +139,7 @@ extension Request {
 
     private static func fetch(_ reader: inout ArgumentReader) throws(ReplyError) -> Request {
         let key = try reader.key()
+        if reader.remaining == 0 { return .fetch(key: key, waitMilliseconds: nil) }
         if reader.skip("RENEW") {
             let ttl = try reader.number("ttl-ms")
             guard ttl <= reader.limits.maximumTTLMilliseconds else {
