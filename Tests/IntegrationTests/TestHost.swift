@@ -29,7 +29,18 @@ struct TestHost: Sendable {
         let host = TestHost(
             redis: redis, syncd: syncd, mongo: server, database: database, port: port, workers: workers)
         if home != nil { try await host.waitUntilSynchronized() }
+        if home != nil, server.kind == .replicaSet, environment["WORKER_CHANGE_FEED"] != "false" {
+            try await host.waitUntilChangesAreFollowed()
+        }
         return host
+    }
+
+    /// Waits until a worker reads the changes of the new database: when it begins, everything is invalidated once.
+    private func waitUntilChangesAreFollowed() async throws {
+        try await eventually("the change feed has begun", within: .seconds(20), details: { transcript }) {
+            let feeds = try await syncd?.connect().command("STATUS", "feeds")["feeds"]?.elements
+            return feeds?.first?["resets"]?.number ?? 0 > 0
+        }
     }
 
     /// Everything that its processes logged, for failure messages.

@@ -12,7 +12,7 @@ package final class MongoServer: Sendable {
         case standalone
     }
 
-    private let kind: Kind
+    package let kind: Kind
     private let arguments: [String]
     private let environment: [String: String]
     private let port: ReservedPort
