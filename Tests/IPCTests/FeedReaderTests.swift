@@ -226,6 +226,15 @@ import Testing
         }
     }
 
+    @Test func `a syncd that refuses everything is not asked without a pause`() async throws {
+        let source = Source()
+        let refusal = Reply.error(ReplyError(.tooBig, "token"))
+        try await following(source, claims: [tail(nil)], saves: [refusal]) { syncd in
+            await expect(["claim", "reset start", "reset start"], of: syncd)
+            #expect(feedRequests(syncd).count < 10)
+        }
+    }
+
     @Test func `a change without tags is passed over`() async throws {
         let source = Source()
         source.add("none", token: "t1")

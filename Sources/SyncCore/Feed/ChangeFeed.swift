@@ -13,7 +13,7 @@ struct ChangeFeed {
     var claimedAt: BootTime = 0
     /// A save whose changes may still turn out to be covered, or that is on its way to Redis.
     var save: HeldSave?
-    /// What Redis said about the role last.
+    /// The last answer of Redis about the role.
     var holder = Holder.unknown
     /// When a token was stored last, and whether this host was idle then.
     var stored: (at: BootTime, isIdle: Bool)?
@@ -57,7 +57,7 @@ struct ChangeFeed {
     enum Holder {
         case unknown
         case none
-        /// One on which nobody reads: another one may take the role.
+        /// A host on which nobody reads: another one may take the role.
         case idle
         case busy
 

@@ -5,7 +5,8 @@ import NIOCore
 public struct DocumentChange: Sendable, Hashable {
     /// The collection.
     public var collection: String
-    /// The document's `_id` as text; `nil`: it has another type, and the mapping to tags must not depend on it.
+    /// The document's `_id` as text; `nil`: it has another type. A write of the application must not have all tags
+    /// of such a change, which would count as covered by it.
     public var key: String?
     /// Names of the top-level fields that were set or removed; `nil`: all of them, or unknown.
     public var changedFields: Set<String>?

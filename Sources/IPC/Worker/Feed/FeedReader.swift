@@ -61,6 +61,8 @@ struct FeedReader: Sendable {
             } catch ChangeSourceFailure.historyLost(let why) {
                 troubles.say(.historyLost(why))
                 known = nil
+                // A source or a syncd that refuses every attempt must not be asked without a pause.
+                try await clock.sleep(clock.now() + Self.pauseNanoseconds)
             }
         }
     }
@@ -161,7 +163,7 @@ final class FeedTroubles: Sendable {
 }
 
 extension ChangeSourceFailure {
-    /// The same for all texts of a kind: they may change with each attempt.
+    /// A number for each kind, whatever its text: texts may change with each attempt.
     fileprivate var kind: Int {
         switch self {
         case .interrupted: 0

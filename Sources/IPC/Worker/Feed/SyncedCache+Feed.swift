@@ -13,7 +13,8 @@ extension SyncedCache {
     ///   - name: 1 to 64 ASCII letters, digits, `-`, `.` and `_`.
     ///   - troubled: told of each trouble of the source, once until it works again. On any thread.
     ///   - tags: the tags of a document: those with which its writes are invalidated. At least one of them belongs to this
-    ///     document alone. More than 64 stand for everything. A change without tags is passed over.
+    ///     document alone. More than 8, or one longer than 256 B, stand for
+    ///     everything. A change without tags is passed over.
     public func follow(
         _ source: any ChangeSource, named name: String,
         troubled: @escaping @Sendable (ChangeSourceFailure) -> Void = { _ in },
