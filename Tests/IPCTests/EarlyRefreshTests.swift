@@ -30,7 +30,7 @@ import Testing
         try await eventually("\(new) is there") { try await harness.read(loading: "x") == CachedValue(new, .l1) }
         await eventually("it pauses") { harness.syncd.clock.sleeperCount == 1 }
         await harness.pass(milliseconds: 1000)
-        await eventually("the pause ends") { harness.syncd.clock.sleeperCount == 0 }
+        await eventually("the pause ends") { harness.cache.l1.refreshCount == 0 }
     }
 
     @Test func `by default a value just ends`() async throws {
@@ -75,7 +75,7 @@ import Testing
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
             await eventually("it pauses") { harness.syncd.clock.sleeperCount == 1 }
             await harness.pass(milliseconds: 1000)
-            await eventually("the pause ends") { harness.syncd.clock.sleeperCount == 0 }
+            await eventually("the pause ends") { harness.cache.l1.refreshCount == 0 }
             #expect(try await harness.read(loading: "b") == CachedValue("a", .l1))
             await eventually("it asks again") { Self.renewals(harness) == [7000, 6000] }
             await harness.pass(milliseconds: 5000)
@@ -107,7 +107,7 @@ import Testing
             for _ in 0..<10 { #expect(try await harness.read().value == CachedValue("a", .l1)) }
             #expect(harness.loads.begun == 1 && Self.renewals(harness).count == 1)
             await harness.pass(milliseconds: 1000)
-            await eventually("the pause ends") { harness.syncd.clock.sleeperCount == 0 }
+            await eventually("the pause ends") { harness.cache.l1.refreshCount == 0 }
             #expect(try await harness.read().value == CachedValue("a", .l1))
             await harness.loads.answer(2, "b")
             try await eventually("b is there") { try await harness.read().value == CachedValue("b", .l1) }

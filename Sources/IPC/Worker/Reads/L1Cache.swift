@@ -187,6 +187,9 @@ package final class L1Cache: Sendable {
         return true
     }
 
+    /// Number of keys whose attempt runs, or whose pause after it lasts. Tests wait for it.
+    var refreshCount: Int { state.withLock { $0.refreshing.count } }
+
     /// Another hit may ask for a refresh of this key.
     func refreshEnded(of key: CacheKey) { state.withLock { $0.refreshing[key] = nil } }
 
