@@ -5,18 +5,19 @@ import TestSupport
 /// Three hosts on one Redis and one replica set, each with a worker: writes that nobody is told of.
 final class FedHosts {
     let redis: RedisServer
-    let mongo: MongoServer
+    private(set) var mongo: MongoServer
     let database = MongoServer.newDatabaseName()
     private(set) var syncds: [SyncdProcess] = []
     private(set) var workers: [WorkerProcess] = []
     private(set) var connections: [Wire] = []
-    private let direct: Wire
+    private var direct: Wire
     private(set) var id = ""
     private var age = 0
 
-    init() async throws {
+    /// - Parameter mongo: the primary of their replica set.
+    init(mongo: MongoServer) async throws {
         redis = try await RedisServer()
-        mongo = try await MongoServer()
+        self.mongo = mongo
         direct = try Wire(port: mongo.portNumber)
         for _ in 0..<3 {
             let syncd = try await SyncdProcess.forMeasuring(redis: redis)
@@ -63,6 +64,19 @@ final class FedHosts {
         }
     }
 
+    /// Time from the step-down of the primary until a write that its program then repeats until the new one accepts it is
+    /// in the next read on each host.
+    func timeToSee(afterStepDownIn set: MongoReplicaSet) async throws -> UInt64 {
+        for host in connections.indices { _ = try isSeen(host) }
+        let start = monotonicNow()
+        _ = try? await mongo.command(["replSetStepDown": 60, "force": true])
+        mongo = try await set.primary()
+        direct = try Wire(port: mongo.portNumber)
+        try writeDirectly()
+        try awaitSeen(on: Array(connections.indices), since: start)
+        return monotonicNow() - start
+    }
+
     /// Whether the next read on a host has the last write.
     private func isSeen(_ host: Int) throws -> Bool {
         let body = String(decoding: try connections[host].get("/api/users/\(id)"), as: UTF8.self)
@@ -74,19 +88,23 @@ final class FedHosts {
         for host in hosts { _ = try isSeen(host) }
         let start = monotonicNow()
         try writeDirectly()
+        try awaitSeen(on: hosts, since: start)
+        return monotonicNow() - start
+    }
+
+    private func awaitSeen(on hosts: [Int], since start: UInt64) throws {
         for host in hosts {
             while try !isSeen(host) {
                 guard monotonicNow() - start < 20_000_000_000 else { throw TestFailure("host \(host) does not see it") }
             }
         }
-        return monotonicNow() - start
     }
 }
 
 extension Scenario {
     /// The cost of the change feed, and the time until it shows a write.
     static func feed(_ rounds: Int) async throws -> [Measured] {
-        let hosts = try await FedHosts()
+        let hosts = try await FedHosts(mongo: MongoServer())
         var seen = LatencyRecorder()
         for round in 0..<rounds * 60 + 10 {
             let time = try hosts.timeToSee(on: [0, 1, 2])
@@ -100,6 +118,7 @@ extension Scenario {
         hosts.workers[reader].kill()
         let rest = [0, 1, 2].filter { $0 != reader }
         let takeover = Double(try hosts.timeToSee(on: rest))
+        let stepDown = try await timeAfterStepDown()
         func row(_ name: String, _ what: String, _ unit: Unit, _ goal: Double, _ figure: Double) -> Measured {
             Measured(name: name, what: what, yardstick: "", unit: unit, goal: .atMost(goal), figure: figure)
         }
@@ -110,9 +129,16 @@ extension Scenario {
             row(
                 "feed-takeover", "the same, after the reading worker and its syncd were killed", .nanoseconds, 6e9,
                 takeover),
+            row("feed-step-down", "the same, after the primary of MongoDB stepped down", .nanoseconds, 6e9, stepDown),
             row("feed-echoes", "own writes whose echo was invalidated again", .percent, 0.1, echo),
             row("feed-cost", "processor time of the reader, 1000 changes/s", .percent, 5, cost),
         ]
+    }
+
+    private static func timeAfterStepDown() async throws -> Double {
+        let set = try await MongoReplicaSet(delay: 1, isHidden: true)
+        let hosts = try await FedHosts(mongo: set.primary())
+        return Double(try await hosts.timeToSee(afterStepDownIn: set))
     }
 
     /// Of 10 000 own writes under load, those whose change counted as uncovered, in percent.
