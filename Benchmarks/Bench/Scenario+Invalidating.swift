@@ -73,6 +73,10 @@ extension Scenario {
             try await SyncdProcess.forMeasuring(redis: two), seenBy: try await SyncdProcess.forMeasuring(redis: two))
         let leastFar = try Invalidator(
             try await LeastProcess(two, appendTwo), seenBy: try await LeastProcess(two, appendTwo, isSubscribed: true))
+        // As a syncd is: it needs the entries of other hosts.
+        let leastBoth = try Invalidator(
+            try await LeastProcess(two, appendTwo, isSubscribed: true),
+            seenBy: try await LeastProcess(two, appendTwo, isSubscribed: true))
         let count = 3000
         func compare(_ ours: Invalidator, _ theirs: () throws -> LatencyRecorder) async throws -> Rounds {
             try await Rounds(rounds) {
@@ -81,12 +85,13 @@ extension Scenario {
                 try theirs().p50AndP99
             }
         }
-        let servers = [one.pid, two.pid] + [embedded, near, leastNear, far, leastFar].flatMap(\.pids)
-        let (alone, here, there) = try await Processors.across(servers) {
+        let servers = [one.pid, two.pid] + [embedded, near, leastNear, far, leastFar, leastBoth].flatMap(\.pids)
+        let (alone, here, there, limit) = try await Processors.across(servers) {
             (
                 try await compare(embedded) { try publish(count, one) },
                 try await compare(near) { try leastNear.times(count) },
-                try await compare(far) { try leastFar.times(count) }
+                try await compare(far) { try leastFar.times(count) },
+                try await compare(far) { try leastBoth.times(count) }
             )
         }
         let least = "epoll loop in C with hiredis, the same script"
@@ -104,6 +109,9 @@ extension Scenario {
             there.row(
                 "invalidate-second-host-p99", "the same, p99", "two of them, the second subscribed", .nanoseconds,
                 .ratioAtMost(1.5), 1),
+            limit.row(
+                "invalidate-second-host-limit", "the same, p50", "two of them, both subscribed, as two hosts are",
+                .nanoseconds, .none),
         ]
     }
 

@@ -22,7 +22,8 @@ import Testing
         }
     }
 
-    @Test(arguments: Home.allCases) func `the primary steps down and is killed: nothing is lost`(home: Home) async throws
+    @Test(arguments: Home.allCases) func `the primary steps down and is killed: nothing is lost`(home: Home)
+        async throws
     {
         let set = try await MongoReplicaSet(delay: 1, isHidden: true)
         let host = try await TestHost.start(workers: 2, home: home, mongo: try await set.primary())

@@ -3,6 +3,7 @@ extension FaultHistory {
     struct Figures: Sendable {
         var reads = 0
         var judgedByObservation = 0
+        var readsWithPosition = 0
         var acknowledged: [String: Int] = [:]
         var observations = 0
         var unknown = 0
@@ -32,7 +33,7 @@ extension FaultHistory {
                 table.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
             }
             return """
-                reads \(reads) (\(sorted(sources))), slowest \(slowest)
+                reads \(reads) (\(sorted(sources))), slowest \(slowest), with a position \(readsWithPosition)
                 writes \(acknowledged.values.reduce(0, +)) (\(sorted(acknowledged)))
                 of unknown outcome \(unknown), 503 \(unavailable)
                 seen in the database \(observations), states judged by that \(judgedByObservation)

@@ -20,7 +20,8 @@ import TestSupport
 /// 1. on a host, as soon as a response of one of its workers showed the round's state: 200 with or without a change,
 ///    201, 404 after a deletion, 409 after a creation;
 /// 2. on every host, 2 s after such a response by a host with which nothing was wrong;
-/// 3. on every host, if a committed read of the database showed its state ``afterObservation`` before, and syncd and
+/// 3. for a read on any host that brings the position of such a response;
+/// 4. on every host, if a committed read of the database showed its state ``afterObservation`` before, and syncd and
 ///    Redis have been well since. That covers the writes that nobody got an answer to.
 ///
 /// The knowledge about a key is a list of (time, round) with both rising, so that each read costs one look at its end.
@@ -232,10 +233,18 @@ final class FaultHistory: Sendable {
         var isObserved = false
     }
 
-    func readBegins(_ keys: [Int], on host: Int, now: ContinuousClock.Instant = .now) -> Read {
+    /// - Parameter round: of the acknowledged write whose position the read brings.
+    func readBegins(
+        _ keys: [Int], on host: Int, after round: Int = 0, now: ContinuousClock.Instant = .now
+    ) -> Read {
         state.withLock { state in
             let isCalm = isWell(Array(0...hosts), for: Self.afterObservation, state, now)
-            let floors = keys.map { ($0, floor(state.registers[$0], host, isCalm: isCalm, now)) }
+            if round > 0 { state.figures.readsWithPosition += 1 }
+            let floors = keys.map { key in
+                let known = floor(state.registers[key], host, isCalm: isCalm, now)
+                let isAfter = round > known.round
+                return (key, isAfter ? Floor(round: round, why: "its position is brought", source: "position") : known)
+            }
             return Read(host: host, floors: Dictionary(uniqueKeysWithValues: floors), begin: now)
         }
     }

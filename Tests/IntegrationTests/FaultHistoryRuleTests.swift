@@ -48,6 +48,15 @@ import Testing
         #expect(read(.round(3), on: 1, at: 43) != nil, "not every fault is an excuse")
     }
 
+    @Test func `a read that brings the position of a write shows it on every host at once`() throws {
+        write(on: 0, at: 10)
+        let read = history.readBegins([0], on: 1, after: 1, now: at(10.001))
+        history.showed(read, 0, .round(1), from: "L1", worker: "w")
+        #expect(history.stale.isEmpty)
+        history.showed(read, 0, .round(0), from: "L1", worker: "w")
+        #expect(try #require(history.stale.first).contains("possible are 1…1: its position is brought"))
+    }
+
     @Test func `an equal write that was answered elsewhere acknowledges the state on its host, too`() {
         let round = history.roundBegins(0)
         history.acknowledged(0, round: round, on: 0, by: "PUT 200, one of several", now: at(10))

@@ -26,21 +26,31 @@ extension FaultStage {
         }
     }
 
+    /// An acknowledged write, and the position in its response.
+    struct Written {
+        var round: Int
+        var position: String
+    }
+
     /// Reads one register through another worker than the one that was just written through.
-    func ask(_ key: Int, _ worker: WorkerProcess, _ host: Host) async {
+    ///
+    /// - Parameter written: the write whose position the read brings.
+    func ask(_ key: Int, _ worker: WorkerProcess, _ host: Host, after written: Written? = nil) async {
         let life = history.life(ofWorkerAt: worker.portNumber)
         do {
-            try await read(key, try HTTPConnection(port: worker.portNumber), worker, host)
+            try await read(key, try HTTPConnection(port: worker.portNumber), worker, host, after: written)
         } catch {
             if hasLived(worker, since: life) { history.failed("GET from a living worker: \(error)") }
         }
     }
 
     /// Reads one register by its user.
-    private func read(_ key: Int, _ http: HTTPConnection, _ worker: WorkerProcess, _ host: Host) async throws {
+    private func read(
+        _ key: Int, _ http: HTTPConnection, _ worker: WorkerProcess, _ host: Host, after written: Written? = nil
+    ) async throws {
         guard let path = registers[key].path(round: history.newest(key)) else { return }
-        let read = history.readBegins([key], on: host.index)
-        let reply = try await answer(to: path, http)
+        let read = history.readBegins([key], on: host.index, after: written?.round ?? 0)
+        let reply = try await answer(to: path, http, after: written?.position)
         guard let reply else { return }
         guard let shown = registers[key].shown(by: reply, path: path) else {
             return history.failed("GET \(path): \(reply.status) \(reply.text)")
@@ -64,9 +74,12 @@ extension FaultStage {
     }
 
     /// - Returns: `nil` while the database is away.
-    private func answer(to path: String, _ http: HTTPConnection) async throws -> HTTPReply? {
+    private func answer(
+        to path: String, _ http: HTTPConnection, after position: String? = nil
+    ) async throws -> HTTPReply? {
         let begin = ContinuousClock.now
-        let reply = try await http.request("GET", path, within: Self.patience)
+        let headers = position.map { [("X-Sync-After", $0)] } ?? []
+        let reply = try await http.request("GET", path, headers: headers, within: Self.patience)
         onAnswer(.read, ContinuousClock.now - begin)
         guard reply.status == 503 else { return reply }
         history.wasUnavailable()

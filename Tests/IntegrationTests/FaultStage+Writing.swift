@@ -128,6 +128,12 @@ extension FaultStage {
             if let other = host.workers.filter({ $0.pid != worker.pid }).randomElement() {
                 await ask(key, other, host)
             }
+            // The client of this write may come to any host next.
+            if let position = reply["x-sync-position"], let next = hosts.randomElement(),
+                let reader = next.workers.randomElement()
+            {
+                await ask(key, reader, next, after: Written(round: round, position: position))
+            }
             return .shown
         } catch {
             if hasLived(worker, since: life) { history.failed("\(request.name) to a living worker: \(error)") }

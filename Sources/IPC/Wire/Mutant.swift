@@ -13,16 +13,17 @@ package enum Mutant: String, CaseIterable, Sendable {
     case acknowledgedWhileBelieved, firstTagOnly
     // Answers of syncd.
     case fillWithoutLease, fillChecksKeyOnly, leaseOutlivesEpoch, verdictAtQuestion, fenceIgnored, sleepForgotten
-    case idleHostAnswers, lostLogBelieved, leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack,
-        deferredIsForgotten
+    case idleHostAnswers, lostLogBelieved, leaseIDsRepeat, twoLeases, renewedByEverybody, newTableNotHeldBack
+    case deferredIsForgotten
     // The journal.
     case heartbeatWithoutJournal, heartbeatStampedLate, owedDeletedFirst, orphanOnce, orphanForgottenEarly
     case hungOwnerIgnored, heartbeatAfterOutdatedPass, directoryNotCompared, undeletableForgotten, undeletableObeyed
     // The log.
     case identityIgnored, lastEntryIgnored, incarnationIgnored, firstKnownPositionIgnored, gapIgnored, entriesOutOfOrder
-    case probeNotCovered, appendNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof,
-        damageForgotten
-    case lostEntriesForgotten
+    case probeNotCovered, appendNotCovered, committedNotRaised, trimIgnored, positionBackIgnored, attachedAtProof
+    case damageForgotten, lostEntriesForgotten
+    // Reads with the position of a write.
+    case positionOfAnyLog, positionNotAwaited, logOfPositionAskedOnce
     // Change feeds.
     case feedTokenFirst, echoOfAnyTime, twoFeedReaders
     // Duties of the storage.

@@ -74,9 +74,10 @@ extension TagTable {
     /// An incarnation never comes back. So a log that is the attached one before and after the position is loaded was so
     /// all the time, and the position belongs to it.
     package func verdict(on place: SyncPosition.Place) -> PositionVerdict {
-        guard attachedLog == place.incarnation else { return .incomparable }
+        let isAnyLog = breaks(.positionOfAnyLog)
+        guard attachedLog == place.incarnation || isAnyLog else { return .incomparable }
         let isApplied = applied >= place.position
-        guard attachedLog == place.incarnation else { return .incomparable }
+        guard attachedLog == place.incarnation || isAnyLog else { return .incomparable }
         return isApplied ? .applied : .pending
     }
 }

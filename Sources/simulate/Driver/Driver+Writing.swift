@@ -48,7 +48,7 @@ extension Driver {
                 // The intent is written at this very moment; then the worker may be stopped for long.
                 let canRecord = host.canRecord
                 do {
-                    try await cache.invalidating(tags) { [self] () async throws -> WriteResult<Void> in
+                    let written = try await cache.writing(tags) { [self] () async throws -> WriteResult<Void> in
                         if canRecord { write.record = host.record(in: worker.journal) }
                         do {
                             try await database.carryOut(write)
@@ -63,6 +63,7 @@ extension Driver {
                             : .unchanged(())
                     }
                     versions = write.parts.compactMap { part in part.seen.map { (part.key, $0) } }
+                    readAnywhere(after: written.position, versions)
                 } catch {
                     oracle.figures.add("writes that threw")
                     versions = write.parts.compactMap { part in part.seenAtEnd.map { (part.key, $0) } }

@@ -65,9 +65,27 @@ final class Driver: @unchecked Sendable {
 
     // MARK: Reads
 
-    func read(_ key: Int, on worker: SimulatedWorker) {
-        read([key], named: oracle.names.keys[key], oracle.names.tags[key], place: key, on: worker) { [self] in
+    func read(_ key: Int, on worker: SimulatedWorker, after written: WrittenVersion? = nil) {
+        read([key], named: oracle.names.keys[key], oracle.names.tags[key], place: key, on: worker, after: written) {
+            [self] in
             try await database.load(key, for: worker)
+        }
+    }
+
+    /// Reads soon after a write, on any host, by clients that bring its position.
+    func readAnywhere(after position: SyncPosition, _ versions: [(key: Int, version: UInt64)]) {
+        guard world.random.oneIn(2) else { return }
+        let time = world.now
+        for latest: UInt64 in [100_000, 5_000_000, 2_000_000_000] {
+            world.after(world.random.number(0...latest), nil, "read with a position") { [self] in
+                guard world.now < lastRead, let part = world.random.element(versions) else { return }
+                let written = WrittenVersion(position: position, version: part.version, time: time)
+                if let client = world.random.element(plainClients), world.random.oneIn(3) {
+                    client.read(part.key, after: written)
+                } else if let worker = anyWorker {
+                    read(part.key, on: worker, after: written)
+                }
+            }
         }
     }
 
@@ -82,15 +100,15 @@ final class Driver: @unchecked Sendable {
     /// `place`: a number for the entry.
     private func read(
         _ keys: [Int], named name: CacheKey, _ tags: [CacheTag], place: Int, on worker: SimulatedWorker,
-        load: @escaping @Sendable () async throws -> ByteBuffer?
+        after written: WrittenVersion? = nil, load: @escaping @Sendable () async throws -> ByteBuffer?
     ) {
         world.run(worker) {
             Task { [self] in
                 guard let cache = worker.cache else { return }
-                let (reads, ended) = (keys.map { oracle.readBegan($0, on: worker) }, Flag())
+                let (reads, ended) = (keys.map { oracle.readBegan($0, on: worker, after: written) }, Flag())
                 do {
                     let result = try await cache.value(
-                        for: name, tags: tags, ttl: .milliseconds(Int64(plan.ttlMilliseconds))
+                        for: name, tags: tags, ttl: .milliseconds(Int64(plan.ttlMilliseconds)), after: written?.position
                     ) { [self] in
                         // The read may be over, and its load may run in the background.
                         guard !ended.isSet else {

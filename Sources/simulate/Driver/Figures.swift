@@ -56,6 +56,7 @@ struct Figures {
         "goal: value of two keys read from L1",
         "goal: write rolled back",
         "goal: rolled-back value still cached",
+        "goal: read with a position answered from cache",
         "goal: uncovered write",
         "goal: feed reset",
         "goal: history of changes lost",

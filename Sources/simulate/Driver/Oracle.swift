@@ -45,7 +45,7 @@ final class Oracle: @unchecked Sendable {
     var openChanges: [OpenChange] = []
     /// The last token that an embedded syncd has stored.
     var lastToken: UInt64 = 0
-    private var isRewound = false
+    private var rewoundAt: BootTime?
     private var nonces: Set<[UInt64]> = []
 
     struct HostState {
@@ -137,19 +137,21 @@ final class Oracle: @unchecked Sendable {
         var floor: UInt64
         var acrossFloor: UInt64
         var promisedFloor: UInt64
+        /// The write whose position the read brings.
+        var written: WrittenVersion?
         var interruptions: Int
         var loadTime: UInt64 = 0
         var silentSince: BootTime?
     }
 
-    func readBegan(_ key: Int, on worker: Reader) -> Read {
+    func readBegan(_ key: Int, on worker: Reader, after written: WrittenVersion? = nil) -> Read {
         let host = worker.host.index
         let trust = TrustTiming.upstreamTrustNanoseconds
         let limit = world.now.saturatingSubtract(trust)
         let across = covered[key].last { $0.time <= limit }?.version ?? 1
         return Read(
             key: key, begin: world.now, floor: acknowledged[host][key], acrossFloor: across,
-            promisedFloor: promisedVersion(key, on: host), interruptions: worker.interruptions,
+            promisedFloor: promisedVersion(key, on: host), written: written, interruptions: worker.interruptions,
             silentSince: hosts[host].silentSince)
     }
 
@@ -200,11 +202,25 @@ final class Oracle: @unchecked Sendable {
             version >= read.promisedFloor,
             "promise 4: \(worker.name) read version \(version) from \(source.rawValue), \(read.promisedFloor) was written on its host long before",
             key: key)
+        checkPosition(of: read, version, source, on: worker)
         check(version <= landed[key], "\(worker.name) read version \(version), which was never written", key: key)
         if source == .l1 { l1Hit(on: worker) }
         if source == .l1 || source == .l2, undone[key].contains(version) {
             figures.add("goal: rolled-back value still cached")
         }
+    }
+
+    private func checkPosition(of read: Read, _ version: UInt64, _ source: CacheSource, on worker: Reader) {
+        guard let written = read.written else { return }
+        // Positions of a log that went back occur twice, until all hosts have noticed.
+        if let time = rewoundAt, written.time <= time || read.begin <= time + TrustTiming.upstreamTrustNanoseconds {
+            return
+        }
+        check(
+            version >= written.version,
+            "promise 9: \(worker.name) read version \(version) from \(source.rawValue), and brought the position of \(written.version)",
+            key: read.key)
+        if source == .l1 || source == .l2 { figures.add("goal: read with a position answered from cache") }
     }
 
     private func l1Hit(on worker: Reader) {
@@ -390,7 +406,7 @@ final class Oracle: @unchecked Sendable {
 
     /// Checks that an attached host has applied every entry of its log up to its `applied`.
     func checkGap(_ syncd: SimulatedSyncd) {
-        guard !isRewound, syncd.isAlive, syncd.state == .attached else { return }
+        guard rewoundAt == nil, syncd.isAlive, syncd.state == .attached else { return }
         let host = syncd.host.index
         let table = syncd.host.table
         let incarnation = table.incarnation
@@ -414,7 +430,7 @@ final class Oracle: @unchecked Sendable {
     /// The log was set back to an earlier state: its positions occur twice.
     func rewound() {
         for incarnation in ghost.keys { ghost[incarnation] = [:] }
-        isRewound = true
+        rewoundAt = world.now
     }
 
     /// Entries of the log are lost, and the one host that knows them may be killed before it can append them again.

@@ -72,6 +72,14 @@ extension Database {
     }
 }
 
+/// A version that a write made or found, and the position of the write.
+struct WrittenVersion {
+    var position: SyncPosition
+    var version: UInt64
+    /// When its client was told.
+    var time: BootTime
+}
+
 /// The place of a record: a journal, and how often it had been emptied by then.
 struct JournalRecord {
     var journal: MemoryJournal

@@ -24,14 +24,17 @@ final class PlainClient: Reader, @unchecked Sendable {
     }
 
     /// Requests a key, unless it is waiting for a reply; connects first if necessary.
-    func read(_ key: Int) {
+    func read(_ key: Int, after written: WrittenVersion? = nil) {
         world.run(self) {
-            guard socket != nil else { return connect { [self] in read(key) } }
+            guard socket != nil else { return connect { [self] in read(key, after: written) } }
             guard question == nil else { return }
             questions += 1
             let number = questions
-            question = (oracle.readBegan(key, on: self), number)
-            send(.fetch(key: oracle.names.keys[key].bytes, waitMilliseconds: nil))
+            question = (oracle.readBegan(key, on: self, after: written), number)
+            let name = oracle.names.keys[key].bytes
+            send(
+                written.map { .fetchAfter($0.position, key: name, waitMilliseconds: nil) }
+                    ?? .fetch(key: name, waitMilliseconds: nil))
             world.after(Self.patienceNanoseconds, self, "no answer") { [self] in
                 if question?.number == number { hangUp() }
             }

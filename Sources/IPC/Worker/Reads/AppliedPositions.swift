@@ -50,7 +50,7 @@ final class AppliedPositions: Sendable {
         switch verdict(on: place) {
         case .applied: return true
         case .incomparable: return false
-        case .pending: break
+        case .pending: if breaks(.positionNotAwaited) { return true }
         }
         let deadline = clock.now() + Self.patienceNanoseconds
         return await withCheckedContinuation { continuation in

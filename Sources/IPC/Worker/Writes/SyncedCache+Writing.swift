@@ -135,7 +135,8 @@ extension SyncedCache {
     /// syncd's reply does not name the log. An incarnation never comes back, so a log that the table shows as the attached
     /// one before and after it is the one that the position belongs to.
     private func position(_ position: LogPosition?, attachedBefore log: Incarnation?) -> SyncPosition {
-        guard let position, let log, l1.table?.attachedLog == log else { return .unknown }
+        let now = l1.table?.attachedLog
+        guard let position, let log = breaks(.logOfPositionAskedOnce) ? now : log, now == log else { return .unknown }
         return SyncPosition(SyncPosition.Place(incarnation: log, position: position))
     }
 
