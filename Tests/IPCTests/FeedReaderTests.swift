@@ -61,9 +61,10 @@ import Testing
     }
 
     private func following(
-        _ source: Source, claims: [Reply], saves: [Reply] = [.ok], _ body: (ScriptedSyncd) async throws -> Void
+        _ source: Source, claims: [Reply], saves: [Reply] = [.ok], clock: ManualClock? = nil,
+        _ body: (ScriptedSyncd) async throws -> Void
     ) async throws {
-        let syncd = try ScriptedSyncd()
+        let syncd = try ScriptedSyncd(clock: clock)
         let (claims, saves) = (Answers(claims), Answers(saves))
         syncd.script { request in
             switch request {
@@ -76,7 +77,8 @@ import Testing
         try await syncd.start()
         let cache = SyncedCache(
             configuration: SyncedCacheConfiguration(socketPath: syncd.socketPath),
-            eventLoop: MultiThreadedEventLoopGroup.singleton.next(), logger: Logger(label: "test"))
+            eventLoop: MultiThreadedEventLoopGroup.singleton.next(), logger: Logger(label: "test"),
+            platform: .system(clock: clock?.workerClock ?? .boot))
         let task = Task {
             await cache.follow(source, named: "f") { change in
                 change.key == "none" ? [] : ["users", CacheTag("user:\(change.key ?? "")")]
@@ -184,13 +186,19 @@ import Testing
         }
     }
 
-    @Test func `a database without changes is left alone`() async throws {
+    @Test func `a database without changes is asked again ten seconds later`() async throws {
         let source = Source()
-        source.state.withLock { $0.failures = Array(repeating: .unavailable("standalone"), count: 100) }
-        try await following(source, claims: [tail("t0")]) { syncd in
+        source.state.withLock { $0.failures = [.unavailable("the privilege changeStream is missing")] }
+        let clock = ManualClock()
+        try await following(source, claims: [tail("t0")], clock: clock) { syncd in
             await expect(["claim", "leave"], of: syncd)
-            try await Task.sleep(for: .milliseconds(1500))
+            await eventually("it pauses") { clock.sleeperCount == 1 }
+            clock.advance(by: .milliseconds(9999))
+            for _ in 0..<100 { await Task.yield() }
             #expect(feedRequests(syncd) == ["claim", "leave"])
+            source.add("a", token: "t1")
+            clock.advance(by: .milliseconds(1))
+            await expect(["claim", "leave", "claim", "save t1 [users+user:a]"], of: syncd)
         }
     }
 

@@ -88,9 +88,13 @@ import Testing
     @Test func `a standalone server has no changes, and that is said once`() async throws {
         let host = try await TestHost.start(
             workers: 1, home: .embedded, mongo: try await MongoServer.shared(.standalone))
-        let line = "The database has no change stream"
+        let line = "The changes of MongoDB cannot be read"
         await eventually("it is said", details: { host.transcript }) { host.workers[0].log.contains(line) }
-        try await Task.sleep(for: .seconds(3))
+        let syncd = try #require(host.syncd)
+        try await eventually("it was tried once more, and the lag shows for how long", within: .seconds(40)) {
+            try await feed(syncd)["lag-ms"]?.number ?? 0 > 12_000
+        }
+        #expect(try await feed(syncd)["reader"] == .null)
         #expect(host.workers[0].log.components(separatedBy: line).count == 2)
     }
 

@@ -68,7 +68,50 @@ import Testing
         host.loop.engine.feeds[Self.name]?.uncovered.values.reduce(0, +) ?? 0
     }
 
+    // MARK: Figures
+
+    /// The feed in STATUS.
+    private func lag(_ host: EngineHarness) -> StatusValue? {
+        guard case .list(let feeds) = host.loop.engine.statusSection("feeds", now: host.now, transport: { _ in nil }),
+            case .fields(let fields)? = feeds.first
+        else { return nil }
+        return fields.first { $0.name == "lag-ms" }?.value
+    }
+
+    @Test func `the lag is the time since which changes may be unknown`() {
+        let host = attached()
+        _ = claim(host)
+        #expect(save(host, [], token: "t1") == .ok)
+        #expect(lag(host) == .number(3), "as the reader says")
+        host.advance(milliseconds: 400)
+        #expect(lag(host) == .number(403))
+        #expect(save(host, [], token: "t2") == .ok)
+        #expect(lag(host) == .number(3))
+        host.close(1)
+        host.advance(milliseconds: 60_000)
+        #expect(lag(host) == .number(60_003), "nobody reads")
+    }
+
+    @Test func `where another host reads, nothing is unknown`() {
+        let (host, other) = (attached(), attached(2))
+        _ = claim(host)
+        #expect(claim(other) == wait)
+        other.advance(milliseconds: 3000)
+        #expect(lag(other) == .null)
+    }
+
     // MARK: Coverage
+
+    @Test(arguments: [LogMode.embedded, .redis]) func `a time of the future covers nothing`(mode: LogMode) {
+        let host = mode == .embedded ? embedded() : attached()
+        host.advance(milliseconds: 500)
+        _ = claim(host)
+        let now = UInt32(host.wallClock / 1000)
+        write(host, "a", now + 299)
+        #expect(save(host, [change("a", now + 200)], token: "t1") == .ok)
+        write(host, "b", now + 400)
+        #expect(save(host, [change("b", now + 200)], token: "t2") == nil, "it may be of another program")
+    }
 
     @Test(arguments: [LogMode.embedded, .redis]) func `a change without an invalidation is invalidated`(mode: LogMode) {
         let host = mode == .embedded ? embedded() : attached()

@@ -85,7 +85,7 @@ extension SyncEngine {
         if feedQuestions[id] != nil { return feedAnswered(id, reply, &turn) }
         if case .probed(let incarnation, let position, let holders) = reply, incarnation == log.incarnation {
             feed.probed(id, position: position)
-            feedsProbed(holders)
+            feedsProbed(holders, now: turn.now)
         }
         withLog(&turn) { log, turn in log.replied(id, reply, &turn) }
     }

@@ -32,10 +32,19 @@ struct ChangeFeed {
     var resets: UInt64 = 0
     /// Uncovered writes of each collection.
     var uncovered: [ByteBuffer: UInt64] = [:]
-    var lagMilliseconds: UInt64 = 0
+    /// All changes up to this time are known here, or somebody else reads: when the feed was last not behind.
+    var currentAt: BootTime
     /// Further collections count as `otherCollections`.
     static let maximumCollections = 64
     static let otherCollections = ByteBuffer(string: "others")
+
+    /// - Parameter now: nobody knows of earlier changes.
+    init(now: BootTime) { currentAt = now }
+
+    /// The time since which changes may be unknown, in ms; `nil`: another host reads, so that it knows.
+    func lagMilliseconds(_ now: BootTime) -> UInt64? {
+        reader == nil && isHeldElsewhere ? nil : (now > currentAt ? now - currentAt : 0) / 1_000_000
+    }
 
     struct HeldSave {
         var client: ClientID
@@ -44,6 +53,8 @@ struct ChangeFeed {
         /// Changes that no entry of the log covers; of a reset, none.
         var uncovered: [FeedChange]
         var isReset = false
+        /// When the newest change of it was made, or the request came if it has none.
+        var currentAt: BootTime
         /// Changes in it, and those that were covered.
         var changes: UInt64 = 0
         var covered: UInt64 = 0

@@ -11,18 +11,19 @@ extension SyncEngine {
             if feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
             turn.add(.reply(client, id, .ok))
         case .save(let save):
+            let lag = save.lagMilliseconds.multipliedReportingOverflow(by: 1_000_000)
             var held = ChangeFeed.HeldSave(
-                client: client, request: id, token: save.token.compacted, uncovered: save.changes)
+                client: client, request: id, token: save.token.compacted, uncovered: save.changes,
+                currentAt: turn.now.saturatingSubtract(lag.overflow ? .max : lag.partialValue))
             held.changes = UInt64(save.changes.count)
             guard take(held, of: save.name, &turn) else { return }
-            feeds[save.name]?.lagMilliseconds = save.lagMilliseconds
             settle(save.name, &turn)
             if feeds[save.name]?.save?.isSent == false {
                 deadlines.add(.feed(save.name.compacted, client, id), at: turn.now + limits.feedHoldNanoseconds)
             }
         case .reset(let name, let token):
             let held = ChangeFeed.HeldSave(
-                client: client, request: id, token: token.compacted, uncovered: [], isReset: true)
+                client: client, request: id, token: token.compacted, uncovered: [], isReset: true, currentAt: turn.now)
             guard take(held, of: name, &turn) else { return }
             appendSave(name, &turn)
         }
@@ -38,7 +39,7 @@ extension SyncEngine {
             return turn.add(
                 .reply(client, id, .error(ReplyError(.busy, "no room for more feeds: the limit is \(limits.feeds)"))))
         }
-        var feed = feeds[name, default: ChangeFeed()]
+        var feed = feeds[name, default: ChangeFeed(now: turn.now)]
         feed.claimedAt = turn.now
         feeds[name] = feed
         log.watchedFeeds = feeds.keys.sorted { $0.readableBytesView.lexicographicallyPrecedes($1.readableBytesView) }
@@ -103,11 +104,15 @@ extension SyncEngine {
             guard clients[client] != nil, isFree || feeds[name]?.reader?.client == client else {
                 return turn.add(.reply(client, request, FeedRole.wait.reply))
             }
+            isFeedFailureTold = false
             feeds[name]?.reader = (client, turn.now)
             feeds[name]?.stored = nil
             turn.add(.reply(client, request, FeedRole.tail(token: token).reply))
         case (.claim(let client, let request), let reply):
-            if case .feed(isHolder: false, _) = reply { feeds[name]?.holder = .busy }
+            if case .feed(isHolder: false, _) = reply {
+                feeds[name]?.holder = .busy
+                feeds[name]?.currentAt = turn.now
+            }
             if case .failed(let failure) = reply, !isFeedFailureTold {
                 isFeedFailureTold = true
                 turn.add(.notice(.upstreamWarning("change feeds: \(failure.message)")))
@@ -130,9 +135,13 @@ extension SyncEngine {
     }
 
     /// A probe has shown the holders of roles.
-    mutating func feedsProbed(_ holders: [FeedHolder]) {
+    mutating func feedsProbed(_ holders: [FeedHolder], now: BootTime) {
         let own = FeedCommand.holder(log.origin, isIdle: false)
-        for holder in holders { feeds[holder.name]?.holder = ChangeFeed.Holder(holder.holder, own: own) }
+        for holder in holders {
+            feeds[holder.name]?.holder = ChangeFeed.Holder(holder.holder, own: own)
+            let isElsewhere = feeds[holder.name].map { $0.reader == nil && $0.isHeldElsewhere } ?? false
+            if isElsewhere { feeds[holder.name]?.currentAt = now }
+        }
     }
 
     mutating func feedReaderClosed(_ client: ClientID) {
@@ -297,6 +306,7 @@ extension SyncEngine {
             if reply == .ok {
                 feeds[name]?.changes += save.changes
                 feeds[name]?.covered += save.covered
+                feeds[name]?.currentAt = save.currentAt
             }
         }
         turn.add(.reply(client, request, reply))

@@ -113,6 +113,7 @@ struct InvalidationLog: ~Copyable {
         tags: [ByteBuffer], event: Event?, at time: OperationTime? = nil, with feed: FeedCommand? = nil,
         for requester: AppendRequester, _ turn: inout Turn<LogEffect>
     ) {
+        let time = time.flatMap { isPlausible($0, turn.now) ? $0 : nil }
         var body = LogEntryBody(
             origin: origin, nonce: 0, eventChannel: event?.channel, tags: tags, operationTime: time)
         let isAppendable = body.isAppendable
@@ -139,6 +140,15 @@ struct InvalidationLog: ~Copyable {
         appends.add(append, id: id, deadline: turn.now + limits.appendNanoseconds)
         if isSynced { send(id, &turn) }
     }
+
+    /// Whether the database can have applied a write at this time. A time of the future would cover changes of other
+    /// programs that come until then. The clocks of database and host may differ by some minutes.
+    private func isPlausible(_ time: OperationTime, _ now: BootTime) -> Bool {
+        guard let wallClock else { return true }
+        return UInt64(time.seconds) * 1000 <= wallClock.time(now) + Self.clockToleranceMilliseconds
+    }
+
+    private static let clockToleranceMilliseconds: UInt64 = 300_000
 
     private mutating func send(_ id: UpstreamID, _ turn: inout Turn<LogEffect>) {
         guard let append = appends.send(id, applied: tail.applied, at: wallClock?.time(turn.now)) else { return }

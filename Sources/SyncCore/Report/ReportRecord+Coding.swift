@@ -1,3 +1,4 @@
+import IPCWire
 import NIOCore
 
 // The record as text: a line for each value, a name and numbers. The file in which a host keeps it may be damaged, and
@@ -8,7 +9,16 @@ extension ReportRecord {
     package static let maximumBytes = 2 << 20
 
     private static let firstLine = "syncd-report 1"
-    private static let lastLine = "end"
+
+    /// The last line has a hash of all others: a changed digit is as good a number as any.
+    private static func lastLine(behind lines: ArraySlice<some StringProtocol>) -> String {
+        var hash = TagHash()
+        for line in lines {
+            for byte in line.utf8 { hash.combine(byte) }
+            hash.combine(UInt8(ascii: "\n"))
+        }
+        return "end \(hash.finalize())"
+    }
 
     package func encoded() -> ByteBuffer {
         var lines = [Self.firstLine, "since \(since)", "counted-to \(countedTo)", "starts \(starts)"]
@@ -20,13 +30,19 @@ extension ReportRecord {
         lines.append("total")
         lines += total.lines
         for day in days { lines += ["day \(day.number)"] + day.figures.lines }
-        return ByteBuffer(string: (lines + [Self.lastLine]).joined(separator: "\n") + "\n")
+        return Self.sealed(lines)
+    }
+
+    /// These lines and the last one.
+    static func sealed(_ lines: [String]) -> ByteBuffer {
+        ByteBuffer(string: (lines + [lastLine(behind: lines[...])]).joined(separator: "\n") + "\n")
     }
 
     package init?(encoded bytes: ByteBuffer) {
         guard bytes.readableBytes <= Self.maximumBytes else { return nil }
         let lines = String(buffer: bytes).split(separator: "\n", omittingEmptySubsequences: false)
-        guard lines.count > 2, lines[0] == Self.firstLine, lines[lines.count - 2] == Self.lastLine, lines.last == ""
+        guard lines.count > 2, lines[0] == Self.firstLine, lines.last == "",
+            lines[lines.count - 2] == Self.lastLine(behind: lines.dropLast(2))
         else { return nil }
         self.init(since: 0)
         var sections: [(day: UInt64?, figures: PeriodFigures)] = []

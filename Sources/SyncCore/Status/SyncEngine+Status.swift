@@ -31,7 +31,7 @@ extension SyncEngine {
         case "log": .fields(logSection(now))
         case "cache": .fields(cacheSection())
         case "fanout": .fields(fanoutSection())
-        case "feeds": .list(feedsSection())
+        case "feeds": .list(feedsSection(now))
         case "clients": .list(clientsSection(now, transport))
         case "limits": .fields(limitsSection())
         case Self.reportSection: .fields(reportFields(now))
@@ -94,7 +94,7 @@ extension SyncEngine {
         ]
     }
 
-    private func feedsSection() -> [StatusValue] {
+    private func feedsSection(_ now: BootTime) -> [StatusValue] {
         log.watchedFeeds.compactMap { name in
             guard let feed = feeds[name] else { return nil }
             let byCollection = feed.uncovered.sorted {
@@ -104,7 +104,7 @@ extension SyncEngine {
                 StatusField("name", .bytes(name)),
                 StatusField("reader", feed.reader.map { .number($0.client.number) } ?? .null),
                 StatusField("elsewhere", .flag(feed.reader == nil && feed.isHeldElsewhere)),
-                StatusField("lag-ms", .number(feed.reader == nil ? 0 : feed.lagMilliseconds)),
+                StatusField("lag-ms", feed.lagMilliseconds(now).map { .number($0) } ?? .null),
                 StatusField("changes", .number(feed.changes)),
                 StatusField("covered", .number(feed.covered)),
                 StatusField("late", .number(feed.late)),

@@ -32,10 +32,17 @@ extension StorageFailure {
     /// InvalidResumeToken.
     private static let lostHistory: Set<Int32> = [280, 286, 260]
     /// Codes of a server without change streams for this user: Unauthorized, and a server that is in no replica set.
-    private static let withoutChangeStreams: Set<Int32> = [13, 40_573]
+    private static let withoutChangeStreams: Set<Int32> = [unauthorized, 40_573]
+    private static let unauthorized: Int32 = 13
 
     /// Asking again soon would be in vain.
     var isWithoutChangeStreams: Bool { serverCode.map(Self.withoutChangeStreams.contains) ?? false }
+
+    /// The failure of a change stream, for the log.
+    var changeStreamDetail: String {
+        serverCode == Self.unauthorized
+            ? detail + "; the user of DB_URL needs the actions find and changeStream on the collection" : detail
+    }
 
     /// A standalone server.
     static let noChangeStreams = StorageFailure(

@@ -28,7 +28,7 @@ struct ChangeFollower: Service {
             switch failure {
             case .unavailable(let why):
                 logger.warning(
-                    "The database has no change stream: a write of a program that does not invalidate is not noticed",
+                    "The changes of MongoDB cannot be read, which is tried every 10 s: writes of programs that do not invalidate are not noticed",
                     metadata: ["why": "\(why)"])
             case .interrupted(let why):
                 logger.notice("The change stream of the database is interrupted", metadata: ["why": "\(why)"])

@@ -61,7 +61,7 @@ extension ChangeSourceFailure {
         if failure.isHistoryLost {
             self = .historyLost(failure.detail)
         } else if failure.isWithoutChangeStreams {
-            self = .unavailable(failure.detail)
+            self = .unavailable(failure.changeStreamDetail)
         } else {
             self = .interrupted(failure.detail)
         }

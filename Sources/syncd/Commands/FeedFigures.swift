@@ -24,7 +24,9 @@ struct FeedFigures {
         let place =
             reader != .null ? "read here by client \(reader.plain)" : isElsewhere ? "read elsewhere" : "nobody reads"
         let collections = uncovered.map { "\($0.name) \($0.value.plain)" }.joined(separator: ", ")
-        return "\(name)  \(place)  lag \(fields.value("lag-ms").plain) ms  changes \(fields.value("changes").plain)  "
+        let lag = fields.value("lag-ms")
+        let behind = lag == .null ? "" : "  lag \(lag.plain) ms"
+        return "\(name)  \(place)\(behind)  changes \(fields.value("changes").plain)  "
             + "uncovered \(fields.value("uncovered").plain)" + (collections.isEmpty ? "" : " (\(collections))")
             + "  resets \(fields.value("resets").plain)"
     }

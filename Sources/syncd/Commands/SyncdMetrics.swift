@@ -135,8 +135,11 @@ enum SyncdMetrics {
         text.add(
             "feed_readers", .gauge, help: "Change feeds that a client of this host reads.",
             Double(feeds.count { $0.fields.value("reader") != .null }))
+        let lags = feeds.compactMap { number($0.fields.value("lag-ms")) }
         text.add(
-            "feed_lag_seconds", .gauge, help: "Age of the newest change when it was reported.", sum("lag-ms") / 1000)
+            "feed_lag_seconds", .gauge,
+            help: "Time since which changes of the database may be unknown; 0 where another host reads them.",
+            (lags.max() ?? 0) / 1000)
     }
 
     private static func addClients(_ sections: [StatusField], to text: inout PrometheusText) {

@@ -41,7 +41,7 @@ actor ReportFile {
         }
         if !hasFailed {
             logger.warning(
-                "the figures of syncd report cannot be kept: the next syncd begins at zero",
+                "the figures of syncd report cannot be kept: the next syncd begins with the figures of the last file that could be written, if there is one",
                 metadata: ["path": "\(path)", "error": "\(String(cString: strerror(error)))"])
         }
         hasFailed = true

@@ -15,7 +15,7 @@ struct FeedReader: Sendable {
     /// Pause before a save that the log did not accept is sent again.
     private static let retryNanoseconds: UInt64 = 100_000_000
     /// Interval at which a database that has no changes to offer is asked again.
-    private static let unavailableNanoseconds: UInt64 = 60_000_000_000
+    private static let unavailableNanoseconds: UInt64 = 10_000_000_000
     /// Changes in one save: few enough for each limit that an operator may set.
     private static let changesPerSave = 128
     /// A change with more tags than this, or a longer one, changes everything.
