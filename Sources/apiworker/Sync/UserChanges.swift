@@ -5,15 +5,16 @@ import NIOCore
 struct UserChanges: ChangeSource {
     let streams: ChangeStreams
 
-    /// The name of the feed: that of database and collection.
+    /// The name of the feed: that of database and collection, with `_` and two hexadecimal digits for each byte that a
+    /// name cannot have, and at most 64 characters of it.
     var name: String {
-        let characters = streams.name.utf8.prefix(Self.longestName).map { byte -> Character in
+        let texts = streams.name.utf8.map { byte -> String in
             switch byte {
-            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: Character(UnicodeScalar(byte))
-            default: "_"
+            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: String(UnicodeScalar(byte))
+            default: "_" + String(0x100 + Int(byte), radix: 16).suffix(2)
             }
         }
-        return String(characters)
+        return String(texts.joined().prefix(Self.longestName))
     }
 
     private static let longestName = 64
