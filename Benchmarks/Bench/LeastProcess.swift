@@ -28,8 +28,12 @@ final class LeastProcess {
     private let process: ChildProcess
     var pid: Int32 { process.pid }
 
-    /// - Parameter append: the words of the command that appends.
-    init(_ redis: RedisServer, _ append: [String], isSubscribed: Bool = false) async throws {
+    /// - Parameters:
+    ///   - append: the words of the command that appends.
+    ///   - isOnNIO: ``LeastOnNIO`` instead of the one in C.
+    init(
+        _ redis: RedisServer, _ append: [String], isSubscribed: Bool = false, isOnNIO: Bool = false
+    ) async throws {
         directory = try TemporaryDirectory(in: "/dev/shm")
         socketPath = directory.file("least.sock")
         memory = try Memory(path: directory.file("number"))
@@ -38,7 +42,7 @@ final class LeastProcess {
         process = try ChildProcess(
             try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"),
             ["least", "--socket", socketPath, "--redis", redis.socketPath, "--memory", directory.file("number")]
-                + channel + ["--"] + append)
+                + channel + (isOnNIO ? ["--on-nio"] : []) + ["--"] + append)
         for _ in 0..<1000 {
             if (try? Wire(path: socketPath)) != nil { return }
             try await Task.sleep(for: .milliseconds(5))
@@ -46,7 +50,7 @@ final class LeastProcess {
         throw TestFailure("the least process does not listen\n\(process.transcript)")
     }
 
-    struct Command: ParsableCommand {
+    struct Command: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "least", abstract: "Appends for each request, and nothing else.", shouldDisplay: false)
 
@@ -54,11 +58,17 @@ final class LeastProcess {
         @Option var redis: String
         @Option var memory: String
         @Option var channel: String?
+        @Flag var onNIO = false
         @Argument var append: [String]
 
-        func run() throws {
-            let bytes = Wire.encoded(append.map { ByteBuffer(string: $0) }).map { CChar(bitPattern: $0) }
+        func run() async throws {
+            let encoded = Wire.encoded(append.map { ByteBuffer(string: $0) })
             let number = try Memory(path: memory).pointer
+            if onNIO {
+                let least = LeastOnNIO(redis: redis, channel: channel, append: encoded, number: number)
+                return try await least.run(socket: socket)
+            }
+            let bytes = encoded.map { CChar(bitPattern: $0) }
             if let error = least_run(socket, redis, channel, bytes, bytes.count, number) {
                 throw TestFailure(String(cString: error))
             }

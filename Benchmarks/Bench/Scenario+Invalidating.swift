@@ -63,9 +63,11 @@ extension Scenario {
     static func invalidate(_ rounds: Int) async throws -> [Measured] {
         // Two servers, so that a second host does not take time from the first in the rows without it.
         let (one, two) = (try await RedisServer(), try await RedisServer())
-        let (appendOne, appendTwo) = (
-            try await appendCommand(one, namespace: "least"), try await appendCommand(two, namespace: "least")
-        )
+        let appendOne = try await appendCommand(one, namespace: "least")
+        // Each pair has a log of its own: a message to further subscribers takes time.
+        let appendTwo = try await appendCommand(two, namespace: "least")
+        let appendBoth = try await appendCommand(two, namespace: "both")
+        let appendNIO = try await appendCommand(two, namespace: "nio")
         let embedded = try Invalidator(try await SyncdProcess.forMeasuring())
         let near = try Invalidator(try await SyncdProcess.forMeasuring(redis: one))
         let leastNear = try Invalidator(try await LeastProcess(one, appendOne))
@@ -75,8 +77,12 @@ extension Scenario {
             try await LeastProcess(two, appendTwo), seenBy: try await LeastProcess(two, appendTwo, isSubscribed: true))
         // As a syncd is: it needs the entries of other hosts.
         let leastBoth = try Invalidator(
-            try await LeastProcess(two, appendTwo, isSubscribed: true),
-            seenBy: try await LeastProcess(two, appendTwo, isSubscribed: true))
+            try await LeastProcess(two, appendBoth, isSubscribed: true),
+            seenBy: try await LeastProcess(two, appendBoth, isSubscribed: true))
+        let nioNear = try Invalidator(try await LeastProcess(one, appendOne, isOnNIO: true))
+        let nioBoth = try Invalidator(
+            try await LeastProcess(two, appendNIO, isSubscribed: true, isOnNIO: true),
+            seenBy: try await LeastProcess(two, appendNIO, isSubscribed: true, isOnNIO: true))
         let count = 3000
         func compare(_ ours: Invalidator, _ theirs: () throws -> LatencyRecorder) async throws -> Rounds {
             try await Rounds(rounds) {
@@ -85,13 +91,17 @@ extension Scenario {
                 try theirs().p50AndP99
             }
         }
-        let servers = [one.pid, two.pid] + [embedded, near, leastNear, far, leastFar, leastBoth].flatMap(\.pids)
-        let (alone, here, there, limit) = try await Processors.across(servers) {
+        let servers =
+            [one.pid, two.pid]
+            + [embedded, near, leastNear, far, leastFar, leastBoth, nioNear, nioBoth].flatMap(\.pids)
+        let (alone, here, there, both, hereOnNIO, bothOnNIO) = try await Processors.across(servers) {
             (
                 try await compare(embedded) { try publish(count, one) },
                 try await compare(near) { try leastNear.times(count) },
                 try await compare(far) { try leastFar.times(count) },
-                try await compare(far) { try leastBoth.times(count) }
+                try await compare(far) { try leastBoth.times(count) },
+                try await compare(near) { try nioNear.times(count) },
+                try await compare(far) { try nioBoth.times(count) }
             )
         }
         let least = "epoll loop in C with hiredis, the same script"
@@ -109,8 +119,14 @@ extension Scenario {
             there.row(
                 "invalidate-second-host-p99", "the same, p99", "two of them, the second subscribed", .nanoseconds,
                 .ratioAtMost(1.5), 1),
-            limit.row(
-                "invalidate-second-host-limit", "the same, p50", "two of them, both subscribed, as two hosts are",
+            hereOnNIO.row(
+                "invalidate-redis-limit", "INVALIDATE → visible through Redis, p50",
+                "that loop on SwiftNIO, nothing else", .nanoseconds, .none),
+            both.row(
+                "invalidate-second-host-both", "the same at a second host, p50", "two of them in C, both subscribed",
+                .nanoseconds, .none),
+            bothOnNIO.row(
+                "invalidate-second-host-limit", "the same, p50", "two of them on SwiftNIO, both subscribed",
                 .nanoseconds, .none),
         ]
     }

@@ -44,6 +44,15 @@ extension Scenario {
                     "memcpy of as many cold bytes of shared memory",
                     .nanoseconds,
                     .ratioAtMost(1.5)))
+            let limit = try await Rounds(rounds) {
+                [try await reader.nanosecondsPerHit(long, passes: 3)]
+            } yardstick: {
+                [copies.nanosecondsPerReading(passes: 3)]
+            }
+            rows.append(
+                limit.row(
+                    "shared-hit-\(kibibytes)k-limit", "the same",
+                    "the same memcpy into new memory, behind a word of an index and a slot", .nanoseconds, .none))
         }
         return rows
     }
@@ -83,6 +92,8 @@ private final class ColdCopies {
     private let source: UnsafeMutableRawBufferPointer
     private let target: UnsafeMutableRawBufferPointer
     private let order: [Int]
+    /// As large as the tag table and the index of an arena, and as cold.
+    private let words: UnsafeMutableBufferPointer<UInt64>
 
     init(count: Int, bytes: Int) {
         // Shared as the arena is: in pages of 4 KiB, however large those of private memory are.
@@ -93,10 +104,17 @@ private final class ColdCopies {
         source.initializeMemory(as: UInt8.self, repeating: 1)
         target.initializeMemory(as: UInt8.self, repeating: 1)
         order = (0..<count).map { $0 * bytes }.shuffled()
+        let wordBytes = 8 << 20
+        let wordMemory = mmap(nil, wordBytes, PROT_READ | PROT_WRITE, flags, -1, 0)
+        words = UnsafeMutableBufferPointer(
+            start: wordMemory == MAP_FAILED ? nil : wordMemory?.bindMemory(to: UInt64.self, capacity: wordBytes / 8),
+            count: wordBytes / 8)
+        words.initialize(repeating: 0)
     }
 
     deinit {
         munmap(source.baseAddress, source.count)
+        munmap(words.baseAddress, words.count * 8)
         target.deallocate()
     }
 
@@ -105,6 +123,23 @@ private final class ColdCopies {
         for _ in 0..<passes {
             for offset in order {
                 target.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[offset..<offset + target.count]))
+            }
+        }
+        return Double(monotonicNow() - start) / Double(passes * order.count)
+    }
+
+    /// What a hit cannot do without: where the value is, the copy, and whether it is fresh.
+    func nanosecondsPerReading(passes: Int) -> Double {
+        let start = monotonicNow()
+        for _ in 0..<passes {
+            for (number, offset) in order.enumerated() {
+                // Some place that depends on the key, as a hash does.
+                let place = (number &* 0x9e37_79b9) % (words.count / 2)
+                let begin = offset + Int(words[place])
+                let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: target.count, alignment: 16)
+                copy.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[begin..<begin + target.count]))
+                if words[words.count / 2 + place] > 0 { abort() }
+                copy.deallocate()
             }
         }
         return Double(monotonicNow() - start) / Double(passes * order.count)

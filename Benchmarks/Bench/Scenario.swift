@@ -21,10 +21,11 @@ enum Scenario: String, CaseIterable {
     var rows: String {
         switch self {
         case .l1: "l1-hit"
-        case .shared: "shared-hit, its time, and with 10 and 100 KiB"
+        case .shared: "shared-hit, its time, and with 10 and 100 KiB, beside their limit"
         case .fetch: "fetch-p50, fetch-p99, fetch-pipelined"
         case .fetchRedis: "fetch-redis-p50, fetch-redis-rate"
-        case .invalidate: "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99"
+        case .invalidate:
+            "invalidate-embedded, invalidate-redis-p50, -p99, invalidate-second-host-p50, -p99, beside their limit"
         case .positions: "position-read, position-stale"
         case .workers: "invalidate-8-workers, invalidate-64-workers, invalidate-64-listeners"
         case .hotKey: "hot-key, hot-key-at-once, and the processor time of each"
@@ -33,7 +34,7 @@ enum Scenario: String, CaseIterable {
         case .http: "http-graph, http-stats, and their yardsticks beside SwiftNIO alone"
         case .misses: "miss-users, miss-stats, miss-graph, beside their limit, and the processor time of each"
         case .put: "put, put-without-syncd"
-        case .feed: "feed-visible-p50, -p99, feed-takeover, feed-echoes, feed-cost"
+        case .feed: "feed-visible-p50, -p99, feed-takeover, feed-step-down, feed-echoes, feed-cost"
         case .start: "start-empty, start-100k"
         case .memory: "memory-idle"
         }

@@ -28,9 +28,7 @@ static int watch(int poll, int descriptor) {
     return epoll_ctl(poll, EPOLL_CTL_ADD, descriptor, &event);
 }
 
-static void store(uint64_t *number, const char *text) {
-    __atomic_store_n(number, strtoull(text, NULL, 10), __ATOMIC_RELEASE);
-}
+static void store(uint64_t *number, const char *text) { least_store(number, strtoull(text, NULL, 10)); }
 
 // Reads once. Returns whether the client is still there.
 static int client_sent(struct client *client, redisContext *commands, const char *append, size_t length) {

@@ -12,6 +12,11 @@
 const char *least_run(
     const char *socket, const char *redis, const char *channel, const char *append, size_t length, uint64_t *number);
 
+// Stores a position.
+static inline void least_store(uint64_t *number, uint64_t position) {
+    __atomic_store_n(number, position, __ATOMIC_RELEASE);
+}
+
 // Reads what was stored.
 static inline uint64_t least_number(const uint64_t *number) { return __atomic_load_n(number, __ATOMIC_ACQUIRE); }
 
