@@ -64,7 +64,7 @@ extension Scenario {
         // Two servers, so that a second host does not take time from the first in the rows without it.
         let (one, two) = (try await RedisServer(), try await RedisServer())
         let appendOne = try await appendCommand(one, namespace: "least")
-        // Each pair has a log of its own: a message to further subscribers takes time.
+        // Each pair has a separate log: a message to further subscribers takes time.
         let appendTwo = try await appendCommand(two, namespace: "least")
         let appendBoth = try await appendCommand(two, namespace: "both")
         let appendNIO = try await appendCommand(two, namespace: "nio")

@@ -128,7 +128,7 @@ private final class ColdCopies {
         return Double(monotonicNow() - start) / Double(passes * order.count)
     }
 
-    /// What a hit cannot do without: where the value is, the copy, and whether it is fresh.
+    /// The parts of a hit that nothing can replace: the place of the value, its copy, and whether it is fresh.
     func nanosecondsPerReading(passes: Int) -> Double {
         let start = monotonicNow()
         for _ in 0..<passes {

@@ -73,7 +73,7 @@ import Testing
             (["redis://x", "--namespace", "{"], "SYNCD_NAMESPACE"), (["--config", "/nowhere"], "/nowhere"),
         ] {
             let invalid = try await Examination(arguments)
-            #expect(invalid.exit == .status(78) && invalid.description.contains(text), "\(invalid)")
+            #expect(invalid.exit == .status(78) && invalid.error?.contains(text) == true, "\(invalid)")
         }
     }
 
@@ -106,6 +106,17 @@ import Testing
             #expect(examination.exit == .status(69) && examination.bad == ["connection failure"], "\(examination)")
             examination.expect("connection", "failure", text, "isolated")
         }
+    }
+
+    @Test func `a server of another kind than the URL says`() async throws {
+        let redis = try await RedisServer()
+        let plain = "127.0.0.1:\(redis.portNumber)"
+        let sentinel = try await Examination(["redis+sentinel://\(plain)/mymaster"])
+        #expect(sentinel.exit == .status(2), "\(sentinel)")
+        sentinel.expect("connection", "failure", "it is no sentinel: use redis://", "correct the URL")
+        let tls = try await Examination(["rediss://\(plain)"])
+        tls.expect("connection", "failure", "TLS", "redis://")
+        #expect(tls.findings["connection"]?.advice.contains("start the server") == false, "\(tls)")
     }
 
     @Test func `a wrong password, and none`() async throws {
@@ -184,12 +195,16 @@ import Testing
         let other = try await Examination([nodes[0].server.url])
         #expect(other.exit == .status(2), "\(other)")
         let address = "127.0.0.1:\(nodes[1].server.portNumber)"
-        other.expect("read-your-writes", "failure", "another node of the cluster", address)
+        other.expect("log", "failure", "another node of the cluster", address, "use redis+cluster://")
+        #expect(other.bad == ["cluster warning", "log failure"], "nothing else is known of it: \(other)")
         other.expect("cluster", "warning", "redis+cluster://")
         let right = try await Examination([nodes[1].server.url])
         #expect(right.exit == .status(1), "\(right)")
         let found = try await Examination(["redis+cluster://127.0.0.1:\(nodes[0].server.portNumber)"])
         #expect(found.exit == .status(0) && found.bad.isEmpty, "\(found)")
+        try await nodes[1].server.command("CONFIG", "SET", "cluster-allow-reads-when-down", "yes")
+        let lax = try await Examination(["redis+cluster://127.0.0.1:\(nodes[0].server.portNumber)"])
+        lax.expect("cluster", "warning", "cluster-allow-reads-when-down", "goes on answering probes")
         found.expect("connection", "ok", "\(address): search")
         found.expect("cluster", "ok", "16384 of 16384")
         found.expect("sharded-channels", "ok", "a message arrived")

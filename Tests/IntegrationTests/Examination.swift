@@ -40,6 +40,8 @@ struct Examination: CustomStringConvertible {
 
     var exit: ChildProcess.Exit
     var findings: [String: Finding] = [:]
+    /// The reason why nothing was tested.
+    var error: String?
     var description: String
 
     init(_ arguments: [String], environment: [String: String] = [:]) async throws {
@@ -52,6 +54,8 @@ struct Examination: CustomStringConvertible {
         let parsed = try JSONSerialization.jsonObject(with: Data(finished.output.utf8))
         let report = try #require(parsed as? [String: Any])
         if case .status(let status) = exit { #expect(report["exit-status"] as? Int == Int(status)) }
+        error = report["error"] as? String
+        if error != nil { return }
         for item in try #require(report["findings"] as? [[String: Any]]) {
             let check = try #require(item["check"] as? String)
             #expect(findings[check] == nil, "\(check) stands twice")

@@ -105,6 +105,24 @@ import Testing
         #expect(vouches(host) && host.shownState == .attached)
     }
 
+    @Test func `the time of a state begins with the state`() throws {
+        let host = EngineHarness.attached(server)
+        host.client(1)
+        func since() -> StatusValue? {
+            guard
+                case .fields(let fields) = host.loop.engine.statusSection("log", now: host.now, transport: { _ in nil })
+            else { return nil }
+            return fields.first { $0.name == "since-ms" }?.value
+        }
+        host.advance(milliseconds: 60_000)
+        let wasIdle = host.loop.engine.log.isIdle
+        #expect(wasIdle)
+        _ = host.request(.fetch(key: .text("k"), waitMilliseconds: nil))
+        host.deliver()
+        host.advance(milliseconds: 500)
+        #expect(since() == .number(500))
+    }
+
     @Test func `an idle host without Redis is isolated, and idle again when Redis is back`() throws {
         let host = try idleHost()
         host.disconnect()

@@ -50,6 +50,20 @@ import Testing
         #expect(text.contains("a\\x0a\\xff"), "no client can forge a line")
     }
 
+    @Test(arguments: [
+        ("redis://127.0.0.1:6379", "127.0.0.1:6379", "redis    redis://127.0.0.1:6379  7.0.15"),
+        ("redis+cluster://a:1,b:2", "10.0.0.2:2", "redis    redis+cluster://a:1,b:2  primary 10.0.0.2:2  7.0.15"),
+        ("redis+cluster://a:1,b:2", "", "redis    redis+cluster://a:1,b:2  7.0.15"),
+    ]) func `the primary is named where the URL does not`(endpoint: String, primary: String, line: String) {
+        let redis = StatusField(
+            "redis",
+            .fields([
+                StatusField("endpoint", .text(endpoint)), StatusField("primary", .text(primary)),
+                StatusField("server-version", .text("7.0.15")),
+            ]))
+        #expect(StatusTable.render(sections + [redis], time: 0).contains(line))
+    }
+
     @Test func `a status of a later or an earlier version is shown as far as it goes`() {
         #expect(StatusTable.render([], time: 0).hasPrefix("syncd    -  pid -  up -  -\n"))
         #expect(StatusJSON.render([]) == "{}\n")

@@ -43,7 +43,7 @@ extension SyncEngine {
         let shown = shownState(now: now)
         let isSilent = shown.state == .isolated && log.state == .attached
         let idleSince = log.isIdle ? min(now, log.lastUse + limits.idleNanoseconds) : 0
-        let since = isSilent ? lastHeartbeat : max(log.attachment.since, idleSince)
+        let since = isSilent ? lastHeartbeat : max(log.attachment.since, idleSince, log.inUseSince)
         return [
             StatusField("mode", .text(configuration.mode.rawValue)),
             StatusField("state", .text(shown.state.rawValue)),

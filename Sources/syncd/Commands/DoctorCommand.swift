@@ -10,7 +10,8 @@ struct DoctorCommand: AsyncParsableCommand {
             Connects as the daemon would, and tries everything that it needs: what INFO and ROLE say, scripts, \
             publish/subscribe, whether a read sees the latest write, limits, times, and what a month costs. Needs no \
             running daemon, and disturbs none: it writes only to keys of its own, for at most a minute. Without URL it \
-            reads the settings that 'syncd run' would read, in the same order.
+            takes REDIS_URL and the other settings \
+            from where 'syncd run' would.
 
             Exit status: 0 nothing worse than notes, 1 warnings, 2 failures, 69 no server answers, 78 the URL or a \
             setting is invalid. docs/redis.md has the checks and the form of the JSON.
@@ -46,17 +47,22 @@ struct DoctorCommand: AsyncParsableCommand {
             read = settings
             redis = try SyncdConfiguration.readRedis(settings)
         } catch let error as ConfigurationError {
-            throw Self.invalid(read?.located(error) ?? "\(error)")
+            throw try invalid(read?.located(error) ?? "\(error)")
         } catch let error as RedisURLError {
-            throw Self.invalid("\(error)")
+            throw try invalid("\(error)")
         }
         let report = await Doctor(redis, isURLGiven: url != nil).examine()
         try StandardOutput.write(json ? StatusJSON.render(report.fields) : DoctorTable.render(report))
         if report.exitStatus != 0 { throw ExitCode(report.exitStatus) }
     }
 
-    private static func invalid(_ message: String) -> ExitCode {
+    private func invalid(_ message: String) throws -> ExitCode {
+        let status = ExitStatus.configuration.rawValue
         StandardError.write("syncd: \(message)\n")
-        return ExitCode(ExitStatus.configuration.rawValue)
+        if json {
+            let fields = [StatusField("error", .text(message)), StatusField("exit-status", .number(UInt64(status)))]
+            try StandardOutput.write(StatusJSON.render(fields))
+        }
+        return ExitCode(status)
     }
 }

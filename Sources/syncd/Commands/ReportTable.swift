@@ -26,7 +26,8 @@ enum ReportTable {
         }
         rows.append(("audits", audits(total.fields("audits"))))
         if total.value("uncovered-writes") != .null {
-            rows.append(("uncovered", "\(total.value("uncovered-writes").plain) writes without an invalidation"))
+            let count = total.value("uncovered-writes").plain
+            rows.append(("uncovered", "\(count) write\(count == "1" ? "" : "s") without an invalidation"))
         }
         rows.append(
             (

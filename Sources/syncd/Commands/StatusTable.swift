@@ -28,10 +28,13 @@ enum StatusTable {
                 "\(plain("log", "mode"))  applied \(plain("log", "applied"))  epoch \(plain("log", "epoch")) (\(plain("log", "epoch-reason")))  pending \(plain("log", "pending"))"
             ))
         if sections.contains(where: { $0.name == "redis" }) {
+            // Sentinels and clusters name it.
+            let (endpoint, primary) = (plain("redis", "endpoint"), plain("redis", "primary"))
+            let server = ["-", ""].contains(primary) || endpoint.contains(primary) ? "" : "  primary \(primary)"
             rows.append(
                 (
                     "redis",
-                    "\(plain("redis", "endpoint"))  \(plain("redis", "server-version"))  round trip p50 \(plain("redis", "round-trip-p50-us")) µs, p99 \(plain("redis", "round-trip-p99-us")) µs  reconnects \(plain("redis", "reconnects"))"
+                    "\(endpoint)\(server)  \(plain("redis", "server-version"))  round trip p50 \(plain("redis", "round-trip-p50-us")) µs, p99 \(plain("redis", "round-trip-p99-us")) µs  reconnects \(plain("redis", "reconnects"))"
                 ))
             if sections.value("redis", "last-error") != .null {
                 rows.append(("", "last error: \(plain("redis", "last-error"))"))

@@ -22,7 +22,7 @@ extension Doctor {
     }
 
     /// The value of a setting; `nil`: CONFIG GET is forbidden.
-    private func setting(_ name: String, _ commands: DoctorConnection) async throws(ConnectionLoss) -> String? {
+    func setting(_ name: String, _ commands: DoctorConnection) async throws(ConnectionLoss) -> String? {
         guard case .array(let parts) = try await commands.ask("CONFIG", "GET", name), parts.count == 2 else {
             return nil
         }

@@ -47,6 +47,18 @@ extension Doctor {
 
     // MARK: Cluster
 
+    /// Whether the server has the log's slot. Nothing else can be tested on another node of a cluster.
+    func holdsLog(_ commands: DoctorConnection) async throws(ConnectionLoss) -> Bool {
+        let reply = try await commands.ask([.word("GET"), scratch.position])
+        guard !isCluster, let text = reply.errorText, String(buffer: text).hasPrefix("MOVED") else { return true }
+        add(
+            Finding(
+                .log, .failure, UpstreamFailure(redisError: text).message,
+                follows: "hosts are isolated; the other checks were not made, because they are about that node",
+                remedy: "use redis+cluster://, which finds that node wherever the log moves"))
+        return false
+    }
+
     private static let slots: UInt64 = 16_384
 
     private func checkCluster(_ commands: DoctorConnection) async throws(ConnectionLoss) {
@@ -83,6 +95,13 @@ extension Doctor {
                     .cluster, .warning, shown,
                     follows: "if the log moves to another node, by a failover or a changed slot, this host is isolated",
                     remedy: advice, figures: figures))
+        } else if try await setting("cluster-allow-reads-when-down", commands) == "yes" {
+            add(
+                Finding(
+                    .cluster, .warning, "\(shown); cluster-allow-reads-when-down is yes",
+                    follows:
+                        "a primary that the others have replaced goes on answering probes: a host that reaches no other node trusts values that are invalid",
+                    remedy: "set cluster-allow-reads-when-down no", figures: figures))
         } else {
             add(Finding(.cluster, .ok, shown, figures: figures))
         }

@@ -63,6 +63,7 @@ final class Doctor {
         do throws(ConnectionLoss) {
             guard await reach(commands, subscription) else { return report }
             try await checkServer(commands)
+            guard try await holdsLog(commands) else { return report }
             try await checkReads(commands, subscription)
             try await checkChannels(commands, subscription)
             try await checkScripts(commands, subscription)
@@ -108,7 +109,9 @@ final class Doctor {
                         follows: "hosts are isolated: nothing is answered from cache",
                         remedy: loss.isDenied
                             ? "correct the URL, the TLS keys or the user's permissions (docs/redis.md)"
-                            : "start the server, or correct address, port or network"))
+                            : loss.isHandshakeMissing
+                                ? "use redis://, or the TLS port of the server"
+                                : "start the server, or correct address, port or network"))
                 return false
             }
         }
@@ -154,8 +157,9 @@ final class Doctor {
 extension TimeAmount {
     var microseconds: UInt64 { UInt64(clamping: nanoseconds / 1000) }
 
-    /// `0.4 ms`, `12 ms`, `3.1 s`.
+    /// `40 µs`, `1.4 ms`, `12 ms`, `3.1 s`.
     var text: String {
+        if nanoseconds < 950_000 { return "\((nanoseconds + 500) / 1000) µs" }
         let tenths = (nanoseconds + 50_000) / 100_000
         if tenths < 100 { return "\(tenths / 10).\(tenths % 10) ms" }
         if nanoseconds < 1_000_000_000 { return "\((nanoseconds + 500_000) / 1_000_000) ms" }

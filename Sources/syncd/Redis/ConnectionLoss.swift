@@ -10,6 +10,8 @@ struct ConnectionLoss: Error, Sendable, Equatable {
     var reason: String
     /// The settings are at fault (user, password, permission, certificate): another attempt at once does not help.
     var isDenied = false
+    /// A server took the connection and did not answer in TLS.
+    var isHandshakeMissing = false
     /// A reply was too long: a smaller piece may be requested.
     var isTooLong = false
 

@@ -119,7 +119,9 @@ final class RedisLink {
         case .none: break
         case .connect: connect()
         case .close(.handshake):
-            connection?.close(reason: "TLS: no handshake within 2 s: is this the TLS port of Redis?")
+            var loss = ConnectionLoss("TLS: no handshake within 2 s: is this the TLS port of Redis?")
+            loss.isHandshakeMissing = true
+            connection?.close(loss)
         case .close(.login): connection?.close(reason: "Redis did not let syncd in within 2 s")
         }
     }

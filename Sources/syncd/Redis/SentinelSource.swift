@@ -44,6 +44,9 @@ final class SentinelSource: PrimarySource {
 
     /// The mapped text names REDIS_URL's user; a sentinel has a separate one.
     private static func loss(_ text: ByteBuffer) -> ConnectionLoss {
+        if String(buffer: text).contains("unknown command") {
+            return ConnectionLoss("it is no sentinel: use redis:// for a single server", isDenied: true)
+        }
         var loss = ConnectionLoss(redisError: text)
         let code = String(buffer: text).prefix { $0 != " " }
         switch code {
