@@ -165,14 +165,25 @@ import Testing
         }
     }
 
-    @Test func `a reader without the role asks for it again`() async throws {
+    @Test func `a lost role is asked for a moment later, and then once a second`() async throws {
         let source = Source()
         source.add("a", token: "t1")
         let lost = Reply.error(ReplyError(.noRole, "lost"))
+        let clock = ManualClock()
         try await following(
-            source, claims: [tail("t0"), FeedRole.wait.reply, tail("t1")], saves: [lost, .ok]
+            source, claims: [tail("t0"), FeedRole.wait.reply, tail("t1")], saves: [lost, .ok], clock: clock
         ) { syncd in
-            await expect(["claim", "save t1 [users+user:a]", "claim", "claim"], of: syncd)
+            var requests = ["claim", "save t1 [users+user:a]"]
+            for pause in [100, 1000] {
+                await expect(requests, of: syncd)
+                await eventually("it pauses") { clock.sleeperCount == 1 }
+                clock.advance(by: .milliseconds(pause - 1))
+                for _ in 0..<100 { await Task.yield() }
+                #expect(feedRequests(syncd) == requests)
+                clock.advance(by: .milliseconds(1))
+                requests.append("claim")
+            }
+            await expect(requests, of: syncd)
             await eventually("it is opened again") { source.state.withLock { $0.opened } == ["t0", "t1"] }
         }
         #expect(source.state.withLock { $0.closed } == 2)

@@ -12,7 +12,7 @@ struct FeedReader: Sendable {
 
     /// Interval at which a waiting reader asks for the role, and pause after a failure.
     static let pauseNanoseconds: UInt64 = 1_000_000_000
-    /// Pause before a save that the log did not accept is sent again.
+    /// Pause before a save that the log did not accept is sent again, and before a lost role is asked for.
     private static let retryNanoseconds: UInt64 = 100_000_000
     /// Interval at which a database that has no changes to offer is asked again.
     private static let unavailableNanoseconds: UInt64 = 10_000_000_000
@@ -41,6 +41,8 @@ struct FeedReader: Sendable {
                 do {
                     try await read(after: token, over: client)
                 } catch End.roleLost {
+                    // After an outage nobody has it.
+                    pause = Self.retryNanoseconds
                 } catch let failure as ChangeSourceFailure {
                     troubles.say(failure)
                     _ = try await client.request(.feed(.leave(name: name)))
