@@ -80,6 +80,8 @@ import Testing
     @Test func `uncovered writes have a row and a column where there is a feed`() {
         let text = ReportTable.render(Self.report(Self.figures(sampled: 3, uncovered: 0)))
         #expect(text.contains("\nuncovered     0 writes without an invalidation\n"))
+        let one = ReportTable.render(Self.report(Self.figures(sampled: 3, uncovered: 1)))
+        #expect(one.contains("\nuncovered     1 write without an invalidation\n"))
         #expect(text.contains("  UNCOVERED  PENDING"))
         #expect(text.contains("\naudits        none\n"), "all samples were superseded")
     }

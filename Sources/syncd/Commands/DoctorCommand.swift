@@ -10,8 +10,7 @@ struct DoctorCommand: AsyncParsableCommand {
             Connects as the daemon would, and tries everything that it needs: what INFO and ROLE say, scripts, \
             publish/subscribe, whether a read sees the latest write, limits, times, and what a month costs. Needs no \
             running daemon, and disturbs none: it writes only to keys of its own, for at most a minute. Without URL it \
-            takes REDIS_URL and the other settings \
-            from where 'syncd run' would.
+            takes REDIS_URL and the other settings from where 'syncd run' would.
 
             Exit status: 0 nothing worse than notes, 1 warnings, 2 failures, 69 no server answers, 78 the URL or a \
             setting is invalid. docs/redis.md has the checks and the form of the JSON.
