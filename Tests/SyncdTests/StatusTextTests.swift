@@ -53,6 +53,7 @@ import Testing
     @Test(arguments: [
         ("redis://127.0.0.1:6379", "127.0.0.1:6379", "redis    redis://127.0.0.1:6379  7.0.15"),
         ("redis+cluster://a:1,b:2", "10.0.0.2:2", "redis    redis+cluster://a:1,b:2  primary 10.0.0.2:2  7.0.15"),
+        ("redis+cluster://a:1,b:2", "b:2", "redis    redis+cluster://a:1,b:2  primary b:2  7.0.15"),
         ("redis+cluster://a:1,b:2", "", "redis    redis+cluster://a:1,b:2  7.0.15"),
     ]) func `the primary is named where the URL does not`(endpoint: String, primary: String, line: String) {
         let redis = StatusField(

@@ -28,9 +28,10 @@ enum StatusTable {
                 "\(plain("log", "mode"))  applied \(plain("log", "applied"))  epoch \(plain("log", "epoch")) (\(plain("log", "epoch-reason")))  pending \(plain("log", "pending"))"
             ))
         if sections.contains(where: { $0.name == "redis" }) {
-            // Sentinels and clusters name it.
             let (endpoint, primary) = (plain("redis", "endpoint"), plain("redis", "primary"))
-            let server = ["-", ""].contains(primary) || endpoint.contains(primary) ? "" : "  primary \(primary)"
+            // redis+sentinel, redis+cluster: the servers of the URL name it.
+            let isFound = endpoint.prefix { $0 != ":" }.contains("+") && !["-", ""].contains(primary)
+            let server = isFound ? "  primary \(primary)" : ""
             rows.append(
                 (
                     "redis",
