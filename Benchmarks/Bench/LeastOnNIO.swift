@@ -31,6 +31,7 @@ struct LeastOnNIO {
             try await connection.writeAndFlush(ByteBuffer(bytes: Wire.encoded("SUBSCRIBE", channel)))
         }
         let request = ByteBuffer(bytes: append)
+        // Unchecked: the number is accessed by atomics, and is never unmapped.
         nonisolated(unsafe) let number = number
         _ = try await ServerBootstrap(group: loop)
             .childChannelInitializer { client in
