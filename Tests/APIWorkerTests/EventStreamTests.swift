@@ -4,7 +4,7 @@ import Testing
 @testable import apiworker
 
 /// The message queue of one client.
-@Suite(.timeLimit(.minutes(1))) struct EventStreamTests {
+@Suite(.timeLimit(.minutes(10))) struct EventStreamTests {
     private static func texts(_ messages: [ByteBuffer]?) -> [String]? { messages?.map { String(buffer: $0) } }
 
     @Test func `what was offered is taken at once, in order`() async {

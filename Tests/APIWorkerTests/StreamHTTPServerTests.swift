@@ -10,7 +10,7 @@ import Testing
 
 /// docs/http-api.md, "Events for pages": streams on real sockets, with short limits. Their name puts them among the
 /// tests that scripts/test runs beside others that wait.
-@Suite(.tags(.servers), .processes, .timeLimit(.minutes(10))) struct StreamHTTPServerTests {
+@Suite(.tags(.servers), .processes) struct StreamHTTPServerTests {
     /// A server whose every path but `/` is a stream.
     private final class Running: Sendable {
         let port: Int

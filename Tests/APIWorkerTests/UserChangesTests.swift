@@ -6,7 +6,7 @@ import Testing
 @testable import apiworker
 
 /// The change stream of a real MongoDB.
-@Suite(.tags(.servers), .processes, .timeLimit(.minutes(5))) struct UserChangesTests {
+@Suite(.tags(.servers), .processes) struct UserChangesTests {
     private func changes(_ url: String) throws -> UserChanges {
         UserChanges(streams: ChangeStreams(pool: try MongoClientPool(try MongoURI(url))))
     }

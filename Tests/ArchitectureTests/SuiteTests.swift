@@ -51,6 +51,13 @@ import Testing
         }
     }
 
+    @Test func `a test that waits for its turn has no limit of time that counts the wait`() throws {
+        for file in try Self.files() where !file.path.hasPrefix("Tests/ArchitectureTests/") {
+            let waits = Suites.declared(in: file).contains(where: \.hasProcesses)
+            #expect(!(waits && file.text.contains(".timeLimit(")), "\(file.path): use .processes(limit:)")
+        }
+    }
+
     // MARK: The rules notice
 
     @Test(arguments: [

@@ -8,7 +8,7 @@ import Testing
 
 /// The time of the answer to a write that no syncd has accepted (docs/consistency.md, "Writing", step 4): as soon as no
 /// heartbeat is trusted any more that may have missed the file.
-@Suite(.timeLimit(.minutes(1))) struct AcknowledgementTests {
+@Suite(.timeLimit(.minutes(10))) struct AcknowledgementTests {
     /// The state that a write finds.
     private struct Scene {
         let harness: CacheHarness

@@ -7,7 +7,7 @@ import Testing
 @testable import IPC
 
 /// Hits that are compared with the database.
-@Suite(.timeLimit(.minutes(1))) struct AuditorTests {
+@Suite(.timeLimit(.minutes(10))) struct AuditorTests {
     /// The content of the database, and the number of its reads.
     private final class Database: Sendable {
         private struct State {

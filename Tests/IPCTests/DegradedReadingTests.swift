@@ -5,7 +5,7 @@ import Testing
 
 @testable import IPC
 
-@Suite(.timeLimit(.minutes(1))) struct DegradedReadingTests {
+@Suite(.timeLimit(.minutes(10))) struct DegradedReadingTests {
     @Test func `without syncd the database is read and nothing is stored`() async throws {
         try await CacheHarness.run { (harness: CacheHarness) async throws in
             #expect(try await harness.read(loading: "a") == CachedValue("a", .bypass))

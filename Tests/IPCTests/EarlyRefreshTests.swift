@@ -6,7 +6,7 @@ import Testing
 @testable import IPC
 
 /// Values that get a successor before their time is over.
-@Suite(.timeLimit(.minutes(1))) struct EarlyRefreshTests {
+@Suite(.timeLimit(.minutes(10))) struct EarlyRefreshTests {
     /// A value "a" with 60 s to live; from 54 s on it is to be loaded anew.
     private static func withValue(
         percent: Int = 10, _ body: (CacheHarness) async throws -> Void

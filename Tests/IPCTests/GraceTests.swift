@@ -6,7 +6,7 @@ import Testing
 @testable import IPC
 
 /// Values past their time to live while the database fails.
-@Suite(.timeLimit(.minutes(1))) struct GraceTests {
+@Suite(.timeLimit(.minutes(10))) struct GraceTests {
     /// A value "a" whose time to live of 60 s is over.
     private static func withExpired(
         after: Duration? = nil, grace: Duration = .seconds(30), _ body: (CacheHarness) async throws -> Void

@@ -6,7 +6,7 @@ import Testing
 @testable import IPC
 
 /// Loads that say more than a value, and how long values are kept.
-@Suite(.timeLimit(.minutes(1))) struct LoadedTests {
+@Suite(.timeLimit(.minutes(10))) struct LoadedTests {
     private static func read(
         _ harness: CacheHarness, ttl: Duration = .seconds(60), _ loaded: Loaded
     ) async throws -> CachedValue {

@@ -6,7 +6,7 @@ import Testing
 @testable import IPC
 
 /// Reads that bring the position of a write: docs/consistency.md, "Reading your own writes".
-@Suite(.timeLimit(.minutes(1))) struct PositionTests {
+@Suite(.timeLimit(.minutes(10))) struct PositionTests {
     private static let log = Incarnation(high: 1, low: 1)
 
     private static func position(_ number: LogPosition, in log: Incarnation = log) -> SyncPosition {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import IPC
 
-@Suite(.timeLimit(.minutes(1))) struct ReadingTests {
+@Suite(.timeLimit(.minutes(10))) struct ReadingTests {
     @Test func `a miss is loaded and filled, then it is in L1`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             #expect(try await harness.read(loading: "a") == CachedValue("a", .miss))

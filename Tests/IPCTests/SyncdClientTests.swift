@@ -5,7 +5,7 @@ import Testing
 
 @testable import IPC
 
-@Suite(.tags(.preciseTiming), .timeLimit(.minutes(1))) struct SyncdClientTests {
+@Suite(.tags(.preciseTiming), .timeLimit(.minutes(10))) struct SyncdClientTests {
     @Test func `it greets, asks and hears`() async throws {
         let syncd = try ScriptedSyncd(clock: ManualClock())
         try await syncd.start()

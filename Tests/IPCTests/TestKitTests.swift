@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// The example of docs/cache.md is in this file, word for word.
-@Suite(.timeLimit(.minutes(1))) struct TestKitTests {
+@Suite(.timeLimit(.minutes(10))) struct TestKitTests {
     @Test func `the example is what this suite runs`() throws {
         let page = try String(contentsOfFile: "\(Executables.packageFolder)/docs/cache.md", encoding: .utf8)
         let source = try String(contentsOfFile: #filePath, encoding: .utf8)

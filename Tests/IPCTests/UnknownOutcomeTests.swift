@@ -7,7 +7,7 @@ import Testing
 
 /// The steps after a write of unknown outcome, when its caller was answered (docs/consistency.md, "Writes that land
 /// late").
-@Suite(.timeLimit(.minutes(1))) struct UnknownOutcomeTests {
+@Suite(.timeLimit(.minutes(10))) struct UnknownOutcomeTests {
     @Test func `the error in it is thrown, and its end invalidates once more and takes the orphan away`() async throws {
         try await CacheHarness.connected { (harness: CacheHarness) async throws in
             let landed = SharedTask<Void>()

@@ -6,7 +6,7 @@ import Testing
 
 @testable import IPC
 
-@Suite(.timeLimit(.minutes(1))) struct WritingTests {
+@Suite(.timeLimit(.minutes(10))) struct WritingTests {
     private let event = Event(channel: "user:created", payload: "{}")
 
     @Test func `the intent is there while the write runs, and gone when it is answered`() async throws {

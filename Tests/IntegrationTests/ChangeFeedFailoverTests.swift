@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The change feed while the replica set changes its primary.
-@Suite(.tags(.servers), .processes, .timeLimit(.minutes(10))) struct ChangeFeedFailoverTests {
+@Suite(.tags(.servers), .processes) struct ChangeFeedFailoverTests {
     /// A program that says nothing to syncd, and repeats a write until a majority has it.
     private struct Writer {
         let set: MongoReplicaSet

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Writes of programs that say nothing to syncd, seen in the change stream of a real MongoDB.
-@Suite(.tags(.servers), .processes, .timeLimit(.minutes(10))) struct ChangeFeedTests {
+@Suite(.tags(.servers), .processes) struct ChangeFeedTests {
     /// Changes a user behind everybody's back.
     private func writeDirectly(_ mongo: MongoServer, _ database: String, _ id: String, age: Int) async throws {
         let reply = try await mongo.command(

@@ -8,7 +8,7 @@ import Testing
 /// `make faults TIME=600` runs it for ten minutes; in `make test` it is short. `FAULT_SEED` repeats what chance chose,
 /// `FAULT_HOME` (redis, cluster, embedded) says where the log is, and `FAULT_DATABASE` (standalone, setOfThree) what MongoDB is;
 /// otherwise the seed does.
-@Suite(.tags(.manyProcesses), .processes) struct FaultHistoryTests {
+@Suite(.tags(.manyProcesses), .processes(limit: nil)) struct FaultHistoryTests {
     private static let variables = ProcessInfo.processInfo.environment
     private static let seconds = variables["FAULT_SECONDS"].flatMap { Int($0) } ?? 25
     private static let seed = variables["FAULT_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0...UInt64.max)

@@ -6,7 +6,7 @@ import Testing
 
 /// A Redis that answers nonsense: syncd lives, its memory stays bounded, it drops the connection and comes back without
 /// haste, writes are answered meanwhile, and when the server is honest again, so is everything else.
-@Suite(.tags(.servers), .processes, .serialized, .timeLimit(.minutes(10))) struct HostileRedisTests {
+@Suite(.tags(.servers), .processes, .serialized) struct HostileRedisTests {
     // MARK: Frames
 
     /// Bytes that are no reply.
