@@ -46,7 +46,7 @@ extension Scenario {
                 copies.nanosecondsPerCopy(passes: 3)
             }
             try await compare(
-                name + "-limit", "that memcpy into new memory, behind a word of an index and a slot", .none
+                name + "-limit", "that memcpy into new memory, behind a word of an index, the length and a slot", .none
             ) {
                 copies.nanosecondsPerReading(passes: 3)
             }
@@ -101,6 +101,7 @@ private final class ColdCopies {
         source.initializeMemory(as: UInt8.self, repeating: 1)
         target.initializeMemory(as: UInt8.self, repeating: 1)
         order = (0..<count).map { $0 * bytes }.shuffled()
+        for offset in order { source.storeBytes(of: bytes, toByteOffset: offset, as: Int.self) }
         let wordBytes = 8 << 20
         let wordMemory = mmap(nil, wordBytes, PROT_READ | PROT_WRITE, flags, -1, 0)
         words = UnsafeMutableBufferPointer(
@@ -125,7 +126,7 @@ private final class ColdCopies {
         return Double(monotonicNow() - start) / Double(passes * order.count)
     }
 
-    /// The parts of a hit that nothing can replace: the place of the value, its copy, and whether it is fresh.
+    /// The parts of a hit that nothing can replace: the place of the value, its length, its copy, and whether it is fresh.
     func nanosecondsPerReading(passes: Int) -> Double {
         let start = monotonicNow()
         for _ in 0..<passes {
@@ -134,7 +135,8 @@ private final class ColdCopies {
                 let place = (number &* 0x9e37_79b9) % (words.count / 2)
                 let begin = offset + Int(words[place])
                 let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: target.count, alignment: 16)
-                copy.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[begin..<begin + target.count]))
+                let end = begin + source.load(fromByteOffset: begin, as: Int.self)
+                copy.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[begin..<end]))
                 if words[words.count / 2 + place] > 0 { abort() }
                 copy.deallocate()
             }

@@ -45,11 +45,11 @@ final class Auditor: Sendable {
         var figures = AuditStatistics()
         var work: Task<Void, Never>?
         var isOver = false
-        /// Hits in L2 until the next sample.
-        var rest: Int
     }
 
-    private let state: Mutex<State>
+    private let state = Mutex(State())
+    /// Number of the hits in L2 up to the next sample; below 1 while a thread chooses the next.
+    private let rest: Atomic<Int>
     private let sampling: Sampling
     private let l1: L1Cache
     private let clock: WorkerClock
@@ -62,7 +62,7 @@ final class Auditor: Sendable {
         self.l1 = l1
         self.clock = clock
         self.found = found
-        state = Mutex(State(rest: sampling.nextGap()))
+        rest = Atomic(sampling.nextGap())
     }
 
     var statistics: AuditStatistics { state.withLock { $0.figures } }
@@ -77,16 +77,13 @@ final class Auditor: Sendable {
     ///
     /// - Returns: whether it is a sample.
     func takeSample() -> Bool {
-        state.withLock { state in
-            state.rest -= 1
-            guard state.rest <= 0 else { return false }
-            state.rest = sampling.nextGap()
-            return true
-        }
+        guard rest.subtract(1, ordering: .relaxed).newValue == 0 else { return false }
+        rest.store(sampling.nextGap(), ordering: .relaxed)
+        return true
     }
 
     /// Whether the next hit in L2 is a sample.
-    var isSampleNext: Bool { state.withLock { $0.rest <= 1 } }
+    var isSampleNext: Bool { rest.load(ordering: .relaxed) == 1 }
 
     /// Loads the value again in the background, unless an audit is under way.
     func audit(_ served: ServedValue, of key: CacheKey, load: @escaping Loader) {

@@ -82,6 +82,8 @@ package final class L1Cache: Sendable {
     /// Time for which an entry is kept past its deadline.
     private let graceNanoseconds: UInt64
     private let refreshPercent: UInt64
+    /// Whether it stores anything at all.
+    let hasRoom: Bool
 
     init(
         byteBudget: Int, sampling: Sampling? = nil, graceNanoseconds: UInt64 = 0,
@@ -89,6 +91,7 @@ package final class L1Cache: Sendable {
     ) {
         self.graceNanoseconds = graceNanoseconds
         self.refreshPercent = UInt64(max(0, min(refreshPercent, 90)))
+        hasRoom = byteBudget > 0
         var state = State(entries: SieveCache(byteBudget: byteBudget))
         if let sampling { state.sampledHit = sampling.nextGap() }
         self.state = Mutex(state)

@@ -51,7 +51,7 @@ final class SharedValues: Sendable {
     ) -> CachedValue? {
         let hash = TagHash.key(key.bytes)
         let (source, isSecond) = state.withLock { state in
-            (state.source, state.source == nil ? false : state.hasSeen(hash))
+            (state.source, state.source != nil && l1.hasRoom && state.hasSeen(hash))
         }
         guard let (arena, table) = source else { return nil }
         let isSample = auditor?.isSampleNext ?? false
