@@ -74,9 +74,15 @@ struct Measured {
     var cells: [String] {
         [
             "`\(name)`", what, unit.text(figure), yardstick, yardstickFigure.map(unit.text) ?? "",
-            ratio.map { "\(($0 * 100).rounded() / 100)×" } ?? "", goal.text(unit),
+            ratio.map { "\(Self.short($0))×" } ?? "", goal.text(unit),
             isMet.map { $0 ? "yes" : "**no**" } ?? "",
         ]
+    }
+
+    /// Two digits behind the point, and two that count.
+    private static func short(_ ratio: Double) -> Double {
+        let scale = ratio < 0.1 ? 10_000.0 : 100
+        return (ratio * scale).rounded() / scale
     }
 
     static let header = ["row", "what", "figure", "yardstick", "its figure", "ratio", "goal", "met"]
