@@ -110,32 +110,34 @@ import Testing
         let (_, syncd) = try await Home.embedded.start(["SYNCD_CACHE_BYTES": "\(1 << 20)"])
         let reading = Reading(syncd.directory)
         for _ in 0..<2 { Thread.detachNewThread { reading.run() } }
-        var written = 0
         for round in 0..<25 {
             let client = try await syncd.connect()
+            let first = reading.written.load(ordering: .relaxed)
             let killer = Task {
-                try await Task.sleep(for: .milliseconds(20 + 7 * round))
+                await eventually("values are written") { reading.written.load(ordering: .relaxed) >= first + 20 }
+                try await Task.sleep(for: .milliseconds(7 * round))
                 syncd.kill()
             }
             while syncd.child.isRunning {
-                let key = "k\(written % 40)"
-                written += 1
+                let number = reading.written.add(1, ordering: .relaxed).newValue
+                let key = "k\(number % 40)"
                 guard case .outcome(.lease(let lease))? = try? await client.fetch(key) else {
                     _ = try? await client.command("INVALIDATE", "TAGS", "=\(key)")
                     continue
                 }
-                _ = try? await client.fill(key, lease.id, Reading.value(key, written), tags: ["t"])
+                _ = try? await client.fill(key, lease.id, Reading.value(key, number), tags: ["t"])
             }
             try await killer.value
             try await syncd.start()
         }
+        await eventually("many were read") { reading.whole.load(ordering: .relaxed) > 1000 }
         reading.isOver.store(true, ordering: .relaxed)
         #expect(reading.torn.load(ordering: .relaxed) == 0)
-        #expect(reading.whole.load(ordering: .relaxed) > 1000 && written > 500, "\(written) written")
     }
 
     /// Reads all keys again and again, and checks each value against itself.
     private final class Reading: Sendable {
+        let written = Atomic(0)
         let isOver = Atomic(false)
         let torn = Atomic(0)
         let whole = Atomic(0)
