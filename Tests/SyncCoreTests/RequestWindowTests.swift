@@ -10,6 +10,7 @@ import Testing
     private final class Home {
         private let server = HarnessServer()
         private(set) var appends: [UpstreamCommand] = []
+        private var lookups: [UpstreamID] = []
         let host: TracedHost
 
         init() {
@@ -18,8 +19,11 @@ import Testing
             limits.requestBytesUnderWay = 100_000
             host = TracedHost(.redis, limits: limits)
             host.answer = { [unowned self] command in
-                guard case .append = command else { return server.execute(command) }
-                appends.append(command)
+                switch command {
+                case .append: appends.append(command)
+                case .get(let id, _): lookups.append(id)
+                default: return server.execute(command)
+                }
                 return nil
             }
             host.loop.submit(.upstream(.subscriptionConnected(server.identity)))
@@ -30,6 +34,12 @@ import Testing
         /// The server carries out the append that has waited longest.
         func answer() {
             if let event = server.execute(appends.removeFirst()) { host.loop.submit(.upstream(event)) }
+        }
+
+        /// The server has none of the values that were asked for.
+        func answerLookups() {
+            for id in lookups { host.loop.submit(.upstream(.reply(id, .got(entry: nil, ttlMilliseconds: 0)))) }
+            lookups = []
         }
 
         func answerAll() { while !appends.isEmpty { answer() } }
@@ -142,5 +152,31 @@ import Testing
         let client = home.host.connect(pid: 1)
         send(client, 100)
         #expect(home.appends.count == 16)
+    }
+
+    @Test(arguments: [1, 2] as [Int32]) func `a lookup of a closed connection ends`(next pid: Int32) {
+        let home = Home()
+        for number in 0..<16 {
+            let client = home.host.connect(pid: pid == 1 ? 1 : Int32(100 + number))
+            client.send("FETCH k\(number)")
+            home.host.loop.submit(.disconnected(client.id))
+        }
+        home.answerLookups()
+        #expect(home.host.loop.leavingCount == 0)
+        send(home.host.connect(pid: pid), 100)
+        #expect(home.appends.count == 16, "the window is that of processes with requests under way")
+    }
+
+    @Test func `a save of a closed connection ends`() {
+        let home = Home()
+        for _ in 0..<16 {
+            let client = home.host.connect(pid: 1)
+            client.send("FEED CLAIM f")
+            client.send("FEED SAVE f token 0 users 5 1 1 a")
+            home.host.loop.submit(.disconnected(client.id))
+            home.host.fire(.deadline)
+            home.answerAll()
+        }
+        #expect(home.host.loop.leavingCount == 0)
     }
 }

@@ -247,7 +247,11 @@ extension SyncEngine {
         lookupOfKey[lookup.key] = nil
         let entry = found.flatMap { StoredEntry(encoded: $0.entry, limits: limits.wire) }
         keepInArena(entry, lookup, found?.ttlMilliseconds, now: turn.now)
-        for asker in lookup.askers where clients[asker.client] != nil {
+        for asker in lookup.askers {
+            guard clients[asker.client] != nil else {
+                left(asker, &turn)
+                continue
+            }
             switch asker.purpose {
             case .explain:
                 if let entry, let ttl = found?.ttlMilliseconds {
@@ -278,6 +282,12 @@ extension SyncEngine {
                     asker.client, asker.request, lookup.key, hit, ttlMilliseconds: ttl, &turn)
             }
         }
+    }
+
+    /// Ends the request of a client that has gone: as long as it is under way, its process has less room.
+    private func left(_ asker: Asker, _ turn: inout Turn<Effect>) {
+        if case .fetch(_, ticket: .some) = asker.purpose { return }
+        turn.add(.reply(asker.client, asker.request, .fetched(.miss)))
     }
 
     /// What Redis keeps, if it is fresh at this moment.

@@ -380,6 +380,9 @@ package final class EngineLoop {
         engine.stop()
     }
 
+    /// Number of closed connections with requests that the engine has not answered.
+    package var leavingCount: Int { leaving.count }
+
     /// Whether requests are still under way.
     package var isBusy: Bool {
         clients.values.contains { $0.transport.requestsInFlight > 0 || $0.transport.unsentBytes > 0 }

@@ -89,6 +89,8 @@ extension Driver {
             oracle.check(syncd.figure("log", "pending") == 0, "liveness: nothing is pending in \(syncd.name)")
             oracle.check(syncd.figure("cache", "waiters") == 0, "liveness: nobody waits at \(syncd.name)")
             oracle.check(syncd.figure("cache", "leases") == 0, "liveness: no lease is left at \(syncd.name)")
+            oracle.check(
+                syncd.loop.leavingCount == 0, "liveness: requests of closed connections are answered at \(syncd.name)")
             if let cluster {
                 oracle.check(syncd.upstream?.server === cluster.primary, "liveness: \(syncd.name) is at the primary")
             }

@@ -57,6 +57,8 @@ struct Figures {
         "goal: write rolled back",
         "goal: rolled-back value still cached",
         "goal: read with a position answered from cache",
+        "goal: FETCH waited for a hit",
+        "goal: FETCH … AFTER waited for a hit",
         "goal: uncovered write",
         "goal: feed reset",
         "goal: history of changes lost",
