@@ -18,6 +18,8 @@ import Testing
             var opened: [String?] = []
             var failures: [ChangeSourceFailure] = []
             var closed = 0
+            /// A reading without changes ends with a failure.
+            var endsReading = false
         }
         let state = Mutex(State())
 
@@ -32,6 +34,7 @@ import Testing
                     while true {
                         let batch = self.state.withLock { $0.batches.isEmpty ? nil : $0.batches.removeFirst() }
                         if let batch { return batch }
+                        if self.state.withLock({ $0.endsReading }) { throw .interrupted("socket timeout") }
                         do {
                             try await Task.sleep(for: .milliseconds(2))
                         } catch {
@@ -176,7 +179,7 @@ import Testing
             var requests = ["claim", "save t1 [users+user:a]"]
             for pause in [100, 1000] {
                 await expect(requests, of: syncd)
-                await eventually("it pauses") { clock.sleeperCount == 1 }
+                await eventually("it pauses") { source.state.withLock { $0.closed } == 1 && clock.sleeperCount == 1 }
                 clock.advance(by: .milliseconds(pause - 1))
                 for _ in 0..<100 { await Task.yield() }
                 #expect(feedRequests(syncd) == requests)
@@ -209,7 +212,36 @@ import Testing
             #expect(feedRequests(syncd) == ["claim", "leave"])
             source.add("a", token: "t1")
             clock.advance(by: .milliseconds(1))
-            await expect(["claim", "leave", "claim", "save t1 [users+user:a]"], of: syncd)
+            let expected = ["claim", "leave", "claim", "reset start", "save t1 [users+user:a]"]
+            await expect(expected, of: syncd)
+        }
+        #expect(source.state.withLock { $0.opened } == ["t0", nil], "nobody knows what was written meanwhile")
+    }
+
+    @Test func `the role is renewed while a reading takes long`() async throws {
+        let source = Source()
+        let clock = ManualClock()
+        try await following(source, claims: [tail("t0")], clock: clock) { syncd in
+            for count in 1...3 {
+                await expect(Array(repeating: "claim", count: count), of: syncd)
+                await eventually("it reads") { source.state.withLock { $0.opened } == ["t0"] && clock.sleeperCount == 1 }
+                clock.advance(by: .milliseconds(1000))
+            }
+        }
+    }
+
+    @Test func `a first reading that fails after seconds is not tried again`() async throws {
+        let source = Source()
+        let clock = ManualClock()
+        try await following(source, claims: [tail("t0")], clock: clock) { syncd in
+            await eventually("it reads") { source.state.withLock { $0.opened } == ["t0"] && clock.sleeperCount == 1 }
+            clock.advance(by: .milliseconds(4000))
+            source.state.withLock { $0.endsReading = true }
+            await eventually("it ends") { source.state.withLock { $0.closed } == 1 && clock.sleeperCount == 1 }
+            source.state.withLock { $0.endsReading = false }
+            clock.advance(by: .milliseconds(1000))
+            await eventually("it goes on at the present") { feedRequests(syncd).last == "reset start" }
+            #expect(!feedRequests(syncd).contains("leave"))
         }
     }
 

@@ -24,16 +24,20 @@ import Testing
             from: client)
     }
 
+    /// A time of the database, which is after the start of each host.
+    private func time(_ seconds: UInt32, _ increment: UInt32) -> OperationTime {
+        OperationTime(seconds: 1_700_001_000 + seconds, increment: increment)
+    }
+
     private func change(_ user: String, _ seconds: UInt32, _ increment: UInt32 = 1) -> FeedChange {
         FeedChange(
-            collection: .text("users"), time: OperationTime(seconds: seconds, increment: increment),
+            collection: .text("users"), time: time(seconds, increment),
             tags: [.text("users"), .text("user:\(user)")])
     }
 
     private func write(_ host: EngineHarness, _ user: String, _ seconds: UInt32, _ increment: UInt32 = 1) {
-        let time = OperationTime(seconds: seconds, increment: increment)
         let reply = host.request(
-            .invalidate(tags: [.text("users"), .text("user:\(user)")], event: nil, at: time), from: 2)
+            .invalidate(tags: [.text("users"), .text("user:\(user)")], event: nil, at: time(seconds, increment)), from: 2)
         if case .integer = reply {} else { Issue.record("not appended: \(String(describing: reply))") }
         host.deliver()
     }
@@ -97,7 +101,23 @@ import Testing
         _ = claim(host)
         #expect(claim(other) == wait)
         other.advance(milliseconds: 3000)
+        #expect(lag(other) == .number(3000), "whoever has the role may be unable to read")
+        other.advance(milliseconds: 3000)
         #expect(lag(other) == .null)
+    }
+
+    @Test func `the lag grows where all hosts try in turns, and none can read`() {
+        let hosts = [attached(1), attached(2)]
+        for _ in 0..<20 {
+            for host in hosts {
+                _ = claim(host)
+                for host in hosts { host.advance(milliseconds: 1500) }
+                server.now += 1500
+                _ = host.request(.feed(.leave(name: Self.name)), from: 1)
+                server.now += 10
+            }
+        }
+        for host in hosts { #expect(lag(host) == .number(60_000)) }
     }
 
     // MARK: Coverage
@@ -424,5 +444,54 @@ import Testing
         let host = embedded()
         host.request(.invalidate(tags: [ByteBuffer(bytes: [0xff, 0x40, 0x74])], event: nil), from: 2)
         #expect(host.slot("*") == 1)
+    }
+
+    @Test func `a host that appends all the time, and so sends no probe, takes the role when it is free`() {
+        let (first, second) = (attached(1), attached(2))
+        #expect(claim(first) == tail(nil))
+        #expect(save(first, [], token: "t1") == .ok)
+        #expect(claim(second) == wait)
+        server.data.expireFeedHolder(Self.name)
+        first.close(1)
+        for number in 1...12 {
+            second.advance(milliseconds: 100)
+            write(second, "a", UInt32(number))
+        }
+        #expect(claim(second) == tail("t1"))
+    }
+
+    @Test func `a host whose readers cannot read leaves the role to others`() {
+        let (first, second) = (attached(1), attached(2))
+        #expect(claim(first) == tail(nil))
+        #expect(claim(second) == wait)
+        #expect(first.request(.feed(.leave(name: Self.name)), from: 1) == .ok)
+        server.now += 1
+        for host in [first, second] { host.advance(milliseconds: 1000) }
+        #expect(claim(first) == wait, "it has just given the role back")
+        #expect(claim(second) == tail(nil))
+    }
+
+    @Test func `a host that is alone has the role again soon after its reader could not read`() {
+        let host = attached()
+        #expect(claim(host) == tail(nil))
+        #expect(host.request(.feed(.leave(name: Self.name)), from: 1) == .ok)
+        server.now += 1
+        host.advance(milliseconds: 2000)
+        #expect(claim(host) == tail(nil))
+    }
+
+    @Test func `own writes of before a restart are known to the next syncd`() {
+        let host = attached()
+        #expect(claim(host) == tail(nil))
+        #expect(save(host, [], token: "t1") == .ok)
+        host.advance(milliseconds: 500)
+        write(host, "a", 5)
+        let next = attached(7)
+        server.data.expireFeedHolder(Self.name)
+        next.advance(milliseconds: 500)
+        #expect(claim(next) == tail("t1"))
+        #expect(save(next, [change("a", 5)], token: "t5") == .ok)
+        next.advance(milliseconds: 3000)
+        #expect(uncovered(next) == 0)
     }
 }

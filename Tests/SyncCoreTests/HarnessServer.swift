@@ -5,11 +5,13 @@ import SyncCore
 import Testing
 
 /// A server with the model of Redis that the simulator uses, too. Commands are executed when the test says so, so that
-/// a test decides what happens in between. The server's clock stands still.
+/// a test decides what happens in between.
 final class HarnessServer {
     var data = RedisData()
     var identity: ServerIdentity? = ServerIdentity(runID: "run-1", replicationID: "repl-1")
     var isPrimary = true
+    /// Its clock, in ms.
+    var now: UInt64 = 0
     /// The failure of inspections and appends.
     var isRefusing: UpstreamFailure?
     var isRefusingProbes: UpstreamFailure?
@@ -50,7 +52,7 @@ final class HarnessServer {
     }
 
     private func run(_ command: UpstreamCommand, isPublished: Bool = true) -> RedisData.Execution {
-        let execution = data.execute(command, identity: identity, info: (identity, isPrimary), now: 0)
+        let execution = data.execute(command, identity: identity, info: (identity, isPrimary), now: now)
         if isPublished {
             if let published = execution.published { publications.append(published) }
             if let event = execution.event { publish(event) }

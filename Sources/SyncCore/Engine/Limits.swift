@@ -107,6 +107,10 @@ package struct Limits: Sendable, Equatable {
     package var feedRoleNanoseconds: UInt64 = 4_000_000_000
     /// The same for other hosts that are idle, too; a host in use may take the role from an idle one at any time.
     package var idleFeedRoleNanoseconds: UInt64 = 200_000_000_000
+    /// Age of what is known of the host that has the role, from which on a host in use asks Redis again.
+    package var feedHolderNanoseconds: UInt64 = 1_000_000_000
+    /// Time after which a host may have the role again whose reader could not read.
+    package var feedLeaveNanoseconds: UInt64 = 2_000_000_000
     /// Interval at which the token of a feed without uncovered changes is stored.
     package var feedStoreNanoseconds: UInt64 = 1_500_000_000
     /// The same on an idle host.

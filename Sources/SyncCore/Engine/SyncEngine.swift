@@ -44,6 +44,8 @@ package struct EngineConfiguration: Sendable {
 package struct SyncEngine: ~Copyable {
     let configuration: EngineConfiguration
     private(set) var limits: Limits
+    /// Time of the start: ms since 1970.
+    let startedAt: UInt64
     let table: TagTable
     var log: InvalidationLog
     var loads: LoadTable
@@ -129,6 +131,7 @@ package struct SyncEngine: ~Copyable {
     ) {
         self.configuration = configuration
         limits = configuration.limits
+        startedAt = wallClock
         self.table = table
         // Times of another boot, or of a damaged file, cannot be compared with the clock.
         if table.heartbeat > now { table.setHeartbeat(0) }

@@ -13,8 +13,15 @@ struct ChangeFeed {
     var claimedAt: BootTime = 0
     /// A save whose changes may still turn out to be covered, or that is on its way to Redis.
     var save: HeldSave?
-    /// The last answer of Redis about the role.
+    /// The last answer of Redis about the role, and its time.
     var holder = Holder.unknown
+    private(set) var holderShownAt: BootTime = 0
+    /// The host that has the role, as the key in Redis names it, and since when as far as is known.
+    private var held: (by: ByteBuffer?, since: BootTime)?
+    /// Who has the role for this long reads. Whoever cannot read gives it back before.
+    private static let probationNanoseconds: UInt64 = 5_000_000_000
+    /// When a reader of this host gave the role back, since it could not read.
+    var leftAt: BootTime?
     /// When a token was stored last, and whether this host was idle then.
     var stored: (at: BootTime, isIdle: Bool)?
 
@@ -43,7 +50,7 @@ struct ChangeFeed {
 
     /// The time since which changes may be unknown, in ms; `nil`: another host reads, so that it knows.
     func lagMilliseconds(_ now: BootTime) -> UInt64? {
-        reader == nil && isHeldElsewhere ? nil : (now > currentAt ? now - currentAt : 0) / 1_000_000
+        isReadElsewhere(now) ? nil : (now > currentAt ? now - currentAt : 0) / 1_000_000
     }
 
     struct HeldSave {
@@ -82,6 +89,27 @@ struct ChangeFeed {
         }
     }
 
+    /// Redis has shown who has the role.
+    ///
+    /// - Parameter name: the text of the key; `nil`: it was not shown.
+    mutating func shown(_ holder: Holder, name: ByteBuffer?, at now: BootTime) {
+        (self.holder, holderShownAt) = (holder, now)
+        if !isHeldElsewhere {
+            held = nil
+        } else if held == nil || name != nil && held?.by != nil && name != held?.by {
+            held = (name?.compacted, now)
+        } else if let name, held?.by == nil {
+            held?.by = name.compacted
+        }
+        if isReadElsewhere(now) { currentAt = now }
+    }
+
+    /// Whether a client of another host reads, as far as is known.
+    func isReadElsewhere(_ now: BootTime) -> Bool {
+        guard reader == nil, isHeldElsewhere, let held else { return false }
+        return now >= held.since + Self.probationNanoseconds
+    }
+
     /// Whether another client than the reader may have the role now.
     func isFree(_ now: BootTime, limits: Limits) -> Bool {
         reader.map { now > $0.heardAt + limits.feedRoleNanoseconds } ?? true
@@ -96,8 +124,8 @@ struct ChangeFeed {
         return now >= stored.at + (isLong ? limits.idleFeedStoreNanoseconds : limits.feedStoreNanoseconds)
     }
 
-    /// Whether a client of another host reads, as far as is known.
-    var isHeldElsewhere: Bool {
+    /// Whether another host has the role, as far as is known.
+    private var isHeldElsewhere: Bool {
         switch holder {
         case .idle, .busy: true
         case .unknown, .none: false

@@ -8,7 +8,7 @@ extension SyncEngine {
         switch request {
         case .claim(let name): claim(client, id, name.compacted, &turn)
         case .leave(let name):
-            if feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
+            if feeds[name]?.reader?.client == client { leave(name, &turn) }
             turn.add(.reply(client, id, .ok))
         case .save(let save):
             let lag = save.lagMilliseconds.multipliedReportingOverflow(by: 1_000_000)
@@ -54,13 +54,26 @@ extension SyncEngine {
         let mayAsk =
             switch feed.holder {
             case .unknown, .none: true
+            // A host that appends all the time sends no probe, which would show that the role is free.
             case .idle: !log.isIdle
-            case .busy: isReader
+            case .busy: isReader || !log.isIdle && turn.now >= feed.holderShownAt + limits.feedHolderNanoseconds
             }
-        guard log.isSynced, isUpstreamConnected, mayAsk else {
+        let hasLeft = feed.leftAt.map { turn.now < $0 + limits.feedLeaveNanoseconds } ?? false
+        guard log.isSynced, isUpstreamConnected, mayAsk, !hasLeft else {
             return turn.add(.reply(client, id, FeedRole.wait.reply))
         }
         ask(.claim(client, id), name, token: nil, &turn)
+    }
+
+    /// The reader cannot read its source. Other hosts are to try: this one keeps out of their way for a while.
+    private mutating func leave(_ name: ByteBuffer, _ turn: inout Turn<Effect>) {
+        feeds[name]?.reader = nil
+        guard configuration.mode == .redis else { return }
+        feeds[name]?.leftAt = turn.now
+        guard isUpstreamConnected else { return }
+        var command = feedCommand(name, token: nil, isIdle: log.isIdle)
+        command.ttlMilliseconds = 1
+        turn.add(.upstream(.feed(log.makeID(), command)))
     }
 
     /// Makes room for another feed: one that nobody reads goes, the one that was asked for longest ago.
@@ -110,8 +123,7 @@ extension SyncEngine {
             turn.add(.reply(client, request, FeedRole.tail(token: token).reply))
         case (.claim(let client, let request), let reply):
             if case .feed(isHolder: false, _) = reply {
-                feeds[name]?.holder = .busy
-                feeds[name]?.currentAt = turn.now
+                feeds[name]?.shown(.busy, name: nil, at: turn.now)
             }
             if case .failed(let failure) = reply, !isFeedFailureTold {
                 isFeedFailureTold = true
@@ -138,17 +150,13 @@ extension SyncEngine {
     mutating func feedsProbed(_ holders: [FeedHolder], now: BootTime) {
         let own = FeedCommand.holder(log.origin, isIdle: false)
         for holder in holders {
-            feeds[holder.name]?.holder = ChangeFeed.Holder(holder.holder, own: own)
-            let isElsewhere = feeds[holder.name].map { $0.reader == nil && $0.isHeldElsewhere } ?? false
-            if isElsewhere { feeds[holder.name]?.currentAt = now }
+            feeds[holder.name]?.shown(ChangeFeed.Holder(holder.holder, own: own), name: holder.holder, at: now)
         }
     }
 
+    /// A save of the client that is held or under way goes on: its changes are known.
     mutating func feedReaderClosed(_ client: ClientID) {
-        for name in feeds.keys {
-            if feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
-            if feeds[name]?.save?.client == client { feeds[name]?.save = nil }
-        }
+        for name in feeds.keys where feeds[name]?.reader?.client == client { feeds[name]?.reader = nil }
     }
 
     private static let noRole = ReplyError(.noRole, "another client reads this feed: FEED CLAIM")
@@ -186,7 +194,8 @@ extension SyncEngine {
 
     /// An entry of the log was applied: changes may be covered by now.
     mutating func feedEntryApplied(_ body: LogEntryBody, _ turn: inout Turn<Effect>) {
-        guard !feeds.isEmpty, let write = CoveredWrites.Write(body) else { return }
+        // With Redis, a feed may begin with changes of before this syncd, and their entries are read again at its start.
+        guard !feeds.isEmpty || configuration.mode == .redis, let write = CoveredWrites.Write(body) else { return }
         coveredWrites.add(write, bytes: body.memoryBytes)
         for name in log.watchedFeeds {
             if feeds[name]?.save != nil { settle(name, &turn) }
@@ -263,11 +272,18 @@ extension SyncEngine {
             turn.add(.notice(.feedReset(name)))
         }
         let until = turn.now + limits.feedSuspicionNanoseconds
-        for change in save.uncovered where feeds[name]?.suspect(change, until: until) == false {
+        let suspects = save.uncovered.filter { isWriteKnown($0) }
+        for change in suspects where feeds[name]?.suspect(change, until: until) == false {
             accuse(change, count: 1, name, &turn)
         }
-        if !save.uncovered.isEmpty { deadlines.add(.feedSuspects(name), at: until) }
+        if !suspects.isEmpty { deadlines.add(.feedSuspects(name), at: until) }
         ended(name, client, request, .ok, &turn)
+    }
+
+    /// Whether this syncd would know the write of a change, if the writer had told it: without Redis, nobody has told it of
+    /// what was written before its start.
+    private func isWriteKnown(_ change: FeedChange) -> Bool {
+        configuration.mode == .redis || UInt64(change.time.seconds) >= startedAt / 1000
     }
 
     /// Counts the changes whose own invalidation has not come in time, however late.

@@ -103,7 +103,7 @@ extension SyncEngine {
             return .fields([
                 StatusField("name", .bytes(name)),
                 StatusField("reader", feed.reader.map { .number($0.client.number) } ?? .null),
-                StatusField("elsewhere", .flag(feed.reader == nil && feed.isHeldElsewhere)),
+                StatusField("elsewhere", .flag(feed.isReadElsewhere(now))),
                 StatusField("lag-ms", feed.lagMilliseconds(now).map { .number($0) } ?? .null),
                 StatusField("changes", .number(feed.changes)),
                 StatusField("covered", .number(feed.covered)),

@@ -111,7 +111,9 @@ final class ChangeStream: @unchecked Sendable {
         guard !self.token.isEmpty else { throw .noChangeStreams }
     }
 
+    /// - Throws: the server that is read is no primary any more. It would go on answering, and may get no changes itself.
     fileprivate func next() throws(StorageFailure) -> StoredChanges {
+        try client.check(target)
         let command: BSONDocument = [
             "getMore": .int64(cursor), "collection": .string(MongoClient.collection),
             "batchSize": .int32(Self.batchSize), "maxTimeMS": .int64(Self.waitMilliseconds),

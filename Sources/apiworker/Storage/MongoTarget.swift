@@ -71,6 +71,13 @@ extension MongoClient {
         return try MongoTarget(server, clocks)
     }
 
+    /// - Throws: by the last heartbeat, it is not what it was. Costs no round trip.
+    func check(_ target: MongoTarget) throws(StorageFailure) {
+        guard let server = mongoc_client_get_server_description(pointer, target.id) else { throw .tooLate }
+        defer { mongoc_server_description_destroy(server) }
+        _ = try MongoTarget(server, clocks)
+    }
+
     /// The same server, with its present time. Costs a round trip.
     func asked(_ target: MongoTarget) throws(StorageFailure) -> MongoTarget {
         guard let time = try serverTime(of: target.id) else { throw .noTime }

@@ -76,8 +76,8 @@ extension RedisScript {
           incarnation = string.match(record, '^(%x+) ')
           if incarnation ~= ARGV[1] then return {0, incarnation or ''} end
           if KEYS[5] then
-            local holder = redis.call('GET', KEYS[4])
-            if not holder or string.match(holder, '^%d+') ~= string.match(ARGV[8], '^%d+') then
+            local holder = redis.pcall('GET', KEYS[4])
+            if type(holder) ~= 'string' or string.match(holder, '^%d+') ~= string.match(ARGV[8], '^%d+') then
               return {3, incarnation}
             end
           elseif KEYS[4] and redis.pcall('GET', KEYS[4]) == ARGV[8] then
@@ -111,7 +111,7 @@ extension RedisScript {
         redis.call('PUBLISH', ARGV[6], incarnation .. ' ' .. position .. ' ' .. ARGV[5])
         if KEYS[5] then
           redis.call('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
-          redis.call('SET', KEYS[5], ARGV[10])
+          redis.call('SET', KEYS[5], ARGV[10], 'PX', 2592000000)
         elseif KEYS[4] then
           redis.pcall('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
         elseif ARGV[8] then
@@ -199,7 +199,7 @@ extension RedisScript {
         end
         redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
         if not ARGV[3] then return {1, redis.call('GET', KEYS[2])} end
-        redis.call('SET', KEYS[2], ARGV[3])
+        redis.call('SET', KEYS[2], ARGV[3], 'PX', 2592000000)
         return {1}
         """)
 

@@ -23,6 +23,11 @@ struct FeedReader: Sendable {
     private static let maximumTagBytes = WireLimits().tagBytes
     /// An open source that fails as often as this without a new token will fail for ever.
     private static let maximumFailures = 10
+    /// A first reading that fails after this time would take as long again: the server looks through its log for changes
+    /// behind the token, and the log has many of other collections.
+    private static let longestFirstReading: UInt64 = 4_000_000_000
+    /// The role lasts longer than this without a word.
+    private static let silenceNanoseconds: UInt64 = 1_000_000_000
 
     /// Why reading has ended.
     private enum End: Error {
@@ -45,8 +50,11 @@ struct FeedReader: Sendable {
                     pause = Self.retryNanoseconds
                 } catch let failure as ChangeSourceFailure {
                     troubles.say(failure)
+                    if case .unavailable = failure {
+                        pause = Self.unavailableNanoseconds
+                        troubles.hasGap = true
+                    }
                     _ = try await client.request(.feed(.leave(name: name)))
-                    if case .unavailable = failure { pause = Self.unavailableNanoseconds }
                 }
             }
             try await clock.sleep(clock.now() + pause)
@@ -56,10 +64,11 @@ struct FeedReader: Sendable {
     /// Reads behind a token (`nil`: nothing is known of the changes so far), and each time when the source's history ends,
     /// from then on.
     private func read(after known: ByteBuffer?, over client: SyncdClient) async throws {
-        var known = known
+        // A database that had no changes to offer may have changed meanwhile.
+        var known = troubles.hasGap ? nil : known
         while true {
             do {
-                try await readOnce(after: known, over: client)
+                try await readKeepingRole(after: known, over: client)
             } catch ChangeSourceFailure.historyLost(let why) {
                 troubles.say(.historyLost(why))
                 known = nil
@@ -69,16 +78,39 @@ struct FeedReader: Sendable {
         }
     }
 
+    private func readKeepingRole(after known: ByteBuffer?, over client: SyncdClient) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await readOnce(after: known, over: client) }
+            group.addTask { try await keepRole(over: client) }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    /// Renews the role while there is nothing to save. If it is lost, the next save says so.
+    private func keepRole(over client: SyncdClient) async throws {
+        while true {
+            try await clock.sleep(clock.now() + Self.silenceNanoseconds)
+            guard clock.now() >= troubles.lastSave.saturatingAdd(Self.silenceNanoseconds) else { continue }
+            _ = try await client.request(.feed(.claim(name: name)))
+        }
+    }
+
     private func readOnce(after known: ByteBuffer?, over client: SyncdClient) async throws {
         let (cursor, first) = try await source.open(after: known)
         do {
             // Everything before the token is invalidated, and not before the source is open: nothing falls in between.
-            if known == nil { try await settle(.reset(name: name, token: first), over: client) }
+            if known == nil {
+                try await settle(.reset(name: name, token: first), over: client)
+                troubles.hasGap = false
+            }
             troubles.end()
             var token = known ?? first
+            var isFirst = true
             while true {
                 try Task.checkCancellation()
-                let batch = try await next(of: cursor, behind: token)
+                let batch = try await next(of: cursor, behind: token, isFirst: isFirst)
+                isFirst = false
                 try await save(batch, behind: token, over: client)
                 token = batch.token
                 if batch.isEnd { throw ChangeSourceFailure.historyLost("the collection was dropped or renamed") }
@@ -91,14 +123,15 @@ struct FeedReader: Sendable {
 
     /// - Throws: lost history instead of one more interruption, if there were too many at this token.
     private func next(
-        of cursor: ChangeCursor, behind token: ByteBuffer
+        of cursor: ChangeCursor, behind token: ByteBuffer, isFirst: Bool
     ) async throws(ChangeSourceFailure) -> ChangeBatch {
+        let began = clock.now()
         do throws(ChangeSourceFailure) {
             return try await cursor.next()
         } catch {
-            guard case .interrupted(let why) = error, troubles.failed(at: token) >= Self.maximumFailures else {
-                throw error
-            }
+            guard case .interrupted(let why) = error else { throw error }
+            let isTooLong = isFirst && clock.now() >= began.saturatingAdd(Self.longestFirstReading)
+            guard troubles.failed(at: token) >= Self.maximumFailures || isTooLong else { throw error }
             throw .historyLost("it cannot be read on: \(why)")
         }
     }
@@ -125,7 +158,9 @@ struct FeedReader: Sendable {
 
     /// Repeats a request until the log has accepted it.
     private func settle(_ request: FeedRequest, over client: SyncdClient) async throws {
-        while case .error(let text) = try await client.request(.feed(request)) {
+        while true {
+            troubles.lastSave = clock.now()
+            guard case .error(let text) = try await client.request(.feed(request)) else { return }
             let error = ReplyError(text)
             switch error.code {
             case .noRole: throw End.roleLost
@@ -141,6 +176,8 @@ struct FeedReader: Sendable {
 final class FeedTroubles: Sendable {
     private let said = Mutex<Int?>(nil)
     private let failures = Mutex<(token: ByteBuffer?, count: Int)>((nil, 0))
+    private let saved = Mutex<BootTime>(0)
+    private let gap = Mutex(false)
     private let tell: @Sendable (ChangeSourceFailure) -> Void
 
     init(_ tell: @escaping @Sendable (ChangeSourceFailure) -> Void) { self.tell = tell }
@@ -151,6 +188,18 @@ final class FeedTroubles: Sendable {
             return said != failure.kind
         }
         if isNews { tell(failure) }
+    }
+
+    /// The source had no changes to offer, and everything has not been invalidated since.
+    var hasGap: Bool {
+        get { gap.withLock { $0 } }
+        set { gap.withLock { $0 = newValue } }
+    }
+
+    /// When syncd was sent something last.
+    var lastSave: BootTime {
+        get { saved.withLock { $0 } }
+        set { saved.withLock { $0 = newValue } }
     }
 
     func end() { said.withLock { $0 = nil } }
