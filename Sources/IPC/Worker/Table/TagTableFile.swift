@@ -15,15 +15,6 @@ package enum TagTableFileError: Error, Sendable, Equatable, CustomStringConverti
     /// The file is not such a table.
     case unusable(path: String, TagTableError)
 
-    /// A short name for metrics.
-    package var label: String {
-        switch self {
-        case .system: "system"
-        case .notAFile: "not-a-file"
-        case .unusable: "unusable"
-        }
-    }
-
     /// The fault, with the path of the file.
     package var description: String {
         switch self {
