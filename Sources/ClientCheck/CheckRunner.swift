@@ -42,7 +42,6 @@ package struct CheckRunner: Sendable {
         traits.keepsValues = stage.syncd.fetches("probe") == fetches && stage.database.loads("probe") == loads
         stage.syncd.share("2", as: "shared")
         traits.readsArena = try await stage.read("shared") == "2" && stage.syncd.fetches("shared") == 0
-        traits.tracks = stage.syncd.isTracked
         traits.mapsTable = SystemFiles.isMapped(stage.syncd.tablePath, byGroup: stage.client.processGroup)
         for heard in stage.syncd.heard {
             if case .hello(.v3, _) = heard.request { traits.isModern = true }

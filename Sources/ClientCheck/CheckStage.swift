@@ -22,8 +22,6 @@ package struct ClientTraits: Sendable, Hashable {
     var mapsTable = false
     /// The client finds values in the value arena.
     var readsArena = false
-    /// The client has sent TRACK ON.
-    var tracks = false
 
     /// The client learns of invalidations by pushes alone, which need their time.
     var isToldByPushes: Bool { keepsValues && !mapsTable }

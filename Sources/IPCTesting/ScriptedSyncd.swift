@@ -252,11 +252,6 @@ public final class ScriptedSyncd: Sendable {
 
     package func count(where isWanted: (Request) -> Bool) -> Int { requests.count(where: isWanted) }
 
-    /// How often it was asked for permission to load a key anew.
-    package func renewCount(of key: CacheKey) -> Int {
-        count { if case .renew(key.bytes, _) = $0 { true } else { false } }
-    }
-
     /// How often it was asked for a value.
     public var fetchCount: Int { count { $0.fetchedKey != nil } }
 

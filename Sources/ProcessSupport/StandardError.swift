@@ -24,23 +24,20 @@ final class LineOutput: Sendable {
 
     /// The size that a pipe accepts completely or not at all; a poll(2) that promises room promises this much.
     private static let chunkBytes = 4096
+    private static let patienceMilliseconds: Int32 = 100
 
     private let descriptor: Int32
-    private let patienceMilliseconds: Int32
     /// Whether the last write found no room. Then no write waits until there is some.
     private let isStuck = Mutex(false)
 
-    init(descriptor: Int32, patienceMilliseconds: Int32 = 100) {
-        self.descriptor = descriptor
-        self.patienceMilliseconds = patienceMilliseconds
-    }
+    init(descriptor: Int32) { self.descriptor = descriptor }
 
     /// Writes everything in as few calls as possible, one for up to 4 KiB, or gives up.
     func write(_ bytes: [UInt8]) {
         isStuck.withLock { isStuck in
             var rest = bytes[...]
             while !rest.isEmpty {
-                guard hasRoom(within: isStuck ? 0 : patienceMilliseconds), let count = put(rest) else {
+                guard hasRoom(within: isStuck ? 0 : Self.patienceMilliseconds), let count = put(rest) else {
                     isStuck = true
                     return
                 }

@@ -8,10 +8,8 @@ import Testing
 
 /// The judgement of `syncd doctor`, and its two forms.
 @Suite struct FindingTests {
-    private let endpoint = RedisEndpoint(address: .tcp(host: "redis.example", port: 6379))
-
     private func finding(_ check: Finding.Check, _ info: String) -> Finding? {
-        InfoFindings.all(InfoFields(info), endpoint: endpoint).first { $0.check == check }
+        InfoFindings.all(InfoFields(info)).first { $0.check == check }
     }
 
     // MARK: INFO

@@ -52,10 +52,8 @@ public struct SieveCache<Key: Hashable, Value> {
     @usableFromInline var totalBytes = 0
     @usableFromInline var evictionCount: UInt64 = 0
 
-    @usableFromInline var budget: Int
-
     /// Maximum cost of all entries together, in the unit of ``insert(_:_:bytes:)``.
-    @inlinable public var byteBudget: Int { budget }
+    public let byteBudget: Int
     /// Cost of all entries together.
     @inlinable public var bytes: Int { totalBytes }
     /// Number of entries evicted so far.
@@ -64,14 +62,7 @@ public struct SieveCache<Key: Hashable, Value> {
     /// An empty cache. A budget of 0 stores nothing.
     @inlinable
     public init(byteBudget: Int) {
-        budget = max(0, byteBudget)
-    }
-
-    /// Changes the budget, and evicts entries until the rest fits.
-    @inlinable
-    public mutating func setByteBudget(_ bytes: Int) {
-        budget = max(0, bytes)
-        while totalBytes > budget, evictOne() {}
+        self.byteBudget = max(0, byteBudget)
     }
 
     /// Number of entries.
@@ -150,18 +141,6 @@ public struct SieveCache<Key: Hashable, Value> {
         hand = Self.none
         free = Self.none
         totalBytes = 0
-    }
-
-    /// Removes every entry that `isUnwanted`.
-    ///
-    /// - Returns: number of removed entries.
-    @discardableResult
-    @inlinable
-    public mutating func removeAll(where isUnwanted: (Key, Value) -> Bool) -> Int {
-        let before = count
-        var place = 0
-        while let next = sweep(from: place, limit: .max, where: isUnwanted) { place = next }
-        return before - count
     }
 
     /// Visits at most `limit` places, beginning with number `start`, and removes every entry that `isUnwanted`. A large

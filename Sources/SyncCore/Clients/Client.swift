@@ -3,7 +3,6 @@ import NIOCore
 
 /// One connected program, as the engine knows it.
 struct Client: Sendable {
-    let id: ClientID
     let peer: Peer
     let connectedAt: BootTime
     var version = RESPVersion.v2
@@ -13,12 +12,6 @@ struct Client: Sendable {
     var reported: [ReportField] = []
     /// The auditor's counters among them that are in the report; `nil`: it has reported none.
     var audited: AuditCounts?
-
-    init(id: ClientID, peer: Peer, connectedAt: BootTime) {
-        self.id = id
-        self.peer = peer
-        self.connectedAt = connectedAt
-    }
 }
 
 /// The process at the other end of a connection, as the kernel reports it.

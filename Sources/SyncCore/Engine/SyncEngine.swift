@@ -181,7 +181,7 @@ package struct SyncEngine: ~Copyable {
     // MARK: Clients
 
     package mutating func clientConnected(_ id: ClientID, peer: Peer, now: BootTime) {
-        clients[id] = Client(id: id, peer: peer, connectedAt: now)
+        clients[id] = Client(peer: peer, connectedAt: now)
     }
 
     /// Removes a client. Its leases go to the next waiters, and its journal files are collected now.

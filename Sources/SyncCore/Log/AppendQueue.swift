@@ -36,8 +36,6 @@ struct AppendQueue: Sendable {
         appends.count < limits.pendingAppends && bytes < limits.pendingAppendBytes
     }
 
-    func isWaiting(for id: UpstreamID) -> Bool { appends[id] != nil }
-
     mutating func add(_ append: PendingAppend, id: UpstreamID, deadline: BootTime) {
         appends[id] = append
         bytes += append.bytes

@@ -16,7 +16,6 @@ struct ReportRecorder: Sendable {
     private var clock: WallClock
     private var countedTo: BootTime
     private(set) var state = ReportedState.isolated(.starting)
-    private(set) var stateBegan: BootTime
     /// When the oldest pending invalidation became pending; `nil`: none is pending.
     private var pendingSince: BootTime?
     var ledger: AuditLedger
@@ -44,7 +43,7 @@ struct ReportRecorder: Sendable {
         ledger = AuditLedger(record.workers)
         isHistoryOpen = hasTable
         clock = WallClock(boot: now, milliseconds: wallClock)
-        (countedTo, stateBegan) = (now, now)
+        countedTo = now
         day = record.countedTo / Self.dayMilliseconds
         if let known, known.countedTo < wallClock {
             count((wallClock - known.countedTo) * 1_000_000, in: .isolated(.notRunning), from: known.countedTo)
@@ -73,7 +72,6 @@ struct ReportRecorder: Sendable {
         guard new != state else { return }
         count(upTo: now)
         state = new
-        stateBegan = now
         if case .isolated(let reason) = new {
             current.isolations[reason, default: 0] += 1
         } else {

@@ -14,11 +14,10 @@ struct Request: Sendable {
     /// The endpoint that the path names, if there is one.
     let route: Route?
     /// The arrival of the head.
-    let arrivedAt: NIODeadline
+    let arrivedAt = NIODeadline.now()
 
-    init(head: HTTPRequestHead, arrivedAt: NIODeadline = .now()) {
+    init(head: HTTPRequestHead) {
         self.head = head
-        self.arrivedAt = arrivedAt
         let bytes = head.uri.utf8
         if bytes.first == UInt8(ascii: "/"), !bytes.contains(UInt8(ascii: "?")) {
             // Most targets; the whole one costs no copy.

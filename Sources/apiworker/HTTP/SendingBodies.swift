@@ -86,9 +86,6 @@ final class SendingBodies: Sendable {
         self.logger = logger
     }
 
-    /// Bytes of all bodies.
-    var byteCount: Int { state.withLock { $0.byteCount } }
-
     /// A response with this body begins. Where there is no room, clients that have not read theirs for longest are cut off.
     ///
     /// - Returns: `nil` if there is no room, because all others read.

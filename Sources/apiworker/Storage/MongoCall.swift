@@ -114,8 +114,6 @@ final class MongoCall: Sendable {
     /// When the server had applied the last write; `nil`: it names no time, or nothing was written.
     var operationTime: MongoTime? { state.withLock { $0.operationTime } }
 
-    var isWriting: Bool { state.withLock { $0.isWriting } }
-
     /// Whether there is time for another attempt.
     var isTimeLeft: Bool { serverMilliseconds > 1 && state.withLock { $0.isWaitedFor } }
 

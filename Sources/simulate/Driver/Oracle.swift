@@ -140,7 +140,6 @@ final class Oracle: @unchecked Sendable {
         /// The write whose position the read brings.
         var written: WrittenVersion?
         var interruptions: Int
-        var loadTime: UInt64 = 0
         var silentSince: BootTime?
     }
 

@@ -5,15 +5,11 @@ import SyncCore
 
 /// The network between a host and Redis: the times until which a cut delays requests, or replies.
 final class Network {
-    private let world: World
     var requestsHeldUntil: BootTime = 0
     var answersHeldUntil: BootTime = 0
     /// Added to every delay, each way, in ns.
     var slowness: UInt64 = 0
 
-    init(world: World) { self.world = world }
-
-    var isCut: Bool { requestsHeldUntil > world.now || answersHeldUntil > world.now }
     func heal() { (requestsHeldUntil, answersHeldUntil, slowness) = (0, 0, 0) }
 }
 

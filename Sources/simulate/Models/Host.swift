@@ -23,7 +23,7 @@ final class Host: @unchecked Sendable {
     /// The token of the change feed beside the table.
     var feedToken: ByteBuffer?
     /// The network between its processes and Redis.
-    let network: Network
+    let network = Network()
     /// The time until which the journal was or is unusable.
     var journalFaultsUntil: BootTime = 0
     private var starts = 0
@@ -37,7 +37,6 @@ final class Host: @unchecked Sendable {
         self.oracle = oracle
         table = .inMemory(epoch: Epoch(world.random.number(1...1_000_000)))
         journal = MemoryJournal(world: world)
-        network = Network(world: world)
         arena = makeArena()
         watch(journal)
     }

@@ -76,7 +76,6 @@ final class SimulatedSyncd: Process, @unchecked Sendable {
     var state: SyncState { loop.state }
     var epoch: Epoch { loop.epoch }
     var applied: LogPosition { loop.applied }
-    var isEmbedded: Bool { upstream == nil }
 
     /// Whether syncd has opened this journal.
     func isReading(_ journal: MemoryJournal) -> Bool { openJournals.all.contains { $0 === journal } }

@@ -226,7 +226,6 @@ final class UpstreamModel {
 
     /// The server at the other end of the command connection.
     var server: RedisServer? { commands.flatMap { $0.session.isReady ? $0.connection?.server : nil } }
-    var isConnected: Bool { commands?.session.isReady ?? false && subscription?.session.isReady ?? false }
 
     func send(_ command: UpstreamCommand) {
         if case .reconnect(let reason) = command {

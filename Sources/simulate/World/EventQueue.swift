@@ -27,7 +27,6 @@ struct EventQueue {
     private var heap = Heap<Item>()
     private var added: UInt64 = 0
 
-    var isEmpty: Bool { heap.isEmpty }
     var nextTime: BootTime? { heap.min?.time }
 
     mutating func add(

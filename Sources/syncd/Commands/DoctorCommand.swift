@@ -20,22 +20,11 @@ struct DoctorCommand: AsyncParsableCommand {
     @Flag(help: "Print everything as JSON.") var json = false
     @Option(help: "File of KEY=value lines.") var config: String?
     @Option(help: "Prefix of the keys in Redis (SYNCD_NAMESPACE).") var namespace: String?
-    @Option(name: .customLong("redis-tls-ca-file"), help: "Certificates to trust (REDIS_TLS_CA_FILE).")
-    var redisTLSCAFile: String?
-    @Option(name: .customLong("redis-tls-cert-file"), help: "syncd's own certificate (REDIS_TLS_CERT_FILE).")
-    var redisTLSCertificateFile: String?
-    @Option(name: .customLong("redis-tls-key-file"), help: "Its private key (REDIS_TLS_KEY_FILE).")
-    var redisTLSKeyFile: String?
-    @Option(name: .customLong("redis-tls-server-name"), help: "Name in the certificate (REDIS_TLS_SERVER_NAME).")
-    var redisTLSServerName: String?
+    @OptionGroup var redisTLS: RedisTLSOptions
 
     private var given: [String: String] {
-        let options: [(ConfigurationKey, String?)] = [
-            (.redisURL, url), (.syncdNamespace, namespace), (.redisTLSAuthorities, redisTLSCAFile),
-            (.redisTLSCertificate, redisTLSCertificateFile), (.redisTLSKey, redisTLSKeyFile),
-            (.redisTLSServerName, redisTLSServerName),
-        ]
-        return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
+        let options: [(ConfigurationKey, String?)] = [(.redisURL, url), (.syncdNamespace, namespace)]
+        return (redisTLS.given + options).reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }
 
     func run() async throws {

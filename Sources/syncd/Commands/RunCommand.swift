@@ -18,14 +18,7 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "Path of the socket (SYNCD_SOCKET).") var socket: String?
     @Option(help: "true: share log and cache through Redis (REDIS_ENABLED).") var redisEnabled: String?
     @Option(help: "URL of Redis (REDIS_URL).") var redisURL: String?
-    @Option(name: .customLong("redis-tls-ca-file"), help: "Certificates to trust (REDIS_TLS_CA_FILE).")
-    var redisTLSCAFile: String?
-    @Option(name: .customLong("redis-tls-cert-file"), help: "syncd's own certificate (REDIS_TLS_CERT_FILE).")
-    var redisTLSCertificateFile: String?
-    @Option(name: .customLong("redis-tls-key-file"), help: "Its private key (REDIS_TLS_KEY_FILE).")
-    var redisTLSKeyFile: String?
-    @Option(name: .customLong("redis-tls-server-name"), help: "Name in the certificate (REDIS_TLS_SERVER_NAME).")
-    var redisTLSServerName: String?
+    @OptionGroup var redisTLS: RedisTLSOptions
     @Option(help: "Prefix of the keys in Redis (SYNCD_NAMESPACE).") var namespace: String?
     @Option(help: "The tag table has 2^bits slots (SYNCD_TABLE_BITS).") var tableBits: String?
     @Option(help: "Memory for the values that workers share, in bytes (SYNCD_CACHE_BYTES).") var cacheBytes: String?
@@ -42,17 +35,13 @@ struct RunCommand: AsyncParsableCommand {
 
     private var given: [String: String] {
         let options: [(ConfigurationKey, String?)] = [
-            (.syncdSocket, socket), (ConfigurationKey.redisEnabled, redisEnabled),
-            (.redisURL, redisURL), (ConfigurationKey.redisTLSAuthorities, redisTLSCAFile),
-            (.redisTLSCertificate, redisTLSCertificateFile),
-            (.redisTLSKey, redisTLSKeyFile),
-            (.redisTLSServerName, redisTLSServerName), (ConfigurationKey.syncdNamespace, namespace),
-            (.tableBits, tableBits), (ConfigurationKey.cacheBytes, cacheBytes),
+            (.syncdSocket, socket), (.redisEnabled, redisEnabled), (.redisURL, redisURL),
+            (.syncdNamespace, namespace), (.tableBits, tableBits), (.cacheBytes, cacheBytes),
             (.probeMilliseconds, probeMilliseconds), (.trustMilliseconds, trustMilliseconds),
-            (.readerlessSeconds, idleSeconds), (ConfigurationKey.bridge, bridge),
-            (.bridgeRules, bridgeRules), (.logLevel, logLevel), (.logFormat, logFormat),
+            (.readerlessSeconds, idleSeconds), (.bridge, bridge), (.bridgeRules, bridgeRules),
+            (.logLevel, logLevel), (.logFormat, logFormat),
         ]
-        return options.reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
+        return (redisTLS.given + options).reduce(into: [:]) { given, option in given[option.0.name] = option.1 }
     }
 
     func run() async throws {

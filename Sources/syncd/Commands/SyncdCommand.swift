@@ -39,3 +39,22 @@ struct SocketOption: ParsableArguments {
         }
     }
 }
+
+/// TLS of the commands that connect to Redis.
+struct RedisTLSOptions: ParsableArguments {
+    @Option(name: .customLong("redis-tls-ca-file"), help: "Certificates to trust (REDIS_TLS_CA_FILE).")
+    var authorities: String?
+    @Option(name: .customLong("redis-tls-cert-file"), help: "syncd's own certificate (REDIS_TLS_CERT_FILE).")
+    var certificate: String?
+    @Option(name: .customLong("redis-tls-key-file"), help: "Its private key (REDIS_TLS_KEY_FILE).")
+    var key: String?
+    @Option(name: .customLong("redis-tls-server-name"), help: "Name in the certificate (REDIS_TLS_SERVER_NAME).")
+    var serverName: String?
+
+    var given: [(ConfigurationKey, String?)] {
+        [
+            (.redisTLSAuthorities, authorities), (.redisTLSCertificate, certificate), (.redisTLSKey, key),
+            (.redisTLSServerName, serverName),
+        ]
+    }
+}

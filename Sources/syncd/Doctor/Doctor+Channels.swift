@@ -8,7 +8,7 @@ extension Doctor {
     /// Subscribes over the second connection, to the log's channel, too: the same permission is needed to publish there,
     /// which the doctor does not do, because every message makes all hosts look at the log.
     func checkChannels(_ commands: DoctorConnection, _ subscription: DoctorConnection) async throws(ConnectionLoss) {
-        subscription.becomeSubscriber()
+        subscription.becomeSubscriber(keeping: scratch.logChannel)
         try await checkEventChannels(subscription)
         if isCluster { try await checkShardedChannels(commands, subscription) }
         let log = try await subscription.subscribe("SUBSCRIBE", live.logChannel)

@@ -10,7 +10,7 @@ extension Doctor {
         let reply = try await commands.ask("INFO")
         let fields = ReplyDecoding.bulk(reply).map(InfoFields.init)
         if let fields {
-            for finding in InfoFindings.all(fields, endpoint: configuration.endpoint) { add(finding) }
+            for finding in InfoFindings.all(fields) { add(finding) }
         } else {
             add(
                 Finding(

@@ -15,6 +15,7 @@ final class DoctorConnection {
     /// The checks that wait for a reply.
     private var waiting: [Int: CheckedContinuation<Result<RESPValue, ConnectionLoss>, Never>] = [:]
     private var lastWaiter = 0
+    /// Confirmations, and messages of the channel of the test.
     private var messages: [[RESPValue]] = []
     /// Errors that came instead of confirmations, by the name of the channel.
     private var refusals: [ByteBuffer: ByteBuffer] = [:]
@@ -39,7 +40,6 @@ final class DoctorConnection {
     func open() async -> Result<Void, ConnectionLoss> {
         link.onReady = { [weak self] connection, _ in self?.opened(connection) }
         link.onLost = { [weak self] loss in self?.lost(loss) }
-        link.onMessage = { [weak self] parts in self?.messages.append(parts) }
         startedAt = .now()
         let deadline = Task { [weak self] in
             try await Task.sleep(for: Self.patience)
@@ -130,8 +130,15 @@ final class DoctorConnection {
         case silent
     }
 
-    /// From here on, the connection takes subscriptions only.
-    func becomeSubscriber() { connection?.becomeSubscriber() }
+    /// From here on, the connection takes subscriptions only. Of messages, only those of `channel` are kept: any number
+    /// may come over others.
+    func becomeSubscriber(keeping channel: ByteBuffer) {
+        link.onMessage = { [weak self] parts in
+            guard case .bulkString(let kind)? = parts.first else { return }
+            if !ReplyDecoding.isMessage(kind) || parts.contains(.bulkString(channel)) { self?.messages.append(parts) }
+        }
+        connection?.becomeSubscriber()
+    }
 
     /// Subscribes with SUBSCRIBE, PSUBSCRIBE or SSUBSCRIBE.
     func subscribe(_ command: String, _ name: ByteBuffer) async throws(ConnectionLoss) -> Subscription {
@@ -140,10 +147,9 @@ final class DoctorConnection {
             self?.refusals[name] = text
         }
         connection?.flush()
-        let word = RESPValue.bulkString(ByteBuffer(string: command.lowercased()))
+        let start: [RESPValue] = [.bulkString(ByteBuffer(string: command.lowercased())), .bulkString(name)]
         let isAnswered = try await wait {
-            self.refusals[name] != nil
-                || self.messages.contains { $0.count > 1 && $0[0] == word && $0[1] == .bulkString(name) }
+            self.refusals[name] != nil || self.messages.contains { $0.starts(with: start) }
         }
         if let text = refusals[name] { return .refused(text) }
         return isAnswered ? .confirmed : .silent
@@ -151,11 +157,7 @@ final class DoctorConnection {
 
     /// Waits for a message of one of these kinds with these further parts. Returns whether it came in time.
     func message(_ kinds: [ByteBuffer], _ parts: [RESPValue]) async throws(ConnectionLoss) -> Bool {
-        try await wait {
-            self.messages.contains { message in
-                kinds.contains { message.first == .bulkString($0) } && message.dropFirst().elementsEqual(parts)
-            }
-        }
+        try await wait { kinds.contains { self.messages.contains([.bulkString($0)] + parts) } }
     }
 
     /// Returns whether the condition came true in time.

@@ -2,7 +2,7 @@ import IPC
 
 /// Findings in a server's INFO.
 enum InfoFindings {
-    static func all(_ fields: InfoFields, endpoint: RedisEndpoint) -> [Finding] {
+    static func all(_ fields: InfoFields) -> [Finding] {
         let info = ServerInfo(fields)
         return [
             server(fields, info), identity(info), eviction(info.eviction), memory(fields, info), replication(fields),

@@ -96,12 +96,6 @@ package final class JournalDirectory: Sendable {
         return (places.withLock { $0.former[number] }, String(name[name.index(after: slash)...]))
     }
 
-    /// A number that identifies a file's present content.
-    package func version(_ name: String) -> UInt64 {
-        let place = place(name)
-        return place.files?.version(place.name) ?? 0
-    }
-
     /// Whether the process with this owner name lives, which is when it holds its lock. If that cannot be determined it
     /// counts as dead: then its writes are invalidated too early and once more later, instead of never.
     package func isOwnerAlive(_ owner: String) -> Bool {

@@ -16,7 +16,6 @@ package struct WorkerJournalError: Error, Sendable, Hashable, CustomStringConver
     var path: String
     var cause: SystemError
 
-    var label: String { "journal-\(step.rawValue)" }
     package var description: String {
         "the journal directory \(path) can't be used (\(step.rawValue)): \(cause); check its owner, mode and free space"
     }

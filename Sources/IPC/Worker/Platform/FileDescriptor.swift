@@ -37,7 +37,6 @@ struct FileStatus: Sendable, Hashable {
     var identity: FileIdentity
     var bytes: Int
     var isRegular: Bool
-    var isDirectory: Bool
     /// A number that differs after every change of the file, and for every other file of the same name.
     var version: UInt64
 
@@ -45,7 +44,6 @@ struct FileStatus: Sendable, Hashable {
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         bytes = Int(status.st_size)
         isRegular = status.st_mode & S_IFMT == S_IFREG
-        isDirectory = status.st_mode & S_IFMT == S_IFDIR
         func nanoseconds(_ time: timespec) -> UInt64 {
             UInt64(bitPattern: Int64(time.tv_sec)) &* 1_000_000_000 &+ UInt64(bitPattern: Int64(time.tv_nsec))
         }

@@ -15,15 +15,6 @@ package enum TagTableFileError: Error, Sendable, Equatable, CustomStringConverti
     /// The file is not such a table.
     case unusable(path: String, TagTableError)
 
-    /// A short name for metrics.
-    package var label: String {
-        switch self {
-        case .system: "system"
-        case .notAFile: "not-a-file"
-        case .unusable: "unusable"
-        }
-    }
-
     /// The fault, with the path of the file.
     package var description: String {
         switch self {
@@ -43,34 +34,6 @@ extension TagTableFileError {
         default: ""
         }
     }
-}
-
-/// A tag table that a syncd of this host made, mapped for reading.
-package struct MappedTagTable: Sendable {
-    package let table: TagTable
-    private let isNamed: @Sendable (String) -> Bool
-
-    /// Maps the file at `path`. Its size and header are checked before its content is trusted.
-    package init(path: String) throws(TagTableFileError) {
-        let (table, file) = try TagTableFile.open(path: path, isWritable: false)
-        self.init(table, file: file)
-    }
-
-    init(_ table: TagTable, file: FileStatus) {
-        self.init(table) { path in
-            guard let current = try? FileStatus(path: path) else { return false }
-            return current.isSameFile(as: file)
-        }
-    }
-
-    /// A table that is mapped already; `isNamed` returns whether a path still names it.
-    package init(_ table: TagTable, isNamed: @escaping @Sendable (String) -> Bool) {
-        self.table = table
-        self.isNamed = isNamed
-    }
-
-    /// Whether `path` still names the mapped file. A mapping keeps a deleted file alive, but no process writes to it.
-    package func isFile(at path: String) -> Bool { isNamed(path) }
 }
 
 /// The origin of the table that a syncd uses.
@@ -127,32 +90,47 @@ package enum TagTableFile {
 
     /// Maps an existing file.
     static func open(path: String, isWritable: Bool) throws(TagTableFileError) -> (TagTable, FileStatus) {
-        let status: FileStatus
-        let map: Mapping
+        let (mapped, status): (Mapping?, FileStatus)
         do {
-            let file = try FileDescriptor(path: path, flags: isWritable ? O_RDWR : O_RDONLY)
-            status = try file.status()
-            guard status.isRegular else { throw TagTableFileError.notAFile(path: path) }
-            // A file shorter than its map would kill the reader: the size is checked first.
-            guard status.bytes >= TagTableLayout.headerBytes,
-                status.bytes <= TagTableLayout.byteCount(slotBits: TagTableLayout.slotBitsRange.upperBound)
-            else { throw TagTableFileError.unusable(path: path, .tooShort(bytes: status.bytes)) }
-            map = try Mapping(file, bytes: status.bytes, isWritable: isWritable)
-        } catch let error as SystemError {
-            throw .system(path: path, error)
-        } catch let error as TagTableFileError {
-            throw error
+            let greatest = TagTableLayout.byteCount(slotBits: TagTableLayout.slotBitsRange.upperBound)
+            (mapped, status) = try Mapping.open(
+                path: path, sizes: TagTableLayout.headerBytes...greatest, isWritable: isWritable)
         } catch {
-            throw .notAFile(path: path)
+            throw .system(path: path, error)
         }
+        guard status.isRegular else { throw .notAFile(path: path) }
+        guard let map = mapped else { throw .unusable(path: path, .tooShort(bytes: status.bytes)) }
         do {
             let bits = try TagTable.validateHeader(map.memory, fileBytes: status.bytes)
-            let table = TagTable(
-                memory: map.memory, slotBits: bits, forget: { _ in map.forget() }, release: { _ in map.unmap() })
-            return (table, status)
+            return (table(map, slotBits: bits), status)
         } catch {
             map.unmap()
             throw .unusable(path: path, error)
         }
     }
+
+    /// Creates a new file, complete before it gets its name, and maps it.
+    private static func create(path: String, slotBits: Int) throws(TagTableFileError) -> (TagTable, FileStatus) {
+        let temporary = "\(path).new"
+        do throws(SystemError) {
+            let bytes = TagTableLayout.byteCount(slotBits: slotBits)
+            // Workers read the file through their group; only syncd writes.
+            let file = try Mapping.file(temporary, bytes: bytes, mode: 0o640)
+            let map = try Mapping(file, bytes: bytes, isWritable: true)
+            TagTable.initializeHeader(map.memory, slotBits: slotBits, epoch: randomEpoch(), madeAt: BootClock.now)
+            guard rename(temporary, path) == 0 else { throw .last }
+            return (table(map, slotBits: slotBits), try file.status())
+        } catch {
+            unlink(temporary)
+            throw .system(path: path, error)
+        }
+    }
+
+    private static func table(_ map: Mapping, slotBits: Int) -> TagTable {
+        TagTable(memory: map.memory, slotBits: slotBits, forget: { _ in map.forget() }, release: { _ in map.unmap() })
+    }
+
+    /// A random epoch differs from those of earlier files, in all likelihood, and leaves room above it for every rise
+    /// that may come.
+    private static func randomEpoch() -> Epoch { Epoch(.random(in: 1...(WireLimits.maximumNumber / 2))) }
 }

@@ -6,30 +6,6 @@ import IPCWire
     import Musl
 #endif
 
-/// A value arena that a syncd of this host made, mapped for reading.
-package struct MappedArena: Sendable {
-    package let arena: ValueArena
-    private let isNamed: @Sendable (String) -> Bool
-
-    /// Maps the file at `path`, and the marks beside it if they can be written.
-    package init(path: String) throws {
-        let (arena, file) = try ValueArenaFile.open(path: path, boot: nil, isWritable: false)
-        self.init(arena) { path in
-            guard let current = try? FileStatus(path: path) else { return false }
-            return current.isSameFile(as: file)
-        }
-    }
-
-    /// An arena that is mapped already; `isNamed` returns whether a path still names it.
-    package init(_ arena: ValueArena, isNamed: @escaping @Sendable (String) -> Bool) {
-        self.arena = arena
-        self.isNamed = isNamed
-    }
-
-    /// Whether `path` still names the mapped file.
-    package func isFile(at path: String) -> Bool { isNamed(path) }
-}
-
 /// The file in which a value arena outlives the syncd that writes it, and the file with the readers' marks beside it.
 package enum ValueArenaFile {
     /// The reason why a syncd has a smaller arena than it was asked for, or another one than before.
@@ -95,12 +71,10 @@ package enum ValueArenaFile {
     static func open(
         path: String, boot: (UInt64, UInt64)?, isWritable: Bool
     ) throws -> (ValueArena, FileStatus) {
-        let file = try FileDescriptor(path: path, flags: isWritable ? O_RDWR : O_RDONLY)
-        let status = try file.status()
-        guard status.isRegular, status.bytes >= ValueArenaLayout.byteCountRange.lowerBound / 2,
-            status.bytes <= ValueArenaLayout.byteCountRange.upperBound
-        else { throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes) }
-        let map = try Mapping(file, bytes: status.bytes, isWritable: isWritable)
+        let range = ValueArenaLayout.byteCountRange
+        let (mapped, status) = try Mapping.open(
+            path: path, sizes: range.lowerBound / 2...range.upperBound, isWritable: isWritable)
+        guard let map = mapped else { throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes) }
         let shape: ValueArenaLayout.Shape
         do {
             shape = try ValueArena.validateHeader(map.memory, fileBytes: status.bytes, boot: boot)
@@ -122,18 +96,16 @@ package enum ValueArenaFile {
 
     /// Maps the marks. Any member of the group may write them, and truncate them.
     private static func marks(path: String, _ shape: ValueArenaLayout.Shape) throws -> Mapping {
-        let file = try FileDescriptor(path: path, flags: O_RDWR)
-        let status = try file.status()
-        guard status.isRegular, status.bytes == shape.indexWords else {
-            throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes)
-        }
-        return try Mapping(file, bytes: status.bytes, isWritable: true, isHint: true)
+        let (mapped, status) = try Mapping.open(
+            path: path, sizes: shape.indexWords...shape.indexWords, isWritable: true, isHint: true)
+        guard let map = mapped else { throw ValueArenaLayout.Fault.otherSize(bytes: status.bytes) }
+        return map
     }
 
     /// Marks in place of those that are missing or have another size.
     private static func newMarks(path: String, _ shape: ValueArenaLayout.Shape) throws -> Mapping {
         let temporary = path + ".new"
-        _ = try file(temporary, bytes: shape.indexWords, mode: 0o660)
+        _ = try Mapping.file(temporary, bytes: shape.indexWords, mode: 0o660)
         guard rename(temporary, path) == 0 else {
             unlink(temporary)
             throw SystemError.last
@@ -146,8 +118,8 @@ package enum ValueArenaFile {
     ) throws(SystemError) -> ValueArenaWriter? {
         let temporary = "\(path).new"
         do throws(SystemError) {
-            let marksFile = try file(marks(temporary), bytes: shape.indexWords, mode: 0o660)
-            let arenaFile = try file(temporary, bytes: shape.byteCount, mode: 0o640)
+            let marksFile = try Mapping.file(marks(temporary), bytes: shape.indexWords, mode: 0o660)
+            let arenaFile = try Mapping.file(temporary, bytes: shape.byteCount, mode: 0o640)
             let map = try Mapping(arenaFile, bytes: shape.byteCount, isWritable: true)
             let marks = try Mapping(marksFile, bytes: shape.indexWords, isWritable: true, isHint: true)
             ValueArena.initializeHeader(map.memory, shape: shape, boot: bootID())
@@ -160,17 +132,6 @@ package enum ValueArenaFile {
             unlink(marks(temporary))
             throw error
         }
-    }
-
-    /// A new file of zeros whose memory is reserved: otherwise a full file system would kill its users.
-    private static func file(_ path: String, bytes: Int, mode: mode_t) throws(SystemError) -> FileDescriptor {
-        // A file of this name is left over from a start that was killed here; the lock excludes other processes.
-        unlink(path)
-        let file = try FileDescriptor(path: path, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode)
-        guard fchmod(file.number, mode) == 0, ftruncate(file.number, off_t(bytes)) == 0 else { throw .last }
-        let code = posix_fallocate(file.number, 0, off_t(bytes))
-        guard code == 0 else { throw SystemError(code: code) }
-        return file
     }
 
     /// The random id of the machine's boot, as two numbers; 0 where the kernel does not show it.
