@@ -26,7 +26,9 @@ public final class ManualClock: Sendable {
 
     /// Nanoseconds since a boot that never was.
     package var now: BootTime { state.withLock { $0.now } }
-    /// Tasks that sleep until some time: those that wait to connect anew, and writes that wait for distrust.
+    /// When the tasks go on that sleep until some time: those that wait to connect anew, and writes that wait for distrust.
+    package var sleeperDeadlines: [BootTime] { state.withLock { $0.timers.filter(\.isSleeper).map(\.deadline) } }
+    /// Number of these tasks.
     package var sleeperCount: Int { state.withLock { $0.timers.count { $0.isSleeper } } }
 
     /// Moves the clock forward. Everything that is due on the way has been called when this returns; what tasks and event

@@ -110,6 +110,20 @@ import Testing
         await cursor.close()
     }
 
+    @Test func `a primary that has stepped down is left, although it goes on answering`() async throws {
+        let set = try await MongoReplicaSet(delay: 1, isHidden: true)
+        let primary = try await set.primary()
+        let (cursor, _) = try await changes(primary.url(database: MongoServer.newDatabaseName())).open(after: nil)
+        _ = try await cursor.next()
+        _ = try? await primary.command(["replSetStepDown": 60, "force": true])
+        let failure = await #expect(throws: ChangeSourceFailure.self) {
+            let deadline = PatientClock.now + .seconds(30)
+            while PatientClock.now < deadline { _ = try await cursor.next() }
+        }
+        guard case .interrupted = failure else { throw TestFailure("\(String(describing: failure))") }
+        await cursor.close()
+    }
+
     @Test func `a standalone server has none`() async throws {
         let mongo = try await MongoServer.shared(.standalone)
         let failure = await failure(of: try changes(mongo.url(database: "test")), after: nil)

@@ -18,6 +18,7 @@ import Testing
             var opened: [String?] = []
             var failures: [ChangeSourceFailure] = []
             var closed = 0
+            var reads = 0
             /// A reading without changes ends with a failure.
             var endsReading = false
         }
@@ -31,6 +32,7 @@ import Testing
             if let failure { throw failure }
             let cursor = ChangeCursor(
                 next: { () async throws(ChangeSourceFailure) in
+                    self.state.withLock { $0.reads += 1 }
                     while true {
                         let batch = self.state.withLock { $0.batches.isEmpty ? nil : $0.batches.removeFirst() }
                         if let batch { return batch }
@@ -168,6 +170,13 @@ import Testing
         }
     }
 
+    /// Waits until the reader, and nothing else, sleeps for this time.
+    private func sleeps(_ clock: ManualClock, milliseconds: Int) async {
+        await eventually("it sleeps for \(milliseconds) ms") {
+            clock.sleeperDeadlines == [clock.now + UInt64(milliseconds) * 1_000_000]
+        }
+    }
+
     @Test func `a lost role is asked for a moment later, and then once a second`() async throws {
         let source = Source()
         source.add("a", token: "t1")
@@ -179,7 +188,7 @@ import Testing
             var requests = ["claim", "save t1 [users+user:a]"]
             for pause in [100, 1000] {
                 await expect(requests, of: syncd)
-                await eventually("it pauses") { source.state.withLock { $0.closed } == 1 && clock.sleeperCount == 1 }
+                await sleeps(clock, milliseconds: pause)
                 clock.advance(by: .milliseconds(pause - 1))
                 for _ in 0..<100 { await Task.yield() }
                 #expect(feedRequests(syncd) == requests)
@@ -206,7 +215,7 @@ import Testing
         let clock = ManualClock()
         try await following(source, claims: [tail("t0")], clock: clock) { syncd in
             await expect(["claim", "leave"], of: syncd)
-            await eventually("it pauses") { clock.sleeperCount == 1 }
+            await sleeps(clock, milliseconds: 10_000)
             clock.advance(by: .milliseconds(9999))
             for _ in 0..<100 { await Task.yield() }
             #expect(feedRequests(syncd) == ["claim", "leave"])
@@ -224,8 +233,9 @@ import Testing
         try await following(source, claims: [tail("t0")], clock: clock) { syncd in
             for count in 1...3 {
                 await expect(Array(repeating: "claim", count: count), of: syncd)
-                await eventually("it reads") { source.state.withLock { $0.opened } == ["t0"] && clock.sleeperCount == 1 }
-                clock.advance(by: .milliseconds(1000))
+                await eventually("it reads") { source.state.withLock { $0.opened } == ["t0"] }
+                await sleeps(clock, milliseconds: 1500)
+                clock.advance(by: .milliseconds(1500))
             }
         }
     }
@@ -234,10 +244,10 @@ import Testing
         let source = Source()
         let clock = ManualClock()
         try await following(source, claims: [tail("t0")], clock: clock) { syncd in
-            await eventually("it reads") { source.state.withLock { $0.opened } == ["t0"] && clock.sleeperCount == 1 }
+            await eventually("it reads") { source.state.withLock { $0.reads } > 0 }
             clock.advance(by: .milliseconds(4000))
             source.state.withLock { $0.endsReading = true }
-            await eventually("it ends") { source.state.withLock { $0.closed } == 1 && clock.sleeperCount == 1 }
+            await sleeps(clock, milliseconds: 1000)
             source.state.withLock { $0.endsReading = false }
             clock.advance(by: .milliseconds(1000))
             await eventually("it goes on at the present") { feedRequests(syncd).last == "reset start" }

@@ -37,7 +37,8 @@ import Testing
 
     private func write(_ host: EngineHarness, _ user: String, _ seconds: UInt32, _ increment: UInt32 = 1) {
         let reply = host.request(
-            .invalidate(tags: [.text("users"), .text("user:\(user)")], event: nil, at: time(seconds, increment)), from: 2)
+            .invalidate(tags: [.text("users"), .text("user:\(user)")], event: nil, at: time(seconds, increment)),
+            from: 2)
         if case .integer = reply {} else { Issue.record("not appended: \(String(describing: reply))") }
         host.deliver()
     }
@@ -117,7 +118,8 @@ import Testing
                 server.now += 10
             }
         }
-        for host in hosts { #expect(lag(host) == .number(60_000)) }
+        #expect(
+            hosts.map { lag($0) } == [.number(60_000), .number(58_500)], "since the first that each was asked for it")
     }
 
     // MARK: Coverage
@@ -126,7 +128,7 @@ import Testing
         let host = mode == .embedded ? embedded() : attached()
         host.advance(milliseconds: 500)
         _ = claim(host)
-        let now = UInt32(host.wallClock / 1000)
+        let now = UInt32(host.wallClock / 1000) - 1_700_001_000
         write(host, "a", now + 299)
         #expect(save(host, [change("a", now + 200)], token: "t1") == .ok)
         write(host, "b", now + 400)

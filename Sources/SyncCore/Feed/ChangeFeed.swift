@@ -18,7 +18,7 @@ struct ChangeFeed {
     private(set) var holderShownAt: BootTime = 0
     /// The host that has the role, as the key in Redis names it, and since when as far as is known.
     private var held: (by: ByteBuffer?, since: BootTime)?
-    /// Who has the role for this long reads. Whoever cannot read gives it back before.
+    /// A host that has the role for this long reads: one that cannot gives it back before.
     private static let probationNanoseconds: UInt64 = 5_000_000_000
     /// When a reader of this host gave the role back, since it could not read.
     var leftAt: BootTime?

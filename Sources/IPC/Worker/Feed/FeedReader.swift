@@ -27,7 +27,7 @@ struct FeedReader: Sendable {
     /// behind the token, and the log has many of other collections.
     private static let longestFirstReading: UInt64 = 4_000_000_000
     /// The role lasts longer than this without a word.
-    private static let silenceNanoseconds: UInt64 = 1_000_000_000
+    private static let silenceNanoseconds: UInt64 = 1_500_000_000
 
     /// Why reading has ended.
     private enum End: Error {
