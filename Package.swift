@@ -196,7 +196,7 @@ if Context.environment["SYNCD_FUZZ"] != nil {
                 "BridgeRules+Text.swift", "Redis/LogEntryBody+Coding.swift",
                 "Redis/RedisEndpoint.swift", "Redis/RedisEndpoint+Parameters.swift",
                 "Redis/ClusterSeeds.swift", "Redis/SentinelGroup.swift", "Redis/ServerAddress.swift",
-                "Redis/ServerInfo.swift",
+                "Redis/ServerInfo.swift", "Redis/InfoFields.swift",
             ],
             swiftSettings: strict
         ),
