@@ -53,7 +53,8 @@ final class SimulatedWorker: Reader, @unchecked Sendable {
         self.cache = cache
         // Its connection gets no heartbeats: the table has them.
         if plan.hasQuietWorkers, number.isMultiple(of: 2) { cache.notifiesInvalidations = false }
-        Task { try? await cache.run() }
+        // Another worker's reader may be on the stack, stopped in the middle of its code.
+        Task { await Self.$isFeed.withValue(false) { try? await cache.run() } }
         guard plan.hasFeed else { return }
         let changes = SimulatedChanges(database: database, worker: self)
         Task {
