@@ -98,6 +98,43 @@ import Testing
         #expect(host.workers[0].log.components(separatedBy: line).count == 2)
     }
 
+    /// libmongoc never asks a member of a set again that it has seen as a standalone server.
+    @Test func `a set that was a standalone server for a while is found again, and everything is invalidated`()
+        async throws
+    {
+        let mongo = try await MongoServer()
+        let host = try await TestHost.start(workers: 1, home: .embedded, mongo: mongo)
+        let syncd = try #require(host.syncd)
+        let http = try host.connect()
+        let id = try await TestHost.createUser(http, "u")
+        try await eventually("the changes are read") { try await feed(syncd)["reader"] != .null }
+        for _ in 0..<3 { _ = try await http.get("/api/users/\(id)") }
+        var number = 0
+        /// Whether the worker reads MongoDB: no cache has what was never asked for.
+        func status() async throws -> Int {
+            number += 1
+            return try await http.get("/api/users/nobody-\(number)").status
+        }
+        // A set has its data in the log of operations, which a standalone server does not replay.
+        try await mongo.command(["fsync": 1])
+        try await mongo.startStandalone()
+        try await eventually("the worker has seen it", details: { host.transcript }) {
+            _ = try await status()
+            return host.workers[0].log.contains("no server of DB_URL belongs to replica set")
+        }
+        let change: BSONDocument = [
+            "update": "users", "updates": [["q": ["_id": .string(id)], "u": ["$set": ["age": 77]]]],
+        ]
+        #expect(try await mongo.command(change, database: host.database)["n"]?.number == 1)
+        try await mongo.command(["fsync": 1])
+        try await mongo.start()
+        try await eventually("MongoDB is read again", details: { host.transcript }) { try await status() == 404 }
+        try await eventually("the write of that time is seen", details: { host.transcript }) {
+            try await http.get("/api/users/\(id)").json["age"].number == 77
+        }
+        try await eventually("everything was invalidated") { try await feed(syncd)["resets"]?.number == 2 }
+    }
+
     @Test func `without the setting nobody reads the changes`() async throws {
         let host = try await TestHost.start(
             workers: 1, home: .embedded, environment: ["WORKER_CHANGE_FEED": "false"])

@@ -184,16 +184,22 @@ package final class MongoServer: Sendable {
         try await waitUntilWritable(isNew: false)
     }
 
+    /// Starts it again on the same port with its data, as a standalone server until the next start.
+    package func startStandalone() async throws {
+        try launchAgain(as: .standalone)
+        try await waitUntilWritable(isNew: false)
+    }
+
     /// Starts a member again that may become a secondary, and waits until it answers.
     package func startMember() async throws {
         try launchAgain()
         try await waitUntilItAnswers()
     }
 
-    private func launchAgain() throws {
+    private func launchAgain(as kind: Kind? = nil) throws {
         try process.withLock { process in
             process.kill()
-            process = try Self.launch(kind, port: port, directory: directory, arguments, environment)
+            process = try Self.launch(kind ?? self.kind, port: port, directory: directory, arguments, environment)
         }
     }
 

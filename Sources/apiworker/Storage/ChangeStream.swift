@@ -1,5 +1,6 @@
 import CMongoC
 import NIOPosix
+import Synchronization
 
 /// Opens change streams of the collection (https://www.mongodb.com/docs/manual/changeStreams/).
 ///
@@ -9,9 +10,21 @@ struct ChangeStreams: Sendable {
     private let pool: MongoClientPool
     /// Changes are waited for on this thread.
     private let thread: NIOThreadPool
+    private let lastPool: LastNumber
+
+    /// The number of the pool with which a stream was opened last.
+    private final class LastNumber: Sendable {
+        private let number: Atomic<Int>
+
+        init(_ number: Int) { self.number = Atomic(number) }
+
+        /// Returns whether it has changed.
+        func exchange(_ new: Int) -> Bool { number.exchange(new, ordering: .relaxed) != new }
+    }
 
     init(pool: MongoClientPool) {
         self.pool = pool
+        lastPool = LastNumber(pool.number)
         thread = NIOThreadPool(numberOfThreads: 1)
         thread.start()
     }
@@ -21,7 +34,13 @@ struct ChangeStreams: Sendable {
 
     /// Opens the changes behind a token; `nil`: from now on.
     func open(after token: [UInt8]?) async throws(StorageFailure) -> ChangeStream {
-        try await onThread { [pool] () throws(StorageFailure) in try ChangeStream(pool: pool, after: token) }
+        try await onThread { [pool, lastPool] () throws(StorageFailure) in
+            let stream = try ChangeStream(pool: pool, after: token)
+            // As a standalone server, a member takes writes that no token stands behind.
+            guard lastPool.exchange(pool.number), token != nil else { return stream }
+            stream.close()
+            throw StorageFailure(kind: .rejected, detail: "MongoDB was not in its replica set meanwhile").ofLostHistory
+        }
     }
 
     /// The changes since the last reading, or those of the next half second.

@@ -7,10 +7,11 @@ struct MongoClient {
     static let collection = "users"
 
     let pointer: OpaquePointer
+    let pool: DriverPool
     let database: String
     let call: MongoCall
     let repetitions: Repetitions
-    let clocks: ServerClocks
+    var clocks: ServerClocks { pool.clocks }
 
     /// Makes sure that there is a server to write to, and that the request still waits. Until this returns, nothing was
     /// changed, for sure.

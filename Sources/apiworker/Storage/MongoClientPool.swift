@@ -6,8 +6,8 @@ import Synchronization
 /// libmongoc looks up the servers of a `mongodb+srv` URL when the pool is made, and a pool without any stays without.
 /// So while the name can't be looked up there is no pool, and each request for a connection tries again.
 final class MongoClientPool: Sendable {
-    // libmongoc's pool may be used by any thread; it is freed only when this object has no references any more.
-    private nonisolated(unsafe) let pool = Atomic<OpaquePointer?>(nil)
+    private let current = Mutex<DriverPool?>(nil)
+    private let made = Atomic(0)
     // Only read, by the thread that holds `lookup`.
     private nonisolated(unsafe) let uri: MongoURI
     private let lookup = Mutex(())
@@ -28,10 +28,6 @@ final class MongoClientPool: Sendable {
         }
     }
 
-    deinit {
-        if let pool = pool.load(ordering: .acquiring) { mongoc_client_pool_destroy(pool) }
-    }
-
     /// - Returns: the reason for a failure: the library refuses the URL's options, or a name can't be looked up now.
     private func make() -> bson_error_t? {
         var error = bson_error_t()
@@ -40,18 +36,24 @@ final class MongoClientPool: Sendable {
         clocks.follow(made)
         // Two more than there are threads, for ``LateWrites`` and ``ChangeStreams``.
         mongoc_client_pool_max_size(made, UInt32(size + 2))
-        pool.store(made, ordering: .releasing)
+        let pool = DriverPool(made, clocks: clocks)
+        current.withLock { $0 = pool }
+        self.made.add(1, ordering: .relaxed)
         return nil
     }
 
     /// One thread looks the name up; others do not wait for it.
-    private func found() -> OpaquePointer? {
-        if let pool = pool.load(ordering: .acquiring) { return pool }
+    private func found() -> DriverPool? {
+        let known = current.withLock { $0 }
+        if let known, !known.isToBeReplaced { return known }
         _ = lookup.withLockIfAvailable { _ in
-            if pool.load(ordering: .acquiring) == nil { _ = make() }
+            if current.withLock({ $0 === known }) { _ = make() }
         }
-        return pool.load(ordering: .acquiring)
+        return current.withLock { $0 }
     }
+
+    /// Number of the present ``DriverPool``: the one before had no server left that belongs to the replica set.
+    var number: Int { made.load(ordering: .relaxed) }
 
     /// Number of connections that requests use at this moment.
     var usedCount: Int { used.load(ordering: .relaxed) }
@@ -63,14 +65,14 @@ final class MongoClientPool: Sendable {
                 kind: .unavailable,
                 detail: "the name in DB_URL (mongodb+srv) can't be looked up: check it, and the host's DNS")
         }
-        guard let client = mongoc_client_pool_pop(pool) else {
+        guard let client = mongoc_client_pool_pop(pool.pointer) else {
             throw StorageFailure(kind: .unavailable, detail: "no free connection")
         }
-        return MongoClient(pointer: client, database: database, call: call, repetitions: repetitions, clocks: clocks)
+        return MongoClient(pointer: client, pool: pool, database: database, call: call, repetitions: repetitions)
     }
 
     func giveBack(_ client: MongoClient) {
-        if let pool = pool.load(ordering: .acquiring) { mongoc_client_pool_push(pool, client.pointer) }
+        mongoc_client_pool_push(client.pool.pointer, client.pointer)
     }
 
     /// Lends a client to `body`. Blocks; must not be called on an event loop.
@@ -84,5 +86,28 @@ final class MongoClientPool: Sendable {
             used.subtract(1, ordering: .relaxed)
         }
         return try body(client)
+    }
+}
+
+/// A pool of libmongoc. It is freed when its last client was given back.
+final class DriverPool: Sendable {
+    // Unchecked: libmongoc's pool may be used by any thread.
+    nonisolated(unsafe) let pointer: OpaquePointer
+    let clocks: ServerClocks
+    private let madeAt = MongoTarget.now
+    private let hasNoServers = Atomic(false)
+    /// Maximum rate at which pools follow each other, in milliseconds.
+    private static let leastAge: Int64 = 5000
+
+    init(_ pointer: OpaquePointer, clocks: ServerClocks) { (self.pointer, self.clocks) = (pointer, clocks) }
+
+    deinit { mongoc_client_pool_destroy(pointer) }
+
+    /// No server is left that belongs to the replica set of the URL. libmongoc never asks a server again that it has
+    /// found to be another one, such as a member that ran as a standalone server for a moment: only another pool does.
+    func noteThatNoServerIsLeft() { hasNoServers.store(true, ordering: .relaxed) }
+
+    var isToBeReplaced: Bool {
+        hasNoServers.load(ordering: .relaxed) && MongoTarget.now >= madeAt + Self.leastAge
     }
 }

@@ -65,7 +65,7 @@ extension MongoClient {
         var error = bson_error_t()
         guard let server = mongoc_client_select_server(pointer, true, nil, &error) else {
             let failure = StorageFailure(error, reply: [:])
-            throw failure.naming(serversKnown(after: failure.detail))
+            throw naming(failure)
         }
         defer { mongoc_server_description_destroy(server) }
         return try MongoTarget(server, clocks)
@@ -93,8 +93,8 @@ extension MongoClient {
         }.localTime
     }
 
-    /// The servers that libmongoc knows, for the log; empty if `detail`, its own words, says enough.
-    private func serversKnown(after detail: String) -> String {
+    /// The same failure with the servers that libmongoc knows, for the log, unless its own words say enough.
+    private func naming(_ failure: StorageFailure) -> StorageFailure {
         var count = 0
         let servers = mongoc_client_get_server_descriptions(pointer, &count)
         defer { mongoc_server_descriptions_destroy_all(servers, count) }
@@ -102,13 +102,16 @@ extension MongoClient {
             guard let server = servers?[index], let host = mongoc_server_description_host(server) else { return nil }
             return ServerClocks.name(of: host) + " " + String(cString: mongoc_server_description_type(server))
         }
-        if !texts.isEmpty { return "servers: " + texts.joined(separator: ", ") }
+        if !texts.isEmpty { return failure.naming("servers: " + texts.joined(separator: ", ")) }
         // A server that belongs to another set leaves the list without a word. One that cannot be reached is not in the
         // list either, but the driver names it with its reason, in brackets.
-        guard let name = mongoc_uri_get_replica_set(mongoc_client_get_uri(pointer)), !detail.contains("[") else {
-            return ""
-        }
-        return "no server of DB_URL belongs to replica set \(String(cString: name)): correct replicaSet= in it"
+        guard let name = mongoc_uri_get_replica_set(mongoc_client_get_uri(pointer)), !failure.detail.contains("[")
+        else { return failure }
+        pool.noteThatNoServerIsLeft()
+        var named = failure.naming(
+            "no server of DB_URL belongs to replica set \(String(cString: name)): correct replicaSet= in it")
+        named.isOfAnotherSet = true
+        return named
     }
 }
 

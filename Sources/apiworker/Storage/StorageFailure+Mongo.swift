@@ -36,7 +36,7 @@ extension StorageFailure {
     private static let unauthorized: Int32 = 13
 
     /// Asking again soon would be in vain.
-    var isWithoutChangeStreams: Bool { serverCode.map(Self.withoutChangeStreams.contains) ?? false }
+    var isWithoutChangeStreams: Bool { isOfAnotherSet || serverCode.map(Self.withoutChangeStreams.contains) ?? false }
 
     /// The failure of a change stream, for the log.
     var changeStreamDetail: String {

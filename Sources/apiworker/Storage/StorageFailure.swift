@@ -38,6 +38,8 @@ struct StorageFailure: Error, Sendable, Equatable {
     /// The operation was not done, for a reason that may be gone now: a connection was lost, or the server is not the
     /// primary any more.
     var mayPassByItself = false
+    /// Each server of the URL is of another replica set than the URL's, or of none.
+    var isOfAnotherSet = false
     /// A change stream: the server does not have the changes behind the token any more.
     var isHistoryLost = false
     /// The end of the write, if its outcome is unknown.
