@@ -10,11 +10,11 @@ import Testing
         return status.output
     }
 
-    /// The column under a heading, in the row that has a word.
+    /// The column under a heading, in the row of a name.
     private func cell(_ table: String, row: String, column: String) -> String? {
         let lines = table.split(separator: "\n")
         guard let header = lines.first(where: { $0.hasPrefix("NAME ") }), let place = header.firstRange(of: column),
-            let line = lines.first(where: { $0.contains(row) })
+            let line = lines.first(where: { $0.hasPrefix(row + " ") })
         else { return nil }
         let offset = header.distance(from: header.startIndex, to: place.lowerBound)
         return line.dropFirst(offset).prefix { $0 != " " }.description
