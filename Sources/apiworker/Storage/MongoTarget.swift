@@ -93,7 +93,7 @@ extension MongoClient {
         }.localTime
     }
 
-    /// The same failure with the servers that libmongoc knows, for the log, unless its own words say enough.
+    /// Adds the servers that libmongoc knows, for the log, where its own text names none.
     private func naming(_ failure: StorageFailure) -> StorageFailure {
         var count = 0
         let servers = mongoc_client_get_server_descriptions(pointer, &count)
