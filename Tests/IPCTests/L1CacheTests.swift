@@ -4,6 +4,7 @@ import Synchronization
 import Testing
 
 @testable import IPC
+@testable import IPCWire
 
 @Suite struct L1CacheTests {
     private let clock = ManualClock()
@@ -50,6 +51,21 @@ import Testing
         #expect(cache.value(for: key) == nil)
         table.setEpoch(7)
         #expect(cache.value(for: key) != nil)
+    }
+
+    @Test func `a copy out of the arena is kept only with the table that judged it`() {
+        let copy = ArenaHit(
+            value: ByteBuffer(string: "v"), asOf: 10, deadline: clock.now + 1_000_000_000, epoch: 7,
+            slots: table.slots(key: key.bytes, tags: [tag]))
+        cache.insert(copy, for: key, judgedBy: table, lifetimeMilliseconds: 1000)
+        #expect(cache.value(for: key) != nil)
+        let larger = TagTable.inMemory(slotBits: 17, epoch: 7)
+        larger.setState(.attached)
+        larger.setHeartbeat(clock.now)
+        larger.setFreshAsOf(clock.now)
+        cache.use(larger)
+        cache.insert(copy, for: key, judgedBy: table, lifetimeMilliseconds: 1000)
+        #expect(cache.value(for: key) == nil, "its slots are those of another table")
     }
 
     @Test func `the table is believed for one second after a heartbeat and two after a probe`() {

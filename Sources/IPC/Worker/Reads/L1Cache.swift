@@ -236,10 +236,10 @@ package final class L1Cache: Sendable {
         }
     }
 
-    /// Stores a value out of shared memory, judged by the present table.
+    /// Stores a value out of shared memory, if `table`, whose slots it has, is still the one to judge by.
     ///
     /// - Parameter lifetimeMilliseconds: its time to live at the beginning.
-    func insert(_ hit: ArenaHit, for key: CacheKey, lifetimeMilliseconds: UInt64) {
+    func insert(_ hit: ArenaHit, for key: CacheKey, judgedBy table: TagTable, lifetimeMilliseconds: UInt64) {
         let key = CacheKey(compacting: key)
         let lifetime = lifetimeMilliseconds.saturatingMultiply(1_000_000)
         let refreshAt = refreshPercent > 0 ? hit.deadline.saturatingSubtract(lifetime / 100 * refreshPercent) : .max
@@ -247,7 +247,7 @@ package final class L1Cache: Sendable {
             value: hit.value, slots: hit.slots, asOf: hit.asOf, epoch: hit.epoch, deadline: hit.deadline,
             loadedAt: hit.deadline.saturatingSubtract(lifetime), refreshAt: refreshAt)
         state.withLock { state in
-            guard state.table != nil else { return }
+            guard state.table === table else { return }
             insert(entry, key, &state)
         }
     }

@@ -59,7 +59,7 @@ final class SharedValues: Sendable {
             for: key.bytes, hash: hash, keepsSlots: isSecond || isSample, by: table, clock: now)
         guard let hit else { return nil }
         hitCount.add(1, ordering: .relaxed)
-        if isSecond { l1.insert(hit, for: key, lifetimeMilliseconds: lifetimeMilliseconds()) }
+        if isSecond { l1.insert(hit, for: key, judgedBy: table, lifetimeMilliseconds: lifetimeMilliseconds()) }
         if let auditor, auditor.takeSample(), isSample {
             let served = ServedValue(
                 value: hit.value, slots: hit.slots, asOf: hit.asOf, epoch: hit.epoch, table: table)
