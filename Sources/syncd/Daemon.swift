@@ -183,7 +183,7 @@ extension Daemon: EngineHost {
 
     func feedToken(_ name: ByteBuffer) -> ByteBuffer? { feedTokens.token(name) }
 
-    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer) {
+    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer?) {
         let error = feedTokens.store(name, token)
         if let error, !isTokenFaultSaid {
             logger.warning(

@@ -394,6 +394,7 @@ import Testing
         #expect(isRefused())
         host.close(1)
         #expect(!isRefused())
+        #expect(host.take().contains(.storeFeedToken(.text("f1"), nil)), "its file goes, too")
         #expect(host.loop.engine.feeds.count == 16)
     }
 

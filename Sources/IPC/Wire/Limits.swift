@@ -30,8 +30,9 @@ package struct WireLimits: Sendable, Equatable {
     package static let metricsBytes = 256 << 10
     /// Bytes of the name that a client wants for its metrics. A longer one is an error.
     package static let workerNameBytes = 64
-    /// Bytes of the name of a change feed. A longer one is an error.
-    package static let feedNameBytes = 64
+    /// Bytes of the name of a change feed. A longer one is an error. The longest name of a database of MongoDB (63 bytes)
+    /// has room, with each byte encoded in three, and so has the file of a token.
+    package static let feedNameBytes = 200
     /// Changes in one save of a change feed. More is answered `-TOOBIG`.
     package static let feedChanges = 512
     /// Bytes of the token of a change feed: it has the key of a document in it. A longer one is answered `-TOOBIG`.

@@ -36,8 +36,8 @@ package enum Effect: Sendable, Hashable {
     case writeMarker
     /// Answer `FEED CLAIM` with the token that was stored last on this host.
     case answerFeedClaim(ClientID, RequestID, ByteBuffer)
-    /// Store the token of a feed on this host: everything before it is in the table.
-    case storeFeedToken(ByteBuffer, ByteBuffer)
+    /// Store the token of a feed on this host: everything before it is in the table. `nil`: forget the one that is stored.
+    case storeFeedToken(ByteBuffer, ByteBuffer?)
     case notice(Notice)
     /// Answer STATUS, or INFO as text: the host has sections in addition to ``SyncEngine/statusSections``.
     case answerStatus(ClientID, RequestID, sections: [String], asText: Bool)

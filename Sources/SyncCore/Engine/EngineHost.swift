@@ -26,8 +26,8 @@ package protocol EngineHost: AnyObject {
     /// The token of a change feed that was stored last beside the table.
     func feedToken(_ name: ByteBuffer) -> ByteBuffer?
     /// Stores it so that a reader finds this token or the one before. A failure is reported by the host, and harmless: the
-    /// changes behind an older token come again.
-    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer)
+    /// changes behind an older token come again. `nil`: nobody reads this feed any more, and its token goes.
+    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer?)
 
     func log(_ event: EngineEvent)
     /// The fields of the sections of STATUS that are the host's: `server` and `redis`. `nil`: there is no such section.
@@ -53,7 +53,7 @@ package protocol EngineHost: AnyObject {
 
 extension EngineHost {
     package func feedToken(_ name: ByteBuffer) -> ByteBuffer? { nil }
-    package func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer) {}
+    package func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer?) {}
     package func heartbeatEnded() {}
     package func mayProceed() -> Bool { true }
     package func willPerform(_ effect: Effect) {}

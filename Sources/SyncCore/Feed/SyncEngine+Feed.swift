@@ -34,7 +34,7 @@ extension SyncEngine {
     private mutating func claim(
         _ client: ClientID, _ id: RequestID, _ name: ByteBuffer, _ turn: inout Turn<Effect>
     ) {
-        if feeds[name] == nil, feeds.count >= limits.feeds { dropUnusedFeed() }
+        if feeds[name] == nil, feeds.count >= limits.feeds { dropUnusedFeed(&turn) }
         guard feeds[name] != nil || feeds.count < limits.feeds else {
             return turn.add(
                 .reply(client, id, .error(ReplyError(.busy, "no room for more feeds: the limit is \(limits.feeds)"))))
@@ -77,10 +77,11 @@ extension SyncEngine {
     }
 
     /// Makes room for another feed: one that nobody reads goes, the one that was asked for longest ago.
-    private mutating func dropUnusedFeed() {
+    private mutating func dropUnusedFeed(_ turn: inout Turn<Effect>) {
         let unused = log.watchedFeeds.filter { feeds[$0]?.isUnused == true }
         guard let oldest = unused.min(by: { feeds[$0]?.claimedAt ?? 0 < feeds[$1]?.claimedAt ?? 0 }) else { return }
         feeds[oldest] = nil
+        if configuration.mode == .embedded { turn.add(.storeFeedToken(oldest, nil)) }
     }
 
     /// A question about a feed that Redis has not answered.

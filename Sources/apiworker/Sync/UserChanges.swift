@@ -5,19 +5,17 @@ import NIOCore
 struct UserChanges: ChangeSource {
     let streams: ChangeStreams
 
-    /// The name of the feed: that of database and collection, with `_` and two hexadecimal digits for each byte that a
-    /// name cannot have, and at most 64 characters of it.
+    /// The name of the feed: that of database and collection, with `.` and two hexadecimal digits for each byte that a
+    /// name cannot have: at most 195 characters. A name of a database has no `.` itself.
     var name: String {
-        let texts = streams.name.utf8.map { byte -> String in
+        streams.name.utf8.map { byte -> String in
             switch byte {
             case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: String(UnicodeScalar(byte))
-            default: "_" + String(0x100 + Int(byte), radix: 16).suffix(2)
+            default: "." + String(0x100 + Int(byte), radix: 16).suffix(2)
             }
-        }
-        return String(texts.joined().prefix(Self.longestName))
+        }.joined()
     }
 
-    private static let longestName = 64
     /// Changes that follow at once are read together: each reading costs a round trip.
     private static let pauseNanoseconds: UInt64 = 5_000_000
 

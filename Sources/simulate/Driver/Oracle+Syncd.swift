@@ -64,7 +64,7 @@ extension Oracle {
             if name.hasSuffix(".intent") { figures.add("goal: intent of a dead owner collected") }
             if name.hasSuffix(".orphan") { figures.add("goal: orphan repeated to its end") }
         case .notice(let notice): self.notice(notice, syncd)
-        case .storeFeedToken(_, let token): stored(token, embeddedIn: syncd.host.table)
+        case .storeFeedToken(_, let token?): stored(token, embeddedIn: syncd.host.table)
         case .writeMarker: figures.add("goal: marker written")
         case .writePending: figures.add("goal: write deferred")
         default: break

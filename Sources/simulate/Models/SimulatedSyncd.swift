@@ -167,7 +167,7 @@ extension SimulatedSyncd: EngineHost {
     func flushUpstream() { upstream?.flush() }
 
     func feedToken(_ name: ByteBuffer) -> ByteBuffer? { host.feedToken }
-    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer) { host.feedToken = token }
+    func storeFeedToken(_ name: ByteBuffer, _ token: ByteBuffer?) { host.feedToken = token }
 
     func log(_ event: EngineEvent) {
         switch event {

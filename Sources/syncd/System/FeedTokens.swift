@@ -27,11 +27,12 @@ struct FeedTokens {
     /// A client's tokens are not longer (`WireLimits`).
     private static let maximumBytes = 16 << 10
 
-    /// Stores a token: a reader finds this one or the one before.
+    /// Stores a token, or removes the one that is stored: a reader finds this one or the one before.
     ///
     /// - Returns: the number of the system's error; `nil`: it is stored.
-    func store(_ name: ByteBuffer, _ token: ByteBuffer) -> Int32? {
+    func store(_ name: ByteBuffer, _ token: ByteBuffer?) -> Int32? {
         let (file, new) = paths(name)
+        guard let token else { return unlink(file) == 0 || errno == ENOENT ? nil : errno }
         let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { return errno }
         let count = token.withUnsafeReadableBytes { write(descriptor, $0.baseAddress, $0.count) }
