@@ -151,6 +151,16 @@ import Testing
         }
     }
 
+    @Test func `lost history is not forgotten with the role`() async throws {
+        let source = Source()
+        source.state.withLock { $0.failures = [.historyLost("a standalone server meanwhile")] }
+        let lost = Reply.error(ReplyError(.noRole, "lost"))
+        try await following(source, claims: [tail("t0")], saves: [lost, .ok]) { syncd in
+            await expect(["claim", "reset start", "claim", "reset start"], of: syncd)
+            #expect(source.state.withLock { $0.opened } == ["t0", nil, nil])
+        }
+    }
+
     @Test func `after a drop the rest is saved, and then all is invalidated`() async throws {
         let source = Source()
         source.add("a", token: "t1", isEnd: true)

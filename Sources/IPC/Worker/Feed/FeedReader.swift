@@ -72,6 +72,8 @@ struct FeedReader: Sendable {
             } catch ChangeSourceFailure.historyLost(let why) {
                 troubles.say(.historyLost(why))
                 known = nil
+                // If the role is lost before the reset, this reader does not read on behind the same token later.
+                troubles.hasGap = true
                 // A source or a syncd that refuses every attempt must not be asked without a pause.
                 try await clock.sleep(clock.now() + Self.pauseNanoseconds)
             }
@@ -190,7 +192,7 @@ final class FeedTroubles: Sendable {
         if isNews { tell(failure) }
     }
 
-    /// The source had no changes to offer, and everything has not been invalidated since.
+    /// The source had no changes to offer, or has lost some, and everything has not been invalidated since.
     var hasGap: Bool {
         get { gap.withLock { $0 } }
         set { gap.withLock { $0 = newValue } }
