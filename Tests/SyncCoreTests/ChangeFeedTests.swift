@@ -214,31 +214,28 @@ import Testing
         #expect(host.loop.engine.feeds[Self.name]?.late == 1)
     }
 
+    @Test func `an invalidation that comes while the change is being appended accuses nobody`() {
+        let (reader, writer) = (attached(1), attached(2))
+        _ = claim(reader)
+        #expect(save(reader, [change("a", 5)], token: "t5") == nil)
+        reader.server = nil
+        reader.advance(milliseconds: 21, heartbeats: false)
+        let commands = reader.upstreamCommands()
+        write(writer, "a", 5)
+        reader.event(.published(server.incarnation ?? .none, server.entries[0]))
+        for command in commands { if let answer = server.execute(command) { reader.event(answer) } }
+        #expect(reader.applied == 2)
+        reader.server = server
+        reader.advance(milliseconds: 3000)
+        #expect(uncovered(reader) == 0)
+        #expect(reader.loop.engine.feeds[Self.name]?.late == 1)
+    }
+
     @Test func `a write without a time covers nothing`() {
         let host = embedded()
         _ = claim(host)
         host.request(.invalidate(tags: [.text("users"), .text("user:a")], event: nil), from: 2)
         #expect(save(host, [change("a", 5)], token: "t") == nil)
-    }
-
-    @Test func `what is known of own writes is bounded`() {
-        var covered = CoveredWrites()
-        let count = UInt32(CoveredWrites.maximumTags)
-        for number in 1...3 * count {
-            let body = LogEntryBody(
-                origin: 1, nonce: 1, eventChannel: nil, tags: [.text("user:\(number)")],
-                operationTime: OperationTime(seconds: number, increment: 1))
-            if let write = CoveredWrites.Write(body) { covered.add(write, bytes: 64) }
-        }
-        func covers(_ number: UInt32) -> Bool {
-            covered.covers(
-                FeedChange(
-                    collection: .text("users"), time: OperationTime(seconds: number, increment: 1),
-                    tags: [.text("user:\(number)")]))
-        }
-        #expect(covers(3 * count))
-        #expect(covers(3 * count - count + 2), "as many as fit into one generation are known")
-        #expect(!covers(1))
     }
 
     // MARK: The role
@@ -396,24 +393,6 @@ import Testing
         #expect(!isRefused())
         #expect(host.take().contains(.storeFeedToken(.text("f1"), nil)), "its file goes, too")
         #expect(host.loop.engine.feeds.count == 16)
-    }
-
-    @Test func `long entries are forgotten sooner`() {
-        var covered = CoveredWrites()
-        let common = (0..<1000).map { ByteBuffer.text("common \($0)") }
-        for number: UInt32 in 1...1000 {
-            let body = LogEntryBody(
-                origin: 1, nonce: 1, eventChannel: nil, tags: common + [.text("user:\(number)")],
-                operationTime: OperationTime(seconds: number, increment: 1))
-            if let write = CoveredWrites.Write(body) { covered.add(write, bytes: body.memoryBytes) }
-        }
-        func covers(_ number: UInt32) -> Bool {
-            covered.covers(
-                FeedChange(
-                    collection: .text("users"), time: OperationTime(seconds: number, increment: 1),
-                    tags: [.text("user:\(number)")]))
-        }
-        #expect(covers(1000) && !covers(1))
     }
 
     @Test func `the role outlasts the change from use to idleness`() {

@@ -17,7 +17,7 @@ final class EngineHarness: EngineHost {
     let table: TagTable
     /// The values that all processes share; `nil`: none.
     let arena: ValueArena?
-    let server: HarnessServer?
+    var server: HarnessServer?
     var now: BootTime
     /// ms since 1970; it goes on with ``now``.
     var wallClock: UInt64 { wallClockAtZero + now.number / 1_000_000 }

@@ -398,6 +398,8 @@ package final class EngineLoop {
     package var state: SyncState { engine.state }
     package var epoch: Epoch { engine.epoch }
     package var applied: LogPosition { engine.applied }
+    /// Whether an own write's entry that covers the change has been applied.
+    package func isCovered(_ change: FeedChange) -> Bool { engine.coveredWrites.covers(change) }
     package func shownState() -> (state: ShownState, reason: String?) { engine.shownState(now: host.now) }
     /// The figures of the report up to now, which a host keeps for the next syncd.
     package func reportRecord() -> ReportRecord { engine.reportRecord(now: host.now) }

@@ -273,7 +273,11 @@ extension SyncEngine {
             turn.add(.notice(.feedReset(name)))
         }
         let until = turn.now + limits.feedSuspicionNanoseconds
-        let suspects = save.uncovered.filter { isWriteKnown($0) }
+        var suspects = save.uncovered.filter { isWriteKnown($0) }
+        // Some own invalidations came before this one was in the log.
+        let count = suspects.count
+        suspects.removeAll { coveredWrites.covers($0) }
+        feeds[name]?.late += UInt64(count - suspects.count)
         for change in suspects where feeds[name]?.suspect(change, until: until) == false {
             accuse(change, count: 1, name, &turn)
         }

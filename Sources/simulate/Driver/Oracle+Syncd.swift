@@ -128,7 +128,9 @@ extension Oracle {
             }
             hosts[host].lostLink = nil
         case .feedReset: figures.add("goal: feed reset")
-        case .uncoveredWrites: figures.add("goal: uncovered write")
+        case .uncoveredWrites(_, _, let first):
+            figures.add("goal: uncovered write")
+            check(!syncd.loop.isCovered(first), "a write counts as uncovered, and its own entry was applied")
         case .logReplaced, .upstreamWarning, .upstreamDenied, .foreignLog, .unreadableEvent: break
         }
     }

@@ -10,7 +10,7 @@ extension SyncedCache {
     ///
     /// - Parameters:
     ///   - source: the same database for all callers of this name.
-    ///   - name: 1 to 64 ASCII letters, digits, `-`, `.` and `_`.
+    ///   - name: 1 to 200 ASCII letters, digits, `-`, `.` and `_`.
     ///   - troubled: told of each trouble of the source, once until it works again. On any thread.
     ///   - tags: the tags of a document: those with which its writes are invalidated. At least one of them belongs to this
     ///     document alone. More than 8, or one longer than 256 B, stand for
