@@ -4,7 +4,7 @@ import Testing
 
 @testable import SyncCore
 
-/// What is known of own writes has a limit.
+/// Own writes are known within limits.
 @Suite struct CoveredWritesTests {
     @Test func `what is known of own writes is bounded`() {
         var covered = CoveredWrites()
